@@ -1,0 +1,221 @@
+"""The command line: one sub-command a stage, and a few for people."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from plumbline import __version__
+
+logger = logging.getLogger("plumbline")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a sub-command; an expected error is one line, with the traceback in the log file only."""
+    options = _parser().parse_args(arguments)
+    _start_log(getattr(options, "log", None), options.command)
+    try:
+        return int(options.run(options) or 0)
+    except Exception as error:
+        logger.debug("%s", traceback.format_exc())
+        logger.error("%s: %s", type(error).__name__, error)
+        if not _expected(error):
+            traceback.print_exc()
+        return 1
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the message alone tells a user what to do: our own errors, and bad values and files."""
+    return type(error).__module__.startswith("plumbline") or isinstance(error, ValueError | OSError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plumbline", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    generate = commands.add_parser("generate", help="draw one part of a dataset")
+    _stage(generate)
+    generate.add_argument("--part", type=int, required=True)
+    generate.set_defaults(run=_generate)
+
+    train = commands.add_parser("train", help="train one model with one seed")
+    _stage(train)
+    train.add_argument("--seed", type=int, required=True)
+    train.add_argument("--dataset", type=Path, nargs="+", required=True)
+    train.add_argument("--initialise", type=Path)
+    train.set_defaults(run=_train)
+
+    sample = commands.add_parser("sample", help="draw one part of a generator's samples")
+    _stage(sample)
+    sample.add_argument("--seed", type=int, required=True)
+    sample.add_argument("--part", type=int, required=True)
+    sample.add_argument("--dataset", type=Path, nargs="+", required=True)
+    sample.add_argument("--model", type=Path, required=True)
+    sample.set_defaults(run=_sample)
+
+    evaluate = commands.add_parser("evaluate", help="judge the samples of one generator and seed")
+    _stage(evaluate)
+    evaluate.add_argument("--seed", type=int, required=True)
+    evaluate.add_argument("--dataset", type=Path, nargs="+", required=True)
+    evaluate.add_argument("--samples", type=Path, nargs="*", default=[])
+    evaluate.set_defaults(run=_evaluate)
+
+    compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
+    _stage(compare)
+    compare.add_argument("--dataset", type=Path, nargs="+", required=True)
+    compare.add_argument("--results", type=Path, required=True, help="folder of the study's results")
+    compare.set_defaults(run=_compare)
+
+    report = commands.add_parser("report", help="write the page from comparisons")
+    report.add_argument("--comparisons", type=Path, nargs="+", required=True)
+    report.add_argument("--output", type=Path, required=True)
+    report.add_argument("--log", type=Path)
+    report.set_defaults(run=_report)
+
+    export = commands.add_parser("export", help="write a dataset or samples as HDF5, in PDEBench's layout")
+    export.add_argument("parts", type=Path, nargs="+", help="the parts, in order")
+    export.add_argument("--format", choices=["hdf5"], default="hdf5")
+    export.add_argument("--output", type=Path, required=True)
+    export.set_defaults(run=_export)
+
+    imported = commands.add_parser("import", help="read an HDF5 file in PDEBench's layout into a store")
+    imported.add_argument("file", type=Path)
+    imported.add_argument("--output", type=Path, required=True)
+    imported.set_defaults(run=_import)
+
+    keys = commands.add_parser("keys", help="write the tables of keys of config/README.md")
+    keys.add_argument("--output", type=Path, required=True)
+    keys.add_argument("--check", action="store_true", help="only say whether the file is up to date")
+    keys.set_defaults(run=_keys)
+    return parser
+
+
+def _stage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--spec", required=True, help="the job's slice of the study, as JSON")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--log", type=Path, help="file that the log is also written to")
+
+
+def _start_log(path: Path | None, command: str) -> None:
+    """Lines to standard error, for the person; the same with tracebacks to the job's file."""
+    # The file's stem is the job's own name, which tells the lines of parallel jobs apart.
+    name = f"{command} {path.stem}" if path else command
+    layout = logging.Formatter(f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [screen]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logger.setLevel(logging.DEBUG)
+    for handler in handlers:
+        handler.setFormatter(layout)
+        logger.addHandler(handler)
+
+
+def _limit_threads() -> None:
+    """One thread an assigned core: Snakemake says how many through the environment."""
+    import torch
+
+    threads = os.environ.get("PLUMBLINE_THREADS")
+    if threads:
+        torch.set_num_threads(int(threads))
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from plumbline.stages.generate import generate
+
+    generate(options.spec, part=options.part, output=options.output)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from plumbline.stages.train import train
+
+    _limit_threads()
+    train(
+        options.spec,
+        seed=options.seed,
+        dataset=options.dataset,
+        output=options.output,
+        initialise=options.initialise,
+    )
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from plumbline.stages.sample import sample
+
+    _limit_threads()
+    sample(
+        options.spec,
+        seed=options.seed,
+        part=options.part,
+        dataset=options.dataset,
+        model=options.model,
+        output=options.output,
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from plumbline.stages.evaluate import evaluate
+
+    _limit_threads()
+    evaluate(
+        options.spec, seed=options.seed, dataset=options.dataset, samples=options.samples, output=options.output
+    )
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from plumbline.stages.compare import compare
+    from plumbline.study import REAL, Study
+
+    study = Study.model_validate_json(options.spec)
+    root = options.results
+    compare(
+        options.spec,
+        dataset=options.dataset,
+        metrics={
+            name: [root / "metrics" / name / f"seed{seed}.zarr" for seed in study.seeds]
+            for name in (REAL, *study.generators)
+        },
+        samples={
+            name: root / "samples" / name / f"seed{study.seeds[0]}" / "part-0000.zarr" for name in study.generators
+        },
+        models={name: [root / "models" / name / f"seed{seed}" for seed in study.seeds] for name in study.models},
+        output=options.output,
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from plumbline.reporting.page import write_page
+
+    write_page(options.comparisons, options.output)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from plumbline.hdf5 import export_hdf5
+    from plumbline.store import open_parts
+
+    export_hdf5(open_parts(options.parts), options.output)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from plumbline.hdf5 import import_hdf5
+    from plumbline.store import provenance, write_store
+
+    write_store(import_hdf5(options.file), options.output, provenance(str(options.file)))
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from plumbline.reporting.keys import update_keys
+
+    return update_keys(options.output, check=options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Constraints: how far a sample is from the feasible set and, where there is a way, how to get there.
+
+One object serves the method and the metric, so that no stencil can differ between them. Constraints work
+on the data's own units, on any device, in batches, and without a Python loop over samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from plumbline.spec import Spec, one_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor
+
+
+class InfeasibleConstraintError(ValueError):
+    """No point satisfies the constraint."""
+
+
+class Constraint(ABC):
+    """A constraint on samples x of shape (B, ...).
+
+    A constraint that can also has `project(x)`, the nearest feasible point, and for linear ones
+    `condition(mean, variance)`, the Gaussian given that the constraint holds.
+    """
+
+    unit: str = "1"
+    """Unit of the residual."""
+    tolerance: float = 1e-6
+    """Violation under which a sample counts as feasible."""
+
+    @abstractmethod
+    def residual(self, x: Tensor) -> Tensor:
+        """Signed residuals (B, ...), zero on the feasible set; differentiable."""
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Mean absolute residual of each sample (B,); differentiable."""
+        return self.residual(x).abs().flatten(1).mean(1)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """The largest absolute residual of each sample (B,), in the unit that `tolerance` is meant in."""
+        return self.residual(x).abs().flatten(1).amax(1)
+
+    def satisfied(self, x: Tensor) -> Tensor:
+        """Whether each sample (B,) is feasible to the tolerance."""
+        return self.violation(x) <= self.tolerance
+
+    def given(self, known: xr.Dataset) -> Constraint:
+        """The constraint bound to the targets of these samples, where it has one a sample."""
+        del known
+        return self
+
+
+class ConstraintSpec(Spec):
+    """Base of the constraint kinds."""
+
+    def build(self, example: xr.Dataset) -> Constraint:
+        """The constraint for samples like those of `example`, a dataset with its coordinates and attributes."""
+        raise NotImplementedError
+
+    def offers(self) -> tuple[str, ...]:
+        """What samplers can ask of it beyond residual and distance: `project`, `condition`, `matrix`."""
+        return ()
+
+
+AnyConstraint = one_of(ConstraintSpec)

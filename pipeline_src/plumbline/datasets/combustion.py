@@ -1,0 +1,119 @@
+r"""Methane/air mixtures, burning and burnt, from Cantera with the GRI-Mech 3.0 mechanism.
+
+One mole of fresh mixture at a random equivalence ratio and pressure is brought to a random temperature.
+A share of the samples is taken at chemical equilibrium there (at constant temperature and pressure); the
+others react, adiabatically at constant pressure, for a random time that is log-uniform. A sample is the mole
+numbers, a mole of fresh mixture, of the major species. The element balance
+
+    A x = k,    A[element, species] = atoms of the element in the species,
+
+holds with the sample's own element inventory k, its moles of C, H, O and N atoms in these species. k is
+what the models are conditioned on, and it is exact to the rounding of the stored numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import cantera
+    import xarray as xr
+
+ELEMENTS = ("C", "H", "O", "N")
+SPECIES = ("CH4", "O2", "N2", "H2O", "CO2", "CO", "H2", "OH", "H", "O", "NO", "CH3")
+
+
+class CombustionSpec(DatasetSpec):
+    """Mole numbers of the major species of methane/air mixtures, in equilibrium and partly reacted."""
+
+    kind: Literal["combustion"] = "combustion"
+    equivalence_ratio: tuple[float, float] = (0.5, 1.8)
+    """Range of the fuel-to-air ratio over the stoichiometric one."""
+    temperature: tuple[float, float] = key("K", default=(1500.0, 2400.0))
+    """Range of the temperature at equilibrium, and of the start of the reaction."""
+    pressure: tuple[float, float] = key("Pa", default=(5e4, 1e6))
+    """Range of the pressure, log-uniform."""
+    reaction_time: tuple[float, float] = key("s", default=(1e-6, 1e-2))
+    """Range of the reaction time, log-uniform."""
+    equilibrium_share: float = key(ge=0, le=1, default=0.4)
+    """Share of the samples that are in equilibrium."""
+    species: tuple[str, ...] = SPECIES
+    """Species of a sample, by their names in GRI-Mech 3.0."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> CombustionSpec:
+        for name in ("equivalence_ratio", "temperature", "pressure", "reaction_time"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}")
+        if len(set(self.species)) != len(self.species):
+            raise ValueError("`species` names one species twice")
+        return self
+
+    def has_condition(self) -> bool:
+        return True
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import cantera
+        import xarray as xr
+
+        from plumbline.datasets.drawing import uniforms
+
+        del splits
+        gas = cantera.Solution("gri30.yaml")
+        unknown = [name for name in self.species if name not in gas.species_names]
+        if unknown:
+            raise ValueError(f"species {', '.join(unknown)} are not in GRI-Mech 3.0.")
+        columns = [gas.species_index(name) for name in self.species]
+        atoms = np.array([[gas.n_atoms(s, e) for s in self.species] for e in ELEMENTS], dtype=float)
+        draws = uniforms(self.seed, indices, 5)
+        # A reacting mixture is integrated sample by sample: Cantera has no batched reactor.
+        moles = np.stack([self._moles(gas, draw)[columns] for draw in draws]).astype(np.float32)
+        inventory = moles.astype(np.float64) @ atoms.T
+        unit = {"units": "mol"}
+        return xr.Dataset(
+            {
+                "state": (("sample", "species"), moles, {"long_name": "mole number", **unit}),
+                "condition": (("sample", "element"), inventory, {"long_name": "element inventory", **unit}),
+                "element_matrix": (("element", "species"), atoms, {"long_name": "atoms in a molecule"}),
+            },
+            coords={
+                "species": ("species", list(self.species), {"long_name": "species"}),
+                "element": ("element", list(ELEMENTS), {"long_name": "element"}),
+            },
+            attrs={
+                "title": "methane/air mixtures",
+                "basis": "one mole of fresh mixture",
+                "mechanism": "GRI-Mech 3.0, as bundled with Cantera",
+            },
+        )
+
+    def _moles(self, gas: cantera.Solution, draw: np.ndarray) -> np.ndarray:
+        """Mole numbers of all species that one mole of fresh mixture has become."""
+        import cantera
+
+        ratio = _between(self.equivalence_ratio, draw[0])
+        temperature = _between(self.temperature, draw[1])
+        pressure = np.exp(_between(np.log(self.pressure), draw[2]))
+        gas.TP = temperature, pressure
+        gas.set_equivalence_ratio(ratio, "CH4", "O2:1, N2:3.76")
+        fresh_weight = gas.mean_molecular_weight
+        if draw[4] < self.equilibrium_share:
+            gas.equilibrate("TP")
+        else:
+            reactor = cantera.IdealGasConstPressureReactor(gas, clone=False)
+            network = cantera.ReactorNet([reactor])
+            network.advance(np.exp(_between(np.log(self.reaction_time), draw[3])))
+        # Mass is conserved, so that the moles follow from the mean molecular weight. Integration leaves
+        # traces below zero, which are none.
+        return np.clip(gas.X, 0.0, None) * fresh_weight / gas.mean_molecular_weight
+
+
+def _between(bounds: tuple[float, float] | np.ndarray, share: float) -> float:
+    return float(bounds[0] + (bounds[1] - bounds[0]) * share)

@@ -1,0 +1,77 @@
+r"""A correlated Gaussian, whose law given A x = k is known exactly.
+
+The training samples are free draws of N(m, S). Validation and test samples are draws of the same Gaussian
+conditioned on A x = k (Matheron's rule: a free draw z becomes z + S A^T (A S A^T)^{-1} (k - A z)), which is
+what a constrained sampler of a model of the free law should give. Mean and covariance of both laws are
+stored with the samples, so that distances to the truth need no sampling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class GaussianSpec(DatasetSpec):
+    """A Gaussian with exponentially correlated coordinates of unequal scale, and m random equalities."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    dimension: int = key(ge=2, default=8)
+    """Coordinates of a sample."""
+    equalities: int = key(ge=1, default=2)
+    """Rows of A."""
+    correlation: float = key(ge=0, lt=1, default=0.6)
+    """Correlation of neighbouring coordinates."""
+    largest_scale: float = key(gt=0, default=3.0)
+    """Standard deviation of the last coordinate; the first has one, those between in geometric order."""
+    shift: float = key("standard deviations", ge=0, default=1.0)
+    """How far k is from A m, in standard deviations of A x."""
+
+    @model_validator(mode="after")
+    def _some_freedom(self) -> GaussianSpec:
+        if self.equalities >= self.dimension:
+            raise ValueError(f"{self.equalities} equalities leave no freedom in {self.dimension} dimensions")
+        return self
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+
+        from plumbline.datasets.drawing import normals
+
+        mean, covariance, matrix, target = self.law()
+        gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)
+        free = mean + normals(self.seed, indices, self.dimension) @ np.linalg.cholesky(covariance).T
+        constrained = free + (target - free @ matrix.T) @ gain.T
+        state = np.where((splits == "train")[:, None], free, constrained).astype(np.float32)
+        square = ("coordinate", "other")
+        return xr.Dataset(
+            {
+                "state": (("sample", "coordinate"), state, {"long_name": "coordinate", "units": "1"}),
+                "matrix": (("equality", "coordinate"), matrix),
+                "target": (("equality",), target),
+                "conditional_mean": (("coordinate",), mean + gain @ (target - matrix @ mean)),
+                "conditional_covariance": (square, covariance - gain @ matrix @ covariance),
+            },
+            coords={"coordinate": ("coordinate", np.arange(self.dimension), {"long_name": "coordinate"})},
+            attrs={"title": "Gaussian with linear equalities"},
+        )
+
+    def law(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Mean (n,), covariance (n, n), A (m, n) and k (m,)."""
+        n, m = self.dimension, self.equalities
+        lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+        scale = np.geomspace(1.0, self.largest_scale, n)
+        covariance = scale[:, None] * self.correlation**lag * scale
+        mean = np.linspace(-1.0, 1.0, n)
+        generator = np.random.default_rng([self.seed, n, m])
+        matrix = generator.standard_normal((m, n)) / np.sqrt(n)
+        spread = np.sqrt(np.einsum("ij,jk,ik->i", matrix, covariance, matrix))
+        return mean, covariance, matrix, matrix @ mean + self.shift * spread

@@ -1,0 +1,109 @@
+r"""Velocity trajectories of two-dimensional Kolmogorov flow.
+
+Initial vorticities are random, with an energy spectrum that peaks at a given wavenumber, scaled to a
+given top speed; the flow is driven by a sine force and damped by a linear drag, and its states are taken at
+equal intervals once it has forgotten its start. Setting: Feng, Baptista, Bouman (ICLR 2025): Reynolds
+number 1000 on a side of 2 pi, force of wavenumber 4 and amplitude 1, drag 0.1, states every 0.2 from time 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SIDE = 2 * np.pi
+BATCH = 32
+
+
+class KolmogorovSpec(DatasetSpec):
+    """Velocities (time, component, x, y) of forced two-dimensional turbulence on a periodic square of side 2 pi."""
+
+    kind: Literal["kolmogorov"] = "kolmogorov"
+    points: int = key("grid points", ge=16, default=64)
+    """Grid points in each direction."""
+    times: int = key("states", ge=1, default=8)
+    """States of a trajectory."""
+    start: float = key("time", ge=0, default=3.0)
+    """Time of the first state."""
+    spacing: float = key("time", gt=0, default=0.2)
+    """Time between states."""
+    reynolds: float = key(gt=0, default=1000.0)
+    """Reynolds number, one over the viscosity."""
+    forcing_wavenumber: int = key("waves", ge=1, default=4)
+    """Waves of the force in a side."""
+    forcing_amplitude: float = key("length/time^2", ge=0, default=1.0)
+    """Amplitude of the force."""
+    drag: float = key("1/time", ge=0, default=0.1)
+    """Linear drag."""
+    peak_wavenumber: float = key("waves", gt=0, default=4.0)
+    """Wavenumber of most energy at the start."""
+    top_speed: float = key("length/time", gt=0, default=3.0)
+    """Largest speed at the start."""
+    max_step: float = key("time", gt=0, default=0.01)
+    """Longest time step of the solver."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import torch
+        import xarray as xr
+
+        from plumbline.solvers import kolmogorov
+
+        del splits
+        times = self.start + self.spacing * np.arange(self.times)
+        velocities = []
+        for batch in np.array_split(indices, -(-len(indices) // BATCH)):
+            vorticity = kolmogorov.solve(
+                torch.from_numpy(self.initial_vorticities(batch)),
+                torch.from_numpy(times),
+                length=SIDE,
+                viscosity=1 / self.reynolds,
+                drag=self.drag,
+                forcing_amplitude=self.forcing_amplitude,
+                forcing_wavenumber=self.forcing_wavenumber,
+                max_step=self.max_step,
+            )
+            velocities.append(kolmogorov.velocity(vorticity, length=SIDE).numpy().astype(np.float32))
+        grid = SIDE / self.points * np.arange(self.points)
+        axis = {"units": "length", "period": SIDE}
+        return xr.Dataset(
+            {
+                "state": (
+                    ("sample", "time", "component", "x", "y"),
+                    np.concatenate(velocities),
+                    {"long_name": "velocity", "units": "length/time"},
+                )
+            },
+            coords={
+                "time": ("time", times, {"units": "time", "long_name": "time"}),
+                "component": ("component", ["u", "v"], {"long_name": "velocity component"}),
+                "x": ("x", grid, {**axis, "long_name": "position along x"}),
+                "y": ("y", grid, {**axis, "long_name": "position along y"}),
+            },
+            attrs={"viscosity": 1 / self.reynolds, "drag": self.drag, "title": "Kolmogorov flow"},
+        )
+
+    def initial_vorticities(self, indices: np.ndarray) -> np.ndarray:
+        """Random vorticities whose energy peaks at `peak_wavenumber`, float64 (samples, points, points)."""
+        import torch
+
+        from plumbline.datasets.drawing import normals
+        from plumbline.solvers import kolmogorov
+
+        noise = normals(self.seed, indices, self.points**2).reshape(-1, self.points, self.points)
+        kx = np.fft.fftfreq(self.points, 1 / self.points)[:, None]
+        ky = np.fft.rfftfreq(self.points, 1 / self.points)[None, :]
+        wavenumber = np.hypot(kx, ky)
+        ratio = wavenumber / self.peak_wavenumber
+        # White noise times this has the vorticity of an energy spectrum k^4 exp(-2 (k/peak)^2).
+        envelope = wavenumber * ratio**1.5 * np.exp(-(ratio**2))
+        envelope[wavenumber > (self.points - 1) // 3] = 0.0
+        vorticity = torch.from_numpy(np.fft.irfft2(np.fft.rfft2(noise) * envelope, s=noise.shape[1:]))
+        speed = kolmogorov.velocity(vorticity, length=SIDE).norm(dim=1).amax((1, 2))
+        return (vorticity * (self.top_speed / speed)[:, None, None]).numpy()

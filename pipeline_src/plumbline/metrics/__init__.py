@@ -1,0 +1,69 @@
+"""Metrics: numbers that judge samples, against held-out data and constraints.
+
+A metric returns an `xarray.Dataset`. Its variables without dimensions stand in the report's table; those along
+`sample` say the same of each sample. Each carries `units`, and `better` (`lower`, `higher` or `neither`).
+
+The reference is as many samples of the test split as there are samples to judge, the first ones, so that the
+same number stands on both sides; real data judged the same way gives each metric's floor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plumbline.spec import Spec, one_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class MetricSpec(Spec):
+    """Base of the metric kinds."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        """Judges samples.
+
+        Args:
+            samples: the samples, with the variable `state` as in the dataset.
+            dataset: the dataset, with all its splits, in memory.
+            constraints: constraints by name, bound to the conditions of the samples.
+        """
+        raise NotImplementedError
+
+
+AnyMetric = one_of(MetricSpec)
+
+
+def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and as many of a split, flattened and in standard deviations of the training data.
+
+    Tables are scaled coordinate by coordinate, fields by one scale: their coordinates share a unit.
+
+    Raises:
+        ValueError: the split has fewer samples than there are to judge.
+    """
+    training = split_values(dataset, "train")
+    others = split_values(dataset, split)
+    drawn = samples["state"].values.reshape(samples.sizes["sample"], -1).astype(np.float64)
+    if split != "train":
+        if len(others) < len(drawn):
+            raise ValueError(f"{len(drawn)} samples to judge by {len(others)} of the {split} split.")
+        others = others[: len(drawn)]
+    scale = training.std(0) if samples["state"].ndim == 2 else training.std()
+    scale = np.where(scale > 1e-12 * np.max(scale), scale, 1.0)
+    return drawn / scale, others / scale
+
+
+def split_values(dataset: xr.Dataset, split: str) -> np.ndarray:
+    """The states of a split, flattened, float64 (samples, numbers)."""
+    values = dataset["state"].values[dataset["split"].values == split]
+    return values.reshape(len(values), -1).astype(np.float64)
+
+
+def scalar(value: float, long_name: str, better: str, units: str = "1") -> Any:
+    """A number of the table."""
+    import xarray as xr
+
+    return xr.DataArray(float(value), attrs={"long_name": long_name, "units": units, "better": better})

@@ -1,0 +1,47 @@
+r"""Distance to the exact law of a Gaussian given A x = k.
+
+The 2-Wasserstein distance of Gaussians with the samples' moments and the exact ones,
+
+    W^2 = |m - m0|^2 + tr(S + S0 - 2 (S0^{1/2} S S0^{1/2})^{1/2}).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, scalar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class ConditionalGaussianSpec(MetricSpec):
+    """Gaussian 2-Wasserstein distance to the exact constrained law; for the dataset `gaussian`."""
+
+    kind: Literal["conditional_gaussian"] = "conditional_gaussian"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import xarray as xr
+
+        del constraints
+        if "conditional_mean" not in dataset:
+            raise ValueError("this metric is for the dataset `gaussian`, which stores its exact constrained law.")
+        state = samples["state"].values.astype(np.float64)
+        distance = gaussian_wasserstein(
+            state.mean(0),
+            np.cov(state.T),
+            dataset["conditional_mean"].values,
+            dataset["conditional_covariance"].values,
+        )
+        return xr.Dataset({"conditional_gaussian": scalar(distance, "distance to the exact law", "lower")})
+
+
+def gaussian_wasserstein(m: np.ndarray, s: np.ndarray, m0: np.ndarray, s0: np.ndarray) -> float:
+    """The 2-Wasserstein distance of N(m, s) and N(m0, s0)."""
+    values, vectors = np.linalg.eigh(s0)
+    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ s @ root), 0, None)).sum()
+    squared = np.sum((m - m0) ** 2) + np.trace(s) + np.trace(s0) - 2 * cross
+    return float(np.sqrt(max(squared, 0.0)))

@@ -1,0 +1,60 @@
+r"""Error of the energy spectrum of fields.
+
+For one periodic direction, E(k) is the mean squared modulus of the Fourier modes along it, over all samples and
+other coordinates. For a periodic plane it is summed over rings of wavenumber. The error is the mean over
+wavenumbers of |log10 E(k) - log10 E_test(k)|, over those that hold more than a billionth of the energy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, scalar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SMALLEST_SHARE = 1e-9
+
+
+class EnergySpectrumSpec(MetricSpec):
+    """Mean error of the logarithm of the energy spectrum, against the test split."""
+
+    kind: Literal["energy_spectrum"] = "energy_spectrum"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import xarray as xr
+
+        del constraints
+        periodic = [d for d in dataset["state"].dims if "period" in dataset[d].attrs]
+        if not periodic:
+            raise ValueError("an energy spectrum needs a periodic direction, and this dataset has none.")
+        test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
+        reference, spectrum = (
+            energy_spectrum(values, len(periodic)) for values in (test, samples["state"].values)
+        )
+        held = reference > SMALLEST_SHARE * reference.sum()
+        error = np.abs(np.log10(np.maximum(spectrum, 1e-300)) - np.log10(np.maximum(reference, 1e-300)))[held]
+        wavenumber = ("wavenumber", np.arange(1, len(reference) + 1), {"units": "waves in the domain"})
+        return xr.Dataset(
+            {
+                "energy_spectrum": scalar(error.mean(), "error of the energy spectrum", "lower", "decades"),
+                "spectrum": ("wavenumber", spectrum, {"long_name": "energy"}),
+                "spectrum_test": ("wavenumber", reference, {"long_name": "energy of the test split"}),
+            },
+            coords={"wavenumber": wavenumber},
+        )
+
+
+def energy_spectrum(field: np.ndarray, directions: int) -> np.ndarray:
+    """E(k) for k = 1, 2, ... along the last one or two axes."""
+    if directions == 1:
+        modes = np.abs(np.fft.rfft(field, axis=-1)) ** 2 / field.shape[-1] ** 2
+        return modes.reshape(-1, modes.shape[-1]).mean(0)[1:]
+    nx, ny = field.shape[-2:]
+    modes = np.abs(np.fft.fft2(field)) ** 2 / (nx * ny) ** 2
+    modes = modes.reshape(-1, nx, ny).sum(0) / len(field)
+    ring = np.rint(np.hypot(*np.meshgrid(np.fft.fftfreq(nx, 1 / nx), np.fft.fftfreq(ny, 1 / ny), indexing="ij")))
+    return np.bincount(ring.astype(int).ravel(), modes.ravel())[1 : min(nx, ny) // 2]

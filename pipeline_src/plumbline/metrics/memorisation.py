@@ -1,0 +1,39 @@
+"""Distance to the nearest training sample: does a generator copy?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, scalar, standardised
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class MemorisationSpec(MetricSpec):
+    """Median distance to the nearest training sample, over that of the test split: under one, samples are copies."""
+
+    kind: Literal["memorisation"] = "memorisation"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import xarray as xr
+        from sklearn.neighbors import NearestNeighbors
+
+        del constraints
+        drawn, training = standardised(samples, dataset, "train")
+        _, test = standardised(samples, dataset, "test")
+        nearest = NearestNeighbors(n_neighbors=1).fit(training)
+        distance = nearest.kneighbors(drawn)[0][:, 0]
+        usual = np.median(nearest.kneighbors(test)[0][:, 0])
+        attrs = {"long_name": "distance to the nearest training sample", "units": "standard deviations"}
+        ratio = np.median(distance) / usual if usual > 0 else np.nan
+        return xr.Dataset(
+            {
+                "memorisation": scalar(ratio, "distance to training data, over real", "neither"),
+                "nearest_training_each": ("sample", distance, attrs),
+            }
+        )
+
+

@@ -1,0 +1,71 @@
+"""Models: anything trained, a package a family, with its loss and how it draws.
+
+A model is an `nn.Module` with
+
+- `prepare(data)`: fits, once and before training, what has a closed form (standardisation, moments);
+- `loss(batch) -> (scalar, terms)`: the training loop minimises the scalar and logs the terms;
+- optionally `after_step(terms)`, called after every optimiser step.
+
+`data` and `batch` are dicts of tensors: `state` (B, ...) in the data's units and, where the dataset has one,
+`condition` (B, C). Models that samplers draw from also have `space`, `denoiser` (an azula `Denoiser` in that
+space) and `conditions(batch) -> dict` of its keyword arguments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.spec import Spec, key, one_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import nn
+
+
+class TrainingSpec(Spec):
+    """How a model is trained."""
+
+    steps: int = key("optimiser steps", ge=0, default=2000)
+    """Length of the training. Zero for models that are fitted in closed form."""
+    batch: int = key("samples", ge=1, default=64)
+    """Samples in a batch, over all devices."""
+    learning_rate: float = key(gt=0, default=1e-3)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = key(ge=0, default=0.0)
+    """Weight decay of AdamW."""
+    warmup: int = key("optimiser steps", ge=0, default=100)
+    """Steps over which the learning rate rises linearly."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """Course of the learning rate after the rise: to zero as a half cosine, or constant."""
+    gradient_clip: float | None = key(gt=0, default=1.0)
+    """Largest norm of the gradient; null for no clipping."""
+    ema: float = key(ge=0, lt=1, default=0.999)
+    """Decay of the exponential moving average of the weights; 0 keeps the last ones."""
+    devices: int = key(ge=1, default=1)
+    """Devices that share a batch (distributed data parallel)."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train: a GPU if there is one, or as named."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    """Precision of the forward and backward passes, in the words of Lightning Fabric."""
+    save_every: int = key("optimiser steps", ge=1, default=500)
+    """Interval between saved states, from which a killed job resumes."""
+    log_every: int = key("optimiser steps", ge=1, default=20)
+    """Interval between rows of the training log; each is a mean over the interval."""
+    tensorboard: bool = False
+    """Whether to write TensorBoard events beside the weights."""
+
+
+class ModelSpec(Spec):
+    """Base of the model kinds."""
+
+    training: TrainingSpec = TrainingSpec()
+    """How the model is trained."""
+    initialise: str | None = None
+    """Name of a model of the same shape, whose trained weights this one starts from."""
+
+    def build(self, example: xr.Dataset) -> nn.Module:
+        """An untrained model of samples like those of `example`."""
+        raise NotImplementedError
+
+
+AnyModel = one_of(ModelSpec)

@@ -1,0 +1,66 @@
+"""Diffusion models on azula: Karras preconditioning, EDM and VP schedules, any backbone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from plumbline.models import ModelSpec
+from plumbline.networks import AnyNetwork
+from plumbline.spec import Spec, key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.models.diffusion.model import Diffusion
+
+
+class EDMScheduleSpec(Spec):
+    """sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho, alpha = 1 (Karras et al. 2022)."""
+
+    kind: Literal["edm"] = "edm"
+    sigma_min: float = key("standard deviations of the data", gt=0, default=0.002)
+    """Noise at the end of sampling."""
+    sigma_max: float = key("standard deviations of the data", gt=0, default=80.0)
+    """Noise at the start of sampling."""
+    rho: float = key(ge=1, default=7.0)
+    """How much of the steps goes to small noise."""
+    log_sigma_mean: float = key(default=-1.2)
+    """Mean of log sigma in training, which is normal."""
+    log_sigma_std: float = key(gt=0, default=1.2)
+    """Standard deviation of log sigma in training."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EDMScheduleSpec:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"`sigma_min` must be less than `sigma_max`, found {self.sigma_min}, {self.sigma_max}")
+        return self
+
+
+class VPScheduleSpec(Spec):
+    """alpha(t) = alpha_min^(t^2), variance preserving (Ho et al. 2020); times are uniform in training."""
+
+    kind: Literal["vp"] = "vp"
+    alpha_min: float = key(gt=0, lt=1, default=1e-3)
+    """Signal left at the start of sampling."""
+    sigma_min: float = key("standard deviations of the data", gt=0, lt=1, default=1e-3)
+    """Noise at the end of sampling."""
+
+
+class DiffusionSpec(ModelSpec):
+    """A denoiser of standardised data, conditioned on the dataset's condition where it has one."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    network: AnyNetwork
+    """The backbone."""
+    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    """Noise schedule, and the noise levels seen in training."""
+    scaling: Literal["coordinate", "global"] = key(default="global")
+    """Standardisation: a mean and a scale a coordinate, or one of each."""
+
+    def build(self, example: xr.Dataset) -> Diffusion:
+        from plumbline.models.diffusion.model import Diffusion
+        from plumbline.models.spaces.example import sample_shape
+
+        return Diffusion(self, sample_shape(example))

@@ -1,0 +1,52 @@
+r"""A diffusion model: standardised data, Karras preconditioning, the weighted denoising loss.
+
+With x_t = alpha_t x + sigma_t e, the network learns m(x_t) = E[x | x_t] by
+
+    E_{x, t, e} [ (alpha_t^2 + sigma_t^2) / sigma_t^2 |m(x_t) - x|^2 ]
+
+(azula's `KarrasDenoiser`; Karras et al. 2022, table 1 with unit data). The times of a batch are stratified:
+one in each of B equal shares of their law, which takes the variance of the level out of the gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from azula.denoise import KarrasDenoiser
+from torch import Tensor, nn
+
+from plumbline.models.diffusion import DiffusionSpec
+from plumbline.models.diffusion.schedules import build_schedule
+from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.networks import SampleShape
+
+
+class Diffusion(nn.Module):
+    """A denoiser of standardised samples (B, ...), conditioned where the dataset has a condition."""
+
+    def __init__(self, spec: DiffusionSpec, sample: SampleShape) -> None:
+        super().__init__()
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.condition_space = Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        self.schedule = build_schedule(spec.schedule)
+        self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the standardisation of samples and conditions."""
+        self.space.fit(data["state"])
+        if self.condition_space is not None:
+            self.condition_space.fit(data["condition"])
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for a batch: the standardised condition, if there is one."""
+        if self.condition_space is None:
+            return {}
+        return {"condition": self.condition_space.encode(batch["condition"]).to(torch.get_default_dtype())}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The denoising loss of a batch, and its terms for the log."""
+        z = self.space.encode(batch["state"])
+        offsets = torch.rand(len(z), device=z.device)
+        uniform = (torch.randperm(len(z), device=z.device) + offsets) / len(z)
+        times = self.schedule.training_times(uniform.clamp(1e-6, 1 - 1e-6)).to(z.dtype)
+        loss = self.denoiser.loss(z, times, **self.conditions(batch))
+        return loss, {"denoising": loss.detach()}

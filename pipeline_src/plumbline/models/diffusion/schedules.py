@@ -1,0 +1,55 @@
+"""Noise schedules as azula's, with the law of the times that a model is trained at."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from azula.noise import Schedule, VPSchedule
+from jaxtyping import Float
+from torch import Tensor
+
+from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+
+
+class TrainingTimes(Protocol):
+    """A schedule that knows which times to train at."""
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Times in [0, 1] from uniform numbers, by the inverse distribution function."""
+        ...
+
+
+class EDMSchedule(Schedule):
+    """Karras et al. (2022), eq. 5 with t = 0 at the smallest noise; training levels as in their table 1."""
+
+    def __init__(self, spec: EDMScheduleSpec) -> None:
+        self.spec = spec
+        self.low = spec.sigma_min ** (1 / spec.rho)
+        self.high = spec.sigma_max ** (1 / spec.rho)
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t = 1 and sigma_t."""
+        return torch.ones_like(t), (self.low + t * (self.high - self.low)) ** self.spec.rho
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Times at which log sigma is normal, cut to the range of the schedule."""
+        log_sigma = self.spec.log_sigma_mean + self.spec.log_sigma_std * torch.special.ndtri(uniform)
+        sigma = log_sigma.exp().clamp(self.spec.sigma_min, self.spec.sigma_max)
+        return (sigma ** (1 / self.spec.rho) - self.low) / (self.high - self.low)
+
+
+class UniformVPSchedule(VPSchedule):
+    """azula's variance-preserving schedule, trained at uniform times."""
+
+    def __init__(self, spec: VPScheduleSpec) -> None:
+        super().__init__(alpha_min=spec.alpha_min, sigma_min=spec.sigma_min)
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The uniform numbers themselves."""
+        return uniform
+
+
+def build_schedule(spec: EDMScheduleSpec | VPScheduleSpec) -> EDMSchedule | UniformVPSchedule:
+    """The schedule that a spec names."""
+    return EDMSchedule(spec) if isinstance(spec, EDMScheduleSpec) else UniformVPSchedule(spec)

@@ -1,0 +1,91 @@
+r"""A Gaussian fitted to standardised data, with the exact denoiser that follows from it.
+
+Given a condition c, z ~ N(b + W c, Q diag(l) Q^T), the least-squares regression on c and the covariance of
+its residuals by eigenvectors Q and eigenvalues l. With x_t = alpha z + sigma e,
+
+    E[z | x_t] = b + W c + Q diag(alpha l / (alpha^2 l + sigma^2)) Q^T (x_t - alpha (b + W c)).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from azula.denoise import Denoiser, DiracPosterior
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models.diffusion.schedules import build_schedule
+from plumbline.models.gaussian import FittedGaussianSpec
+from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.networks import SampleShape
+
+
+class GaussianRegressionDenoiser(Denoiser):
+    """The exact denoiser of z ~ N(offset + weights c, Q diag(l) Q^T)."""
+
+    offset: Tensor
+    weights: Tensor
+    directions: Tensor
+    variances: Tensor
+
+    def __init__(self, numbers: int, condition: int, schedule: object) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.register_buffer("offset", torch.zeros(numbers))
+        self.register_buffer("weights", torch.zeros(numbers, condition))
+        self.register_buffer("directions", torch.eye(numbers))
+        self.register_buffer("variances", torch.ones(numbers))
+
+    def fit(self, z: Float[Tensor, "N n"], condition: Float[Tensor, "N c"]) -> None:
+        """Least squares on the condition, and the eigenvectors of the residuals' covariance."""
+        design = torch.cat([torch.ones(len(z), 1, dtype=z.dtype, device=z.device), condition], dim=1)
+        # Conditions may depend on each other (an inventory of fuel and air does): the pseudo-inverse copes.
+        solution = torch.linalg.pinv(design, rtol=1e-6) @ z
+        residuals = z - design @ solution
+        variances, directions = torch.linalg.eigh(residuals.mT @ residuals / len(z))
+        self.offset.copy_(solution[0])
+        self.weights.copy_(solution[1:].mT)
+        self.directions.copy_(directions)
+        self.variances.copy_(variances.clamp(min=0))
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> DiracPosterior:
+        """The posterior mean, of the shape of `x_t` (B, ...)."""
+        alpha, sigma = self.schedule(t)
+        flat = x_t.flatten(1)
+        prior = self.offset if condition is None else self.offset + condition @ self.weights.mT
+        gain = alpha * self.variances / (alpha**2 * self.variances + sigma**2)
+        correction = ((flat - alpha * prior) @ self.directions * gain) @ self.directions.mT
+        return DiracPosterior((prior + correction).view_as(x_t))
+
+
+class FittedGaussian(nn.Module):
+    """The Gaussian of the training data; has nothing to train."""
+
+    def __init__(self, spec: FittedGaussianSpec, sample: SampleShape) -> None:
+        super().__init__()
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.condition_space = Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        self.denoiser = GaussianRegressionDenoiser(
+            math.prod(sample.shape), sample.condition, build_schedule(spec.schedule)
+        )
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits everything."""
+        self.space.fit(data["state"])
+        z = self.space.encode(data["state"].double()).flatten(1)
+        condition = z.new_zeros(len(z), 0)
+        if self.condition_space is not None:
+            self.condition_space.fit(data["condition"])
+            condition = self.condition_space.encode(data["condition"].double())
+        self.denoiser.fit(z, condition)
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for a batch."""
+        if self.condition_space is None:
+            return {}
+        return {"condition": self.condition_space.encode(batch["condition"]).to(torch.get_default_dtype())}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Never called: there is no step to train."""
+        raise RuntimeError("a fitted Gaussian is not trained by gradient steps.")

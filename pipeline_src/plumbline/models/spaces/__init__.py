@@ -1,0 +1,1 @@
+"""Spaces that models are trained in."""

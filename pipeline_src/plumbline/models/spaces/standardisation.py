@@ -1,0 +1,50 @@
+"""The affine map between the data's units and a space of zero mean and unit variance."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Scaling = Literal["coordinate", "global"]
+
+# A coordinate that varies less than this share of the most varied one is not blown up to unit variance.
+SMALLEST_SHARE = 1e-6
+
+
+class Standardisation(nn.Module):
+    """z = (x - mean) / scale, fitted to data once.
+
+    Args:
+        shape: shape of a sample.
+        scaling: `coordinate` for a mean and a scale a coordinate, `global` for one of each.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: tuple[int, ...], scaling: Scaling) -> None:
+        super().__init__()
+        self.scaling = scaling
+        own = shape if scaling == "coordinate" else (1,) * len(shape)
+        self.register_buffer("mean", torch.zeros(own))
+        self.register_buffer("scale", torch.ones(own))
+
+    def fit(self, x: Float[Tensor, "N *S"]) -> None:
+        """Sets mean and scale to those of the samples; coordinates that do not vary keep their scale."""
+        axes = 0 if self.scaling == "coordinate" else tuple(range(x.ndim))
+        deviation, mean = torch.std_mean(x.double(), dim=axes, keepdim=self.scaling == "global")
+        floor = SMALLEST_SHARE * deviation.max()
+        deviation = torch.where(deviation > floor, deviation, deviation.max().clamp(min=1e-30))
+        self.mean.copy_(mean.view_as(self.mean))
+        self.scale.copy_(deviation.view_as(self.scale))
+
+    def encode(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """From the data's units to standardised ones."""
+        return (x - self.mean.to(x.dtype)) / self.scale.to(x.dtype)
+
+    def decode(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """From standardised units to the data's."""
+        return self.mean.to(z.dtype) + self.scale.to(z.dtype) * z

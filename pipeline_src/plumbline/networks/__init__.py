@@ -1,0 +1,42 @@
+"""Networks: `nn.Module`s only, without losses, data or files.
+
+A backbone maps (x, time, condition) to a tensor like x: samples of shape (B, ...), one noise level a sample
+or for all, and an optional vector a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from plumbline.spec import Spec, one_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SampleShape:
+    """What a backbone must know of the samples.
+
+    Attributes:
+        shape: the shape of a sample. Of three or more dimensions, the last two are the grid, and those
+            before it channels.
+        periodic: whether each of the last two dimensions is periodic.
+        condition: numbers in the condition, zero if there is none.
+    """
+
+    shape: tuple[int, ...]
+    periodic: tuple[bool, ...]
+    condition: int = 0
+
+
+class NetworkSpec(Spec):
+    """Base of the network kinds."""
+
+    def build(self, sample: SampleShape) -> nn.Module:
+        """A backbone for samples of this shape."""
+        raise NotImplementedError
+
+
+AnyNetwork = one_of(NetworkSpec)

@@ -1,0 +1,85 @@
+"""azula's U-Net behind the interface of a backbone."""
+
+from __future__ import annotations
+
+import torch
+from azula.nn.unet import UNet
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.networks import SampleShape
+from plumbline.networks.embedding import LevelEmbedding
+from plumbline.networks.unet import UNetSpec
+
+
+class UNetBackbone(nn.Module):
+    """A U-Net over samples (B, ..., H, W), whose dimensions before the grid are channels.
+
+    Raises:
+        ValueError: the grid cannot be halved as often as the network is deep, or a sample has no grid.
+    """
+
+    def __init__(self, spec: UNetSpec, sample: SampleShape) -> None:
+        super().__init__()
+        if len(sample.shape) < 2:
+            raise ValueError(
+                f"a U-Net needs samples on a grid, found the sample shape {sample.shape}: use `mlp`."
+            )
+        halvings = 2 ** (len(spec.channels) - 1)
+        if any(size % halvings for size in sample.shape[-2:]):
+            raise ValueError(
+                f"a U-Net of depth {len(spec.channels)} needs a grid divisible by {halvings}, "
+                f"found {sample.shape[-2:]}."
+            )
+        channels = int(torch.tensor(sample.shape[:-2]).prod()) if len(sample.shape) > 2 else 1
+        self.grid = (channels, *sample.shape[-2:])
+        self.embedding = LevelEmbedding(spec.embedding, sample.condition)
+        self.unet = UNet(
+            channels,
+            channels,
+            hid_channels=spec.channels,
+            hid_blocks=spec.blocks,
+            mod_features=spec.embedding,
+            dropout=spec.dropout or None,
+            periodic=all(sample.periodic),
+        )
+        if any(sample.periodic) and not all(sample.periodic):
+            pad_by_axis(self.unet, sample.periodic)
+
+    def forward(
+        self, x: Float[Tensor, "B *S"], level: Float[Tensor, "*B"], condition: Tensor | None = None
+    ) -> Float[Tensor, "B *S"]:
+        """The network's output, of the shape of `x`."""
+        return self.unet(x.view(-1, *self.grid), self.embedding(level, condition)).view_as(x)
+
+
+class AxisPadding(nn.Module):
+    """Pads the last two axes by one, circularly along the periodic one and with zeros along the other."""
+
+    def __init__(self, amount: tuple[int, int], periodic: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.amount = amount
+        self.periodic = periodic
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """The padded tensor."""
+        for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True)):
+            padding = (0, 0, amount, amount) if axis == 0 else (amount, amount, 0, 0)
+            x = nn.functional.pad(x, padding, mode="circular" if periodic else "constant")
+        return x
+
+
+def pad_by_axis(network: nn.Module, periodic: tuple[bool, ...]) -> None:
+    """Puts an `AxisPadding` in the place of the zero padding of every convolution within, in place."""
+    for name, child in list(network.named_children()):
+        if isinstance(child, nn.Conv2d):
+            amount = (int(child.padding[0]), int(child.padding[1]))
+            child.padding = (0, 0)
+            child._reversed_padding_repeated_twice = [0, 0, 0, 0]
+            setattr(network, name, PaddedConvolution(AxisPadding(amount, periodic), child))
+        else:
+            pad_by_axis(child, periodic)
+
+
+class PaddedConvolution(nn.Sequential):
+    """A padding and the convolution that it feeds."""

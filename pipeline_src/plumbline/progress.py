@@ -1,0 +1,28 @@
+"""A line in the log every few seconds, for work that takes longer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+
+class Heartbeat:
+    """Logs a message when some seconds have passed since the last one.
+
+    Args:
+        logger: where to.
+        every: seconds between lines.
+    """
+
+    def __init__(self, logger: logging.Logger, every: float = 5.0) -> None:
+        self.logger = logger
+        self.every = every
+        self.last = time.monotonic()
+
+    def beat(self, message: Callable[[], str]) -> None:
+        """Logs `message()` if it is time."""
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            self.logger.info(message())

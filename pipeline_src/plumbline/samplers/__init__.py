@@ -1,0 +1,96 @@
+"""Samplers: algorithms that draw from trained diffusion models, plain or under a constraint.
+
+A sampler spec builds an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given
+under `base`, so that they compose: guidance around Heun's method, a final projection around guidance.
+They meddle in three places, and in no other:
+
+- the denoiser, whose posterior mean they correct (`guided`, `conditioned`);
+- the step, whose result they move (`projected`);
+- the finished samples, in the data's own units and in double precision (`finish`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from plumbline.spec import Spec, one_of
+
+if TYPE_CHECKING:
+    from azula.denoise import Denoiser
+    from azula.sample import Sampler
+    from torch import Tensor
+
+
+@dataclass
+class Costs:
+    """What drawing one sample cost so far, in operations on the whole batch."""
+
+    network_evaluations: int = 0
+    backward_passes: int = 0
+    projection_solves: int = 0
+
+
+@dataclass
+class Problem:
+    """What a sampler must know of the samples asked for.
+
+    Attributes:
+        space: maps the model's space to the data's units: `encode(x)`, `decode(z)`, `scale`.
+        constraints: constraints by name, bound to the conditions of this batch.
+        condition: what the model is conditioned on (B, C) in the data's units, or None.
+        costs: counted along the way.
+    """
+
+    space: Any
+    constraints: dict[str, Any]
+    condition: Tensor | None = None
+    costs: Costs = field(default_factory=Costs)
+
+
+class SamplerSpec(Spec):
+    """Base of the sampler kinds."""
+
+    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        """An azula sampler in the model's space."""
+        raise NotImplementedError
+
+    def finish(self, x: Tensor, problem: Problem) -> Tensor:
+        """The finished samples (B, ...), in the data's units and double precision."""
+        del problem
+        return x
+
+    def nested(self) -> Iterator[SamplerSpec]:
+        """This sampler and those that it wraps, from the outside in."""
+        yield self
+
+    def constraint_names(self) -> list[str]:
+        """The constraints that this sampler and those within use."""
+        return sorted({s.constraint for s in self.nested() if isinstance(s, ConstrainedSpec)})
+
+
+AnySampler = one_of(SamplerSpec)
+
+
+class ConstrainedSpec(SamplerSpec):
+    """Base of the kinds that wrap another sampler to obey a constraint."""
+
+    constraint: str
+    """Name of the constraint, one of the study's `constraints`."""
+    base: AnySampler
+    """The sampler that is wrapped."""
+
+    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        return self.base.build(denoiser, problem)
+
+    def finish(self, x: Tensor, problem: Problem) -> Tensor:
+        return self.base.finish(x, problem)
+
+    def nested(self) -> Iterator[SamplerSpec]:
+        yield self
+        yield from self.base.nested()
+
+    def requires(self) -> tuple[str, ...]:
+        """Methods that the constraint must have (`project`, `condition`), for the check of the study."""
+        return ()

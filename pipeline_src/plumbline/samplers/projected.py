@@ -1,0 +1,43 @@
+r"""Euclidean projection, of the finished samples or of every state on the way.
+
+`final_projection` draws freely and moves each sample to the nearest feasible point: the baseline that a
+sceptic asks for. `projected` is projected diffusion (Christopher, Baek, Fioretto, NeurIPS 2024): after
+every step, the noisy state itself is projected.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.samplers import ConstrainedSpec, Problem
+
+if TYPE_CHECKING:
+    from azula.denoise import Denoiser
+    from azula.sample import Sampler
+    from torch import Tensor
+
+
+class _Projecting(ConstrainedSpec):
+    def requires(self) -> tuple[str, ...]:
+        return ("project",)
+
+    def finish(self, x: Tensor, problem: Problem) -> Tensor:
+        problem.costs.projection_solves += 1
+        return problem.constraints[self.constraint].project(self.base.finish(x, problem))
+
+
+class FinalProjectionSpec(_Projecting):
+    """Free sampling, then the nearest feasible point."""
+
+    kind: Literal["final_projection"] = "final_projection"
+
+
+class ProjectedSpec(_Projecting):
+    """Projected diffusion: the state is projected after every step."""
+
+    kind: Literal["projected"] = "projected"
+
+    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        from plumbline.samplers.wrappers.stepwise import StepwiseProjection
+
+        return StepwiseProjection(self.base.build(denoiser, problem), self.constraint, problem)

@@ -1,0 +1,93 @@
+"""Specs: typed, documented, immutable pieces of a study, one class a kind.
+
+A room of the library (datasets, constraints, models, samplers, metrics) declares a base class of specs.
+A kind is a subclass whose `kind` field is a `Literal`, written next to the code that builds from it;
+importing the room's modules makes it known. There is no list of kinds to keep.
+
+Spec modules must import without torch, because the Snakefile validates a study each time it loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+import sys
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
+
+
+class Spec(BaseModel):
+    """Base of every spec: unknown keys are refused, values are immutable and equal by content."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+    def canonical(self) -> str:
+        """The spec as JSON with sorted keys: equal specs give equal text, whatever the YAML looked like."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the canonical text."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:10]
+
+
+SpecType = TypeVar("SpecType", bound=Spec)
+
+
+def key(unit: str | None = None, **constraints: Any) -> Any:
+    """A field with a unit and constraints; its default is written after `=` with `default=`, if it has one."""
+    extra = {"unit": unit} if unit else None
+    return Field(json_schema_extra=extra, **constraints)
+
+
+@cache
+def kinds(base: type[SpecType]) -> dict[str, type[SpecType]]:
+    """Every kind of a room, by name, after importing the modules of the room that `base` stands in."""
+    room = sys.modules[base.__module__]
+    for module in pkgutil.iter_modules(room.__path__):
+        importlib.import_module(f"{room.__name__}.{module.name}")
+    found: dict[str, type[SpecType]] = {}
+    unseen = list(base.__subclasses__())
+    while unseen:
+        candidate = unseen.pop(0)
+        unseen.extend(candidate.__subclasses__())
+        if "kind" in candidate.model_fields:
+            (name,) = get_args(candidate.model_fields["kind"].annotation)
+            found[name] = candidate
+    return dict(sorted(found.items()))
+
+
+def one_of(base: type[SpecType]) -> Any:
+    """The annotation of a key that takes any kind of a room, chosen by its `kind`."""
+
+    def dispatch(value: Any, _handler: ValidatorFunctionWrapHandler) -> Spec:
+        if isinstance(value, base):
+            return value
+        known = kinds(base)
+        if not isinstance(value, dict) or "kind" not in value:
+            raise PydanticCustomError(
+                "kind_missing", "expected a mapping with a `kind`, one of: {allowed}", {"allowed": ", ".join(known)}
+            )
+        name = value["kind"]
+        if name not in known:
+            raise PydanticCustomError(
+                "kind_unknown",
+                "unknown kind {name!r}{hint}; expected one of: {allowed}",
+                {"name": name, "hint": did_you_mean(str(name), list(known)), "allowed": ", ".join(known)},
+            )
+        return known[name].model_validate(value)
+
+    return Annotated[SerializeAsAny[base], WrapValidator(dispatch)]
+
+
+def did_you_mean(word: str, allowed: list[str]) -> str:
+    """A hint such as ` (did you mean 'steps'?)`, or nothing."""
+    close = get_close_matches(word, allowed, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,1 @@
+"""Stages: one function a rule, glue between the stores and the library."""

@@ -1,0 +1,95 @@
+"""compare: all that a study's report shows, in one store."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from plumbline.stages.evaluate import COSTS
+from plumbline.store import open_parts, open_store, provenance, select_split, write_store
+from plumbline.study import REAL, Study
+
+EXAMPLES = 6
+"""Samples of each generator that the report shows."""
+
+
+def compare(
+    spec: str,
+    *,
+    dataset: Sequence[Path],
+    metrics: Mapping[str, Sequence[Path]],
+    samples: Mapping[str, Path],
+    models: Mapping[str, Sequence[Path]],
+    output: Path,
+) -> None:
+    """Gathers metrics, costs, examples and training logs.
+
+    Args:
+        spec: the whole study as JSON.
+        dataset: the parts of the dataset.
+        metrics: stores of metrics by generator (and `real`), one a seed.
+        samples: a part of the samples of each generator.
+        models: folders of trained models by name, one a seed.
+        output: the store to write.
+    """
+    started = time.perf_counter()
+    study = Study.model_validate_json(spec)
+    seeds = list(study.seeds)
+    judged = {name: [open_store(path).load() for path in paths] for name, paths in metrics.items()}
+    by_generator = [
+        xr.concat([_with_costs(one) for one in stores], dim="seed", join="outer", combine_attrs="override")
+        for stores in judged.values()
+    ]
+    generator = xr.DataArray(list(judged), dims="generator")
+    table = xr.concat(by_generator, dim=generator, join="outer", data_vars="all", combine_attrs="override")
+    table = table.assign_coords(seed=seeds)
+    for name in table.data_vars:
+        source = next((d[name] for stores in judged.values() for d in stores if name in d), None)
+        if source is not None:
+            table[name].attrs = source.attrs
+    table = table.merge(_examples(dataset, samples)).merge(_training(models, seeds))
+    devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
+    table.attrs = {"study": spec, "samples_devices": json.dumps(devices)}
+    write_store(table, output, provenance(spec, started=started))
+
+
+def _with_costs(judged: xr.Dataset) -> xr.Dataset:
+    """The metrics with the costs of the samples as further numbers; what was not drawn cost nothing known."""
+    costs = {f"cost_{name}": float(judged.attrs.get(name, np.nan)) for name in COSTS}
+    return judged.assign(costs)
+
+
+def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Dataset:
+    """The first samples of each generator, and of the test split under `real`."""
+    test = select_split(open_parts(dataset), "test").isel(sample=slice(0, EXAMPLES))
+    shown = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
+    arrays = [state.isel(sample=slice(0, EXAMPLES)).rename(sample="example").drop_vars(["example", "split"], errors="ignore") for state in shown.values()]  # fmt: skip
+    return xr.concat(arrays, dim=xr.DataArray(list(shown), dims="generator"), coords="minimal", compat="override").to_dataset(name="examples")  # fmt: skip
+
+
+def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Dataset:
+    """Training logs along (model, seed, row), missing rows as NaN."""
+    logs = {name: [_read_log(folder / "training_log.csv") for folder in folders] for name, folders in models.items()}
+    trained = {name: runs for name, runs in logs.items() if any(runs)}
+    cards = {name: json.loads((folders[0] / "model.json").read_text()) for name, folders in models.items()}
+    parameters = xr.DataArray([float(cards[name]["parameters"]) for name in models], dims="model")
+    gathered = xr.Dataset({"parameters": parameters}, coords={"model": list(models)})
+    longest = max((len(run) for runs in trained.values() for run in runs), default=0)
+    for column in ("step", "loss", "wall_time_seconds"):
+        values = np.full((len(models), len(seeds), longest), np.nan)
+        for i, name in enumerate(models):
+            for j, run in enumerate(logs[name]):
+                values[i, j, : len(run)] = [row[column] for row in run]
+        gathered[f"training_{column}"] = (("model", "seed", "row"), values)
+    return gathered
+
+
+def _read_log(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

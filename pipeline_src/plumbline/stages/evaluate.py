@@ -1,0 +1,59 @@
+"""evaluate: all metrics of one generator and seed, or of held-out real data."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from plumbline.constraints import ConstraintSpec
+from plumbline.metrics import MetricSpec
+from plumbline.spec import kinds
+from plumbline.store import open_parts, provenance, select_split, write_store
+from plumbline.study import SampleCounts
+
+COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
+
+
+def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence[Path], output: Path) -> None:
+    """Judges samples against the test split.
+
+    Args:
+        spec: the slice with metrics, constraints and the number of samples.
+        seed: seed of the generator; without samples, that of the draw from the validation split.
+        dataset: the parts of the dataset.
+        samples: the parts of the samples. None: as many samples of the validation split are judged, which
+            gives the floor of every metric.
+        output: the store to write.
+    """
+    started = time.perf_counter()
+    values = json.loads(spec)
+    data = open_parts(dataset).load()
+    if samples:
+        judged = open_parts(samples).load()
+    else:
+        count = SampleCounts.model_validate(values["samples"]).count
+        judged = held_out(data, count, seed)
+    constraints = {
+        name: kinds(ConstraintSpec)[c["kind"]].model_validate(c).build(data.isel(sample=slice(0, 1))).given(judged)
+        for name, c in values["constraints"].items()
+    }
+    parts = [
+        kinds(MetricSpec)[m["kind"]].model_validate(m).evaluate(judged, data, constraints)
+        for m in values["metrics"].values()
+    ]
+    result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
+    costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
+    result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}
+    write_store(result, output, provenance(spec, started=started))
+
+
+def held_out(data: xr.Dataset, count: int, seed: int) -> xr.Dataset:
+    """`count` samples of the validation split, another choice for each seed."""
+    validation = select_split(data, "validation")
+    chosen = np.random.default_rng(seed).permutation(validation.sizes["sample"])[:count]
+    return validation.isel(sample=np.sort(chosen))

@@ -1,0 +1,352 @@
+"""Studies: one comparison, written as YAML, checked once, cut into one slice a job.
+
+A slice is the part of a study that a job's result depends on, as canonical JSON. Snakemake keeps it as the
+job's parameter, so that a changed key reruns the jobs whose slice holds it, and what follows from them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from plumbline.constraints import AnyConstraint
+from plumbline.datasets import AnyDataset
+from plumbline.metrics import AnyMetric
+from plumbline.models import AnyModel
+from plumbline.samplers import AnySampler, ConstrainedSpec
+from plumbline.spec import Spec, did_you_mean, key
+
+Scale = Literal["smoke", "laptop", "paper"]
+SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
+REAL = "real"
+"""Name under which held-out real data is judged like a generator; no generator may take it."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class StudyError(ValueError):
+    """A study or configuration that cannot run, with the path of each key at fault and what is allowed."""
+
+
+class GeneratorSpec(Spec):
+    """A recipe for samples: a model and a sampler."""
+
+    model: str
+    """Name of the model, one of the study's `models`."""
+    sampler: AnySampler
+    """How samples are drawn from it."""
+    batch: int = key("samples", ge=1, default=256)
+    """Samples that are drawn together."""
+
+
+class SampleCounts(Spec):
+    """How many samples each generator draws a seed."""
+
+    count: int = key("samples", ge=2)
+    """Samples of each generator and seed; no more than the test and the validation split hold."""
+    parts: int = key(ge=1, default=1)
+    """Parts that are drawn by one job each."""
+
+    @model_validator(mode="after")
+    def _no_empty_part(self) -> SampleCounts:
+        if self.parts > self.count:
+            raise ValueError(f"{self.parts} parts for {self.count} samples: at most one part a sample")
+        return self
+
+    def bounds(self, part: int) -> tuple[int, int]:
+        """First and one past the last sample of a part."""
+        size, longer = divmod(self.count, self.parts)
+        first = part * size + min(part, longer)
+        return first, first + size + (part < longer)
+
+
+class Study(Spec):
+    """One comparison: a dataset, constraints, models, generators, metrics, seeds."""
+
+    name: Name
+    """Name of the study, as in its folder of results."""
+    title: str
+    """Title in the report."""
+    description: str
+    """What is compared, on what and why: a paragraph of the report."""
+    dataset: AnyDataset
+    """The dataset."""
+    constraints: dict[Name, AnyConstraint] = Field(min_length=1)
+    """Constraints by name."""
+    models: dict[Name, AnyModel] = Field(min_length=1)
+    """Models by name."""
+    generators: dict[Name, GeneratorSpec] = Field(min_length=1)
+    """Generators by name."""
+    metrics: dict[Name, AnyMetric] = Field(min_length=1)
+    """Metrics by name."""
+    samples: SampleCounts
+    """How many samples each generator draws."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """Seeds: each trains every model and draws from every generator once."""
+
+    @model_validator(mode="after")
+    def _references(self) -> Study:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        """A sentence for each reference or combination that cannot work, with the path of its key."""
+        if len(set(self.seeds)) != len(self.seeds):
+            yield f"seeds: {list(self.seeds)} names a seed twice"
+        smallest = min(self.dataset.splits.test, self.dataset.splits.validation)
+        if self.samples.count > smallest:
+            yield (
+                f"samples.count: {self.samples.count} is more than the {smallest} samples of the smaller of the "
+                f"test and validation splits; lower it, or raise dataset.splits"
+            )
+        for name, model in self.models.items():
+            if model.initialise is not None and model.initialise not in self.models:
+                yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
+        yield from self._cycles()
+        for name, generator in self.generators.items():
+            path = f"generators.{name}"
+            if name == REAL:
+                yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
+            if generator.model not in self.models:
+                yield f"{path}.model: {_undefined(generator.model, self.models, 'model')}"
+            yield from self._sampler_problems(path, generator)
+
+    def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
+        level = f"{path}.sampler"
+        for sampler in generator.sampler.nested():
+            if isinstance(sampler, ConstrainedSpec):
+                if sampler.constraint not in self.constraints:
+                    yield f"{level}.constraint: {_undefined(sampler.constraint, self.constraints, 'constraint')}"
+                else:
+                    constraint = self.constraints[sampler.constraint]
+                    missing = [need for need in sampler.requires() if need not in constraint.offers()]
+                    if missing:
+                        yield (
+                            f"{level}: `{sampler.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of its "
+                            f"constraint, which {sampler.constraint!r} (`{constraint.kind}`) does not have"
+                        )
+            level += ".base"
+
+    def _cycles(self) -> Iterator[str]:
+        for start in self.models:
+            seen, name = [start], self.models[start].initialise
+            while name is not None and name in self.models and name not in seen:
+                seen.append(name)
+                name = self.models[name].initialise
+            if name == start:
+                yield f"models.{start}.initialise: {' -> '.join([*seen, start])} goes in a circle"
+
+    # Paths, below the folder of results.
+
+    def dataset_folder(self) -> str:
+        """Folder of the dataset; studies that ask for the same data share it."""
+        return f"data/{self.dataset.kind}-{self.dataset.digest()}"
+
+    # Slices: what each job's result depends on.
+
+    def generate_slice(self) -> str:
+        """The dataset."""
+        return self.dataset.canonical()
+
+    def train_slice(self, model: str) -> str:
+        """The model."""
+        return self.models[model].canonical()
+
+    def sample_slice(self, generator: str) -> str:
+        """The generator, its constraints and the number of samples."""
+        spec = self.generators[generator]
+        return _canonical(
+            {
+                "generator": spec.model_dump(mode="json"),
+                "model": self.models[spec.model].model_dump(mode="json", exclude={"training"}),
+                "constraints": self._constraints(spec.sampler.constraint_names()),
+                "samples": self.samples.model_dump(mode="json"),
+            }
+        )
+
+    def evaluate_slice(self) -> str:
+        """The metrics, all constraints and the number of samples."""
+        return _canonical(
+            {
+                "metrics": {name: metric.model_dump(mode="json") for name, metric in self.metrics.items()},
+                "constraints": self._constraints(list(self.constraints)),
+                "samples": self.samples.model_dump(mode="json"),
+            }
+        )
+
+    def compare_slice(self) -> str:
+        """The whole study."""
+        return self.canonical()
+
+    def _constraints(self, names: list[str]) -> dict[str, Any]:
+        return {name: self.constraints[name].model_dump(mode="json") for name in names}
+
+
+class Configuration(Spec):
+    """config/config.yaml: which studies run, at which scale, and where results go."""
+
+    studies: tuple[str, ...] = Field(min_length=1)
+    """Names of the studies that run, files of the folder `studies` beside the configuration."""
+    scale: Scale = "laptop"
+    """Scale of every study: its overrides of that name apply."""
+    results: str = "results"
+    """Folder of the results."""
+    data_dir: str | None = None
+    """Folder of files that datasets read, for those that read any."""
+
+
+def load_configuration(values: dict[str, Any], source: str = "config/config.yaml") -> Configuration:
+    """The configuration, checked.
+
+    Raises:
+        StudyError: naming each key at fault.
+    """
+    return _validated(Configuration, values, source)
+
+
+def load_study(path: str | Path, scale: Scale) -> Study:
+    """The study in a YAML file at a scale, checked.
+
+    Raises:
+        StudyError: the file is missing or is not YAML, or a key, type, value, reference or combination in it
+            is wrong; every fault is named with the path of its key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        present = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise StudyError(f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: this is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: expected a mapping of keys, found {type(values).__name__}.")
+    overrides = values.pop("scales", {}) or {}
+    unknown = [name for name in overrides if name not in SCALES]
+    if unknown:
+        raise StudyError(f"{path}: scales.{unknown[0]}: unknown scale; allowed are {', '.join(SCALES)}.")
+    values = merged(values, overrides.get(scale) or {})
+    values.setdefault("name", path.stem)
+    if values["name"] != path.stem:
+        raise StudyError(f"{path}: name: must be that of the file, {path.stem!r}, found {values['name']!r}.")
+    return _validated(Study, values, f"{path} (scale {scale})")
+
+
+def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `override` laid over it.
+
+    Mappings are merged key by key, unless the override names another `kind`: then it stands alone. Lists and
+    values are replaced. A null removes the key.
+    """
+    result = copy.deepcopy(base)
+    for name, value in override.items():
+        current = result.get(name)
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict) and isinstance(current, dict):
+            same = "kind" not in value or value["kind"] == current.get("kind")
+            result[name] = merged(current, value) if same else copy.deepcopy(value)
+        else:
+            result[name] = copy.deepcopy(value)
+    return result
+
+
+def _validated(model: type[Any], values: dict[str, Any], source: str) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [line for fault in error.errors() for line in _describe(fault, values)]
+        listing = "\n".join(f"  - {line}" for line in lines)
+        raise StudyError(f"{source} cannot be used:\n{listing}") from None
+
+
+def _describe(fault: Any, values: Any) -> list[str]:
+    """Sentences for one fault found by pydantic, each beginning with the path of the key."""
+    location = [str(part) for part in fault["loc"]]
+    path = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        parent = _at(values, location[:-1])
+        known = _allowed_keys(parent, location[:-1])
+        allowed = f"; allowed are {', '.join(known)}" if known else ""
+        return [f"{path}: unknown key{did_you_mean(location[-1], known)}{allowed}"]
+    if fault["type"] == "missing":
+        return [f"{path}: this key is required"]
+    message = re.sub(r"^Value error, ", "", fault["msg"])
+    if not path:
+        return message.splitlines()
+    found = fault.get("input")
+    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) and "found" not in message else ""
+    return [f"{path}: {message[0].lower()}{message[1:]}{shown}"]
+
+
+def _at(values: Any, location: list[str]) -> Any:
+    for part in location:
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+    return values
+
+
+def _allowed_keys(parent: Any, location: list[str]) -> list[str]:
+    """The keys that the spec at this place takes, found by walking the specs along the path."""
+    spec = _spec_at(location, parent)
+    return sorted(spec.model_fields) if spec else []
+
+
+def _spec_at(location: list[str], parent: Any) -> type[Spec] | None:
+    from plumbline.spec import kinds
+
+    if not location:
+        return Study if not isinstance(parent, dict) or "studies" not in parent else Configuration
+    kind = parent.get("kind") if isinstance(parent, dict) else None
+    unseen, seen = [Spec], set()
+    for base in ROOMS.values():
+        for name, spec in kinds(base).items():
+            if kind is not None and name == kind:
+                return spec
+    while unseen:
+        spec = unseen.pop()
+        seen.add(spec)
+        unseen.extend(s for s in spec.__subclasses__() if s not in seen)
+    named = {"splits": "SplitSizes", "training": "TrainingSpec", "samples": "SampleCounts"}
+    wanted = "GeneratorSpec" if location[0] == "generators" and len(location) == 2 else named.get(location[-1])
+    return next((s for s in seen if s.__name__ == wanted), None)
+
+
+def _undefined(name: str, defined: dict[str, Any], what: str) -> str:
+    hint = did_you_mean(name, list(defined))
+    return f"there is no {what} {name!r}{hint}; defined are {', '.join(defined)}"
+
+
+def _canonical(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _rooms() -> dict[str, type[Spec]]:
+    from plumbline.constraints import ConstraintSpec
+    from plumbline.datasets import DatasetSpec
+    from plumbline.metrics import MetricSpec
+    from plumbline.models import ModelSpec
+    from plumbline.networks import NetworkSpec
+    from plumbline.samplers import SamplerSpec
+
+    return {
+        "datasets": DatasetSpec,
+        "constraints": ConstraintSpec,
+        "networks": NetworkSpec,
+        "models": ModelSpec,
+        "samplers": SamplerSpec,
+        "metrics": MetricSpec,
+    }
+
+
+ROOMS = _rooms()
+"""The base spec of each room, by the room's name."""

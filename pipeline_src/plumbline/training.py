@@ -1,0 +1,257 @@
+r"""The one training loop, on Lightning Fabric: device, precision, several devices.
+
+The loop knows a model by `loss(batch)` and `after_step(terms)`. It makes results depend on (seed, step)
+alone: the batch of a step is read off a permutation that is seeded by (seed, epoch), and the random numbers
+within a step come from a generator that is seeded by (seed, step, rank) before it. A training that was killed
+and resumed from its saved state therefore ends, on a CPU, at bitwise the same weights, and there is no state
+of a random generator to save.
+
+Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step) is written beside
+the result and renamed into place. It is deleted when the training is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from plumbline.models import TrainingSpec
+from plumbline.progress import Heartbeat
+
+logger = logging.getLogger("plumbline.training")
+
+
+class DivergedTrainingError(RuntimeError):
+    """The loss or a gradient stopped being finite."""
+
+
+def train(
+    model: nn.Module, data: dict[str, Tensor], spec: TrainingSpec, *, seed: int, folder: str | Path, identity: str
+) -> nn.Module:
+    """Trains a model and returns it with the weights to draw from: the moving average, if there is one.
+
+    Args:
+        model: the model, prepared.
+        data: tensors of equal length, by the names that the model's loss knows them under.
+        spec: how to train.
+        seed: seed of batches and noise.
+        folder: where the training log and the saved state go.
+        identity: what the training depends on; a saved state of another identity is not resumed.
+
+    Raises:
+        DivergedTrainingError: a loss or gradient that is not finite. The last saved state is kept.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
+    if fabric._launched is False:
+        fabric.launch()
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=_can_fuse(fabric)
+    )
+    wrapped, optimiser = fabric.setup(model, optimiser)
+    wrapped.mark_forward_method("loss")
+    averaged = AveragedModel(model, multi_avg_fn=_moving_average(spec.ema), use_buffers=True) if spec.ema else None
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, spec))
+    state = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    if averaged is not None:
+        state["averaged"] = averaged
+    saved = folder / "state.pt"
+    step = _resume(fabric, saved, state, identity)
+    log = TrainingLog(folder, step, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard)
+    data = {name: tensor.to(fabric.device) for name, tensor in data.items()}
+    heartbeat = Heartbeat(logger)
+    wrapped.train()
+    for step, indices in batches(len(data["state"]), spec, seed, step):
+        torch.manual_seed(_step_seed(seed, step, fabric.global_rank))
+        own = indices[fabric.global_rank :: fabric.world_size].to(fabric.device)
+        batch = {name: tensor[own] for name, tensor in data.items()}
+        optimiser.zero_grad(set_to_none=True)
+        loss, terms = wrapped.loss(batch)
+        _require_finite(loss, step, saved)
+        fabric.backward(loss)
+        if spec.gradient_clip is not None:
+            norm = fabric.clip_gradients(wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False)
+            _require_finite(norm, step, saved)
+        optimiser.step()
+        schedule.step()
+        if averaged is not None:
+            averaged.update_parameters(model)
+        if hasattr(model, "after_step"):
+            model.after_step(terms)
+        log.add(step + 1, {"loss": loss.detach(), **terms}, schedule.get_last_lr()[0])
+        done = step + 1
+        if done % spec.log_every == 0 or done == spec.steps:
+            log.flush()
+        if done % spec.save_every == 0 and done < spec.steps:
+            _save(fabric, saved, state, identity, done)
+        heartbeat.beat(lambda done=done: f"step {done} of {spec.steps}: {log.summary()}")
+    log.close()
+    saved.unlink(missing_ok=True)
+    return averaged.module if averaged is not None else model
+
+
+def batches(samples: int, spec: TrainingSpec, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Steps from `start` on with the indices of their batch, in epochs of one permutation each."""
+    size = min(spec.batch, samples)
+    per_epoch = samples // size
+    permutation, epoch = torch.empty(0), -1
+    for step in range(start, spec.steps):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            generator = torch.Generator().manual_seed(_step_seed(seed, epoch, -1))
+            permutation = torch.randperm(samples, generator=generator)
+        position = step % per_epoch * size
+        yield step, permutation[position : position + size]
+
+
+def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
+    """The share of the peak learning rate at a step: a linear rise, then a half cosine or a constant."""
+    if step < spec.warmup:
+        return (step + 1) / spec.warmup
+    if spec.decay == "constant":
+        return 1.0
+    share = (step - spec.warmup) / max(1, spec.steps - spec.warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def _moving_average(decay: float) -> Any:
+    """Exponential moving average whose decay rises from zero, so that the first weights are forgotten."""
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+        count = float(updates)
+        weight = 1 - min(decay, (1 + count) / (10 + count))
+        floating = [i for i, average in enumerate(averages) if average.is_floating_point()]
+        torch._foreach_lerp_([averages[i] for i in floating], [values[i] for i in floating], weight)
+
+    return update
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """A seed from three numbers, well mixed (splitmix64)."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + (rank + 2) * 0x94D049BB133111EB) % 2**64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
+    return (mixed ^ (mixed >> 31)) % 2**63
+
+
+def _require_finite(value: Tensor, step: int, saved: Path) -> None:
+    if not bool(torch.isfinite(value).all()):
+        kept = f"The state saved last is kept in {saved}." if saved.exists() else "No state was saved yet."
+        raise DivergedTrainingError(
+            f"the loss or its gradient is not finite at step {step + 1}. Lower `training.learning_rate`, set "
+            f"`training.gradient_clip`, or check the data for NaN. {kept}"
+        )
+
+
+def _save(fabric: Fabric, path: Path, state: dict[str, Any], identity: str, step: int) -> None:
+    partial = path.with_suffix(".partial")
+    fabric.save(partial, {**state, "step": step, "identity": identity})
+    if fabric.is_global_zero:
+        os.replace(partial, path)
+    fabric.barrier()
+
+
+def _resume(fabric: Fabric, path: Path, state: dict[str, Any], identity: str) -> int:
+    """Loads a saved state of the same identity into `state` and returns its step; zero if there is none."""
+    if not path.exists():
+        return 0
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        logger.warning("%s cannot be read (%s): training starts afresh.", path, error)
+        return 0
+    if found["identity"] != identity:
+        logger.info("%s belongs to another training: training starts afresh.", path)
+        return 0
+    for name, part in state.items():
+        target = getattr(part, "module", part) if name == "model" else part
+        target.load_state_dict(found[name])
+    logger.info("resuming at step %d", found["step"])
+    return int(found["step"])
+
+
+def _can_fuse(fabric: Fabric) -> bool:
+    return fabric.device.type in ("cuda", "cpu")
+
+
+class TrainingLog:
+    """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
+
+    A resumed training keeps the rows of the steps that it does not repeat.
+    """
+
+    def __init__(self, folder: Path, start: int, *, enabled: bool, tensorboard: bool) -> None:
+        self.enabled = enabled
+        self.path = folder / "training_log.csv"
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.last = time.perf_counter()
+        self.events = None
+        if enabled and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(folder / "tensorboard")
+        if start and self.path.exists():
+            with self.path.open(newline="") as file:
+                read = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row for row in read if row["step"] <= start]
+        self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else 0.0
+
+    def add(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
+        """Adds the terms of a step to the interval."""
+        for name, value in terms.items():
+            value = torch.as_tensor(value).detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+        self.step, self.learning_rate = step, learning_rate
+
+    def flush(self) -> None:
+        """Ends the interval: a row, and the file written anew under a temporary name."""
+        if not self.count or not self.enabled:
+            return
+        now = time.perf_counter()
+        self.elapsed += now - self.last
+        row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
+        row["learning_rate"] = self.learning_rate
+        row["steps_per_second"] = self.count / max(now - self.last, 1e-9)
+        row["wall_time_seconds"] = self.elapsed
+        self.rows.append(row)
+        self.last, self.sums, self.count = now, {}, 0
+        if self.events is not None:
+            for name, value in row.items():
+                self.events.add_scalar(name, value, int(row["step"]))
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, self.path)
+
+    def summary(self) -> str:
+        """The last row in a few words."""
+        if not self.rows:
+            return "no interval is complete yet"
+        row = self.rows[-1]
+        return f"loss {row['loss']:.4g}, {row['steps_per_second']:.3g} steps a second"
+
+    def close(self) -> None:
+        """Ends the last interval; a training without steps leaves a log of its header."""
+        self.flush()
+        if self.enabled and not self.rows:
+            self.path.write_text("step,loss,learning_rate,steps_per_second,wall_time_seconds\n")
+        if self.events is not None:
+            self.events.close()

@@ -1,0 +1,54 @@
+# The studies, checked as the Snakefile loads, and the paths and slices that rules ask them for.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "pipeline_src"))
+
+from plumbline.study import REAL, StudyError, load_configuration, load_study
+
+
+def checked_studies():
+    """The studies of the configuration by name; what is wrong with them is said without a traceback."""
+    try:
+        configuration = load_configuration(config)
+        folder = Path(workflow.basedir) / "config" / "studies"
+        loaded = [load_study(folder / f"{name}.yaml", configuration.scale) for name in configuration.studies]
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
+    return configuration, {study.name: study for study in loaded}
+
+
+CONFIGURATION, STUDIES = checked_studies()
+RESULTS = CONFIGURATION.results
+
+
+wildcard_constraints:
+    study="|".join(STUDIES),
+    generator="[a-z][a-z0-9_]*",
+    model="[a-z][a-z0-9_]*",
+    seed=r"\d+",
+    part=r"\d{4}",
+    dataset=r"[a-z0-9_]+-[0-9a-f]{10}",
+
+
+DATASETS = {Path(study.dataset_folder()).name: study for study in STUDIES.values()}
+
+
+def parts(folder, count):
+    return [f"{folder}/part-{part:04d}.zarr" for part in range(count)]
+
+
+def dataset_parts(wildcards):
+    study = STUDIES[wildcards.study]
+    return parts(f"{RESULTS}/{study.dataset_folder()}", study.dataset.parts)
+
+
+def sample_parts(wildcards):
+    study = STUDIES[wildcards.study]
+    folder = f"{RESULTS}/{study.name}/samples/{wildcards.generator}/seed{wildcards.seed}"
+    return parts(folder, study.samples.parts)
+
+
+def model_files(study, model, seed):
+    folder = f"{RESULTS}/{study}/models/{model}/seed{seed}"
+    return [f"{folder}/weights.pt", f"{folder}/model.json", f"{folder}/training_log.csv"]
