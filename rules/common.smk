@@ -52,3 +52,49 @@ def sample_parts(wildcards):
 def model_files(study, model, seed):
     folder = f"{RESULTS}/{study}/models/{model}/seed{seed}"
     return [f"{folder}/weights.pt", f"{folder}/model.json", f"{folder}/training_log.csv"]
+
+
+def training(wildcards):
+    return STUDIES[wildcards.study].models[wildcards.model].training
+
+
+def model_to_start_from(wildcards):
+    """The trained model that this one starts from, if its spec names one."""
+    name = STUDIES[wildcards.study].models[wildcards.model].initialise
+    return model_files(wildcards.study, name, wildcards.seed) if name else []
+
+
+def model_of_generator(wildcards):
+    model = STUDIES[wildcards.study].generators[wildcards.generator].model
+    return model_files(wildcards.study, model, wildcards.seed)
+
+
+def judged_samples(wildcards):
+    """The generator's samples; held-out real data has none, and is read from the dataset."""
+    return [] if wildcards.generator == REAL else sample_parts(wildcards)
+
+
+def all_metrics(wildcards):
+    study = STUDIES[wildcards.study]
+    return [
+        f"{RESULTS}/{study.name}/metrics/{generator}/seed{seed}.zarr"
+        for generator in (REAL, *study.generators)
+        for seed in study.seeds
+    ]
+
+
+def shown_samples(wildcards):
+    """The first part of every generator, of which the report shows some samples."""
+    study = STUDIES[wildcards.study]
+    folder = f"{RESULTS}/{study.name}/samples"
+    return [f"{folder}/{generator}/seed{study.seeds[0]}/part-0000.zarr" for generator in study.generators]
+
+
+def all_models(wildcards):
+    study = STUDIES[wildcards.study]
+    return [
+        file
+        for model in study.models
+        for seed in study.seeds
+        for file in model_files(study.name, model, seed)
+    ]

@@ -1,17 +1,17 @@
 rule generate:
     output:
         directory(f"{RESULTS}/data/{{dataset}}/part-{{part}}.zarr"),
-    params:
-        spec=lambda wildcards: DATASETS[wildcards.dataset].generate_slice(),
-        part=lambda wildcards: int(wildcards.part),
     log:
         f"{RESULTS}/logs/generate/{{dataset}}-part{{part}}.log",
+    conda:
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/data.yaml"
+    params:
+        spec=lambda wildcards: DATASETS[wildcards.dataset].generate_slice(),
+        part=lambda wildcards: int(wildcards.part),
     shell:
         "OMP_NUM_THREADS={threads} plumbline generate"
         " --spec {params.spec:q} --part {params.part} --output {output:q} --log {log:q}"

@@ -1,26 +1,21 @@
-def model_of_generator(wildcards):
-    model = STUDIES[wildcards.study].generators[wildcards.generator].model
-    return model_files(wildcards.study, model, wildcards.seed)
-
-
 rule sample:
     input:
         dataset=dataset_parts,
         model=model_of_generator,
     output:
         directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
-    params:
-        spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
-        part=lambda wildcards: int(wildcards.part),
-        model=lambda wildcards, input: Path(input.model[0]).parent,
     log:
         f"{RESULTS}/logs/sample/{{study}}-{{generator}}-seed{{seed}}-part{{part}}.log",
+    conda:
+        "../envs/training.yaml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=8 * 60,
-    conda:
-        "../envs/training.yaml"
+    params:
+        spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
+        part=lambda wildcards: int(wildcards.part),
+        model=lambda wildcards, input: Path(input.model[0]).parent,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"

@@ -1,13 +1,3 @@
-def training(wildcards):
-    return STUDIES[wildcards.study].models[wildcards.model].training
-
-
-def model_to_start_from(wildcards):
-    """The trained model that this one starts from, if its spec names one."""
-    name = STUDIES[wildcards.study].models[wildcards.model].initialise
-    return model_files(wildcards.study, name, wildcards.seed) if name else []
-
-
 rule train:
     input:
         dataset=dataset_parts,
@@ -16,21 +6,21 @@ rule train:
         weights=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/weights.pt",
         card=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/model.json",
         log=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/training_log.csv",
+    log:
+        f"{RESULTS}/logs/train/{{study}}-{{model}}-seed{{seed}}.log",
+    conda:
+        "../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=24 * 60,
+        gpu=lambda wildcards: training(wildcards).devices if training(wildcards).accelerator == "gpu" else 0,
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].train_slice(wildcards.model),
         folder=subpath(output.weights, parent=True),
         initialise=lambda wildcards, input: (
             f"--initialise {Path(input.initialise[0]).parent}" if input.initialise else ""
         ),
-    log:
-        f"{RESULTS}/logs/train/{{study}}-{{model}}-seed{{seed}}.log",
-    threads: 1
-    resources:
-        mem_mb=8000,
-        runtime=24 * 60,
-        gpu=lambda wildcards: training(wildcards).devices if training(wildcards).accelerator == "gpu" else 0,
-    conda:
-        "../envs/training.yaml"
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"

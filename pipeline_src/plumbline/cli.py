@@ -166,7 +166,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     _limit_threads()
     evaluate(
-        options.spec, seed=options.seed, dataset=options.dataset, samples=options.samples, output=options.output
+        options.spec,
+        seed=options.seed,
+        dataset=options.dataset,
+        samples=options.samples,
+        output=options.output,
     )
 
 
@@ -184,9 +188,12 @@ def _compare(options: argparse.Namespace) -> None:
             for name in (REAL, *study.generators)
         },
         samples={
-            name: root / "samples" / name / f"seed{study.seeds[0]}" / "part-0000.zarr" for name in study.generators
+            name: root / "samples" / name / f"seed{study.seeds[0]}" / "part-0000.zarr"
+            for name in study.generators
         },
-        models={name: [root / "models" / name / f"seed{seed}" for seed in study.seeds] for name in study.models},
+        models={
+            name: [root / "models" / name / f"seed{seed}" for seed in study.seeds] for name in study.models
+        },
         output=options.output,
     )
 

@@ -26,7 +26,11 @@ class Spec(BaseModel):
     """Base of every spec: unknown keys are refused, values are immutable and equal by content."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
     )
 
     def canonical(self) -> str:
@@ -73,7 +77,9 @@ def one_of(base: type[SpecType]) -> Any:
         known = kinds(base)
         if not isinstance(value, dict) or "kind" not in value:
             raise PydanticCustomError(
-                "kind_missing", "expected a mapping with a `kind`, one of: {allowed}", {"allowed": ", ".join(known)}
+                "kind_missing",
+                "expected a mapping with a `kind`, one of: {allowed}",
+                {"allowed": ", ".join(known)},
             )
         name = value["kind"]
         if name not in known:

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
@@ -49,6 +50,10 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     prepared = dataset.assign_attrs({**dataset.attrs, **(provenance or {})}).drop_encoding()
+    # Strings of fixed length have no specification in zarr v3; those of variable length do.
+    texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}
+    prepared = prepared.assign({name: v for name, v in texts.items() if name in prepared.data_vars})
+    prepared = prepared.assign_coords({name: v for name, v in texts.items() if name in prepared.coords})
     encoding = {name: _encoding(variable) for name, variable in prepared.variables.items()}
     prepared.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
     if path.exists():
@@ -69,7 +74,10 @@ def open_store(path: str | Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.open_zarr(path, consolidated=False, chunks={})
+        with warnings.catch_warnings():
+            # Snakemake leaves its time stamp in the folders that jobs make.
+            warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
+            return xr.open_zarr(path, consolidated=False, chunks={})
     except Exception as error:
         raise CorruptStoreError(
             f"{path} is not a readable store ({type(error).__name__}: {error}). Delete it and run the workflow "
@@ -94,7 +102,9 @@ def open_parts(paths: Iterable[str | Path]) -> xr.Dataset:
             combine_attrs="override",
         )  # fmt: skip
     except ValueError as error:
-        raise CorruptStoreError(f"the parts of {parts[0].encoding.get('source')} do not fit: {error}") from error
+        raise CorruptStoreError(
+            f"the parts of {parts[0].encoding.get('source')} do not fit: {error}"
+        ) from error
 
 
 def select_split(dataset: xr.Dataset, split: str) -> xr.Dataset:

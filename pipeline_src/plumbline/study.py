@@ -223,7 +223,9 @@ def load_study(path: str | Path, scale: Scale) -> Study:
     path = Path(path)
     if not path.is_file():
         present = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise StudyError(f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}.")
+        raise StudyError(
+            f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
+        )
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -284,7 +286,9 @@ def _describe(fault: Any, values: Any) -> list[str]:
     if not path:
         return message.splitlines()
     found = fault.get("input")
-    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) and "found" not in message else ""
+    shown = (
+        f", found {found!r}" if isinstance(found, str | int | float | bool) and "found" not in message else ""
+    )
     return [f"{path}: {message[0].lower()}{message[1:]}{shown}"]
 
 
@@ -317,7 +321,9 @@ def _spec_at(location: list[str], parent: Any) -> type[Spec] | None:
         seen.add(spec)
         unseen.extend(s for s in spec.__subclasses__() if s not in seen)
     named = {"splits": "SplitSizes", "training": "TrainingSpec", "samples": "SampleCounts"}
-    wanted = "GeneratorSpec" if location[0] == "generators" and len(location) == 2 else named.get(location[-1])
+    wanted = (
+        "GeneratorSpec" if location[0] == "generators" and len(location) == 2 else named.get(location[-1])
+    )
     return next((s for s in seen if s.__name__ == wanted), None)
 
 

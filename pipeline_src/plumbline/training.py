@@ -37,7 +37,13 @@ class DivergedTrainingError(RuntimeError):
 
 
 def train(
-    model: nn.Module, data: dict[str, Tensor], spec: TrainingSpec, *, seed: int, folder: str | Path, identity: str
+    model: nn.Module,
+    data: dict[str, Tensor],
+    spec: TrainingSpec,
+    *,
+    seed: int,
+    folder: str | Path,
+    identity: str,
 ) -> nn.Module:
     """Trains a model and returns it with the weights to draw from: the moving average, if there is one.
 
@@ -54,6 +60,9 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if spec.steps == 0:
+        TrainingLog(folder, 0, enabled=True, tensorboard=False).close()
+        return model
     fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
     if fabric._launched is False:
         fabric.launch()
@@ -62,18 +71,20 @@ def train(
     )
     wrapped, optimiser = fabric.setup(model, optimiser)
     wrapped.mark_forward_method("loss")
-    averaged = AveragedModel(model, multi_avg_fn=_moving_average(spec.ema), use_buffers=True) if spec.ema else None
+    averaged = (
+        AveragedModel(model, multi_avg_fn=_moving_average(spec.ema), use_buffers=True) if spec.ema else None
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, spec))
     state = {"model": model, "optimiser": optimiser, "schedule": schedule}
     if averaged is not None:
         state["averaged"] = averaged
     saved = folder / "state.pt"
-    step = _resume(fabric, saved, state, identity)
-    log = TrainingLog(folder, step, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard)
+    first = _resume(fabric, saved, state, identity)
+    log = TrainingLog(folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard)
     data = {name: tensor.to(fabric.device) for name, tensor in data.items()}
     heartbeat = Heartbeat(logger)
     wrapped.train()
-    for step, indices in batches(len(data["state"]), spec, seed, step):
+    for step, indices in batches(len(data["state"]), spec, seed, first):
         torch.manual_seed(_step_seed(seed, step, fabric.global_rank))
         own = indices[fabric.global_rank :: fabric.world_size].to(fabric.device)
         batch = {name: tensor[own] for name, tensor in data.items()}
@@ -82,7 +93,9 @@ def train(
         _require_finite(loss, step, saved)
         fabric.backward(loss)
         if spec.gradient_clip is not None:
-            norm = fabric.clip_gradients(wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False)
+            norm = fabric.clip_gradients(
+                wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False
+            )
             _require_finite(norm, step, saved)
         optimiser.step()
         schedule.step()

@@ -51,7 +51,9 @@ class CombustionSpec(DatasetSpec):
         for name in ("equivalence_ratio", "temperature", "pressure", "reaction_time"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
-                raise ValueError(f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}")
+                raise ValueError(
+                    f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}"
+                )
         if len(set(self.species)) != len(self.species):
             raise ValueError("`species` names one species twice")
         return self

@@ -27,7 +27,9 @@ class ConditionalGaussianSpec(MetricSpec):
 
         del constraints
         if "conditional_mean" not in dataset:
-            raise ValueError("this metric is for the dataset `gaussian`, which stores its exact constrained law.")
+            raise ValueError(
+                "this metric is for the dataset `gaussian`, which stores its exact constrained law."
+            )
         state = samples["state"].values.astype(np.float64)
         distance = gaussian_wasserstein(
             state.mean(0),

@@ -56,5 +56,7 @@ def energy_spectrum(field: np.ndarray, directions: int) -> np.ndarray:
     nx, ny = field.shape[-2:]
     modes = np.abs(np.fft.fft2(field)) ** 2 / (nx * ny) ** 2
     modes = modes.reshape(-1, nx, ny).sum(0) / len(field)
-    ring = np.rint(np.hypot(*np.meshgrid(np.fft.fftfreq(nx, 1 / nx), np.fft.fftfreq(ny, 1 / ny), indexing="ij")))
+    ring = np.rint(
+        np.hypot(*np.meshgrid(np.fft.fftfreq(nx, 1 / nx), np.fft.fftfreq(ny, 1 / ny), indexing="ij"))
+    )
     return np.bincount(ring.astype(int).ravel(), modes.ravel())[1 : min(nx, ny) // 2]

@@ -35,5 +35,3 @@ class MemorisationSpec(MetricSpec):
                 "nearest_training_each": ("sample", distance, attrs),
             }
         )
-
-

@@ -32,7 +32,9 @@ class PrecisionRecallSpec(MetricSpec):
         drawn, reference = standardised(samples, dataset, "test")
         return xr.Dataset(
             {
-                "precision": scalar(share_on_manifold(drawn, reference, self.neighbours), "precision", "higher"),
+                "precision": scalar(
+                    share_on_manifold(drawn, reference, self.neighbours), "precision", "higher"
+                ),
                 "recall": scalar(share_on_manifold(reference, drawn, self.neighbours), "recall", "higher"),
             }
         )

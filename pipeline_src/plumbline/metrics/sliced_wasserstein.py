@@ -29,4 +29,6 @@ class SlicedWassersteinSpec(MetricSpec):
         drawn, reference = standardised(samples, dataset, "test")
         distance = sliced_wasserstein_distance(drawn, reference, n_projections=self.directions, seed=0)
         unit = "standard deviations"
-        return xr.Dataset({"sliced_wasserstein": scalar(distance, "sliced Wasserstein distance", "lower", unit)})
+        return xr.Dataset(
+            {"sliced_wasserstein": scalar(distance, "sliced Wasserstein distance", "lower", unit)}
+        )

@@ -1,0 +1,1 @@
+"""Solvers of partial differential equations: batched torch on any device, without files."""

@@ -45,6 +45,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -314,6 +315,6 @@ def _checked_times(times: Tensor) -> list[float]:
     instants = [float(t) for t in times]
     if not instants:
         raise ValueError("times is empty: give at least one instant.")
-    if instants[0] < 0 or any(b < a for a, b in zip(instants, instants[1:], strict=False)):
+    if instants[0] < 0 or any(b < a for a, b in pairwise(instants)):
         raise ValueError(f"times must increase from zero on, found {instants}.")
     return instants

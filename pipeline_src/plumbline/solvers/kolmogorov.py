@@ -88,9 +88,7 @@ def solve(
         vorticity0.dtype,
         vorticity0.device,
     )
-    states = integrate(
-        system, to_modes(vorticity0), times, courant=COURANT, max_step=max_step, scheme=scheme
-    )
+    states = integrate(system, to_modes(vorticity0), times, courant=COURANT, max_step=max_step, scheme=scheme)
     solution = to_grid(states, points).movedim(0, 1)
     at_start = torch.as_tensor(times, device=vorticity0.device) == 0
     return torch.where(at_start[None, :, None, None], vorticity0[:, None], solution)

@@ -67,15 +67,22 @@ def _with_costs(judged: xr.Dataset) -> xr.Dataset:
 
 def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Dataset:
     """The first samples of each generator, and of the test split under `real`."""
-    test = select_split(open_parts(dataset), "test").isel(sample=slice(0, EXAMPLES))
-    shown = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
-    arrays = [state.isel(sample=slice(0, EXAMPLES)).rename(sample="example").drop_vars(["example", "split"], errors="ignore") for state in shown.values()]  # fmt: skip
-    return xr.concat(arrays, dim=xr.DataArray(list(shown), dims="generator"), coords="minimal", compat="override").to_dataset(name="examples")  # fmt: skip
+    test = select_split(open_parts(dataset), "test")
+    states = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
+    shown = [
+        state.isel(sample=slice(0, EXAMPLES)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
+        for state in states.values()
+    ]  # fmt: skip
+    names = xr.DataArray(list(states), dims="generator")
+    return xr.concat(shown, dim=names, coords="minimal", compat="override").to_dataset(name="examples")
 
 
 def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Dataset:
     """Training logs along (model, seed, row), missing rows as NaN."""
-    logs = {name: [_read_log(folder / "training_log.csv") for folder in folders] for name, folders in models.items()}
+    logs = {
+        name: [_read_log(folder / "training_log.csv") for folder in folders]
+        for name, folders in models.items()
+    }
     trained = {name: runs for name, runs in logs.items() if any(runs)}
     cards = {name: json.loads((folders[0] / "model.json").read_text()) for name, folders in models.items()}
     parameters = xr.DataArray([float(cards[name]["parameters"]) for name in models], dims="model")

@@ -39,7 +39,10 @@ def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence
         count = SampleCounts.model_validate(values["samples"]).count
         judged = held_out(data, count, seed)
     constraints = {
-        name: kinds(ConstraintSpec)[c["kind"]].model_validate(c).build(data.isel(sample=slice(0, 1))).given(judged)
+        name: kinds(ConstraintSpec)[c["kind"]]
+        .model_validate(c)
+        .build(data.isel(sample=slice(0, 1)))
+        .given(judged)
         for name, c in values["constraints"].items()
     }
     parts = [

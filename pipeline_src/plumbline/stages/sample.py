@@ -26,9 +26,7 @@ from plumbline.study import GeneratorSpec, SampleCounts
 logger = logging.getLogger("plumbline.sample")
 
 
-def sample(
-    spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Path, output: Path
-) -> None:
+def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Path, output: Path) -> None:
     """Draws part `part` of the samples of the generator `spec` (JSON).
 
     Sample i is drawn for the condition of test sample i, where the dataset has conditions.

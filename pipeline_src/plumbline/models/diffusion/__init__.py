@@ -34,7 +34,9 @@ class EDMScheduleSpec(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> EDMScheduleSpec:
         if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"`sigma_min` must be less than `sigma_max`, found {self.sigma_min}, {self.sigma_max}")
+            raise ValueError(
+                f"`sigma_min` must be less than `sigma_max`, found {self.sigma_min}, {self.sigma_max}"
+            )
         return self
 
 

@@ -26,7 +26,9 @@ class Diffusion(nn.Module):
     def __init__(self, spec: DiffusionSpec, sample: SampleShape) -> None:
         super().__init__()
         self.space = Standardisation(sample.shape, spec.scaling)
-        self.condition_space = Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        self.condition_space = (
+            Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        )
         self.schedule = build_schedule(spec.schedule)
         self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
 

@@ -65,7 +65,9 @@ class FittedGaussian(nn.Module):
     def __init__(self, spec: FittedGaussianSpec, sample: SampleShape) -> None:
         super().__init__()
         self.space = Standardisation(sample.shape, spec.scaling)
-        self.condition_space = Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        self.condition_space = (
+            Standardisation((sample.condition,), "coordinate") if sample.condition else None
+        )
         self.denoiser = GaussianRegressionDenoiser(
             math.prod(sample.shape), sample.condition, build_schedule(spec.schedule)
         )

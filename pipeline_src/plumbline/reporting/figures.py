@@ -1,0 +1,323 @@
+"""Figures of the report, as SVG whose ink is the text colour of the page, so that they suit light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+INK = "#010203"
+"""A colour that stands for the page's own and is replaced by `currentColor`."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "plumbline",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "savefig.transparent": True,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.12,
+}
+# Colours that differ in lightness too, legible on white and on near-black.
+PALETTE = (
+    "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793", "#6a994e",
+)  # fmt: skip
+SMALLEST_DISTANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG with its alternative text and caption."""
+
+    name: str
+    svg: str
+    alt: str
+    caption: str
+
+
+def colours(comparison: xr.Dataset) -> dict[str, str]:
+    """A colour for each generator; real data has the page's ink."""
+    others = [g for g in ordered_generators(comparison) if g != REAL]
+    return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
+
+
+def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
+    """Distances to a constraint over the largest among all generators, as histograms of their logarithm."""
+    each = comparison[f"distance_{constraint}_each"]
+    largest = float(each.max())
+    with mpl.rc_context(STYLE):
+        generators, palette = ordered_generators(comparison), colours(comparison)
+        rows = len(generators)
+        canvas = Canvas(figsize=(6.4, 0.42 * rows + 0.8))
+        axes = canvas.subplots(rows, 1, sharex=True, gridspec_kw={"hspace": 0.15})
+        values = {
+            g: np.log10(np.maximum(_finite(each.sel(generator=g)) / largest, SMALLEST_DISTANCE))
+            for g in generators
+        }
+        low = min(v.min() for v in values.values() if len(v)) - 0.2
+        bins = np.linspace(low, 0.05, 90)
+        for axis, g in zip(np.atleast_1d(axes), generators, strict=True):
+            axis.hist(values[g], bins=bins, color=palette[g], alpha=0.9)
+            axis.set_yticks([])
+            axis.spines["left"].set_visible(False)
+            axis.set_ylabel(g, rotation=0, ha="right", va="center")
+            axis.grid(axis="y", visible=False)
+        axis.set_xlabel(f"log10 of distance to {constraint}, over the largest ({largest:.3g})")
+        svg = _svg(canvas)
+    medians = ", ".join(f"{g} {10 ** float(np.median(v)):.2g}" for g, v in values.items() if len(v))
+    return Figure(
+        f"histogram-{constraint}",
+        svg,
+        f"Histograms of the distance to {constraint} of each generator's samples. Medians, over the largest "
+        f"distance: {medians}.",
+        f"Distance to {constraint} of every sample of all seeds, over the largest one. Real data is the floor.",
+    )
+
+
+def examples(comparison: xr.Dataset) -> Figure:
+    """Samples of each generator beside the data, on one colour scale or one axis."""
+    shown = comparison["examples"]
+    return _field_examples(shown) if shown.ndim > 3 else _table_examples(comparison, shown)
+
+
+def _field_examples(shown: xr.DataArray) -> Figure:
+    """Rows of images, one a generator. Channels beyond the first are left out."""
+    generators = [str(g) for g in shown["generator"].values]
+    low, high = (float(q) for q in np.quantile(shown.sel(generator=REAL).values, [0.001, 0.999]))
+    vertical, horizontal = shown.dims[-2:]
+    with mpl.rc_context(STYLE):
+        count = shown.sizes["example"]
+        canvas = Canvas(figsize=(1.15 * count + 1.4, 1.18 * len(generators)))
+        axes = canvas.subplots(len(generators), count, squeeze=False)
+        for row, g in zip(axes, generators, strict=True):
+            for axis, image in zip(row, shown.sel(generator=g).values, strict=True):
+                flat = image.reshape(-1, *image.shape[-2:])[0]
+                drawn = axis.imshow(flat, vmin=low, vmax=high, cmap="viridis", origin="lower", aspect="auto")
+                axis.set_xticks([])
+                axis.set_yticks([])
+            row[0].set_ylabel(g, rotation=0, ha="right", va="center")
+        bar = canvas.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
+        bar.set_label(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
+        svg = _svg(canvas)
+    return Figure(
+        "examples",
+        svg,
+        f"{count} samples of each of {', '.join(generators)}, as images of {vertical} upwards and {horizontal} to "
+        f"the right, on the colour scale of the real data.",
+        f"Samples, {vertical} upwards, {horizontal} to the right, on one colour scale; the first row is real data.",
+    )
+
+
+def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
+    """The first sample of each generator, coordinate by coordinate, on a symmetric logarithmic axis."""
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    dim = str(shown.dims[-1])
+    labels = [str(v) for v in shown[dim].values]
+    smallest = float(np.quantile(np.abs(shown.sel(generator=REAL).values), 0.3)) or 1e-6
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.8, 3.4))
+        axis = canvas.subplots()
+        offsets = np.linspace(-0.32, 0.32, len(generators))
+        for offset, g in zip(offsets, generators, strict=True):
+            values = shown.sel(generator=g).values
+            positions = np.arange(len(labels)) + offset
+            axis.plot(
+                np.tile(positions, len(values)),
+                values.ravel(),
+                ".",
+                color=palette[g],
+                markersize=3.5,
+                label=g,
+            )
+        axis.set_yscale("symlog", linthresh=smallest)
+        axis.set_xticks(np.arange(len(labels)), labels)
+        axis.set_ylabel(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
+        canvas.legend(loc="outside upper center", ncols=4, markerscale=2)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    return Figure(
+        "examples",
+        svg,
+        f"{shown.sizes['example']} samples of each of {', '.join(generators)}, a column for each {dim}.",
+        f"{shown.sizes['example']} samples of each generator beside as many real ones, for the same conditions; the "
+        f"axis is linear within ± {smallest:.1g}.",
+    )
+
+
+def training_curves(comparison: xr.Dataset) -> Figure | None:
+    """Training loss against steps, a line a model and seed; nothing if no model was trained by steps."""
+    if not comparison.sizes.get("row"):
+        return None
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.4, 2.8))
+        axis = canvas.subplots()
+        names = []
+        for i, model in enumerate(str(m) for m in comparison["model"].values):
+            for j, seed in enumerate(comparison["seed"].values):
+                run = comparison.sel(model=model, seed=seed)
+                steps, loss = run["training_step"].values, run["training_loss"].values
+                if np.isfinite(loss).any():
+                    axis.plot(
+                        steps, _smoothed(loss), color=PALETTE[i], alpha=1 - 0.35 * min(j, 2), linewidth=1.2
+                    )
+                    axis.lines[-1].set_label(f"{model}, seed {seed}")
+                    names.append(f"{model} seed {seed}: {_last(loss):.3g}")
+        axis.set_yscale("log")
+        axis.set_xlabel("optimiser steps")
+        axis.set_ylabel("training loss")
+        axis.legend(ncols=2)
+        svg = _svg(canvas)
+    return Figure(
+        "training",
+        svg,
+        f"Training loss against optimiser steps. Mean of the last tenth: {'; '.join(names)}.",
+        "Training loss, a moving mean over a fortieth of the training.",
+    )
+
+
+def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) -> Figure:
+    """What a sample costs, and how near it is to the constraint, against its distance to the data."""
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    title = comparison[quality].attrs["long_name"]
+    panels = (
+        ("cost_sampling_seconds_per_sample", "sampling time a sample (s)"),
+        (f"distance_{constraint}", f"distance to {constraint}"),
+    )
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.2, 3.6))
+        axes = canvas.subplots(1, 2, sharey=True)
+        for axis, (name, label) in zip(axes, panels, strict=True):
+            for g in generators:
+                one = comparison.sel(generator=g)
+                x, y = one[name].values, one[quality].values
+                if np.isfinite(x).all():
+                    axis.plot(
+                        np.maximum(x, SMALLEST_DISTANCE), y, "o", color=palette[g], markersize=5, label=g
+                    )
+            axis.set_xscale("log")
+            axis.set_xlabel(label)
+            axis.axhline(
+                float(comparison[quality].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
+            )
+        axes[0].set_ylabel(title)
+        handles, labels = axes[1].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside upper center", ncols=4)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    means = ", ".join(f"{g} {float(comparison[quality].sel(generator=g).mean()):.3g}" for g in generators)
+    return Figure(
+        "cost",
+        svg,
+        f"{title} against sampling time and against distance to {constraint}. {title}: {means}.",
+        f"{title} against cost and constraint, a point a seed; the dotted line is real data. Lower and further left "
+        f"is better.",
+    )
+
+
+def spectra(comparison: xr.Dataset) -> Figure | None:
+    """Energy spectra of generators and data, for fields."""
+    if "spectrum" not in comparison:
+        return None
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.4, 3.0))
+        axis = canvas.subplots()
+        k = comparison["wavenumber"].values
+        for g in generators:
+            energy = comparison["spectrum"].sel(generator=g).mean("seed").values
+            axis.loglog(k, energy, color=palette[g], linewidth=2 if g == REAL else 1.2, label=g)
+        axis.set_xlabel("wavenumber (waves in the domain)")
+        axis.set_ylabel("energy")
+        axis.legend(ncols=2, fontsize=8)
+        svg = _svg(canvas)
+    return Figure(
+        "spectra",
+        svg,
+        f"Energy spectra of {', '.join(generators)} against wavenumber, on logarithmic axes.",
+        "Energy spectrum, mean over seeds.",
+    )
+
+
+def marginals(comparison: xr.Dataset) -> Figure | None:
+    """Wasserstein distance of each coordinate, for tables."""
+    if "marginal_wasserstein_by" not in comparison:
+        return None
+    each = comparison["marginal_wasserstein_by"].mean("seed")
+    dim = next(str(d) for d in each.dims if d != "generator")
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    labels = [str(v) for v in each[dim].values]
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.8, 3.2))
+        axis = canvas.subplots()
+        for g in generators:
+            axis.plot(labels, each.sel(generator=g).values, "o", color=palette[g], markersize=4, label=g)
+        axis.set_yscale("log")
+        axis.set_ylabel("Wasserstein distance (std)")
+        canvas.legend(loc="outside upper center", ncols=4)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    worst = ", ".join(f"{g} {labels[int(each.sel(generator=g).argmax())]}" for g in generators)
+    return Figure(
+        "marginals",
+        svg,
+        f"Wasserstein distance of each {dim}, by generator. Largest at: {worst}.",
+        f"Wasserstein distance of each {dim} to the test split, mean over seeds.",
+    )
+
+
+def _finite(values: xr.DataArray) -> np.ndarray:
+    flat = values.values.ravel()
+    return flat[np.isfinite(flat)]
+
+
+def _smoothed(loss: np.ndarray) -> np.ndarray:
+    width = max(1, int(np.isfinite(loss).sum()) // 40)
+    padded = np.pad(loss, (width // 2, width - 1 - width // 2), mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+
+def _last(loss: np.ndarray) -> float:
+    finite = loss[np.isfinite(loss)]
+    return float(finite[-max(1, len(finite) // 10) :].mean())
+
+
+def _svg(canvas: Canvas) -> str:
+    """The canvas as an SVG element without size, in the page's ink; the ids are made the figure's own."""
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*"', r"\1\2", text, count=1
+    )
+
+
+def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
+    """The figures with every id prefixed, so that many can stand in one page."""
+    renamed = []
+    for figure in figures:
+        own = f"{prefix}-{figure.name}-"
+        svg = re.sub(r'\bid="', f'id="{own}', figure.svg)
+        svg = re.sub(r'(xlink:href="#|href="#|url\(#)', rf"\1{own}", svg)
+        renamed.append(Figure(figure.name, svg, figure.alt, figure.caption))
+    return renamed

@@ -1,0 +1,124 @@
+"""The page: one self-contained HTML file for all studies."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import xarray as xr
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from plumbline import __version__
+from plumbline.reporting import figures
+from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
+from plumbline.store import open_store
+from plumbline.study import REAL, Study
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one study."""
+
+    study: Study
+    facts: list[tuple[str, str]]
+    metrics: Table
+    costs: Table
+    warnings: list[str]
+    figures: list[figures.Figure]
+    config: str
+    provenance: dict[str, str]
+
+
+def write_page(comparisons: Sequence[Path], output: Path) -> None:
+    """Writes the report of these comparison stores, under a temporary name first."""
+    sections = [section(open_store(path).load()) for path in comparisons]
+    environment = Environment(
+        loader=PackageLoader("plumbline", "reporting"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        sections=sections,
+        style=(Path(__file__).parent / "page.css").read_text(),
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        real=REAL,
+    )
+    partial = output.with_name(f".{output.name}.partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, output)
+
+
+def section(comparison: xr.Dataset) -> Section:
+    """All of one study, from its comparison store."""
+    study = Study.model_validate_json(comparison.attrs["study"])
+    table = metric_table(comparison)
+    return Section(
+        study=study,
+        facts=facts(study, comparison),
+        metrics=table,
+        costs=cost_table(comparison),
+        warnings=warnings_of(comparison),
+        figures=figures.unique_ids(_figures(study, comparison, table), study.name),
+        config=yaml.safe_dump(json.loads(comparison.attrs["study"]), sort_keys=False, allow_unicode=True),
+        provenance={
+            name.removeprefix("plumbline_").replace("_", " "): str(value)
+            for name, value in comparison.attrs.items()
+            if name.startswith(("plumbline_", "version_", "python", "host", "created"))
+            and name != "plumbline_spec"
+        },
+    )
+
+
+def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
+    """Names and values that say what is compared on what."""
+    splits = study.dataset.splits
+    examples = comparison["examples"]
+    sizes = " × ".join(f"{examples.sizes[d]} {d}" for d in examples.dims[2:])
+    models = [
+        f"{name} ({study.models[name].kind}, {int(comparison['parameters'].sel(model=name)):,} parameters"
+        + _training_time(comparison, name)
+        for name in study.models
+    ]
+    return [
+        ("Data", f"{study.dataset.kind}: {sizes}, {examples.attrs.get('long_name', 'state')}"),
+        ("Splits", f"{splits.train:,} train, {splits.validation:,} validation, {splits.test:,} test"),
+        ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items())),
+        ("Models", "; ".join(models)),
+        (
+            "Samples",
+            f"{study.samples.count:,} of each generator and seed; seeds {', '.join(map(str, study.seeds))}",
+        ),
+        (
+            "Sampled on",
+            ", ".join(sorted(set(json.loads(comparison.attrs["samples_devices"]).values()) - {"none"})),
+        ),
+    ]
+
+
+def _training_time(comparison: xr.Dataset, model: str) -> str:
+    if not comparison.sizes.get("row"):
+        return ", fitted)"
+    seconds = comparison["training_wall_time_seconds"].sel(model=model).max("row").mean("seed")
+    return f", trained {float(seconds):.0f} s)" if bool(seconds.notnull()) else ", fitted)"
+
+
+def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures.Figure]:
+    constraint = next(iter(study.constraints))
+    quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
+    optional = [
+        *(figures.distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
+        figures.examples(comparison),
+        figures.cost_against_quality(comparison, quality, constraint) if quality else None,
+        figures.spectra(comparison),
+        figures.marginals(comparison),
+        figures.training_curves(comparison),
+    ]  # fmt: skip
+    return [figure for figure in optional if figure is not None]

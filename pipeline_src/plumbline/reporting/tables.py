@@ -1,0 +1,161 @@
+"""Numbers of the report: means and deviations over seeds, the best of each column, and warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from plumbline.study import REAL
+
+COST_COLUMNS = {
+    "cost_network_evaluations": ("network evaluations a sample", "1"),
+    "cost_backward_passes": ("backward passes a sample", "1"),
+    "cost_projection_solves": ("projection solves a sample", "1"),
+    "cost_sampling_seconds_per_sample": ("sampling time a sample", "s"),
+}
+# Shares of real data's recall and distance to the training data under which the report warns.
+LOW_RECALL = 0.5
+CLOSE_COPIES = 0.7
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: mean, standard deviation and half the 95% confidence interval of the mean, over seeds."""
+
+    mean: float
+    deviation: float
+    half_interval: float
+    best: bool = False
+
+    @property
+    def text(self) -> str:
+        """The entry in three significant digits, or a dash where nothing was measured."""
+        if np.isnan(self.mean):
+            return "–"
+        spread = f" ± {number(self.deviation, 2)}" if self.deviation > 0 else ""
+        return f"{number(self.mean)}{spread}"
+
+    @property
+    def hint(self) -> str:
+        """The confidence interval in words."""
+        if np.isnan(self.half_interval):
+            return "no interval: one seed, or not measured"
+        return f"95% interval of the mean over seeds: {number(self.mean)} ± {number(self.half_interval, 2)}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric or cost."""
+
+    name: str
+    title: str
+    unit: str
+    better: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Generators by metrics."""
+
+    columns: list[Column]
+    rows: dict[str, list[Cell]] = field(default_factory=dict)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number in `digits` significant digits, with a power of ten where it is very small or large."""
+    if value == 0 or np.isnan(value):
+        return "0" if value == 0 else "–"
+    exponent = int(np.floor(np.log10(abs(value))))
+    if -3 <= exponent < 5:
+        return f"{value:.{max(0, digits - 1 - exponent)}f}"
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10**exponent:.{digits - 1}f}×10{superscript}"
+
+
+def ordered_generators(comparison: xr.Dataset) -> list[str]:
+    """Real data first, then the generators from the farthest from the first constraint to the nearest."""
+    first = next(str(name) for name in comparison.data_vars if str(name).startswith("distance_"))
+    distance = comparison[first].mean("seed")
+    others = [str(g) for g in comparison["generator"].values if g != REAL]
+    return [REAL, *sorted(others, key=lambda g: -float(distance.sel(generator=g)))]
+
+
+def metric_table(comparison: xr.Dataset) -> Table:
+    """The metrics: every variable that is one number a generator and seed and says what is better."""
+    columns = [
+        Column(str(name), variable.attrs["long_name"], variable.attrs["units"], variable.attrs["better"])
+        for name, variable in comparison.data_vars.items()
+        if "better" in variable.attrs and set(variable.dims) == {"generator", "seed"}
+    ]
+    return _table(comparison, columns)
+
+
+def cost_table(comparison: xr.Dataset) -> Table:
+    """What one sample costs; real data costs nothing here, and shows a dash."""
+    columns = [Column(name, title, unit, "neither") for name, (title, unit) in COST_COLUMNS.items()]
+    return _table(comparison, columns)
+
+
+def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
+    table = Table(columns)
+    generators = ordered_generators(comparison)
+    cells = {g: [_cell(comparison[c.name].sel(generator=g).values) for c in columns] for g in generators}
+    for i, column in enumerate(columns):
+        means = {g: cells[g][i].mean for g in generators if g != REAL and not np.isnan(cells[g][i].mean)}
+        if column.better == "neither" or not means:
+            continue
+        target = min(means.values()) if column.better == "lower" else max(means.values())
+        for g in (g for g, mean in means.items() if mean == target):
+            cells[g][i] = Cell(cells[g][i].mean, cells[g][i].deviation, cells[g][i].half_interval, best=True)
+    table.rows.update(cells)
+    return table
+
+
+def _cell(values: np.ndarray) -> Cell:
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Cell(np.nan, np.nan, np.nan)
+    if len(values) == 1:
+        return Cell(float(values[0]), 0.0, np.nan)
+    deviation = float(values.std(ddof=1))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values)))
+    return Cell(float(values.mean()), deviation, half)
+
+
+def warnings_of(comparison: xr.Dataset) -> list[str]:
+    """Sentences on generators that look better than real data, collapse, copy, or miss their constraint."""
+    table = metric_table(comparison)
+    index = {column.name: i for i, column in enumerate(table.columns)}
+    floor = table.rows[REAL]
+    found = []
+    for generator, cells in table.rows.items():
+        if generator == REAL:
+            continue
+        for column, cell, real in zip(table.columns, cells, floor, strict=True):
+            about_constraint = column.name.startswith(("distance_", "violation_", "feasible_"))
+            if column.better != "lower" or about_constraint or np.isnan(cell.mean) or np.isnan(real.mean):
+                continue
+            if cell.mean < real.mean - 2 * max(real.deviation, 0.05 * real.mean):
+                found.append(
+                    f"{generator}: its {column.title} ({number(cell.mean)}) is below that of real data "
+                    f"({number(real.mean)}). No generator can be nearer to the test split than another real set "
+                    f"is: look for copies of the data, or draw more samples."
+                )
+        if "recall" in index:
+            recall, real_recall = cells[index["recall"]].mean, floor[index["recall"]].mean
+            precision, real_precision = cells[index["precision"]].mean, floor[index["precision"]].mean
+            if recall < LOW_RECALL * real_recall and precision >= real_precision:
+                found.append(
+                    f"{generator}: precision is that of real data ({number(precision)}) and recall is low "
+                    f"({number(recall)} of {number(real_recall)}): it has collapsed to a part of the data."
+                )
+        if "memorisation" in index and cells[index["memorisation"]].mean < CLOSE_COPIES:
+            found.append(
+                f"{generator}: its samples are {number(cells[index['memorisation']].mean)} times as far from the "
+                f"training data as real ones: they may be copies."
+            )
+    return found
