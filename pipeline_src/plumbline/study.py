@@ -200,8 +200,6 @@ class Configuration(Spec):
     """Scale of every study: its overrides of that name apply."""
     results: str = "results"
     """Folder of the results."""
-    data_dir: str | None = None
-    """Folder of files that datasets read, for those that read any."""
 
 
 def load_configuration(values: dict[str, Any], source: str = "config/config.yaml") -> Configuration:

@@ -64,10 +64,9 @@ def train(
         TrainingLog(folder, 0, enabled=True, tensorboard=False).close()
         return model
     fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
-    if fabric._launched is False:
-        fabric.launch()
+    fabric.launch()
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=_can_fuse(fabric)
+        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
     )
     wrapped, optimiser = fabric.setup(model, optimiser)
     wrapped.mark_forward_method("loss")
@@ -113,6 +112,11 @@ def train(
     log.close()
     saved.unlink(missing_ok=True)
     return averaged.module if averaged is not None else model
+
+
+def is_first_process() -> bool:
+    """Whether this process is to write results: the only one, or the first of several that train together."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def batches(samples: int, spec: TrainingSpec, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
@@ -194,10 +198,6 @@ def _resume(fabric: Fabric, path: Path, state: dict[str, Any], identity: str) ->
         target.load_state_dict(found[name])
     logger.info("resuming at step %d", found["step"])
     return int(found["step"])
-
-
-def _can_fuse(fabric: Fabric) -> bool:
-    return fabric.device.type in ("cuda", "cpu")
 
 
 class TrainingLog:

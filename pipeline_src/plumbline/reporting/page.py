@@ -88,7 +88,7 @@ def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
         for name in study.models
     ]
     return [
-        ("Data", f"{study.dataset.kind}: {sizes}, {examples.attrs.get('long_name', 'state')}"),
+        ("Data", f"{study.dataset.kind}: {examples.attrs.get('long_name', 'state')}, {sizes}"),
         ("Splits", f"{splits.train:,} train, {splits.validation:,} validation, {splits.test:,} test"),
         ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items())),
         ("Models", "; ".join(models)),

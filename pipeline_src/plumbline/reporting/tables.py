@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -90,7 +90,11 @@ def metric_table(comparison: xr.Dataset) -> Table:
         for name, variable in comparison.data_vars.items()
         if "better" in variable.attrs and set(variable.dims) == {"generator", "seed"}
     ]
-    return _table(comparison, columns)
+    return _table(comparison, sorted(columns, key=_about_constraint_first))
+
+
+def _about_constraint_first(column: Column) -> tuple[bool, str]:
+    return not column.name.startswith(("distance_", "violation_", "feasible_")), column.name
 
 
 def cost_table(comparison: xr.Dataset) -> Table:
@@ -104,14 +108,25 @@ def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
     generators = ordered_generators(comparison)
     cells = {g: [_cell(comparison[c.name].sel(generator=g).values) for c in columns] for g in generators}
     for i, column in enumerate(columns):
-        means = {g: cells[g][i].mean for g in generators if g != REAL and not np.isnan(cells[g][i].mean)}
-        if column.better == "neither" or not means:
-            continue
-        target = min(means.values()) if column.better == "lower" else max(means.values())
-        for g in (g for g, mean in means.items() if mean == target):
-            cells[g][i] = Cell(cells[g][i].mean, cells[g][i].deviation, cells[g][i].half_interval, best=True)
+        if column.better != "neither":
+            for g in best_generators({g: row[i] for g, row in cells.items()}, column.better):
+                cells[g][i] = replace(cells[g][i], best=True)
     table.rows.update(cells)
     return table
+
+
+def best_generators(cells: dict[str, Cell], better: str) -> list[str]:
+    """The generators that are best, to within a standard deviation; those at the floor of real data share it."""
+    sign = 1.0 if better == "lower" else -1.0
+    measured = {g: cell for g, cell in cells.items() if not np.isnan(cell.mean)}
+    drawn = {g: cell for g, cell in measured.items() if g != REAL}
+    if not drawn:
+        return []
+    target = min(drawn.values(), key=lambda cell: sign * cell.mean)
+    reach = sign * target.mean + target.deviation
+    if REAL in measured:
+        reach = max(reach, sign * measured[REAL].mean + measured[REAL].deviation)
+    return [g for g, cell in drawn.items() if sign * cell.mean - cell.deviation <= reach]
 
 
 def _cell(values: np.ndarray) -> Cell:

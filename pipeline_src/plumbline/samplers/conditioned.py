@@ -75,10 +75,10 @@ class ConditionedSpec(ConstrainedSpec):
         problem.costs.projection_solves += 1
         columns = columns.flatten(2).movedim(0, 2).double()
         gram = rows.flatten(1).double() @ columns
-        residual = -constraint.residual(problem.space.decode(mean.detach())).double()
+        shortfall = constraint.shortfall(problem.space.decode(mean.detach()))
         # Exact dm/dx_t is symmetric and positive; a learned one nearly so.
         gram = (gram + gram.mT) / 2
         ridge = 1e-6 * gram.diagonal(dim1=-2, dim2=-1).abs().amax(-1)[:, None, None]
         gram = gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        multipliers = torch.linalg.solve(gram, residual[..., None])
+        multipliers = torch.linalg.solve(gram, shortfall[..., None])
         return mean.detach() + (columns @ multipliers).squeeze(-1).view_as(mean).to(mean.dtype)

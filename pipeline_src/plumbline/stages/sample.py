@@ -19,7 +19,7 @@ from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.counting import CountingDenoiser
 from plumbline.spec import kinds
-from plumbline.stages.train import batch_of, example_of, load_model
+from plumbline.stages.trained import batch_of, example_of, load_model
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import xarray as xr
-from torch import nn
 
 from plumbline.models import ModelSpec
 from plumbline.spec import kinds
-from plumbline.store import CorruptStoreError, open_parts, provenance, select_split
+from plumbline.stages.trained import batch_of, build_model, save_model
+from plumbline.store import open_parts, select_split
+from plumbline.training import is_first_process
 from plumbline.training import train as run_training
 
 
@@ -42,50 +40,5 @@ def train(
     depends_on = "".join([spec, str(seed), *(str(path) for path in dataset), str(initialise)])
     identity = hashlib.sha256(depends_on.encode()).hexdigest()
     trained = run_training(model, data, training, seed=seed, folder=output, identity=identity)
-    save_model(trained, output, spec)
-
-
-def build_model(values: dict[str, Any], example: xr.Dataset) -> nn.Module:
-    """An untrained model from the values of its spec."""
-    return kinds(ModelSpec)[values["kind"]].model_validate(values).build(example)
-
-
-def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
-    """Samples as the tensors that models take."""
-    names = [name for name in ("state", "condition") if name in samples]
-    return {name: torch.as_tensor(samples[name].values) for name in names}
-
-
-def example_of(dataset: xr.Dataset) -> xr.Dataset:
-    """The first sample with everything that does not depend on samples: the shape of the data."""
-    return dataset.isel(sample=slice(0, 1)).load()
-
-
-def save_model(model: nn.Module, folder: Path, spec: str) -> None:
-    """Writes weights.pt and model.json, each under a temporary name first."""
-    partial = folder / "weights.partial"
-    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
-    os.replace(partial, folder / "weights.pt")
-    parameters = sum(p.numel() for p in model.parameters())
-    card = {"spec": json.loads(spec), "parameters": parameters, **provenance(spec)}
-    partial = folder / "model.partial"
-    partial.write_text(json.dumps(card, indent=2))
-    os.replace(partial, folder / "model.json")
-
-
-def load_model(folder: Path, example: xr.Dataset) -> nn.Module:
-    """A trained model, ready to draw from.
-
-    Raises:
-        CorruptStoreError: the folder holds no readable model.
-    """
-    try:
-        card = json.loads((folder / "model.json").read_text())
-        weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CorruptStoreError(
-            f"{folder} holds no readable model ({type(error).__name__}: {error}). Delete it and run again."
-        ) from error
-    model = build_model(card["spec"], example)
-    model.load_state_dict(weights)
-    return model.eval()
+    if is_first_process():
+        save_model(trained, output, spec)

@@ -1,11 +1,12 @@
 r"""The linear equality A x = k.
 
-The nearest feasible point is x + A^T (A A^T)^{-1} (k - A x). Residuals and corrections are formed in double
-precision, so that a projected sample satisfies the equality to the rounding of its own dtype.
+With the singular value decomposition A = U S V^T of rank r, the equality says the same as
 
-Rows that depend on others are dropped: with the singular value decomposition A = U S V^T of rank r, the
-equalities become S_r V_r^T x = U_r^T k, which say the same if k lies in the range of A, and nothing can
-satisfy them otherwise.
+    V_r^T x = S_r^{-1} U_r^T k
+
+if k lies in the range of A, and nothing can satisfy it otherwise. These rows are independent and orthonormal:
+rows of A that depend on others drop out, and the nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is
+exact to rounding even where A A^T is nearly singular. Residuals and corrections are formed in double precision.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class LinearEquality(Constraint):
     ) -> None:
         self.unit = unit
         self.target_variable = target_variable
-        self._left: Tensor | None = None
+        self._to_independent: Tensor | None = None
         if isinstance(matrix, GroupSum):
             self.linear_map: Dense | GroupSum = matrix
             self.independent: Dense | GroupSum = matrix
@@ -64,19 +65,22 @@ class LinearEquality(Constraint):
             rank = int((singular > RANK_TOLERANCE * singular[0]).sum())
             if rank == 0:
                 raise InfeasibleConstraintError("A is zero: it constrains nothing.")
-            if rank < matrix.shape[0]:
-                self._left = left[:, :rank]
-                self.independent = Dense(singular[:rank, None] * right[:rank])
-            else:
-                self.independent = self.linear_map
+            self._left = left[:, :rank]
+            self._to_independent = left[:, :rank] / singular[:rank]
+            self.independent = Dense(right[:rank])
         self.target = None if target is None else self._checked_target(target)
 
     @property
-    def matrix(self) -> Float[Tensor, "m n"]:
-        """A as a matrix of independent rows, in double precision."""
+    def matrix(self) -> Float[Tensor, "r n"]:
+        """Independent rows that span those of A, in double precision; orthonormal for a dense A."""
         if isinstance(self.independent, Dense):
             return self.independent.matrix
         return torch.nn.functional.one_hot(self.independent.groups).mT.double()
+
+    def shortfall(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B r"]:
+        """What the rows of `matrix` lack to be feasible, in double precision."""
+        flat = x.flatten(1).double()
+        return self._independent_targets(flat) - self.independent.to(flat).apply(flat)
 
     def given(self, known: xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
@@ -122,11 +126,9 @@ class LinearEquality(Constraint):
         """
         flat = mean.flatten(1).double()
         spread = variance.double().reshape(-1, flat.shape[1])
-        independent = self.independent.to(flat)
-        target = self._targets(flat)
-        if self._left is not None:
-            target = target @ self._left.to(flat)
-        conditional_mean, covariance = conditioned_gaussian(flat, spread, independent, target)
+        conditional_mean, covariance = conditioned_gaussian(
+            flat, spread, self.independent.to(flat), self._independent_targets(flat)
+        )
         return conditional_mean.view_as(mean).to(mean.dtype), covariance
 
     def _residual(self, flat: Tensor) -> Tensor:
@@ -142,13 +144,17 @@ class LinearEquality(Constraint):
             raise ValueError(f"{target.shape[0]} targets were given for {flat.shape[0]} samples.")
         return target
 
+    def _independent_targets(self, flat: Tensor) -> Tensor:
+        target = self._targets(flat)
+        return target if self._to_independent is None else target @ self._to_independent.to(flat)
+
     def _checked_target(self, target: Tensor) -> Tensor:
         target = torch.atleast_2d(target.double())
         if target.shape[-1] != self.linear_map.rows or not torch.isfinite(target).all():
             raise ValueError(
                 f"k must be {self.linear_map.rows} finite numbers, found the shape {tuple(target.shape)}."
             )
-        if self._left is not None:
+        if self._to_independent is not None:
             left = self._left.to(target)
             outside = (target - target @ left @ left.mT).abs().amax()
             # Targets measured in single precision contradict dependent rows by their rounding.

@@ -1,0 +1,148 @@
+"""The tables of config/README.md, from the specs themselves."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from plumbline.datasets import SplitSizes
+from plumbline.models import TrainingSpec
+from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.spec import Spec, kinds
+from plumbline.study import ROOMS, Configuration, GeneratorSpec, SampleCounts, Study
+
+BEGIN = "<!-- The tables below are made by `make keys`. -->"
+END = "<!-- End of the tables. -->"
+
+
+def update_keys(path: Path, *, check: bool) -> int:
+    """Writes the tables between the marks of the file, or only says whether they are up to date.
+
+    Raises:
+        ValueError: the file lacks the marks.
+    """
+    text = path.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{path} lacks the lines {BEGIN!r} and {END!r}.")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    fresh = f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+    if check:
+        if fresh != text:
+            print(f"{path} is out of date: run `make keys`.", file=sys.stderr)
+        return int(fresh != text)
+    path.write_text(fresh)
+    return 0
+
+
+def tables() -> str:
+    """All tables, as Markdown."""
+    fixed = {
+        "config.yaml": Configuration,
+        "A study": Study,
+        "`dataset.splits`": SplitSizes,
+        "`models.<name>.training`": TrainingSpec,
+        "`generators.<name>`": GeneratorSpec,
+        "`samples`": SampleCounts,
+    }
+    parts = [_table(title, spec, "##") for title, spec in fixed.items()]
+    where = {
+        "datasets": "`dataset`",
+        "constraints": "`constraints.<name>`",
+        "models": "`models.<name>`",
+        "networks": "`models.<name>.network`",
+        "samplers": "`generators.<name>.sampler`, and `base` within",
+        "metrics": "`metrics.<name>`",
+    }
+    for room, place in where.items():
+        parts.append(f"## {place}: kinds of {room}\n")
+        parts += [_table(f"`{name}`", spec, "###") for name, spec in kinds(ROOMS[room]).items()]
+        if room == "models":
+            parts.append("## `models.<name>.schedule`: kinds of noise schedules\n")
+            parts += [
+                _table(f"`{s.model_fields['kind'].default}`", s, "###")
+                for s in (EDMScheduleSpec, VPScheduleSpec)
+            ]
+    return "\n".join(parts)
+
+
+def _table(title: str, spec: type[Spec], level: str) -> str:
+    lines = [
+        f"{level} {title}\n",
+        f"{_first_line(spec)}\n",
+        "| key | type | default | unit | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for name, info in spec.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        cells = (
+            f"`{name}`",
+            _type(info),
+            _default(info),
+            str(extra.get("unit") or ""),
+            info.description or "",
+        )
+        lines.append("| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _first_line(spec: type[Spec]) -> str:
+    return " ".join((spec.__doc__ or "").split())
+
+
+def _type(info: FieldInfo) -> str:
+    bounds = []
+    for mark in info.metadata:
+        for kind, sign in ((Ge, "≥"), (Gt, ">"), (Le, "≤"), (Lt, "<")):
+            if isinstance(mark, kind):
+                bounds.append(f"{sign} {getattr(mark, kind.__name__.lower()):g}")
+        if isinstance(mark, MinLen):
+            bounds.append("not empty")
+    return ", ".join([_name(info.annotation), *bounds])
+
+
+def _name(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_name(a) for a in get_args(annotation))
+    if origin is tuple:
+        inner = get_args(annotation)
+        return (
+            f"list of {_name(inner[0])}"
+            if len(inner) == 2 and inner[1] is ...
+            else f"{len(inner)} times {_name(inner[0])}"
+        )
+    if origin is list:
+        return f"list of {_name(get_args(annotation)[0])}"
+    if origin is dict:
+        return f"mapping of names to {_name(get_args(annotation)[1])}"
+    if hasattr(annotation, "__origin__"):
+        return _name(annotation.__origin__)
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return "see below" if "kind" in annotation.model_fields or annotation in ROOMS.values() else "mapping"
+    return {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}.get(
+        getattr(annotation, "__name__", ""), str(annotation)
+    )
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.default
+    if value is PydanticUndefined or isinstance(value, Spec):
+        return "as below"
+    if value is None:
+        return "null"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(str(v) for v in value)}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"

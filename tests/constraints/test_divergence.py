@@ -1,0 +1,51 @@
+"""DivergenceFree: Leray's projection in Fourier space."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plumbline.constraints.divergence.spectral import DivergenceFree
+
+constraint = DivergenceFree(length=2 * math.pi)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([8, 9, 16]), st.integers(0, 10**6), st.sampled_from([torch.float32, torch.float64]))
+def test_projection_is_feasible_idempotent_and_orthogonal(points, seed, dtype):
+    g = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, 3, 2, points, points, generator=g, dtype=torch.float64).to(dtype).unbind(0)
+    x, y = x[None], y[None]
+    projected = constraint.project(x)
+    eps = torch.finfo(dtype).eps
+    assert (constraint.violation(projected) < 20 * eps).all()
+    torch.testing.assert_close(constraint.project(projected), projected, rtol=0, atol=50 * eps)
+    other = constraint.project(y)
+    inner = ((x - projected).double() * (other - projected).double()).sum()
+    assert abs(float(inner)) < 1e3 * eps * float(x.double().square().sum())
+
+
+def test_known_fields():
+    x = torch.arange(32, dtype=torch.float64) * 2 * math.pi / 32
+    zero = torch.zeros(32, 32, dtype=torch.float64)
+    shear = torch.stack([torch.sin(x)[None, :].expand(32, 32), zero])[None]
+    assert constraint.distance(shear) < 1e-13
+    compressing = torch.stack([torch.sin(x)[:, None].expand(32, 32), zero])[None]
+    torch.testing.assert_close(constraint.residual(compressing)[0], torch.cos(x)[:, None].expand(32, 32))
+    assert constraint.project(compressing).abs().max() < 1e-13
+
+
+def test_the_mean_flow_is_kept():
+    uniform = torch.ones(1, 2, 8, 8)
+    torch.testing.assert_close(constraint.project(uniform), uniform)
+
+
+def test_conditioning_needs_one_variance():
+    mean = torch.randn(2, 2, 8, 8)
+    torch.testing.assert_close(
+        constraint.condition(mean, torch.full((2, 8, 8), 0.3))[0], constraint.project(mean)
+    )
+    with pytest.raises(ValueError, match="one variance"):
+        constraint.condition(mean, torch.rand(2, 8, 8))
