@@ -85,7 +85,7 @@ def one_of(base: type[SpecType]) -> Any:
         if name not in known:
             raise PydanticCustomError(
                 "kind_unknown",
-                "unknown kind {name!r}{hint}; expected one of: {allowed}",
+                "unknown kind '{name}'{hint}; expected one of: {allowed}",
                 {"name": name, "hint": did_you_mean(str(name), list(known)), "allowed": ", ".join(known)},
             )
         return known[name].model_validate(value)

@@ -136,7 +136,7 @@ def provenance(spec: str, device: str = "cpu", started: float | None = None) -> 
         "device": device,
         "host": platform.machine(),
         "python": platform.python_version(),
-        "wall_time_seconds": round(time.perf_counter() - started, 3) if started is not None else -1.0,
+        **({"wall_time_seconds": round(time.perf_counter() - started, 3)} if started is not None else {}),
         **{f"version_{name}": found for name, found in library_versions().items()},
     }
 

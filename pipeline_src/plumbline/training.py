@@ -144,14 +144,19 @@ def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
 
 
 def _moving_average(decay: float) -> Any:
-    """Exponential moving average whose decay rises from zero, so that the first weights are forgotten."""
+    """Exponential moving average whose decay rises from zero, so that the first weights are forgotten.
+
+    Torch hands over tensors of one dtype at a time; counters among the buffers are copied.
+    """
 
     @torch.no_grad()
     def update(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
         count = float(updates)
         weight = 1 - min(decay, (1 + count) / (10 + count))
-        floating = [i for i, average in enumerate(averages) if average.is_floating_point()]
-        torch._foreach_lerp_([averages[i] for i in floating], [values[i] for i in floating], weight)
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, weight)
+        else:
+            torch._foreach_copy_(averages, values)
 
     return update
 

@@ -7,7 +7,9 @@ import torch
 from plumbline.constraints.burgers import BurgersResidualSpec
 from plumbline.datasets.burgers import BurgersSpec
 
-SPEC = BurgersSpec(points=16, times=12, duration=4.0, parts=1, splits={"train": 4, "validation": 2, "test": 2})
+SPEC = BurgersSpec(
+    points=16, times=12, duration=4.0, parts=1, splits={"train": 4, "validation": 2, "test": 2}
+)
 
 
 @pytest.fixture(scope="module")

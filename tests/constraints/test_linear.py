@@ -15,14 +15,18 @@ from plumbline.constraints.linear.maps import GroupSum
 DTYPES = [torch.float32, torch.float64]
 
 
-def equality(m: int, n: int, batch: int, seed: int, dtype=torch.float64) -> tuple[LinearEquality, torch.Tensor]:
+def equality(
+    m: int, n: int, batch: int, seed: int, dtype=torch.float64
+) -> tuple[LinearEquality, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
     matrix = torch.randn(m, n, generator=g, dtype=torch.float64)
     target = torch.randn(batch, m, generator=g, dtype=torch.float64)
     return LinearEquality(matrix, target), torch.randn(batch, n, generator=g, dtype=torch.float64).to(dtype)
 
 
-sizes = st.integers(1, 6).flatmap(lambda m: st.tuples(st.just(m), st.integers(m + 1, 24), st.integers(0, 10**6)))
+sizes = st.integers(1, 6).flatmap(
+    lambda m: st.tuples(st.just(m), st.integers(m + 1, 24), st.integers(0, 10**6))
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -45,10 +45,14 @@ def test_single_precision_is_as_good_as_its_rounding():
     assert relative(found.double(), cole_hopf(256, 1.0)) < 1e-5
 
 
-@pytest.mark.parametrize(("scheme", "steps", "order"), [("etdrk4", 40, 3.8), ("etdab4", 400, 3.8), ("cnrk4", 40, 1.8)])
+@pytest.mark.parametrize(
+    ("scheme", "steps", "order"), [("etdrk4", 40, 3.8), ("etdab4", 400, 3.8), ("cnrk4", 40, 1.8)]
+)
 def test_order_in_time(scheme, steps, order):
     truth = solve(sine(128), [0.5], max_step=0.5 / 4000)
-    errors = [relative(solve(sine(128), [0.5], max_step=0.5 / n, scheme=scheme), truth) for n in (steps, 2 * steps)]
+    errors = [
+        relative(solve(sine(128), [0.5], max_step=0.5 / n, scheme=scheme), truth) for n in (steps, 2 * steps)
+    ]
     assert math.log2(errors[0] / errors[1]) > order
 
 
@@ -60,7 +64,9 @@ def test_momentum_is_conserved_and_energy_decays_as_dissipated():
     k = torch.arange(129) * 1.0
     slope = torch.fft.irfft(1j * k * torch.fft.rfft(u[1]), n=256)
     energy = 0.5 * u.square().mean(-1)
-    assert (energy[2] - energy[0]) / (2 * h) == pytest.approx(-VISCOSITY * float(slope.square().mean()), rel=1e-5)
+    assert (energy[2] - energy[0]) / (2 * h) == pytest.approx(
+        -VISCOSITY * float(slope.square().mean()), rel=1e-5
+    )
 
 
 def test_a_trajectory_does_not_depend_on_its_batch():

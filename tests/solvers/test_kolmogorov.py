@@ -25,7 +25,13 @@ def random_vorticity(points: int, seed: int = 0) -> torch.Tensor:
 
 
 def solve(w0, times, **options):
-    given = {"length": SIDE, "viscosity": 0.01, "drag": 0.1, "forcing_amplitude": 1.0, "forcing_wavenumber": 4}
+    given = {
+        "length": SIDE,
+        "viscosity": 0.01,
+        "drag": 0.1,
+        "forcing_amplitude": 1.0,
+        "forcing_wavenumber": 4,
+    }
     return kolmogorov.solve(w0, torch.as_tensor(times), **(given | options))
 
 
@@ -48,7 +54,9 @@ def test_laminar_flow_balances_the_force():
     assert relative(solve(w0, [0.5])[:, 0], w0) < 1e-11
 
 
-@pytest.mark.parametrize(("scheme", "steps", "order"), [("etdrk4", 25, 3.8), ("etdab4", 200, 3.7), ("cnrk4", 25, 1.8)])
+@pytest.mark.parametrize(
+    ("scheme", "steps", "order"), [("etdrk4", 25, 3.8), ("etdab4", 200, 3.7), ("cnrk4", 25, 1.8)]
+)
 def test_order_in_time(scheme, steps, order):
     w0 = random_vorticity(32)
     truth = solve(w0, [0.5], max_step=0.5 / 1600)
@@ -85,7 +93,9 @@ def test_energy_and_enstrophy_budgets_close():
     palinstrophy = (torch.fft.fft2(middle).abs().square() * square).sum((1, 2)) / points**4
     input_rate = (middle * (-4 * torch.cos(4 * y))).mean((1, 2))
     enstrophy_rate = -0.01 * palinstrophy - 2 * 0.1 * enstrophy[:, 1] + input_rate
-    torch.testing.assert_close((enstrophy[:, 2] - enstrophy[:, 0]) / (2 * h), enstrophy_rate, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        (enstrophy[:, 2] - enstrophy[:, 0]) / (2 * h), enstrophy_rate, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_single_precision_follows_double():

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks.embedding import LevelEmbedding
+from plumbline.networks.blocks.embedding import LevelEmbedding
 from plumbline.networks.mlp import MLPSpec
 
 

@@ -1,0 +1,173 @@
+"""Datasets: the same samples for any number of parts, and the physics that each one promises."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.constraints.divergence import DivergenceFreeSpec
+from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.datasets import DatasetSpec
+from plumbline.datasets.burgers import BurgersSpec
+from plumbline.datasets.combustion import CombustionSpec
+from plumbline.datasets.drawing import normals, uniforms
+from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.datasets.kolmogorov import KolmogorovSpec
+from plumbline.datasets.stored import StoredSpec
+from plumbline.store import write_store
+
+SPLITS = {"train": 7, "validation": 3, "test": 3}
+SMALL = [
+    BurgersSpec(points=16, times=4, duration=1.0, splits=SPLITS),
+    CombustionSpec(splits=SPLITS),
+    GaussianSpec(splits=SPLITS),
+    KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
+]
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=lambda s: s.kind)
+def test_any_number_of_parts_gives_the_same_samples(spec: DatasetSpec):
+    def whole(parts: int) -> xr.Dataset:
+        cut = spec.model_copy(update={"parts": parts})
+        drawn = [cut.draw_part(i) for i in range(parts)]
+        return xr.concat(
+            drawn, dim="sample", data_vars="minimal", coords="minimal", compat="override", join="exact"
+        )
+
+    one = whole(1)
+    for parts in (2, 5):
+        other = whole(parts)
+        assert np.array_equal(one["split"], other["split"])
+        # Rounding may differ by the place of a sample in its batch; in single precision that is one unit.
+        np.testing.assert_allclose(one["state"], other["state"], rtol=3e-7, atol=1e-7)
+    assert one["split"].values.tolist() == ["train"] * 7 + ["validation"] * 3 + ["test"] * 3
+    assert one["state"].dims[0] == "sample"
+    assert "units" in one["state"].attrs
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=lambda s: s.kind)
+def test_another_seed_gives_other_samples(spec):
+    other = spec.model_copy(update={"seed": 1})
+    assert not np.allclose(spec.draw_part(0)["state"], other.draw_part(0)["state"])
+
+
+def test_burgers_starts_in_the_unit_interval_and_obeys_the_maximum_principle():
+    spec = BurgersSpec(points=64, times=16, splits=SPLITS, parts=1)
+    start = spec.initial_conditions(np.arange(13))
+    np.testing.assert_allclose(start.min(1), 0, atol=1e-14)
+    np.testing.assert_allclose(start.max(1), 1, atol=1e-14)
+    state = spec.draw_part(0)["state"]
+    # A truncated Fourier series overshoots a little at a front.
+    assert state.min() > -0.02
+    assert state.max() < 1.02
+    assert (state.std("x").diff("time") < 1e-4).all()
+
+
+def test_burgers_initial_conditions_have_the_matern_correlation():
+    """E[f(x) f(x + r)] against the Matern function at smoothness 3/2, before scaling to [0, 1].
+
+    4,000 fields; the estimate's standard error is under 0.02, and the bound 0.1 is five of them.
+    """
+    spec = BurgersSpec(points=128, length=20.0, splits=SPLITS)
+    field = spec.initial_conditions(np.arange(4000))
+    field = (field - field.mean(1, keepdims=True)) / field.std(1, keepdims=True)
+    separation = 20.0 / 128 * np.arange(8)
+    found = [(field * np.roll(field, -s, 1)).mean() for s in range(8)]
+    r = np.sqrt(3) * separation
+    # Removing each field's own mean lowers the correlation by the mean of the function, which is about 0.11.
+    matern = (1 + r) * np.exp(-r)
+    mean = (np.sqrt(3) * 0 + 4 / np.sqrt(3)) / 20.0
+    assert np.abs(found - (matern - mean) / (1 - mean)).max() < 0.1
+
+
+def test_combustion_conserves_elements_exactly_and_nearly_all_of_the_feed():
+    data = CombustionSpec(splits={"train": 40, "validation": 2, "test": 2}, parts=1).draw_part(0)
+    constraint = LinearEqualitySpec(matrix="element_matrix", target="condition").build(data).given(data)
+    assert (constraint.violation(torch.as_tensor(data["state"].values)) < 1e-7).all()
+    inventory = data["condition"].to_pandas()
+    # Air brings 3.76 nitrogen molecules an oxygen molecule, methane four hydrogen atoms a carbon atom. The minor
+    # species that are left out hold a few percent at most.
+    np.testing.assert_allclose(inventory["N"] / (2 * 3.76), inventory["O"] / 2, rtol=0.02)
+    np.testing.assert_allclose(inventory["H"], 4 * inventory["C"], rtol=0.2)
+    assert (data["state"] >= 0).all()
+
+
+def test_combustion_equilibrium_is_canteras():
+    import cantera
+
+    spec = CombustionSpec(splits=SPLITS, parts=1, equilibrium_share=1.0)
+    data = spec.draw_part(0)
+    gas = cantera.Solution("gri30.yaml")
+    ratio, temperature, pressure = uniforms(0, np.arange(1), 5)[0, :3]
+    gas.TP = 1500 + 900 * temperature, np.exp(np.log(5e4) + np.log(20) * pressure)
+    gas.set_equivalence_ratio(0.5 + 1.3 * ratio, "CH4", "O2:1, N2:3.76")
+    gas.equilibrate("TP")
+    found = data["state"][0].to_pandas()
+    for a, b in (("CO2", "CO"), ("H2O", "H2"), ("NO", "N2")):
+        assert found[a] / found[b] == pytest.approx(gas[a].X[0] / gas[b].X[0], rel=1e-4)
+
+
+def test_kolmogorov_velocity_is_divergence_free():
+    data = KolmogorovSpec(points=32, times=2, start=0.2, splits=SPLITS, parts=1).draw_part(0)
+    constraint = DivergenceFreeSpec().build(data)
+    assert (constraint.violation(torch.as_tensor(data["state"].values)) < 1e-5).all()
+
+
+def test_kolmogorov_starts_at_its_top_speed():
+    from plumbline.solvers import kolmogorov
+
+    spec = KolmogorovSpec(points=32, splits=SPLITS)
+    vorticity = torch.from_numpy(spec.initial_vorticities(np.arange(3)))
+    speed = kolmogorov.velocity(vorticity, length=2 * np.pi).norm(dim=1).amax((1, 2))
+    torch.testing.assert_close(speed, torch.full((3,), 3.0, dtype=torch.float64))
+
+
+def test_gaussian_moments():
+    """20,000 draws of each law; five standard errors on 72 numbers: a false alarm in 24,000 runs."""
+    count = 20_000
+    spec = GaussianSpec(splits={"train": count, "validation": 2, "test": count}, parts=1)
+    data = spec.draw_part(0)
+    mean, covariance, matrix, target = spec.law()
+    free = data["state"].values[data["split"].values == "train"]
+    held = data["state"].values[data["split"].values == "test"]
+    for found, m, c in (
+        (free, mean, covariance),
+        (held, data["conditional_mean"], data["conditional_covariance"]),
+    ):
+        deviation = np.sqrt(np.diag(c))
+        assert (np.abs(found.mean(0) - m) < 5 * deviation / count**0.5).all()
+        bound = 5 * np.sqrt((np.outer(deviation, deviation) ** 2 + np.asarray(c) ** 2) / count)
+        assert (np.abs(np.cov(found.T) - c) < bound + 1e-6).all()
+    np.testing.assert_allclose(held @ matrix.T, np.tile(target, (count, 1)), atol=1e-5)
+
+
+def test_streams_do_not_depend_on_where_they_are_cut():
+    whole = uniforms(3, np.arange(10), 7)
+    assert np.array_equal(whole[4:9], uniforms(3, np.arange(4, 9), 7))
+    assert len(np.unique(whole)) == whole.size
+    with pytest.raises(ValueError, match="consecutive"):
+        uniforms(0, np.array([0, 2]), 3)
+
+
+def test_normal_stream():
+    """A million numbers: mean and variance within five standard errors, a false alarm in 870,000 runs."""
+    drawn = normals(1, np.arange(1000), 1000).ravel()
+    assert abs(drawn.mean()) < 5e-3
+    assert abs(drawn.var() - 1) < 5 * np.sqrt(2e-6)
+
+
+def test_a_stored_dataset_comes_back_in_another_order(tmp_path):
+    data = SMALL[0].draw_part(0)
+    write_store(data.drop_vars("split"), tmp_path / "own.zarr")
+    spec = StoredSpec(
+        path=str(tmp_path / "own.zarr"),
+        attributes={"viscosity": 0.05},
+        parts=1,
+        splits={"train": 3, "validation": 2, "test": 2},
+    )
+    drawn = spec.draw_part(0)
+    assert drawn.attrs["viscosity"] == 0.05
+    originals = {row.tobytes() for row in data["state"].values}
+    assert {row.tobytes() for row in drawn["state"].values} <= originals
+    with pytest.raises(ValueError, match="lower them"):
+        spec.model_copy(update={"splits": SMALL[0].splits}).draw_part(0)

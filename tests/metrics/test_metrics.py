@@ -1,0 +1,145 @@
+"""Every metric on a case whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec, gaussian_wasserstein
+from plumbline.metrics.constraint_distance import ConstraintDistanceSpec
+from plumbline.metrics.energy_spectrum import EnergySpectrumSpec, energy_spectrum
+from plumbline.metrics.marginal_wasserstein import MarginalWassersteinSpec
+from plumbline.metrics.memorisation import MemorisationSpec
+from plumbline.metrics.mmd import MMDSpec, maximum_mean_discrepancy
+from plumbline.metrics.precision_recall import PrecisionRecallSpec
+from plumbline.metrics.sliced_wasserstein import SlicedWassersteinSpec
+
+
+def table(values: np.ndarray, split: str | None = None) -> xr.Dataset:
+    data = xr.Dataset(
+        {"state": (("sample", "species"), values)}, coords={"species": np.arange(values.shape[1])}
+    )
+    return data.assign_coords(split=("sample", [split] * len(values))) if split else data
+
+
+def dataset(train: np.ndarray, test: np.ndarray) -> xr.Dataset:
+    return xr.concat([table(train, "train"), table(test, "test")], dim="sample")
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    return dataset(rng.standard_normal((400, 3)), rng.standard_normal((200, 3)))
+
+
+def evaluate(spec, samples, data, constraints=None):
+    return spec.evaluate(samples, data, constraints or {})
+
+
+def test_constraint_distance():
+    constraint = LinearEquality(torch.ones(1, 2), torch.tensor([1.0]))
+    samples = table(np.array([[0.5, 0.5], [1.0, 1.0], [0.0, 0.0]]))
+    found = evaluate(ConstraintDistanceSpec(), samples, samples, {"total": constraint})
+    np.testing.assert_allclose(found["distance_total_each"], [0.0, 1.0, 1.0])
+    assert found["distance_total"] == pytest.approx(2 / 3)
+    assert found["violation_total"] == pytest.approx(1.0)  # |0 - 1| over |0| + |1|
+    assert found["feasible_total"] == pytest.approx(1 / 3)
+
+
+def test_sliced_wasserstein_of_a_shift(data):
+    """A shift d moves every projection by d . direction: the root mean square over the sphere is |d| / sqrt(n)."""
+    test = data["state"].values[400:]
+    scale = data["state"].values[:400].std(0)
+    shift = np.array([3.0, 0.0, 0.0])
+    found = evaluate(SlicedWassersteinSpec(directions=4000), table(test + shift), data)["sliced_wasserstein"]
+    assert float(found) == pytest.approx(3.0 / scale[0] / np.sqrt(3), rel=0.05)
+    assert float(evaluate(SlicedWassersteinSpec(), table(test), data)["sliced_wasserstein"]) < 1e-12
+
+
+def test_mmd_of_point_masses():
+    """Two point masses a distance r apart: MMD^2 = 2 - 2 mean of exp(-r^2 / 2 h^2) over the bandwidths h."""
+    y = np.array([[0.0], [2.0]])  # median distance 2
+    x = np.full((5, 1), 10.0)
+
+    def kernel(r):
+        return np.mean([np.exp(-(r**2) / (2 * (c * 2) ** 2)) for c in (0.5, 1.0, 2.0)])
+
+    exact = 1 + 0.5 * (1 + kernel(2)) - (kernel(10) + kernel(8))
+    assert maximum_mean_discrepancy(x, y) == pytest.approx(np.sqrt(exact))
+
+
+def test_mmd_is_zero_for_the_same_samples(data):
+    assert float(evaluate(MMDSpec(), table(data["state"].values[400:]), data)["mmd"]) < 1e-7
+
+
+def test_marginal_wasserstein_of_a_shift(data):
+    scale = data["state"].values[:400].std(0)
+    samples = table(data["state"].values[400:] + np.array([1.0, 0.0, -2.0]))
+    found = evaluate(MarginalWassersteinSpec(), samples, data)
+    np.testing.assert_allclose(
+        found["marginal_wasserstein_by"], np.array([1.0, 0.0, 2.0]) / scale, atol=1e-12
+    )
+    assert float(found["marginal_wasserstein"]) == pytest.approx(
+        float(found["marginal_wasserstein_by"].mean())
+    )
+
+
+def test_memorisation_tells_copies(data):
+    copies = table(data["state"].values[:100])
+    assert float(evaluate(MemorisationSpec(), copies, data)["memorisation"]) < 1e-6
+    fresh = table(np.random.default_rng(9).standard_normal((200, 3)))
+    assert 0.8 < float(evaluate(MemorisationSpec(), fresh, data)["memorisation"]) < 1.25
+
+
+def test_precision_and_recall_tell_collapse_from_bad_samples(data):
+    test = data["state"].values[400:]
+    same = evaluate(PrecisionRecallSpec(), table(test), data)
+    assert float(same["precision"]) == float(same["recall"]) == 1.0
+    far = evaluate(PrecisionRecallSpec(), table(test + 100), data)
+    assert float(far["precision"]) == float(far["recall"]) == 0.0
+    collapsed = evaluate(PrecisionRecallSpec(), table(np.tile(test[:1], (200, 1))), data)
+    assert float(collapsed["precision"]) == 1.0
+    assert float(collapsed["recall"]) < 0.05
+
+
+def test_spectrum_of_a_sine():
+    x = np.arange(32) * 2 * np.pi / 32
+    field = 2 * np.sin(3 * x)[None, None, :]
+    found = energy_spectrum(field, 1)
+    assert found[2] == pytest.approx(1.0)  # |modes|^2 = (amplitude / 2)^2
+    assert np.delete(found, 2).max() < 1e-25
+    plane = np.broadcast_to(np.sin(3 * x)[:, None] * np.ones(32), (1, 32, 32))
+    assert energy_spectrum(plane, 2)[2] == pytest.approx(0.5)  # mean of sin^2, by Parseval
+
+
+def test_energy_spectrum_error_of_a_factor_ten():
+    rng = np.random.default_rng(0)
+    field = rng.standard_normal((20, 4, 16)).astype(np.float32)
+    coords = {"x": ("x", np.arange(16.0), {"period": 16.0}), "split": ("sample", ["test"] * 20)}
+    data = xr.Dataset({"state": (("sample", "time", "x"), field)}, coords=coords)
+    samples = xr.Dataset({"state": (("sample", "time", "x"), field * np.sqrt(10.0))})
+    assert float(evaluate(EnergySpectrumSpec(), samples, data)["energy_spectrum"]) == pytest.approx(
+        1.0, rel=1e-5
+    )
+    with pytest.raises(ValueError, match="periodic"):
+        evaluate(EnergySpectrumSpec(), samples, table(field[:, 0], "test"))
+
+
+def test_gaussian_wasserstein_closed_form():
+    """Commuting covariances: |m - m0|^2 + sum of squared differences of deviations."""
+    a, b = np.diag([4.0, 9.0]), np.diag([1.0, 1.0])
+    exact = np.sqrt(25 + 1 + 4)
+    assert gaussian_wasserstein(np.array([3.0, 4.0]), a, np.zeros(2), b) == pytest.approx(exact)
+    singular = np.diag([1.0, 0.0])
+    assert gaussian_wasserstein(np.zeros(2), singular, np.zeros(2), singular) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_conditional_gaussian_needs_its_dataset(data):
+    with pytest.raises(ValueError, match="`gaussian`"):
+        evaluate(ConditionalGaussianSpec(), table(np.zeros((4, 3))), data)
+
+
+def test_more_samples_than_the_test_split_are_refused(data):
+    with pytest.raises(ValueError, match="201 samples to judge by 200"):
+        evaluate(MMDSpec(), table(np.zeros((201, 3))), data)

@@ -1,0 +1,183 @@
+"""Studies: what is wrong is named with its path; slices hold what a job depends on and nothing else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from plumbline.study import SCALES, StudyError, load_configuration, load_study, merged
+
+STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
+BURGERS = next(p for p in STUDIES if p.stem == "burgers")
+
+
+def changed(tmp_path, edit):
+    """The Burgers study at smoke scale with an edit to its YAML."""
+    values = yaml.safe_load(BURGERS.read_text())
+    edit(values)
+    path = tmp_path / "burgers.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return load_study(path, "smoke")
+
+
+def setting(path, value):
+    def edit(values):
+        *parents, last = path.split(".")
+        for part in parents:
+            values = values[part]
+        values[last] = value
+
+    return edit
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_every_study_is_valid_at_every_scale(path, scale):
+    study = load_study(path, scale)
+    assert study.name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (setting("dataset.point", 3), r"dataset\.point: unknown key \(did you mean 'points'\?\); allowed are .*viscosity"),
+        (setting("generators.ddpm.sampler.step", 3), r"generators\.ddpm\.sampler\.step: unknown key.*steps"),
+        (setting("models.diffusion.training.step", 3), r"models\.diffusion\.training\.step: unknown key.*steps"),
+        (setting("generators.ddpm.models", "x"), r"generators\.ddpm\.models: unknown key.*model"),
+        (setting("seed", 3), r"seed: unknown key \(did you mean 'seeds'\?\)"),
+        (setting("dataset.viscosity", -1), r"dataset\.viscosity: input should be greater than 0, found -1"),
+        (setting("dataset.viscosity", "thick"), r"dataset\.viscosity: .*valid number.*found 'thick'"),
+        (setting("dataset.kind", "burger"), r"dataset: unknown kind 'burger' \(did you mean 'burgers'\?\); expected one of"),
+        (setting("models.diffusion.network", {"width": 3}), r"models\.diffusion\.network: expected a mapping with a `kind`"),
+        (setting("generators.ddpm.model", "difusion"), r"generators\.ddpm\.model: there is no model 'difusion' \(did you mean"),
+        (
+            setting("generators.guided.sampler.constraint", "mass"),
+            r"generators\.guided\.sampler\.constraint: there is no constraint 'mass'; defined are burgers",
+        ),
+        (
+            setting(
+                "generators.guided.sampler",
+                {"kind": "conditioned", "constraint": "burgers", "base": {"kind": "ddpm", "steps": 4}},
+            ),
+            r"generators\.guided\.sampler: `conditioned` needs `condition` of its constraint, which 'burgers'",
+        ),
+        (setting("scales.smoke.samples.count", 10**6), r"samples\.count: 1000000 is more than the 24 samples"),
+        (setting("scales.smoke.seeds", [1, 1]), r"seeds: \[1, 1\] names a seed twice"),
+        (setting("models.diffusion.initialise", "diffusion"), r"models\.diffusion\.initialise: .*goes in a circle"),
+        (setting("generators.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"generators\.real: the name"),
+        (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
+        (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*closed form"),
+        (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}), r"models\.diffusion\.schedule.*sigma_max"),
+        (setting("name", "other"), r"name: must be that of the file, 'burgers'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path, edit, words):
+    with pytest.raises(StudyError, match=words):
+        changed(tmp_path, edit)
+
+
+def test_all_faults_are_named_at_once(tmp_path):
+    def edit(values):
+        values["dataset"]["viscosity"] = -1
+        values["generators"]["ddpm"]["sampler"]["steps"] = 0
+        values["generators"]["ddpm"]["model"] = "none"
+        values["scales"]["smoke"]["generators"]["ddpm"] = {}
+
+    with pytest.raises(StudyError) as caught:
+        changed(tmp_path, edit)
+    assert "dataset.viscosity" in str(caught.value)
+    assert "generators.ddpm.sampler.steps" in str(caught.value)
+
+
+def test_a_missing_study_lists_what_there_is():
+    with pytest.raises(StudyError, match=r"did you mean 'burgers'\?.*there are \["):
+        load_study(BURGERS.with_name("burger.yaml"), "smoke")
+
+
+def test_not_yaml_is_said(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: [")
+    with pytest.raises(StudyError, match="not YAML"):
+        load_study(tmp_path / "x.yaml", "smoke")
+
+
+def test_configuration_is_checked():
+    with pytest.raises(
+        StudyError, match=r"scale: input should be 'smoke', 'laptop' or 'paper', found 'large'"
+    ):
+        load_configuration({"studies": ["burgers"], "scale": "large"})
+
+
+def test_order_and_comments_change_no_slice(tmp_path):
+    def reverse(values):
+        if isinstance(values, dict):
+            return {k: reverse(values[k]) for k in reversed(values)}
+        return values
+
+    original = load_study(BURGERS, "smoke")
+    path = tmp_path / "burgers.yaml"
+    path.write_text(
+        "# a comment\n" + yaml.safe_dump(reverse(yaml.safe_load(BURGERS.read_text())), sort_keys=False)
+    )
+    other = load_study(path, "smoke")
+    assert original.canonical() == other.canonical()
+    assert original.dataset_folder() == other.dataset_folder()
+
+
+def slices(study):
+    return {
+        "generate": study.generate_slice(),
+        "train": study.train_slice("diffusion"),
+        **{f"sample {g}": study.sample_slice(g) for g in study.generators},
+        "evaluate": study.evaluate_slice(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (
+            setting("scales.smoke.generators.guided.sampler", {"strength": 0.9, "base": {"steps": 4}}),
+            {"sample guided"},
+        ),
+        (setting("metrics.mmd", None), {"evaluate"}),
+        (setting("scales.smoke.seeds", [0, 1, 2]), set()),
+        (setting("title", "Another"), set()),
+        (setting("scales.smoke.dataset.points", 32), {"generate"}),
+        (setting("scales.smoke.models.diffusion.training.steps", 21), {"train"}),
+    ],
+)
+def test_a_key_changes_the_slices_that_hold_it_and_no_other(tmp_path, edit, expected):
+    def apply(values):
+        edit(values)
+        values["metrics"] = {k: v for k, v in values["metrics"].items() if v is not None}
+
+    before, after = slices(load_study(BURGERS, "smoke")), slices(changed(tmp_path, apply))
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_slices_are_json():
+    assert all(json.loads(text) for text in slices(load_study(BURGERS, "laptop")).values())
+
+
+def test_merging():
+    base = {"a": {"kind": "x", "p": 1}, "b": [1, 2], "c": 3}
+    assert merged(base, {"a": {"p": 2}, "b": [3], "c": None}) == {"a": {"kind": "x", "p": 2}, "b": [3]}
+    assert merged(base, {"a": {"kind": "y", "q": 1}})["a"] == {"kind": "y", "q": 1}
+
+
+def test_the_study_loads_without_torch_and_fast():
+    """The Snakefile is read again for every cluster job: it must not import torch, xarray or azula."""
+    program = (
+        "import sys, time; t = time.perf_counter(); from plumbline.study import load_study; "
+        f"load_study({str(BURGERS)!r}, 'laptop'); print(time.perf_counter() - t); "
+        "print([m for m in ('torch', 'xarray', 'azula', 'cantera', 'scipy') if m in sys.modules])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    seconds, heavy = output.splitlines()
+    assert heavy == "[]"
+    assert float(seconds) < 1.0

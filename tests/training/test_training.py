@@ -1,0 +1,215 @@
+"""The training loop: resuming to the same bits, NaN, averages, schedules, logs."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.models import TrainingSpec
+from plumbline.models.diffusion import DiffusionSpec
+from plumbline.store import write_store
+from plumbline.training import DivergedTrainingError, batches, learning_rate_factor, train
+
+PLUMBLINE = str(Path(sys.executable).parent / "plumbline")
+
+
+class Line(nn.Module):
+    """y = a x + b by least squares; `after_step` counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def loss(self, batch):
+        x = batch["state"]
+        error = (self.layer(x + 0.1 * torch.randn_like(x)) - (3 * x + 1)).square().mean()
+        return error, {"squares": error.detach()}
+
+    def after_step(self, terms):
+        self.steps += 1
+
+
+DATA = {"state": torch.linspace(-1, 1, 50)[:, None]}
+
+
+def spec(**values):
+    given = {"steps": 60, "batch": 16, "warmup": 5, "save_every": 20, "log_every": 10, "accelerator": "cpu"}
+    return TrainingSpec(**(given | values))
+
+
+def run(folder, identity="a", model=None, **values):
+    torch.manual_seed(0)
+    return train(model or Line(), dict(DATA), spec(**values), seed=3, folder=folder, identity=identity)
+
+
+def test_it_learns(tmp_path):
+    model = run(tmp_path, steps=600, learning_rate=0.05, ema=0.9)
+    assert model.layer.weight.item() == pytest.approx(3, abs=0.15)
+    assert model.layer.bias.item() == pytest.approx(1, abs=0.1)
+    assert not (tmp_path / "state.pt").exists()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_interrupted_training_ends_at_the_same_bits(tmp_path, ema):
+    whole = run(tmp_path / "whole", ema=ema)
+
+    class Stops(Line):
+        def loss(self, batch):
+            if int(self.steps) == 47:
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", model=_seeded(Stops), ema=ema)
+    assert (tmp_path / "cut" / "state.pt").exists()
+    torch.manual_seed(99)
+    resumed = run(tmp_path / "cut", model=Line(), ema=ema)
+    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert _log(tmp_path / "whole", "loss") == _log(tmp_path / "cut", "loss")
+
+
+def _seeded(kind):
+    torch.manual_seed(0)
+    return kind()
+
+
+def _log(folder, column):
+    with (folder / "training_log.csv").open() as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+def test_the_state_of_another_training_is_not_resumed(tmp_path):
+    class Stops(Line):
+        def loss(self, batch):
+            if int(self.steps) == 30:
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, model=Stops())
+    afresh, never_cut = run(tmp_path, identity="b"), run(tmp_path / "other", identity="b")
+    assert torch.equal(afresh.layer.weight, never_cut.layer.weight)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
+    class Breaks(Line):
+        def loss(self, batch):
+            loss, terms = super().loss(batch)
+            return (loss * torch.nan if int(self.steps) == 45 else loss), terms
+
+    with pytest.raises(DivergedTrainingError, match=r"not finite at step 46.*learning_rate.*kept in"):
+        run(tmp_path, model=Breaks())
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert kept["step"] == 40
+    assert all(torch.isfinite(t).all() for t in kept["model"].values())
+
+
+def test_the_average_is_that_of_the_weights(tmp_path):
+    """Against the recursion written out, with the decay that rises as (1 + n) / (10 + n)."""
+    seen = []
+
+    class Records(Line):
+        def after_step(self, terms):
+            super().after_step(terms)
+            seen.append(self.layer.weight.detach().clone())
+
+    averaged = run(tmp_path, model=_seeded(Records), steps=30, ema=0.8)
+    # The first update copies; after_step runs once the average has taken the step's weights in.
+    expected = seen[0]
+    for n, weights in enumerate(seen[1:], start=1):
+        decay = min(0.8, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weights
+    torch.testing.assert_close(averaged.layer.weight, expected)
+
+
+def test_learning_rate():
+    s = spec(steps=105, warmup=5)
+    assert learning_rate_factor(0, s) == pytest.approx(0.2)
+    assert learning_rate_factor(4, s) == learning_rate_factor(5, s) == 1.0
+    assert learning_rate_factor(55, s) == pytest.approx(0.5)
+    assert learning_rate_factor(105, s) == pytest.approx(0.0)
+    assert learning_rate_factor(77, spec(decay="constant")) == 1.0
+
+
+def test_an_epoch_sees_every_sample_once():
+    s = spec(steps=9, batch=16)
+    drawn = [indices for _, indices in batches(48, s, seed=1, start=0)]
+    for epoch in range(3):
+        assert torch.cat(drawn[3 * epoch : 3 * epoch + 3]).sort().values.tolist() == list(range(48))
+    late = [indices for _, indices in batches(48, s, seed=1, start=5)]
+    assert all(torch.equal(a, b) for a, b in zip(drawn[5:], late, strict=True))
+
+
+def test_the_log_has_terms_speed_and_time(tmp_path):
+    run(tmp_path, tensorboard=True)
+    with (tmp_path / "training_log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["step"]) for r in rows] == [10, 20, 30, 40, 50, 60]
+    columns = {"step", "loss", "squares", "learning_rate", "steps_per_second", "wall_time_seconds"}
+    assert set(rows[0]) == columns
+    assert all(float(r["steps_per_second"]) > 0 for r in rows)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.fixture(scope="module")
+def small_job(tmp_path_factory):
+    """The arguments of a training by the command line that takes some seconds."""
+    folder = tmp_path_factory.mktemp("job")
+    data = GaussianSpec(parts=1, splits={"train": 512, "validation": 2, "test": 2})
+    write_store(data.draw_part(0), folder / "part-0000.zarr")
+    model = DiffusionSpec(
+        network={"kind": "mlp", "width": 32, "blocks": 1, "embedding": 8},
+        training=spec(steps=1500, save_every=100, ema=0.99).model_dump(),
+    )
+
+    def arguments(output, **training):
+        changed = model.model_copy(update={"training": model.training.model_copy(update=training)})
+        return [
+            PLUMBLINE, "train", "--spec", changed.canonical(), "--seed", "1",
+            "--dataset", str(folder / "part-0000.zarr"), "--output", str(output),
+        ]  # fmt: skip
+
+    return arguments
+
+
+def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
+    environment = os.environ | {"PLUMBLINE_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(small_job(tmp_path / "whole"), check=True, capture_output=True, env=environment)
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(small_job(cut), stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 60
+    while not (cut / "state.pt").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cut / "weights.pt").exists()
+    again = subprocess.run(small_job(cut), check=True, capture_output=True, text=True, env=environment)
+    assert "resuming at step" in again.stderr
+    one, other = (torch.load(tmp_path / f / "weights.pt", weights_only=True) for f in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert json.loads((cut / "model.json").read_text())["parameters"] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_batch(small_job, tmp_path):
+    """Two CPU processes train together; one of them writes the result."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = small_job(tmp_path, devices=2, steps=40, save_every=20)
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "weights.pt").exists()
+    assert not (tmp_path / "state.pt").exists()
+    assert _log(tmp_path, "step")[-1] == 40
