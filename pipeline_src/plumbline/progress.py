@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 
 
 class Heartbeat:
@@ -20,9 +19,9 @@ class Heartbeat:
         self.every = every
         self.last = time.monotonic()
 
-    def beat(self, message: Callable[[], str]) -> None:
-        """Logs `message()` if it is time."""
+    def beat(self, message: str) -> None:
+        """Logs the message if it is time."""
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now
-            self.logger.info(message())
+            self.logger.info(message)

@@ -14,12 +14,13 @@ import importlib
 import json
 import pkgutil
 import sys
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
-from typing import Annotated, Any, TypeVar, get_args
+from functools import cache, partial
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Spec(BaseModel):
@@ -42,55 +43,61 @@ class Spec(BaseModel):
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:10]
 
 
-SpecType = TypeVar("SpecType", bound=Spec)
+class Kind(Spec):
+    """Base of the rooms' bases; every kind narrows `kind` to a literal."""
+
+    kind: str
+
+
+KindType = TypeVar("KindType", bound=Kind)
 
 
 def key(unit: str | None = None, **constraints: Any) -> Any:
     """A field with a unit and constraints; its default is written after `=` with `default=`, if it has one."""
-    extra = {"unit": unit} if unit else None
-    return Field(json_schema_extra=extra, **constraints)
+    return Field(json_schema_extra={"unit": unit} if unit else None, **constraints)
 
 
 @cache
-def kinds(base: type[SpecType]) -> dict[str, type[SpecType]]:
+def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
     """Every kind of a room, by name, after importing the modules of the room that `base` stands in."""
     room = sys.modules[base.__module__]
     for module in pkgutil.iter_modules(room.__path__):
         importlib.import_module(f"{room.__name__}.{module.name}")
-    found: dict[str, type[SpecType]] = {}
+    found: dict[str, type[KindType]] = {}
     unseen = list(base.__subclasses__())
     while unseen:
         candidate = unseen.pop(0)
         unseen.extend(candidate.__subclasses__())
-        if "kind" in candidate.model_fields:
-            (name,) = get_args(candidate.model_fields["kind"].annotation)
+        for name in get_args(candidate.model_fields["kind"].annotation):
             found[name] = candidate
     return dict(sorted(found.items()))
 
 
-def one_of(base: type[SpecType]) -> Any:
-    """The annotation of a key that takes any kind of a room, chosen by its `kind`."""
+@dataclass(frozen=True)
+class ByKind:
+    """Marks a key, as `Annotated[Base, ByKind()]`, that takes any kind of a room, chosen by its `kind`."""
 
-    def dispatch(value: Any, _handler: ValidatorFunctionWrapHandler) -> Spec:
-        if isinstance(value, base):
-            return value
-        known = kinds(base)
-        if not isinstance(value, dict) or "kind" not in value:
-            raise PydanticCustomError(
-                "kind_missing",
-                "expected a mapping with a `kind`, one of: {allowed}",
-                {"allowed": ", ".join(known)},
-            )
-        name = value["kind"]
-        if name not in known:
-            raise PydanticCustomError(
-                "kind_unknown",
-                "unknown kind '{name}'{hint}; expected one of: {allowed}",
-                {"name": name, "hint": did_you_mean(str(name), list(known)), "allowed": ", ".join(known)},
-            )
-        return known[name].model_validate(value)
+    def __get_pydantic_core_schema__(self, base: type[Kind], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validation by the spec of the kind; serialisation with all its own keys."""
+        del handler
+        dumped = core_schema.plain_serializer_function_ser_schema(lambda spec: spec.model_dump(mode="json"))
+        return core_schema.no_info_plain_validator_function(partial(_of_kind, base), serialization=dumped)
 
-    return Annotated[SerializeAsAny[base], WrapValidator(dispatch)]
+
+def _of_kind(base: type[Kind], value: Any) -> Kind:
+    if isinstance(value, base):
+        return value
+    known = kinds(base)
+    allowed = ", ".join(known)
+    if not isinstance(value, dict) or "kind" not in value:
+        message = "expected a mapping with a `kind`, one of: {allowed}"
+        raise PydanticCustomError("kind_missing", message, {"allowed": allowed})
+    name = str(value["kind"])
+    if name not in known:
+        message = "unknown kind '{name}'{hint}; expected one of: {allowed}"
+        context = {"name": name, "hint": did_you_mean(name, list(known)), "allowed": allowed}
+        raise PydanticCustomError("kind_unknown", message, context)
+    return known[name].model_validate(value)
 
 
 def did_you_mean(word: str, allowed: list[str]) -> str:

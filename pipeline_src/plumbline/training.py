@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -101,14 +101,14 @@ def train(
         if averaged is not None:
             averaged.update_parameters(model)
         if hasattr(model, "after_step"):
-            model.after_step(terms)
-        log.add(step + 1, {"loss": loss.detach(), **terms}, schedule.get_last_lr()[0])
+            cast(Any, model).after_step(terms)
+        log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
         done = step + 1
         if done % spec.log_every == 0 or done == spec.steps:
             log.flush()
         if done % spec.save_every == 0 and done < spec.steps:
             _save(fabric, saved, state, identity, done)
-        heartbeat.beat(lambda done=done: f"step {done} of {spec.steps}: {log.summary()}")
+        heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
     saved.unlink(missing_ok=True)
     return averaged.module if averaged is not None else model

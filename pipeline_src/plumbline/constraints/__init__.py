@@ -7,9 +7,9 @@ on the data's own units, on any device, in batches, and without a Python loop ov
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from plumbline.spec import Spec, one_of
+from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,7 +54,7 @@ class Constraint(ABC):
         return self
 
 
-class ConstraintSpec(Spec):
+class ConstraintSpec(Kind):
     """Base of the constraint kinds."""
 
     def build(self, example: xr.Dataset) -> Constraint:
@@ -66,4 +66,4 @@ class ConstraintSpec(Spec):
         return ()
 
 
-AnyConstraint = one_of(ConstraintSpec)
+AnyConstraint = Annotated[ConstraintSpec, ByKind()]

@@ -10,12 +10,12 @@ Sample i depends on (seed, i) alone: the same data comes out for any number of p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import model_validator
 
-from plumbline.spec import Spec, key, one_of
+from plumbline.spec import ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +43,7 @@ class SplitSizes(Spec):
         return np.repeat(SPLITS, [self.train, self.validation, self.test])
 
 
-class DatasetSpec(Spec):
+class DatasetSpec(Kind):
     """Base of the dataset kinds."""
 
     seed: int = key(ge=0, default=0)
@@ -80,4 +80,4 @@ class DatasetSpec(Spec):
         return False
 
 
-AnyDataset = one_of(DatasetSpec)
+AnyDataset = Annotated[DatasetSpec, ByKind()]

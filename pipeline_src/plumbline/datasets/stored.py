@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,9 +23,9 @@ class StoredSpec(DatasetSpec):
     kind: Literal["stored"] = "stored"
     path: str
     """The store, relative to the folder that Snakemake runs in."""
-    attributes: dict[str, float] = {}
+    attributes: dict[str, float] = key(default={})
     """Attributes that constraints read and the store lacks, such as `viscosity`."""
-    periods: dict[str, float] = {}
+    periods: dict[str, float] = key(default={})
     """Periods of the periodic coordinates that the store does not mark, by name."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:

@@ -9,17 +9,17 @@ same number stands on both sides; real data judged the same way gives each metri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from plumbline.spec import Spec, one_of
+from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class MetricSpec(Spec):
+class MetricSpec(Kind):
     """Base of the metric kinds."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
@@ -33,7 +33,7 @@ class MetricSpec(Spec):
         raise NotImplementedError
 
 
-AnyMetric = one_of(MetricSpec)
+AnyMetric = Annotated[MetricSpec, ByKind()]
 
 
 def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ space) and `conditions(batch) -> dict` of its keyword arguments.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from plumbline.spec import Spec, key, one_of
+from plumbline.spec import ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +55,7 @@ class TrainingSpec(Spec):
     """Whether to write TensorBoard events beside the weights."""
 
 
-class ModelSpec(Spec):
+class ModelSpec(Kind):
     """Base of the model kinds."""
 
     training: TrainingSpec = TrainingSpec()
@@ -68,4 +68,4 @@ class ModelSpec(Spec):
         raise NotImplementedError
 
 
-AnyModel = one_of(ModelSpec)
+AnyModel = Annotated[ModelSpec, ByKind()]

@@ -7,9 +7,9 @@ or for all, and an optional vector a sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from plumbline.spec import Spec, one_of
+from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ class SampleShape:
     condition: int = 0
 
 
-class NetworkSpec(Spec):
+class NetworkSpec(Kind):
     """Base of the network kinds."""
 
     def build(self, sample: SampleShape) -> nn.Module:
@@ -39,4 +39,4 @@ class NetworkSpec(Spec):
         raise NotImplementedError
 
 
-AnyNetwork = one_of(NetworkSpec)
+AnyNetwork = Annotated[NetworkSpec, ByKind()]

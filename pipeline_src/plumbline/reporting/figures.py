@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,7 @@ from plumbline.study import REAL
 INK = "#010203"
 """A colour that stands for the page's own and is replaced by `currentColor`."""
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "plumbline",
     "font.family": "sans-serif",
@@ -275,7 +276,7 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
         canvas.legend(loc="outside upper center", ncols=4)
         canvas.set_layout_engine("constrained")
         svg = _svg(canvas)
-    worst = ", ".join(f"{g} {labels[int(each.sel(generator=g).argmax())]}" for g in generators)
+    worst = ", ".join(f"{g} {labels[int(each.sel(generator=g).values.argmax())]}" for g in generators)
     return Figure(
         "marginals",
         svg,

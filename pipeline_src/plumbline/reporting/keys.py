@@ -20,6 +20,8 @@ from plumbline.study import ROOMS, Configuration, GeneratorSpec, SampleCounts, S
 BEGIN = "<!-- The tables below are made by `make keys`. -->"
 END = "<!-- End of the tables. -->"
 
+SCHEDULES: tuple[type[Spec], ...] = (EDMScheduleSpec, VPScheduleSpec)
+
 
 def update_keys(path: Path, *, check: bool) -> int:
     """Writes the tables between the marks of the file, or only says whether they are up to date.
@@ -43,7 +45,7 @@ def update_keys(path: Path, *, check: bool) -> int:
 
 def tables() -> str:
     """All tables, as Markdown."""
-    fixed = {
+    fixed: dict[str, type[Spec]] = {
         "config.yaml": Configuration,
         "A study": Study,
         "`dataset.splits`": SplitSizes,

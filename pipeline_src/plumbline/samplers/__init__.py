@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from plumbline.spec import Spec, one_of
+from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
@@ -49,7 +49,7 @@ class Problem:
     costs: Costs = field(default_factory=Costs)
 
 
-class SamplerSpec(Spec):
+class SamplerSpec(Kind):
     """Base of the sampler kinds."""
 
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
@@ -70,7 +70,7 @@ class SamplerSpec(Spec):
         return sorted({s.constraint for s in self.nested() if isinstance(s, ConstrainedSpec)})
 
 
-AnySampler = one_of(SamplerSpec)
+AnySampler = Annotated[SamplerSpec, ByKind()]
 
 
 class ConstrainedSpec(SamplerSpec):

@@ -98,7 +98,10 @@ class AdamsBashforthWeights(NamedTuple):
     """Weights of one ETDAB4 step: the decay, and those of N now and one, two, three steps ago."""
 
     full: Tensor
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+    now: Tensor
+    one: Tensor
+    two: Tensor
+    three: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +140,8 @@ class System:
         phi_0, phi_1, phi_2, phi_3, phi_4 = phi_functions(self.linear * step, 4)
         g_0, g_1, g_2, g_3 = phi_1, phi_2, phi_3 + phi_2 / 2, phi_4 + phi_3 + phi_2 / 3
         now, one, two, three = g_0 + g_1 + g_2 + g_3, -(g_1 + 2 * g_2 + 3 * g_3), g_2 + 3 * g_3, -g_3
-        inputs = tuple((step * weight).to(dtype) for weight in (now, one, two, three))
-        return AdamsBashforthWeights(phi_0.to(dtype), inputs)
+        weights = (phi_0, step * now, step * one, step * two, step * three)
+        return AdamsBashforthWeights(*(weight.to(dtype) for weight in weights))
 
 
 def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Tensor]:
@@ -156,13 +159,13 @@ def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Te
 
 
 def adams_bashforth_step(
-    system: System, u: Tensor, step: float, past: tuple[Tensor, Tensor, Tensor]
+    system: System, u: Tensor, step: float, past: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """One ETDAB4 step from u and N one, two and three steps ago: the new state, and N(u)."""
     w = system.adams_bashforth(step, u.dtype)
     n_u = system.nonlinear(u)
-    following = w.full * u
-    for weight, value in zip(w.inputs, (n_u, *past), strict=True):
+    following = torch.addcmul(w.full * u, w.now, n_u)
+    for weight, value in zip((w.one, w.two, w.three), past, strict=True):
         following = torch.addcmul(following, weight, value)
     return following, n_u
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.constraints import ConstraintSpec
 from plumbline.progress import Heartbeat
@@ -60,7 +60,7 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
         batch = known.isel(sample=slice(start, start + generator.batch))
         bound = {name: constraint.given(batch) for name, constraint in constraints.items()}
         problem = Problem(trained.space, bound)
-        heartbeat.beat(lambda start=start: f"{start} of {last - first} samples drawn")
+        heartbeat.beat(f"{start} of {last - first} samples drawn")
         x = draw(trained, generator.sampler, problem, batch_of(batch), device, heartbeat)
         drawn.append(x.cpu())
         judged.append({name: (c.distance(drawn[-1]), c.satisfied(drawn[-1])) for name, c in bound.items()})
@@ -75,7 +75,7 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
 
 
 def draw(
-    model: nn.Module,
+    model: Any,
     sampler_spec: SamplerSpec,
     problem: Problem,
     batch: dict[str, Tensor],
@@ -89,7 +89,7 @@ def draw(
     conditions = model.conditions({name: tensor.to(device) for name, tensor in batch.items()})
 
     def beat() -> None:
-        heartbeat.beat(lambda: f"{problem.costs.network_evaluations} network evaluations of this batch")
+        heartbeat.beat(f"{problem.costs.network_evaluations} network evaluations of this batch")
 
     denoiser = CountingDenoiser(model.denoiser, problem.costs, beat)
     sampler = sampler_spec.build(denoiser, problem)

@@ -16,8 +16,8 @@ from plumbline.spec import kinds
 from plumbline.store import CorruptStoreError, provenance
 
 
-def build_model(values: dict[str, Any], example: xr.Dataset) -> nn.Module:
-    """An untrained model from the values of its spec."""
+def build_model(values: dict[str, Any], example: xr.Dataset) -> Any:
+    """An untrained model from the values of its spec: a module with the interface in `plumbline.models`."""
     return kinds(ModelSpec)[values["kind"]].model_validate(values).build(example)
 
 
@@ -44,7 +44,7 @@ def save_model(model: nn.Module, folder: Path, spec: str) -> None:
     os.replace(partial, folder / "model.json")
 
 
-def load_model(folder: Path, example: xr.Dataset) -> nn.Module:
+def load_model(folder: Path, example: xr.Dataset) -> Any:
     """A trained model, ready to draw from.
 
     Raises:

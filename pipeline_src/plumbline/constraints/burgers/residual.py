@@ -94,9 +94,9 @@ class BurgersResidual(Constraint):
         for part in torch.arange(len(start)).split(max(1, TANGENT_BATCH // points)):
             states = start[part].repeat_interleave(points, 0)
             tangents = directions.repeat(len(part), 1)
-            _, derivative = torch.func.jvp(
+            derivative = torch.func.jvp(
                 lambda v: self._propagated(v, misfit.shape[1] - 1), (states,), (tangents,)
-            )
+            )[1]
             jacobian = derivative.reshape(len(part), points, -1)
             normal[part] = jacobian @ jacobian.mT
             gradient[part] = (jacobian @ misfit[part].flatten(1)[..., None]).squeeze(-1)

@@ -12,6 +12,7 @@ import math
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
+from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class GaussianRegressionDenoiser(Denoiser):
     directions: Tensor
     variances: Tensor
 
-    def __init__(self, numbers: int, condition: int, schedule: object) -> None:
+    def __init__(self, numbers: int, condition: int, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
         self.register_buffer("offset", torch.zeros(numbers))

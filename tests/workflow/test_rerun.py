@@ -1,0 +1,151 @@
+"""What a change reruns, by real Snakemake runs: the stores that are new afterwards, and no others."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.workflow
+
+MINI = {
+    "title": "Mini",
+    "description": "Two generators on a small Gaussian.",
+    "dataset": {"kind": "gaussian", "parts": 2, "splits": {"train": 64, "validation": 16, "test": 16}},
+    "constraints": {"equalities": {"kind": "linear_equality", "matrix": "matrix", "target": "target"}},
+    "models": {
+        "diffusion": {
+            "kind": "diffusion",
+            "network": {"kind": "mlp", "width": 16, "blocks": 1, "embedding": 8},
+            "training": {"steps": 5, "batch": 8},
+        },
+        "gaussian": {"kind": "fitted_gaussian"},
+    },
+    "generators": {
+        "plain": {"model": "diffusion", "sampler": {"kind": "ddpm", "steps": 3}},
+        "projected": {
+            "model": "gaussian",
+            "sampler": {
+                "kind": "projected",
+                "constraint": "equalities",
+                "base": {"kind": "ddpm", "steps": 3},
+            },
+        },
+    },
+    "metrics": {"mmd": {"kind": "mmd"}, "distance": {"kind": "constraint_distance"}},
+    "samples": {"count": 8, "parts": 2},
+    "seeds": [0],
+}
+
+
+class Runs:
+    """The mini study: `after(edit)` edits its YAML, runs Snakemake and says which results are new."""
+
+    def __init__(self, workflow) -> None:
+        self.workflow = workflow
+        self.path = workflow.folder / "config" / "studies" / "mini.yaml"
+        (workflow.folder / "config" / "config.yaml").write_text("studies: [mini]\nscale: paper\n")
+        self.path.write_text(yaml.safe_dump(MINI))
+        self.seen = self.results()
+
+    def results(self) -> dict[str, int]:
+        """Every result with the time of its making; a store counts as one."""
+        folder = self.workflow.folder / "results"
+        found = {}
+        for path in [*folder.rglob("*.zarr"), *folder.rglob("weights.pt"), *folder.rglob("report.html")]:
+            made = path / "zarr.json" if path.is_dir() else path
+            found[str(path.relative_to(folder))] = made.stat().st_mtime_ns
+        return found
+
+    def after(self, text: str) -> set[str]:
+        self.path.write_text(text)
+        self.workflow.snakemake("--cores", "2")
+        now = self.results()
+        new = {path for path, made in now.items() if self.seen.get(path) != made}
+        self.seen = now
+        return {_stage(path) for path in new}
+
+
+def _stage(path: str) -> str:
+    """`sample projected 0` for samples/projected/seed0/part-0001.zarr, and so on."""
+    parts = Path(path).parts
+    if parts[0] == "data":
+        return "generate"
+    if parts[0] == "report.html":
+        return "report"
+    if parts[1] == "comparison.zarr":
+        return "compare"
+    stage = {"models": "train", "samples": "sample", "metrics": "evaluate"}[parts[1]]
+    return f"{stage} {parts[2]} {parts[3].removeprefix('seed').removesuffix('.zarr')}"
+
+
+@pytest.fixture(scope="module")
+def runs(workflow):
+    made = Runs(workflow)
+    assert made.after(yaml.safe_dump(MINI)) == {
+        "generate", "train diffusion 0", "train gaussian 0", "sample plain 0", "sample projected 0",
+        "evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report",
+    }  # fmt: skip
+    return made
+
+
+def current(runs) -> dict:
+    return yaml.safe_load(runs.path.read_text())
+
+
+def test_nothing_changed_reruns_nothing(runs):
+    assert runs.after(runs.path.read_text()) == set()
+
+
+def test_a_comment_and_another_order_rerun_nothing(runs):
+    study = current(runs)
+    reverse = {k: study[k] for k in reversed(study)}
+    assert runs.after("# a comment\n" + yaml.safe_dump(reverse, sort_keys=False)) == set()
+
+
+def test_a_sampler_setting_reruns_that_generator(runs):
+    study = current(runs)
+    study["generators"]["projected"]["sampler"]["base"]["steps"] = 4
+    expected = {"sample projected 0", "evaluate projected 0", "compare", "report"}
+    assert runs.after(yaml.safe_dump(study)) == expected
+
+
+def test_a_metric_reruns_the_evaluation(runs):
+    study = current(runs)
+    study["metrics"]["precision_recall"] = {"kind": "precision_recall"}
+    expected = {"evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report"}
+    assert runs.after(yaml.safe_dump(study)) == expected
+
+
+def test_the_network_reruns_its_training_and_what_follows(runs):
+    study = current(runs)
+    study["models"]["diffusion"]["network"]["width"] = 24
+    expected = {"train diffusion 0", "sample plain 0", "evaluate plain 0", "compare", "report"}
+    assert runs.after(yaml.safe_dump(study)) == expected
+
+
+def test_another_seed_runs_that_seed(runs):
+    study = current(runs)
+    study["seeds"] = [0, 1]
+    expected = {f"{job} 1" for job in (
+        "train diffusion", "train gaussian", "sample plain", "sample projected",
+        "evaluate plain", "evaluate projected", "evaluate real",
+    )}  # fmt: skip
+    assert runs.after(yaml.safe_dump(study)) == expected | {"compare", "report"}
+
+
+def test_the_dataset_reruns_everything(runs):
+    study = current(runs)
+    study["seeds"] = [0]
+    study["dataset"]["correlation"] = 0.1
+    assert "generate" in (again := runs.after(yaml.safe_dump(study)))
+    assert {"train diffusion 0", "sample plain 0", "evaluate real 0", "report"} <= again
+
+
+def test_a_model_may_start_from_another(runs):
+    """The reference makes an edge of the training DAG; `parent` is trained first."""
+    study = current(runs)
+    study["models"]["parent"] = study["models"]["diffusion"]
+    study["models"]["diffusion"] = {**study["models"]["diffusion"], "initialise": "parent"}
+    again = runs.after(yaml.safe_dump(study))
+    assert {"train parent 0", "train diffusion 0", "sample plain 0"} <= again
+    assert "train gaussian 0" not in again

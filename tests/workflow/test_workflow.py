@@ -1,0 +1,105 @@
+"""The whole workflow at smoke scale, its report, its profiles, and what a user is told when things are wrong."""
+
+import pytest
+import yaml
+
+from plumbline.store import open_store
+
+from .conftest import ROOT
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture(scope="module")
+def finished(workflow):
+    """The default studies at smoke scale, run for real."""
+    workflow.snakemake("--cores", "2", "--config", "scale=smoke")
+    return workflow
+
+
+def test_it_ends_with_a_report_of_every_study(finished):
+    page = (finished.folder / "results" / "report.html").read_text()
+    configuration = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    for study in configuration["studies"]:
+        assert f'<section id="{study}"' in page
+
+
+def test_constrained_generators_are_feasible_and_others_are_not(finished):
+    """Even untrained: feasibility is by construction."""
+    table = open_store(finished.folder / "results" / "combustion" / "comparison.zarr").load()
+    violation = table["violation_elements"].mean("seed")
+    for generator in ("final_projection", "projected", "conditioned", "conditioned_tweedie"):
+        assert violation.sel(generator=generator) < 1e-6
+    assert violation.sel(generator="unconstrained") > 1e-3
+    samples = finished.folder / "results/combustion/samples/conditioned/seed0/part-0000.zarr"
+    stored = open_store(samples).load()
+    assert stored["converged_elements"].all()
+    assert (stored["final_distance_elements"] < 1e-5).all()
+
+
+def test_stores_say_where_they_come_from(finished):
+    stored = open_store(next((finished.folder / "results/burgers/samples/guided/seed0").glob("*.zarr")))
+    assert {"plumbline_spec", "plumbline_version", "version_torch", "device", "wall_time_seconds"} <= set(
+        stored.attrs
+    )
+    assert stored.attrs["backward_passes"] == stored.attrs["network_evaluations"]
+    assert stored["state"].attrs["units"] == "length/time"
+    assert "time" in stored.coords
+
+
+def test_every_job_has_a_log(finished):
+    logs = finished.folder / "results" / "logs"
+    assert {p.name for p in logs.iterdir()} >= {
+        "generate",
+        "train",
+        "sample",
+        "evaluate",
+        "compare",
+        "report.log",
+    }
+
+
+def test_a_second_run_does_nothing(finished):
+    again = finished.snakemake("--cores", "2", "--config", "scale=smoke")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_snakemakes_own_report_holds_the_page(finished):
+    finished.snakemake("--config", "scale=smoke", "--report", "own.zip")
+    import zipfile
+
+    names = zipfile.ZipFile(finished.folder / "own.zip").namelist()
+    assert any(name.endswith("report.html") and "data" in name for name in names), names
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_profiles_dry_run(workflow, profile, scale):
+    done = workflow.snakemake(
+        "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
+        "studies=[burgers,combustion,gaussian,kolmogorov]", "results=elsewhere",
+    )  # fmt: skip
+    assert "train" in done.stdout + done.stderr
+
+
+def test_a_wrong_key_stops_before_any_job(workflow):
+    path = workflow.folder / "config" / "studies" / "wrong.yaml"
+    values = yaml.safe_load((workflow.folder / "config" / "studies" / "gaussian.yaml").read_text())
+    values["dataset"]["dimensions"] = 3
+    path.write_text(yaml.safe_dump(values))
+    done = workflow.snakemake("--cores", "1", "--config", "studies=[wrong]", check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "dataset.dimensions: unknown key (did you mean 'dimension'?)" in said
+    assert "Traceback" not in said
+
+
+def test_a_corrupt_part_is_named(finished):
+    """A part that was damaged after it was made: the job that reads it says which one it is."""
+    part = next((finished.folder / "results" / "data").glob("gaussian-*/part-0000.zarr"))
+    (part / "zarr.json").write_text("{")
+    done = finished.snakemake(
+        "--cores", "1", "--config", "scale=smoke", "--forcerun", "compare", "--until", "compare", check=False
+    )
+    assert done.returncode != 0
+    assert f"{part.name} is not a readable store" in done.stdout + done.stderr
