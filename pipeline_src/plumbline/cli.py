@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--log", type=Path)
     report.set_defaults(run=_report)
 
+    table = commands.add_parser("table", help="print a study's metrics as Markdown")
+    table.add_argument("comparison", type=Path)
+    table.add_argument("--metrics", nargs="+", help="names of the metrics; all without")
+    table.set_defaults(run=_table)
+
     export = commands.add_parser("export", help="write a dataset or samples as HDF5, in PDEBench's layout")
     export.add_argument("parts", type=Path, nargs="+", help="the parts, in order")
     export.add_argument("--format", choices=["hdf5"], default="hdf5")
@@ -202,6 +207,13 @@ def _report(options: argparse.Namespace) -> None:
     from plumbline.reporting.page import write_page
 
     write_page(options.comparisons, options.output)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from plumbline.reporting.tables import as_markdown, metric_table
+    from plumbline.store import open_store
+
+    print(as_markdown(metric_table(open_store(options.comparison).load(), options.metrics)))
 
 
 def _export(options: argparse.Namespace) -> None:

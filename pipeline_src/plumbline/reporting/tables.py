@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -83,14 +84,28 @@ def ordered_generators(comparison: xr.Dataset) -> list[str]:
     return [REAL, *sorted(others, key=lambda g: -float(distance.sel(generator=g)))]
 
 
-def metric_table(comparison: xr.Dataset) -> Table:
-    """The metrics: every variable that is one number a generator and seed and says what is better."""
+def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
+    """The metrics: every variable that is one number a generator and seed and says what is better.
+
+    Args:
+        comparison: a study's comparison.
+        names: the metrics wanted, in order; all of them if None.
+
+    Raises:
+        ValueError: a name that the comparison does not have.
+    """
     columns = [
         Column(str(name), variable.attrs["long_name"], variable.attrs["units"], variable.attrs["better"])
         for name, variable in comparison.data_vars.items()
         if "better" in variable.attrs and set(variable.dims) == {"generator", "seed"}
     ]
-    return _table(comparison, sorted(columns, key=_about_constraint_first))
+    if names is None:
+        return _table(comparison, sorted(columns, key=_about_constraint_first))
+    known = {column.name: column for column in columns}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(f"there is no metric {', '.join(missing)}; there are {', '.join(known)}.")
+    return _table(comparison, [known[name] for name in names])
 
 
 def _about_constraint_first(column: Column) -> tuple[bool, str]:
@@ -101,6 +116,16 @@ def cost_table(comparison: xr.Dataset) -> Table:
     """What one sample costs; real data costs nothing here, and shows a dash."""
     columns = [Column(name, title, unit, "neither") for name, (title, unit) in COST_COLUMNS.items()]
     return _table(comparison, columns)
+
+
+def as_markdown(table: Table) -> str:
+    """A table for a README, the best in bold."""
+    titles = [c.title if c.unit == "1" else f"{c.title} ({c.unit})" for c in table.columns]
+    lines = [f"| generator | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    for generator, cells in table.rows.items():
+        entries = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
+        lines.append(f"| {'real data (floor)' if generator == REAL else generator} | {' | '.join(entries)} |")
+    return "\n".join(lines)
 
 
 def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:

@@ -1,0 +1,331 @@
+"""Plumbline's solvers beside exponax, jax-cfd and torch-cfd: same grid, step, scheme, precision, threads.
+
+Each library runs in a process of its own, pinned to as many cores as it may use threads. The processes are timed
+in turn, round after round, while the others sleep; what is printed is the median over rounds of microseconds a
+step and trajectory, and the median of the ratio within a round, which holds where the machine's speed drifts.
+
+    python benchmarks/solvers.py                 # all cases, about half an hour
+    python benchmarks/solvers.py --quick         # one thread, single precision
+    python benchmarks/solvers.py --work-precision  # time to a given error, of our schemes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+LENGTH = 2 * math.pi
+VISCOSITY = {"burgers": 0.05, "kolmogorov": 1e-3}
+DRAG = 0.1
+STEP = {
+    ("burgers", 256): 2e-3,
+    ("kolmogorov", 64): 5e-3,
+    ("kolmogorov", 128): 2.5e-3,
+    ("kolmogorov", 256): 1.25e-3,
+}
+CASES = [("burgers", 256, 256), ("kolmogorov", 64, 16), ("kolmogorov", 128, 8), ("kolmogorov", 256, 2)]
+# Our scheme beside the one that each peer has.
+PEERS = {
+    "burgers": [("exponax", "etdrk4"), ("jax-cfd", "cnrk4")],
+    "kolmogorov": [("exponax", "etdrk4"), ("jax-cfd", "cnrk4"), ("torch-cfd", "cnrk4")],
+}
+
+
+def initial_field(problem: str, points: int, batch: int):
+    """Smooth random fields of unit deviation, the same for every library, float64."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    if problem == "burgers":
+        x = np.arange(points) * LENGTH / points
+        waves = np.arange(1, 5)[:, None]
+        amplitude, phase = rng.standard_normal((batch, 4, 1)), rng.uniform(0, LENGTH, (batch, 4, 1))
+        field = (amplitude / waves * np.sin(waves * x + phase)).sum(1)
+    else:
+        noise = rng.standard_normal((batch, points, points))
+        k = np.fft.fftfreq(points, 1 / points)
+        square = k[:, None] ** 2 + k[None, :] ** 2
+        field = np.fft.ifft2(np.fft.fft2(noise) * np.exp(-square / 30) * (square > 0)).real
+    return field / field.std((-2, -1), keepdims=True) if problem != "burgers" else field / field.std()
+
+
+def advance_ours(problem: str, points: int, dtype: str, scheme: str):
+    """A function (field, steps) -> field of ours."""
+    import torch
+
+    from plumbline.solvers import burgers, kolmogorov
+
+    step = STEP[problem, points]
+    torch_dtype = getattr(torch, dtype)
+
+    def advance(field, steps):
+        u = torch.as_tensor(field, dtype=torch_dtype)
+        times = torch.tensor([steps * step], dtype=torch.float64)
+        if problem == "burgers":
+            return burgers.solve(
+                u, times, length=LENGTH, viscosity=VISCOSITY[problem], max_step=step, scheme=scheme
+            )[:, 0]
+        return kolmogorov.solve(
+            u, times, length=LENGTH, viscosity=VISCOSITY[problem], drag=DRAG, forcing_amplitude=0.0,
+            forcing_wavenumber=1, max_step=step, scheme=scheme,
+        )[:, 0]  # fmt: skip
+
+    return lambda field, steps: advance(field, steps).numpy()
+
+
+def advance_exponax(problem: str, points: int, dtype: str):
+    """A function (field, steps) -> field of exponax."""
+    import exponax
+    import jax
+    import numpy as np
+
+    step = STEP[problem, points]
+    if problem == "burgers":
+        stepper = exponax.stepper.Burgers(
+            1, LENGTH, points, step, diffusivity=VISCOSITY[problem], order=4, conservative=True
+        )
+    else:
+        stepper = exponax.stepper.KolmogorovFlowVorticity(
+            2, LENGTH, points, step, diffusivity=VISCOSITY[problem], drag=-DRAG, injection_scale=0.0, order=4
+        )
+    axes = tuple(range(2, 3 if problem == "burgers" else 4))
+
+    def run(u, n):
+        # The state stays in Fourier space from step to step, as ours does.
+        hat = jax.numpy.fft.rfftn(u, axes=axes)
+        hat = jax.lax.fori_loop(0, n, lambda _, v: jax.vmap(stepper.step_fourier)(v), hat)
+        return jax.numpy.fft.irfftn(hat, s=u.shape[2:], axes=axes)
+
+    compiled = jax.jit(run)
+
+    def advance(field, steps):
+        return np.asarray(compiled(np.asarray(field, dtype)[:, None], steps).block_until_ready())[:, 0]
+
+    return advance
+
+
+def advance_jax_cfd(problem: str, points: int, dtype: str):
+    """A function (field, steps) -> field of jax-cfd's spectral solvers."""
+    import jax
+
+    # jax-cfd 0.2.1 still calls the old name.
+    jax.tree_map = jax.tree_util.tree_map
+    import jax.numpy as jnp
+    import numpy as np
+    from jax_cfd.base import grids
+    from jax_cfd.spectral import equations, time_stepping
+
+    step = STEP[problem, points]
+    if problem == "burgers":
+        grid = grids.Grid((points,), domain=((0, LENGTH),))
+        equation = equations.ForcedBurgersEquation(
+            viscosity=VISCOSITY[problem], grid=grid, forcing_module=None
+        )
+    else:
+        grid = grids.Grid((points, points), domain=((0, LENGTH), (0, LENGTH)))
+        equation = equations.NavierStokes2D(VISCOSITY[problem], grid, drag=DRAG, smooth=True)
+    stepper = time_stepping.crank_nicolson_rk4(equation, step)
+    transform, back = (
+        (jnp.fft.rfft, jnp.fft.irfft) if problem == "burgers" else (jnp.fft.rfft2, jnp.fft.irfft2)
+    )
+
+    def one(u, n):
+        hat = transform(u)
+        if problem == "burgers":
+            return back(jax.lax.fori_loop(0, n, lambda _, s: stepper(s), (hat, 0.0))[0])
+        return back(jax.lax.fori_loop(0, n, lambda _, s: stepper(s), hat))
+
+    run = jax.jit(jax.vmap(one, in_axes=(0, None)))
+    return lambda field, steps: np.asarray(run(np.asarray(field, dtype), steps).block_until_ready())
+
+
+def advance_torch_cfd(problem: str, points: int, dtype: str):
+    """A function (field, steps) -> field of torch-cfd's spectral solver."""
+    import torch
+    from torch_cfd.grids import Grid
+    from torch_cfd.spectral import NavierStokes2DSpectral, RK4CrankNicolsonStepper
+
+    torch.set_default_dtype(getattr(torch, dtype))
+    grid = Grid((points, points), domain=((0, LENGTH), (0, LENGTH)))
+    solver = NavierStokes2DSpectral(
+        viscosity=VISCOSITY[problem], grid=grid, drag=DRAG, smooth=True, step_fn=RK4CrankNicolsonStepper()
+    ).to(getattr(torch, dtype))
+
+    def advance(field, steps):
+        hat = torch.fft.rfft2(torch.as_tensor(field, dtype=getattr(torch, dtype)))
+        with torch.no_grad():
+            hat, _ = solver(hat, STEP[problem, points], steps=steps)
+        return torch.fft.irfft2(hat).numpy()
+
+    return advance
+
+
+def work(library: str, threads: int, dtype: str) -> None:
+    """A worker: reads a case a line, then times it when told to."""
+    os.sched_setaffinity(0, range(threads))
+    if library == "ours" or library == "torch-cfd":
+        import torch
+
+        torch.set_num_threads(threads)
+    else:
+        import jax
+
+        jax.config.update("jax_enable_x64", dtype == "float64")
+    makers = {"exponax": advance_exponax, "jax-cfd": advance_jax_cfd, "torch-cfd": advance_torch_cfd}
+    advance, field, steps = None, None, 1
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "case" in order:
+            problem, points, batch = order["case"]
+            field, steps = initial_field(problem, points, batch), order["steps"]
+            if library == "ours":
+                advance = advance_ours(problem, points, dtype, order["scheme"])
+            else:
+                advance = makers[library](problem, points, dtype)
+            answer = {
+                "checksum": advance(field, 20).astype("float64")[0].ravel()[:: max(1, points // 8)].tolist()
+            }
+        else:
+            started = time.perf_counter()
+            advance(field, steps)
+            answer = {"seconds": time.perf_counter() - started}
+        print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """A process of one library."""
+
+    def __init__(self, library: str, threads: int, dtype: str) -> None:
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", library, str(threads), dtype],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **order):
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+
+def compare(case, threads: int, dtype: str, rounds: int) -> None:
+    """One case: ours beside every peer, a line each."""
+    problem, points, batch = case
+    steps = {("burgers", 256): 200, ("kolmogorov", 64): 80, ("kolmogorov", 128): 30, ("kolmogorov", 256): 16}[
+        problem, points
+    ]
+    for peer, scheme in PEERS[problem]:
+        pair = {"ours": Worker("ours", threads, dtype), peer: Worker(peer, threads, dtype)}
+        answers = {name: worker.ask(case=case, steps=steps, scheme=scheme) for name, worker in pair.items()}
+        label = f"{problem} {points} x {batch}, {dtype}, {threads} thread{'s' * (threads > 1)}"
+        if None in answers.values():
+            print(f"| {label} | {scheme} | {peer} | did not run | | | |", flush=True)
+            continue
+        for worker in pair.values():
+            worker.ask(time=True)
+        seconds = {name: [] for name in pair}
+        for _ in range(rounds):
+            for name, worker in pair.items():
+                seconds[name].append(worker.ask(time=True)["seconds"])
+        unit = 1e6 / steps / batch
+        ours, theirs = (statistics.median(s) * unit for s in seconds.values())
+        ratio = statistics.median(b / a for a, b in zip(*seconds.values()))
+        first, second = (a["checksum"] for a in answers.values())
+        scale = max(abs(v) for v in first)
+        apart = max(abs(a - b) for a, b in zip(first, second)) / scale
+        print(
+            f"| {label} | {scheme} | {peer} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {apart:.1e} |",
+            flush=True,
+        )
+        for worker in pair.values():
+            worker.process.stdin.close()
+            worker.process.wait()
+
+
+def work_precision() -> None:
+    """Time to a given error: ETDRK4 beside ETDAB4, one thread, float64."""
+    import torch
+
+    from plumbline.solvers import burgers, kolmogorov
+
+    torch.set_num_threads(1)
+    print("| problem | scheme | steps | relative error | milliseconds |\n|---|---|---|---|---|")
+    for problem, points, batch, counts in (
+        ("burgers", 256, 32, (50, 100, 200, 400, 800)),
+        ("kolmogorov", 64, 4, (25, 50, 100, 200, 400)),
+    ):
+        u0 = torch.as_tensor(initial_field(problem, points, batch))
+
+        def run(steps, scheme, problem=problem, u0=u0):
+            options = {"length": LENGTH, "max_step": 1.0 / steps, "scheme": scheme}
+            if problem == "burgers":
+                return burgers.solve(u0, torch.tensor([1.0]), viscosity=0.05, **options)
+            return kolmogorov.solve(
+                u0,
+                torch.tensor([1.0]),
+                viscosity=1e-2,
+                drag=DRAG,
+                forcing_amplitude=1.0,
+                forcing_wavenumber=4,
+                **options,
+            )
+
+        truth = run(6400, "etdrk4")
+        for scheme in ("etdrk4", "etdab4"):
+            for steps in counts:
+                found = run(steps, scheme)
+                times = []
+                for _ in range(5):
+                    started = time.perf_counter()
+                    run(steps, scheme)
+                    times.append(time.perf_counter() - started)
+                error = float((found - truth).norm() / truth.norm())
+                print(
+                    f"| {problem} {points} x {batch} | {scheme} | {steps} | {error:.1e} | {1e3 * min(times):.1f} |",
+                    flush=True,
+                )
+
+
+def main() -> None:
+    """Reads the options and prints a table in Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--work-precision", action="store_true")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    if options.worker:
+        return work(options.worker[0], int(options.worker[1]), options.worker[2])
+    if options.work_precision:
+        return work_precision()
+    print(
+        "| case | scheme | peer | ours, us a step and trajectory | peer | peer / ours | apart after 20 steps |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for dtype in ("float32",) if options.quick else ("float32", "float64"):
+        for threads in (1,) if options.quick else (1, 2):
+            for case in CASES:
+                compare(case, threads, dtype, options.rounds)
+    return None
+
+
+if __name__ == "__main__":
+    main()

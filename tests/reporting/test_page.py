@@ -1,0 +1,106 @@
+"""The page in a real headless browser: everything is there, nothing is asked of the network."""
+
+import shutil
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from plumbline.reporting import figures
+from plumbline.reporting.keys import update_keys
+from plumbline.reporting.page import section, write_page
+from plumbline.store import write_store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture
+def page(comparison, tmp_path):
+    write_store(comparison, tmp_path / "comparison.zarr")
+    write_page([tmp_path / "comparison.zarr"], tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
+def test_figures_are_well_formed_and_described(comparison):
+    shown = section(comparison).figures
+    assert {f.name for f in shown} == {"histogram-elements", "examples", "cost", "marginals", "training"}
+    ids = []
+    for figure in shown:
+        root = ET.fromstring(figure.svg)
+        ids += [node.get("id") for node in root.iter() if node.get("id")]
+        assert len(figure.alt) > 40
+        assert figures.INK not in figure.svg
+        assert "viewBox" in root.attrib
+        assert "width" not in root.attrib
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_self_contained(page):
+    text = page.read_text()
+    assert "<script" not in text
+    assert 'src="http' not in text
+    assert "@import" not in text
+    assert not list(page.parent.glob(".*partial"))
+
+
+@pytest.fixture
+def browser():
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("Chromium and chromedriver are not installed: the page was not opened in a browser")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+                     "--disable-background-networking", "--disable-component-update"):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_in_a_browser(browser, page, width, dark):
+    mode = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": mode})
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(page.as_uri())
+    find = browser.find_elements
+    assert [h.text for h in find("css selector", "section.study h2")] == ["Methane combustion"]
+    assert {f.get_attribute("id") for f in find("css selector", "figure")} == {
+        f"combustion-{name}" for name in ("histogram-elements", "examples", "cost", "marginals", "training")
+    }
+    for picture in find("css selector", ".picture"):
+        assert picture.get_attribute("aria-label")
+        drawn = picture.find_element("css selector", "svg").size
+        assert drawn["height"] > 50
+        assert drawn["width"] <= width
+    assert len(find("css selector", "table")) == 2
+    assert len(find("css selector", ".warnings li")) == 3
+    # The page itself never scrolls sideways; wide tables do so within their own frame.
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    ink, ground = (
+        browser.execute_script(f"return getComputedStyle(document.body).{p}")
+        for p in ("color", "backgroundColor")
+    )
+    assert (_lightness(ink) > _lightness(ground)) == dark
+    assert browser.get_log("browser") == []
+    requests = [
+        e["message"] for e in browser.get_log("performance") if '"Network.requestWillBeSent"' in e["message"]
+    ]
+    assert all("file://" in r or "data:" in r for r in requests)
+    assert not any('"url":"http' in r for r in requests)
+
+
+def _lightness(colour: str) -> float:
+    return sum(float(v) for v in colour.split("(")[1].rstrip(")").split(",")[:3])
+
+
+def test_tables_of_keys_are_checked(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("no marks")
+    with pytest.raises(ValueError, match="lacks the lines"):
+        update_keys(path, check=True)

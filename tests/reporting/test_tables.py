@@ -1,0 +1,84 @@
+"""Numbers of the report: means, intervals, the best, the warnings."""
+
+import numpy as np
+import pytest
+
+from plumbline.reporting.tables import (
+    Cell,
+    as_markdown,
+    best_generators,
+    cost_table,
+    metric_table,
+    number,
+    ordered_generators,
+    warnings_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (1.0, "1.00"), (123.4, "123"), (0.01234, "0.0123"), (5.842e-8, "5.84×10⁻⁸"), (-2.5, "-2.50"),
+     (np.nan, "–"), (1.5e6, "1.50×10⁶")],
+)  # fmt: skip
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_mean_deviation_and_interval(comparison):
+    """Two values x (1 -+ 0.01): deviation 0.01 sqrt(2) x, and half the interval 12.706 deviations over sqrt(2)."""
+    table = metric_table(comparison)
+    place = [c.name for c in table.columns].index("sliced_wasserstein")
+    cell = table.rows["projected"][place]
+    assert cell.mean == pytest.approx(0.3)
+    assert cell.deviation == pytest.approx(0.3 * 0.01 * np.sqrt(2))
+    assert cell.half_interval == pytest.approx(12.706 * 0.3 * 0.01, rel=1e-3)
+
+
+def test_real_data_stands_first_then_the_farthest(comparison):
+    assert ordered_generators(comparison) == ["real", "unconstrained", "collapsed", "projected"]
+    assert list(metric_table(comparison).rows) == ["real", "unconstrained", "collapsed", "projected"]
+
+
+def test_the_best_is_marked_and_never_real_data(comparison):
+    table = metric_table(comparison)
+    best = {
+        column.name: [g for g, cells in table.rows.items() if cells[i].best]
+        for i, column in enumerate(table.columns)
+    }
+    assert best["distance_elements"] == ["projected"]
+    assert best["recall"] == ["unconstrained"]
+    assert best["memorisation"] == []
+    # At or under the floor of real data nothing can be told apart.
+    assert best["sliced_wasserstein"] == ["collapsed"]
+
+
+def test_generators_at_the_floor_share_the_mark():
+    cells = {
+        "real": Cell(1.0, 0.1, 0.1),
+        "a": Cell(0.9, 0.0, 0.0),
+        "b": Cell(1.05, 0.0, 0.0),
+        "c": Cell(2.0, 0.0, 0.0),
+    }
+    assert best_generators(cells, "lower") == ["a", "b"]
+    assert best_generators({"real": Cell(1.0, 0, 0), "a": Cell(np.nan, 0, 0)}, "lower") == []
+
+
+def test_what_was_not_measured_is_a_dash(comparison):
+    assert {cell.text for cell in cost_table(comparison).rows["real"]} == {"–"}
+
+
+def test_warnings(comparison):
+    found = warnings_of(comparison)
+    assert all(w.startswith("collapsed") for w in found)
+    assert any("below that of real data" in w for w in found)
+    assert any("collapsed to a part" in w for w in found)
+    assert any("may be copies" in w for w in found)
+
+
+def test_markdown(comparison):
+    text = as_markdown(metric_table(comparison, ["sliced_wasserstein", "recall"])).splitlines()
+    assert text[0] == "| generator | sliced Wasserstein distance | recall |"
+    assert text[2].startswith("| real data (floor) | 0.200 ± 0.0028 |")
+    assert "**0.0500 ± 7.1×10⁻⁴**" in text[4]
+    with pytest.raises(ValueError, match="no metric speed; there are"):
+        metric_table(comparison, ["speed"])
