@@ -1,7 +1,33 @@
-"""Shared fixtures. One thread a test process: small operations on several threads stall each other."""
+"""Shared fixtures. One thread a test process: small operations on several threads stall each other.
 
-import pytest
-import torch
+With PLUMBLINE_CHECK_SHAPES set, the shapes and types that the numerical modules declare are checked while the
+tests run; `test_shapes.py` runs the numerical tests so.
+"""
+
+import os
+
+from jaxtyping import install_import_hook
+
+CHECKED = (
+    "plumbline.constraints.burgers.residual",
+    "plumbline.constraints.divergence.spectral",
+    "plumbline.constraints.linear.equality",
+    "plumbline.constraints.linear.maps",
+    "plumbline.distributions",
+    "plumbline.models.diffusion.model",
+    "plumbline.models.diffusion.schedules",
+    "plumbline.models.gaussian.model",
+    "plumbline.models.spaces",
+    "plumbline.networks.blocks",
+    "plumbline.networks.mlp.backbone",
+    "plumbline.networks.unet.backbone",
+    "plumbline.solvers",
+)
+if os.environ.get("PLUMBLINE_CHECK_SHAPES"):
+    install_import_hook(CHECKED, "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -9,8 +35,3 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def generator():
-    return torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
@@ -33,6 +33,22 @@ class Spec(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, values: Any) -> Any:
+        """Refuses an unknown key with a hint, which pydantic's own refusal lacks."""
+        known = sorted(cls.model_fields)
+        for name in values if isinstance(values, dict) else ():
+            if name not in known:
+                message = "unknown key{hint}; allowed are {allowed}"
+                context = {
+                    "key": str(name),
+                    "hint": did_you_mean(str(name), known),
+                    "allowed": ", ".join(known),
+                }
+                raise PydanticCustomError("unknown_key", message, context)
+        return values
 
     def canonical(self) -> str:
         """The spec as JSON with sorted keys: equal specs give equal text, whatever the YAML looked like."""

@@ -264,20 +264,17 @@ def _validated(model: type[Any], values: dict[str, Any], source: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [line for fault in error.errors() for line in _describe(fault, values)]
+        lines = [line for fault in error.errors() for line in _describe(fault)]
         listing = "\n".join(f"  - {line}" for line in lines)
         raise StudyError(f"{source} cannot be used:\n{listing}") from None
 
 
-def _describe(fault: Any, values: Any) -> list[str]:
+def _describe(fault: Any) -> list[str]:
     """Sentences for one fault found by pydantic, each beginning with the path of the key."""
     location = [str(part) for part in fault["loc"]]
+    if fault["type"] == "unknown_key":
+        location.append(fault["ctx"]["key"])
     path = ".".join(location)
-    if fault["type"] == "extra_forbidden":
-        parent = _at(values, location[:-1])
-        known = _allowed_keys(parent, location[:-1])
-        allowed = f"; allowed are {', '.join(known)}" if known else ""
-        return [f"{path}: unknown key{did_you_mean(location[-1], known)}{allowed}"]
     if fault["type"] == "missing":
         return [f"{path}: this key is required"]
     message = re.sub(r"^Value error, ", "", fault["msg"])
@@ -290,41 +287,6 @@ def _describe(fault: Any, values: Any) -> list[str]:
     return [f"{path}: {message[0].lower()}{message[1:]}{shown}"]
 
 
-def _at(values: Any, location: list[str]) -> Any:
-    for part in location:
-        if isinstance(values, dict) and part in values:
-            values = values[part]
-    return values
-
-
-def _allowed_keys(parent: Any, location: list[str]) -> list[str]:
-    """The keys that the spec at this place takes, found by walking the specs along the path."""
-    spec = _spec_at(location, parent)
-    return sorted(spec.model_fields) if spec else []
-
-
-def _spec_at(location: list[str], parent: Any) -> type[Spec] | None:
-    from plumbline.spec import kinds
-
-    if not location:
-        return Study if not isinstance(parent, dict) or "studies" not in parent else Configuration
-    kind = parent.get("kind") if isinstance(parent, dict) else None
-    unseen, seen = [Spec], set()
-    for base in ROOMS.values():
-        for name, spec in kinds(base).items():
-            if kind is not None and name == kind:
-                return spec
-    while unseen:
-        spec = unseen.pop()
-        seen.add(spec)
-        unseen.extend(s for s in spec.__subclasses__() if s not in seen)
-    named = {"splits": "SplitSizes", "training": "TrainingSpec", "samples": "SampleCounts"}
-    wanted = (
-        "GeneratorSpec" if location[0] == "generators" and len(location) == 2 else named.get(location[-1])
-    )
-    return next((s for s in seen if s.__name__ == wanted), None)
-
-
 def _undefined(name: str, defined: dict[str, Any], what: str) -> str:
     hint = did_you_mean(name, list(defined))
     return f"there is no {what} {name!r}{hint}; defined are {', '.join(defined)}"
@@ -332,25 +294,3 @@ def _undefined(name: str, defined: dict[str, Any], what: str) -> str:
 
 def _canonical(values: dict[str, Any]) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
-
-def _rooms() -> dict[str, type[Spec]]:
-    from plumbline.constraints import ConstraintSpec
-    from plumbline.datasets import DatasetSpec
-    from plumbline.metrics import MetricSpec
-    from plumbline.models import ModelSpec
-    from plumbline.networks import NetworkSpec
-    from plumbline.samplers import SamplerSpec
-
-    return {
-        "datasets": DatasetSpec,
-        "constraints": ConstraintSpec,
-        "networks": NetworkSpec,
-        "models": ModelSpec,
-        "samplers": SamplerSpec,
-        "metrics": MetricSpec,
-    }
-
-
-ROOMS = _rooms()
-"""The base spec of each room, by the room's name."""

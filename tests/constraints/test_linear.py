@@ -86,6 +86,7 @@ def test_contradicting_rows_are_refused():
         LinearEquality(torch.zeros(1, 3), torch.tensor([1.0]))
 
 
+@pytest.mark.rejects
 @pytest.mark.parametrize(
     ("matrix", "target", "words"),
     [
@@ -99,6 +100,7 @@ def test_bad_input_is_named(matrix, target, words):
         LinearEquality(matrix, target)
 
 
+@pytest.mark.rejects
 def test_targets_a_sample_are_bound_by_name():
     spec = LinearEqualitySpec(matrix="matrix", target="condition")
     data = xr.Dataset(

@@ -96,6 +96,7 @@ def test_gradients_match_finite_differences():
     assert torch.autograd.gradcheck(lambda u: solve(u, [0.3], max_step=0.05), (u0,), atol=1e-6)
 
 
+@pytest.mark.rejects
 @pytest.mark.parametrize(
     ("u0", "options", "words"),
     [

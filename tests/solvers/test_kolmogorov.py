@@ -113,6 +113,7 @@ def test_a_flow_that_speeds_up_is_refined_on_the_way():
     assert torch.isfinite(coarse).all()
 
 
+@pytest.mark.rejects
 @pytest.mark.parametrize(
     ("w0", "options", "words"),
     [

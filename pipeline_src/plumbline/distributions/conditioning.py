@@ -12,13 +12,14 @@ factor its own G: a dense A by Cholesky, sums over disjoint groups by a division
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Gram(Protocol):
     """A factored G = A V A^T."""
 
@@ -31,6 +32,7 @@ class Gram(Protocol):
         ...
 
 
+@runtime_checkable
 class LinearMap(Protocol):
     """A linear map A from samples (B, n) to residuals (B, m)."""
 

@@ -11,15 +11,27 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from plumbline.datasets import SplitSizes
-from plumbline.models import TrainingSpec
+from plumbline.constraints import ConstraintSpec
+from plumbline.datasets import DatasetSpec, SplitSizes
+from plumbline.metrics import MetricSpec
+from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
-from plumbline.spec import Spec, kinds
-from plumbline.study import ROOMS, Configuration, GeneratorSpec, SampleCounts, Study
+from plumbline.networks import NetworkSpec
+from plumbline.samplers import SamplerSpec
+from plumbline.spec import Kind, Spec, kinds
+from plumbline.study import Configuration, GeneratorSpec, SampleCounts, Study
 
 BEGIN = "<!-- The tables below are made by `make keys`. -->"
 END = "<!-- End of the tables. -->"
 
+ROOMS: dict[str, tuple[type[Kind], str]] = {
+    "datasets": (DatasetSpec, "`dataset`"),
+    "constraints": (ConstraintSpec, "`constraints.<name>`"),
+    "models": (ModelSpec, "`models.<name>`"),
+    "networks": (NetworkSpec, "`models.<name>.network`"),
+    "samplers": (SamplerSpec, "`generators.<name>.sampler`, and `base` within"),
+    "metrics": (MetricSpec, "`metrics.<name>`"),
+}
 SCHEDULES: tuple[type[Spec], ...] = (EDMScheduleSpec, VPScheduleSpec)
 
 
@@ -54,17 +66,9 @@ def tables() -> str:
         "`samples`": SampleCounts,
     }
     parts = [_table(title, spec, "##") for title, spec in fixed.items()]
-    where = {
-        "datasets": "`dataset`",
-        "constraints": "`constraints.<name>`",
-        "models": "`models.<name>`",
-        "networks": "`models.<name>.network`",
-        "samplers": "`generators.<name>.sampler`, and `base` within",
-        "metrics": "`metrics.<name>`",
-    }
-    for room, place in where.items():
+    for room, (base, place) in ROOMS.items():
         parts.append(f"## {place}: kinds of {room}\n")
-        parts += [_table(f"`{name}`", spec, "###") for name, spec in kinds(ROOMS[room]).items()]
+        parts += [_table(f"`{name}`", spec, "###") for name, spec in kinds(base).items()]
         if room == "models":
             parts.append("## `models.<name>.schedule`: kinds of noise schedules\n")
             parts += [
@@ -131,7 +135,7 @@ def _name(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Spec):
-        return "see below" if "kind" in annotation.model_fields or annotation in ROOMS.values() else "mapping"
+        return "see below" if issubclass(annotation, Kind) else "mapping"
     return {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}.get(
         getattr(annotation, "__name__", ""), str(annotation)
     )

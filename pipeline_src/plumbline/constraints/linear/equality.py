@@ -113,7 +113,7 @@ class LinearEquality(Constraint):
         return projected.to(x.dtype)
 
     def condition(
-        self, mean: Float[Tensor, "B *n"], variance: Float[Tensor, "*n"] | Float[Tensor, "B *n"]
+        self, mean: Float[Tensor, "B *n"], variance: Float[Tensor, "*#V"]
     ) -> tuple[Float[Tensor, "B *n"], ConditionedCovariance]:
         """Mean and covariance of N(mean, diag(variance)) given A x = k.
 
