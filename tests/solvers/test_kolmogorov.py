@@ -98,6 +98,23 @@ def test_energy_and_enstrophy_budgets_close():
     )
 
 
+def test_a_trajectory_does_not_depend_on_its_batch():
+    """Trajectories of very different size ride in pairs; an odd one rides alone."""
+    fields = torch.cat(
+        [random_vorticity(32, seed) * scale for seed, scale in ((0, 1.0), (1, 0.01), (2, 20.0))]
+    )[:5]
+    together = solve(fields, [0.05, 0.1])
+    for i in range(5):
+        torch.testing.assert_close(
+            together[i : i + 1], solve(fields[i : i + 1], [0.05, 0.1]), rtol=1e-9, atol=1e-11
+        )
+
+
+def test_gradients_match_finite_differences():
+    w0 = random_vorticity(16)[:1].requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: solve(w, [0.05], max_step=0.05)[:, :, :4, :4], (w0,), atol=1e-6)
+
+
 def test_single_precision_follows_double():
     w0 = random_vorticity(64)
     assert relative(solve(w0.float(), [0.5]).double(), solve(w0, [0.5])) < 1e-4

@@ -65,8 +65,8 @@ def solve(
     system = burgers_system(points, float(length), float(viscosity), u0.dtype, u0.device)
     modes = torch.fft.rfft(u0, norm="forward")[:, : retained_modes(points)]
     state = torch.view_as_real(modes.contiguous()).flatten(1)
-    states = integrate(system, state, times, courant=COURANT, max_step=max_step, scheme=scheme)
-    solution = _on_grid(states, points).movedim(0, 1)
+    members = torch.arange(len(u0), device=u0.device)
+    solution = integrate(system, state, members, times, courant=COURANT, max_step=max_step, scheme=scheme)
     at_start = torch.as_tensor(times, device=u0.device) == 0
     return torch.where(at_start[None, :, None], u0[:, None, :], solution)
 
@@ -89,7 +89,8 @@ def burgers_system(
         speed = _on_grid(state, points).abs().amax(-1)
         return 1.0 / (wavenumber[-1].to(dtype) * speed).clamp(min=torch.finfo(dtype).tiny)
 
-    return System((-viscosity * wavenumber**2).repeat_interleave(2), nonlinear, step_limit)
+    linear = (-viscosity * wavenumber**2).repeat_interleave(2)
+    return System(linear, nonlinear, step_limit, lambda state: _on_grid(state, points))
 
 
 def _on_grid(state: Tensor, points: int) -> Tensor:

@@ -36,12 +36,14 @@ the complex plane (Kassam and Trefethen, SIAM Journal on Scientific Computing 26
 and then cast to the dtype of the state.
 
 States are real tensors: the real and imaginary parts of the retained Fourier modes, interleaved along
-the last axis. Every operation of a step is then a real multiply-add, and all of it is differentiable.
+the last axis. Every operation of a step is then a real multiply-add, and all of it is differentiable. A
+system may keep several trajectories in one row of its state; it says itself how to take some of them out.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -49,7 +51,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 CONTOUR_POINTS = 32
@@ -110,14 +112,18 @@ class System:
 
     Attributes:
         linear: L in 1/time, float64, of the shape of a state without its batch.
-        nonlinear: N, from states (B, ...) to states.
-        step_limit: for states (B, ...), the step (B,) at which h |k u| is one. Times the stability
+        nonlinear: N, from states to states.
+        step_limit: from states to the step of each trajectory at which h |k u| is one. Times the stability
             limit of a scheme, it is the longest stable step.
+        to_grid: from states to the trajectories' fields on the grid.
+        select: the state of the trajectories that a mask names.
     """
 
     linear: Tensor
     nonlinear: Nonlinear
-    step_limit: Callable[[Tensor], Float[Tensor, " B"]]
+    step_limit: Callable[[Tensor], Tensor]
+    to_grid: Callable[[Tensor], Tensor]
+    select: Callable[[Tensor, Tensor], Tensor] = operator.getitem
 
     @lru_cache(maxsize=32)  # noqa: B019 - the system is small, and dropped with its cache
     def runge_kutta(self, step: float, dtype: torch.dtype) -> RungeKuttaWeights:
@@ -189,14 +195,15 @@ def crank_nicolson_step(system: System, u: Tensor, step: float) -> Tensor:
 
 def integrate(
     system: System,
-    state: Float[Tensor, "B *K"],
+    state: Tensor,
+    members: Int[Tensor, " B"],
     times: Float[Tensor, " T"],
     *,
     courant: float,
     max_step: float | None,
     scheme: Scheme,
-) -> Float[Tensor, "T B *K"]:
-    """States at `times`, from `state` at time zero.
+) -> Float[Tensor, "B T *X"]:
+    """Fields on the grid at `times`, from `state` at time zero.
 
     Trajectories are stepped together, in fronts of equal step. A front's step is `max_step` (or the
     whole interval between two times), halved until h |k u| is under the limit for all its members; a
@@ -206,7 +213,8 @@ def integrate(
 
     Args:
         system: the system to integrate.
-        state: states at time zero.
+        state: the state at time zero.
+        members: the places of the state's trajectories in the output, in the state's order.
         times: instants asked for, increasing, at least zero.
         courant: h |k u| of the longest step, for accuracy, where `max_step` is None.
         max_step: the longest step allowed (time).
@@ -225,24 +233,28 @@ def integrate(
     limit = STABILITY_LIMIT[scheme] if max_step else min(courant, STABILITY_LIMIT[scheme])
     durations = [end - start for start, end in zip([0.0, *instants], instants, strict=False)]
 
-    def halvings(u: Tensor, interval: int) -> Tensor:
-        longest = limit * system.step_limit(u.detach())
+    def halvings(front: Front, interval: int) -> Tensor:
+        longest = limit * system.step_limit(front.state.detach())[: len(front.members)]
         base = durations[interval] / _steps(durations[interval], max_step)
         needed = torch.ceil(torch.log2(base / longest)).clamp(min=0)
         return torch.where(torch.isfinite(longest), needed, HIGHEST_REFINEMENT + 1.0).long()
 
-    output = state.new_zeros(len(instants), *state.shape)
-    start = Front(torch.arange(len(state), device=state.device), state, interval=0, refinement=0)
+    start = Front(members, state, interval=0, refinement=0)
+    grid = system.to_grid(state).shape[1:]
+    output = state.new_zeros(len(members), len(instants), *grid)
+
+    def record(front: Front, interval: int) -> None:
+        output[front.members, interval] = system.to_grid(front.state)[: len(front.members)]
+
     moving = [i for i, duration in enumerate(durations) if duration > 0]
-    fronts = start.split(halvings(state, moving[0])) if moving else [start]
+    fronts = start.split(system, halvings(start, moving[0])) if moving else [start]
     while fronts:
         front = fronts.pop()
         if front.interval == len(instants):
             continue
         if durations[front.interval] == 0.0:
-            arrived = replace(front, interval=front.interval + 1)
-            output[front.interval, front.members] = arrived.state
-            fronts.append(arrived)
+            record(front, front.interval)
+            fronts.append(replace(front, interval=front.interval + 1))
             continue
         if front.refinement > HIGHEST_REFINEMENT:
             raise UnstableSolutionError(
@@ -252,19 +264,19 @@ def integrate(
             )
         steps = _steps(durations[front.interval], max_step) * 2**front.refinement
         arrived = front.advanced(system, scheme, durations[front.interval] / steps, steps)
-        needed = halvings(arrived.state, front.interval)
+        needed = halvings(arrived, front.interval)
         # A state that blew up says nothing of the step it needs: try the next finer one.
         needed = torch.where(needed > HIGHEST_REFINEMENT, front.refinement + 1, needed)
         settled = needed <= front.refinement
         if bool(settled.all()):
-            output[front.interval, front.members] = arrived.state
+            record(arrived, front.interval)
             fronts.append(arrived)
             continue
         if bool(settled.any()):
-            kept = arrived.select(settled)
-            output[front.interval, kept.members] = kept.state
+            kept = arrived.select(system, settled)
+            record(kept, front.interval)
             fronts.append(kept)
-        fronts.extend(front.select(~settled).split(needed[~settled]))
+        fronts.extend(front.select(system, ~settled).split(system, needed[~settled]))
     return output
 
 
@@ -279,17 +291,18 @@ class Front:
     past: tuple[Tensor, ...] = ()
     past_step: float = 0.0
 
-    def select(self, mask: Tensor) -> Front:
+    def select(self, system: System, mask: Tensor) -> Front:
         """The members that `mask` (members,) names."""
-        past = tuple(value[mask] for value in self.past)
-        return replace(self, members=self.members[mask], state=self.state[mask], past=past)
+        past = tuple(system.select(value, mask) for value in self.past)
+        state = system.select(self.state, mask)
+        return replace(self, members=self.members[mask], state=state, past=past)
 
-    def split(self, refinement: Tensor) -> list[Front]:
+    def split(self, system: System, refinement: Tensor) -> list[Front]:
         """One front for each value of `refinement` (members,)."""
         levels = refinement.unique().tolist()
         if len(levels) == 1:
             return [replace(self, refinement=levels[0], past=())]
-        return [replace(self.select(refinement == k), refinement=k, past=()) for k in levels]
+        return [replace(self.select(system, refinement == k), refinement=k, past=()) for k in levels]
 
     def advanced(self, system: System, scheme: Scheme, step: float, steps: int) -> Front:
         """The front after `steps` steps, at the end of its interval."""
