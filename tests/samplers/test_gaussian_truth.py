@@ -76,7 +76,13 @@ def test_plain_samplers_draw_the_free_law(data, model, kind):
 
 def test_conditioning_with_the_exact_covariance_draws_the_exact_law(data, model, floor):
     x, constraint, costs = sampled(
-        data, model, kind="conditioned", covariance="tweedie", constraint="equalities", base=HEUN
+        data,
+        model,
+        kind="conditioned",
+        covariance="tweedie",
+        shrinkage=0.0,
+        constraint="equalities",
+        base=HEUN,
     )
     assert (constraint.violation(x) < 1e-6).all()
     assert distance_to_truth(data, x) < floor + 0.12

@@ -42,7 +42,10 @@ STYLE: Any = {
 PALETTE = (
     "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793", "#6a994e",
 )  # fmt: skip
-SMALLEST_DISTANCE = 1e-12
+# Distances under this share of the largest are drawn there: what is exact has no logarithm.
+SMALLEST_SHARE = 1e-9
+# Spectra are drawn down to this share of their largest value.
+SMALLEST_ENERGY = 1e-11
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
         canvas = Canvas(figsize=(6.4, 0.42 * rows + 0.8))
         axes = canvas.subplots(rows, 1, sharex=True, gridspec_kw={"hspace": 0.15})
         values = {
-            g: np.log10(np.maximum(_finite(each.sel(generator=g)) / largest, SMALLEST_DISTANCE))
+            g: np.log10(np.maximum(_finite(each.sel(generator=g)) / largest, SMALLEST_SHARE))
             for g in generators
         }
         low = min(v.min() for v in values.values() if len(v)) - 0.2
@@ -90,13 +93,15 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
         svg,
         f"Histograms of the distance to {constraint} of each generator's samples. Medians, over the largest "
         f"distance: {medians}.",
-        f"Distance to {constraint} of every sample of all seeds, over the largest one. Real data is the floor.",
+        f"Distance to {constraint} of every sample of all seeds, over the largest one; what is under 1e-9 of it is "
+        f"drawn there. Real data is the floor.",
     )
 
 
 def examples(comparison: xr.Dataset) -> Figure:
     """Samples of each generator beside the data, on one colour scale or one axis."""
     shown = comparison["examples"]
+    shown = shown.sel(generator=ordered_generators(comparison))
     return _field_examples(shown) if shown.ndim > 3 else _table_examples(comparison, shown)
 
 
@@ -129,38 +134,39 @@ def _field_examples(shown: xr.DataArray) -> Figure:
 
 
 def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """The first sample of each generator, coordinate by coordinate, on a symmetric logarithmic axis."""
-    generators, palette = ordered_generators(comparison), colours(comparison)
+    """A panel a generator: its samples as lines over the coordinates, before those of the data."""
+    palette = colours(comparison)
+    generators = [str(g) for g in shown["generator"].values]
     dim = str(shown.dims[-1])
     labels = [str(v) for v in shown[dim].values]
-    smallest = float(np.quantile(np.abs(shown.sel(generator=REAL).values), 0.3)) or 1e-6
+    real = shown.sel(generator=REAL).values
+    smallest = float(np.quantile(np.abs(real), 0.3)) or 1e-6
+    unit = shown.attrs.get("units", "1")
+    columns = 3
+    rows = -(-len(generators) // columns)
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(6.8, 3.4))
-        axis = canvas.subplots()
-        offsets = np.linspace(-0.32, 0.32, len(generators))
-        for offset, g in zip(offsets, generators, strict=True):
-            values = shown.sel(generator=g).values
-            positions = np.arange(len(labels)) + offset
-            axis.plot(
-                np.tile(positions, len(values)),
-                values.ravel(),
-                ".",
-                color=palette[g],
-                markersize=3.5,
-                label=g,
-            )
-        axis.set_yscale("symlog", linthresh=smallest)
-        axis.set_xticks(np.arange(len(labels)), labels)
-        axis.set_ylabel(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
-        canvas.legend(loc="outside upper center", ncols=4, markerscale=2)
+        canvas = Canvas(figsize=(8.4, 1.75 * rows + 0.4))
+        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis in axes[len(generators) :]:
+            axis.set_visible(False)
+        for axis, g in zip(axes, generators, strict=False):
+            axis.plot(labels, real.T, color=INK, alpha=0.3, linewidth=0.8)
+            if g != REAL:
+                axis.plot(labels, shown.sel(generator=g).values.T, color=palette[g], linewidth=1)
+            axis.set_title(g, fontsize=9)
+            axis.set_yscale("symlog", linthresh=smallest)
+            axis.tick_params(axis="x", rotation=90)
+        axes[0].set_ylabel(f"{shown.attrs.get('long_name', 'state')} ({unit})")
         canvas.set_layout_engine("constrained")
         svg = _svg(canvas)
+    count = shown.sizes["example"]
     return Figure(
         "examples",
         svg,
-        f"{shown.sizes['example']} samples of each of {', '.join(generators)}, a column for each {dim}.",
-        f"{shown.sizes['example']} samples of each generator beside as many real ones, for the same conditions; the "
-        f"axis is linear within ± {smallest:.1g}.",
+        f"{count} samples of each of {', '.join(generators)}, as lines over {dim}, before those of the real data.",
+        f"{count} samples of each generator (coloured) and as many real ones (grey), for the same conditions; the "
+        f"axis is linear within ± {smallest:.1g} {unit if unit != '1' else ''}".rstrip()
+        + ".",
     )
 
 
@@ -207,14 +213,14 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
         canvas = Canvas(figsize=(7.2, 3.6))
         axes = canvas.subplots(1, 2, sharey=True)
         for axis, (name, label) in zip(axes, panels, strict=True):
+            smallest = SMALLEST_SHARE * float(comparison[name].max())
             for g in generators:
                 one = comparison.sel(generator=g)
                 x, y = one[name].values, one[quality].values
                 if np.isfinite(x).all():
-                    axis.plot(
-                        np.maximum(x, SMALLEST_DISTANCE), y, "o", color=palette[g], markersize=5, label=g
-                    )
+                    axis.plot(np.maximum(x, smallest), y, "o", color=palette[g], markersize=5, label=g)
             axis.set_xscale("log")
+            axis.set_yscale("log")
             axis.set_xlabel(label)
             axis.axhline(
                 float(comparison[quality].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
@@ -246,6 +252,7 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
         for g in generators:
             energy = comparison["spectrum"].sel(generator=g).mean("seed").values
             axis.loglog(k, energy, color=palette[g], linewidth=2 if g == REAL else 1.2, label=g)
+        axis.set_ylim(bottom=SMALLEST_ENERGY * float(comparison["spectrum"].max()))
         axis.set_xlabel("wavenumber (waves in the domain)")
         axis.set_ylabel("energy")
         axis.legend(ncols=2, fontsize=8)

@@ -11,7 +11,10 @@ constrained distribution. Two choices of V:
   posterior variance of a standardised coordinate that is independent of the others. A structured A keeps
   its structure.
 - `tweedie`: V = (sigma_t^2 / alpha_t) dm/dx_t, the exact posterior covariance, from one backward pass a row
-  of A. For few rows (`moment matching posterior sampling`, Rozet et al., NeurIPS 2024, without noise).
+  of A. For few rows (moment matching posterior sampling, Rozet et al., NeurIPS 2024, without noise). The
+  derivative of a learned m is neither symmetric nor positive, and where the model nearly knows A x already,
+  A V A^T is small and its inverse all error. `shrinkage` s mixes in s times the isotropic covariance, and keeps
+  the eigenvalues of A V A^T, relative to the isotropic ones, at s at least.
 
 At the end the samples are projected in double precision, which removes the rounding of single precision.
 """
@@ -35,6 +38,8 @@ class ConditionedSpec(ConstrainedSpec):
     kind: Literal["conditioned"] = "conditioned"
     covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
     """Posterior covariance that decides where a correction goes."""
+    shrinkage: float = key(ge=0, le=1, default=0.1)
+    """Share of the isotropic covariance in the Tweedie one; zero for an exact denoiser."""
 
     def requires(self) -> tuple[str, ...]:
         return ("condition", "project") if self.covariance == "isotropic" else ("matrix", "project")
@@ -73,12 +78,29 @@ class ConditionedSpec(ConstrainedSpec):
             (columns,) = torch.autograd.grad(mean, x_t, cotangents, is_grads_batched=True)
         problem.costs.backward_passes += len(rows)
         problem.costs.projection_solves += 1
-        columns = columns.flatten(2).movedim(0, 2).double()
-        gram = rows.flatten(1).double() @ columns
+        alpha, sigma = denoiser.schedule(t)
+        # All covariances are in units of sigma^2 / alpha.
+        isotropic = (alpha / (alpha**2 + sigma**2)).double() * rows.flatten(1).double()
+        columns = columns.flatten(2).movedim(0, 2).double() + self.shrinkage * isotropic.mT
+        gram = _bounded_below(
+            rows.flatten(1).double() @ columns, isotropic @ rows.flatten(1).double().mT, self.shrinkage
+        )
         shortfall = constraint.shortfall(problem.space.decode(mean.detach()))
-        # Exact dm/dx_t is symmetric and positive; a learned one nearly so.
-        gram = (gram + gram.mT) / 2
-        ridge = 1e-6 * gram.diagonal(dim1=-2, dim2=-1).abs().amax(-1)[:, None, None]
-        gram = gram + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         multipliers = torch.linalg.solve(gram, shortfall[..., None])
         return mean.detach() + (columns @ multipliers).squeeze(-1).view_as(mean).to(mean.dtype)
+
+
+# Share of the isotropic covariance under which rounding decides.
+LEAST_SHARE = 1e-6
+
+
+def _bounded_below(gram: Tensor, isotropic: Tensor, share: float) -> Tensor:
+    """The symmetric part of `gram` (B, r, r), its eigenvalues relative to `isotropic` (r, r) raised to `share`."""
+    import torch
+
+    factor = torch.linalg.cholesky(isotropic)
+    whitened = torch.linalg.solve_triangular(factor, (gram + gram.mT) / 2, upper=False)
+    whitened = torch.linalg.solve_triangular(factor, whitened.mT, upper=False)
+    values, vectors = torch.linalg.eigh((whitened + whitened.mT) / 2)
+    raised = vectors * values.clamp(min=max(share, LEAST_SHARE))[..., None, :] @ vectors.mT
+    return factor @ raised @ factor.mT

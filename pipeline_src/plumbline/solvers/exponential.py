@@ -65,6 +65,12 @@ Nonlinear = Callable[[Tensor], Tensor]
 STABILITY_LIMIT: dict[Scheme, float] = {"etdrk4": 2.1, "etdab4": 0.32, "cnrk4": 2.1}
 
 
+# Carpenter and Kennedy's five stages: instants, carried share of the last stage, weight of the stage.
+STAGE_INSTANTS = (0.0, 0.1496590219993, 0.3704009573644, 0.6222557631345, 0.9582821306748, 1.0)
+STAGE_CARRY = (0.0, -0.4178904745, -1.192151694643, -1.697784692471, -1.514183444257)
+STAGE_WEIGHTS = (0.1496590219993, 0.3792103129999, 0.8229550293869, 0.6994504559488, 0.1530572479681)
+
+
 class UnstableSolutionError(RuntimeError):
     """The solution stopped being finite although the step was refined."""
 
@@ -90,6 +96,7 @@ class RungeKuttaWeights(NamedTuple):
 
     half: Tensor
     half_input: Tensor
+    twice_half_input: Tensor
     full: Tensor
     first: Tensor
     middle: Tensor
@@ -133,6 +140,7 @@ class System:
         weights = (
             half_0,
             step / 2 * half_1,
+            step * half_1,
             phi_0,
             step * (phi_1 - 3 * phi_2 + 4 * phi_3),
             step * (2 * phi_2 - 4 * phi_3),
@@ -149,6 +157,15 @@ class System:
         weights = (phi_0, step * now, step * one, step * two, step * three)
         return AdamsBashforthWeights(*(weight.to(dtype) for weight in weights))
 
+    @lru_cache(maxsize=32)  # noqa: B019
+    def crank_nicolson(self, step: float, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+        """For each stage of CN-RK4, with mu = half of its length: (1 + mu L) / (1 - mu L), and that of N."""
+        weights = []
+        for start, end, weight in zip(STAGE_INSTANTS, STAGE_INSTANTS[1:], STAGE_WEIGHTS, strict=False):
+            shift = step / 2 * (end - start) * self.linear
+            weights.append((((1 + shift) / (1 - shift)).to(dtype), (step * weight / (1 - shift)).to(dtype)))
+        return weights
+
 
 def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """One ETDRK4 step: the new state, and N(u), which a multistep scheme keeps."""
@@ -158,7 +175,8 @@ def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Te
     a = torch.addcmul(decayed, w.half_input, n_u)
     n_a = system.nonlinear(a)
     n_b = system.nonlinear(torch.addcmul(decayed, w.half_input, n_a))
-    n_c = system.nonlinear(torch.addcmul(w.half * a, w.half_input, 2 * n_b - n_u))
+    # (h/2) phi_1 (2 N(b) - N(u)) in one pass less: twice the weight, half of N(u).
+    n_c = system.nonlinear(torch.addcmul(w.half * a, w.twice_half_input, torch.sub(n_b, n_u, alpha=0.5)))
     following = torch.addcmul(w.full * u, w.first, n_u)
     following = torch.addcmul(following, w.middle, n_a + n_b)
     return torch.addcmul(following, w.last, n_c), n_u
@@ -176,20 +194,13 @@ def adams_bashforth_step(
     return following, n_u
 
 
-# Carpenter and Kennedy's five stages: instants, carried share of the last stage, weight of the stage.
-STAGE_INSTANTS = (0.0, 0.1496590219993, 0.3704009573644, 0.6222557631345, 0.9582821306748, 1.0)
-STAGE_CARRY = (0.0, -0.4178904745, -1.192151694643, -1.697784692471, -1.514183444257)
-STAGE_WEIGHTS = (0.1496590219993, 0.3792103129999, 0.8229550293869, 0.6994504559488, 0.1530572479681)
-
-
 def crank_nicolson_step(system: System, u: Tensor, step: float) -> Tensor:
     """One step of Crank-Nicolson on L and Carpenter-Kennedy's Runge-Kutta scheme on N."""
-    linear = system.linear.to(u.dtype)
-    carried = torch.zeros_like(u)
-    for stage in range(5):
-        carried = system.nonlinear(u) + STAGE_CARRY[stage] * carried
-        mu = step / 2 * (STAGE_INSTANTS[stage + 1] - STAGE_INSTANTS[stage])
-        u = (u + step * STAGE_WEIGHTS[stage] * carried + mu * linear * u) / (1 - mu * linear)
+    carried: Tensor | None = None
+    for carry, (decay, weight) in zip(STAGE_CARRY, system.crank_nicolson(step, u.dtype), strict=True):
+        n_u = system.nonlinear(u)
+        carried = n_u if carried is None else torch.add(n_u, carried, alpha=carry)
+        u = torch.addcmul(decay * u, weight, carried)
     return u
 
 
