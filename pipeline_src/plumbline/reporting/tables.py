@@ -80,7 +80,9 @@ def number(value: float, digits: int = 3) -> str:
 
 def ordered_generators(comparison: xr.Dataset) -> list[str]:
     """Real data first, then the generators from the farthest from the first constraint to the nearest."""
-    first = next(str(name) for name in comparison.data_vars if str(name).startswith("distance_"))
+    # The order of variables in a store is that of its folder's listing, which means nothing.
+    distances = [v for v in sorted(map(str, comparison.data_vars)) if v.startswith("distance_")]
+    first = next(name for name in distances if set(comparison[name].dims) == {"generator", "seed"})
     distance = comparison[first].mean("seed")
     others = [str(g) for g in comparison["generator"].values if g != REAL]
     return [REAL, *sorted(others, key=lambda g: -float(distance.sel(generator=g)))]
