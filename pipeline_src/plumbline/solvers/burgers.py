@@ -37,7 +37,7 @@ def solve(
     length: float,
     viscosity: float,
     max_step: float | None = None,
-    scheme: Scheme = "etdrk4",
+    scheme: Scheme | None = None,
 ) -> Float[Tensor, "B T X"]:
     """Solutions of Burgers' equation at `times`, for a batch of initial conditions, differentiable in them.
 
@@ -48,7 +48,8 @@ def solve(
         viscosity: kinematic viscosity nu (length^2/time), positive.
         max_step: longest time step; None chooses one for accuracy. A step that would be unstable is
             refined, each trajectory by itself.
-        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`).
+        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`). None takes `etdrk4` at a step
+            that is given, and `etdab4`, which is faster to the same error, at one of its own choice.
 
     Returns:
         Velocities on the grid of `u0`. At time zero, `u0` as given; later, its dealiased evolution.

@@ -49,7 +49,7 @@ def solve(
     forcing_amplitude: float,
     forcing_wavenumber: int,
     max_step: float | None = None,
-    scheme: Scheme = "etdrk4",
+    scheme: Scheme | None = None,
 ) -> Float[Tensor, "B T X Y"]:
     """Vorticities at `times`, for a batch of initial vorticities, differentiable in them.
 
@@ -63,7 +63,8 @@ def solve(
         forcing_wavenumber: waves of the body force in a side.
         max_step: longest time step; None chooses one for accuracy. A step that would be unstable is
             refined, each trajectory by itself.
-        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`).
+        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`). None takes `etdrk4` at a step
+            that is given, and `etdab4`, which is faster to the same error, at one of its own choice.
 
     Returns:
         Vorticities on the grid given. At time zero, as given; later, the dealiased evolution.
