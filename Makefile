@@ -67,5 +67,5 @@ benchmarks: ## solvers beside exponax, jax-cfd and torch-cfd, in an environment 
 	.venv-benchmarks/bin/pip install --quiet --no-deps --editable .
 	.venv-benchmarks/bin/python benchmarks/solvers.py
 
-clean: ## remove results and caches, not the environment
-	@rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove results, logs and caches, not the environment
+	@rm -rf results logs .snakemake .pytest_cache .mypy_cache .ruff_cache

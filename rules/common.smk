@@ -6,6 +6,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "pipeline_src"))
 
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 
+# Jobs run the library of this clone, in whatever environment they are given.
+shell.prefix(
+    f'export PYTHONPATH="{workflow.basedir}/pipeline_src${{PYTHONPATH:+:$PYTHONPATH}}"; '
+    'plumbline() { python -m plumbline.cli "$@"; }; '
+)
+
 
 def checked_studies():
     """The studies of the configuration by name; what is wrong with them is said without a traceback."""

@@ -2,7 +2,7 @@ rule generate:
     output:
         directory(f"{RESULTS}/data/{{dataset}}/part-{{part}}.zarr"),
     log:
-        f"{RESULTS}/logs/generate/{{dataset}}-part{{part}}.log",
+        "logs/generate/{dataset}-part{part}.log",
     conda:
         "../envs/data.yaml"
     threads: 1

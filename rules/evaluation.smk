@@ -5,7 +5,7 @@ rule evaluate:
     output:
         directory(f"{RESULTS}/{{study}}/metrics/{{generator}}/seed{{seed}}.zarr"),
     log:
-        f"{RESULTS}/logs/evaluate/{{study}}-{{generator}}-seed{{seed}}.log",
+        "logs/evaluate/{study}-{generator}-seed{seed}.log",
     conda:
         "../envs/evaluation.yaml"
     threads: 1

@@ -7,7 +7,7 @@ rule compare:
     output:
         directory(f"{RESULTS}/{{study}}/comparison.zarr"),
     log:
-        f"{RESULTS}/logs/compare/{{study}}.log",
+        "logs/compare/{study}.log",
     conda:
         "../envs/evaluation.yaml"
     threads: 1
@@ -28,7 +28,7 @@ rule report:
     output:
         report(f"{RESULTS}/report.html", caption="../docs/report_caption.rst", category="Report"),
     log:
-        f"{RESULTS}/logs/report.log",
+        "logs/report.log",
     conda:
         "../envs/evaluation.yaml"
     threads: 1

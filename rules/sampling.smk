@@ -5,7 +5,7 @@ rule sample:
     output:
         directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
     log:
-        f"{RESULTS}/logs/sample/{{study}}-{{generator}}-seed{{seed}}-part{{part}}.log",
+        "logs/sample/{study}-{generator}-seed{seed}-part{part}.log",
     conda:
         "../envs/training.yaml"
     threads: 1

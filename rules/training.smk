@@ -7,7 +7,7 @@ rule train:
         card=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/model.json",
         log=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/training_log.csv",
     log:
-        f"{RESULTS}/logs/train/{{study}}-{{model}}-seed{{seed}}.log",
+        "logs/train/{study}-{model}-seed{seed}.log",
     conda:
         "../envs/training.yaml"
     threads: 1

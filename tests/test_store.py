@@ -93,6 +93,7 @@ def test_a_failed_write_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
 
 def test_a_store_is_replaced_whole(tmp_path):
     path = tmp_path / "one.zarr"
+    (tmp_path / ".one.zarr.99.partial").mkdir()  # of a job that was killed
     store.write_store(SPECS[0].draw_part(0), path)
     store.write_store(SPECS[0].draw_part(1), path)
     assert store.open_store(path).sizes["sample"] == 3

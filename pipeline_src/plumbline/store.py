@@ -38,7 +38,7 @@ class CorruptStoreError(RuntimeError):
 
 
 def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
-    """Writes a dataset as a zarr v3 store, replacing one that is there.
+    """Writes a dataset as a zarr v3 store, replacing one that is there and what a killed job left of it.
 
     Args:
         dataset: what to write.
@@ -47,8 +47,9 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(left_over, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     prepared = dataset.assign_attrs({**dataset.attrs, **(provenance or {})}).drop_encoding()
     # Strings of fixed length have no specification in zarr v3; those of variable length do.
     texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}

@@ -48,7 +48,7 @@ def test_stores_say_where_they_come_from(finished):
 
 
 def test_every_job_has_a_log(finished):
-    logs = finished.folder / "results" / "logs"
+    logs = finished.folder / "logs"
     assert {p.name for p in logs.iterdir()} >= {
         "generate",
         "train",
