@@ -75,7 +75,7 @@ def test_gaussian_learns_the_dependence_on_a_condition():
     model = FittedGaussianSpec(scaling="coordinate").build(example(3, 2)).double()
     model.prepare({"state": x, "condition": c})
     one = {"state": x[:4], "condition": c[:4]}
-    conditions = {"condition": model.condition_space.encode(one["condition"])}
+    conditions = {name: value.double() for name, value in model.conditions(one).items()}
     noise = 80 * torch.randn(4, 3, dtype=torch.float64)
     found = model.space.decode(
         model.denoiser(noise, torch.tensor(1.0, dtype=torch.float64), **conditions).mean

@@ -36,6 +36,8 @@ class BurgersResidual(Constraint):
         iterations: most Levenberg-Marquardt iterations of a projection.
     """
 
+    unit = "length/time"
+
     def __init__(
         self, *, spacing: float, length: float, viscosity: float, max_step: float, iterations: int = 12
     ) -> None:

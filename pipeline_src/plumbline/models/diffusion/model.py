@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.diffusion.schedules import build_schedule
+from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
 
@@ -26,23 +27,18 @@ class Diffusion(nn.Module):
     def __init__(self, spec: DiffusionSpec, sample: SampleShape) -> None:
         super().__init__()
         self.space = Standardisation(sample.shape, spec.scaling)
-        self.condition_space = (
-            Standardisation((sample.condition,), "coordinate") if sample.condition else None
-        )
+        self.condition = StandardisedCondition(sample.condition)
         self.schedule = build_schedule(spec.schedule)
         self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation of samples and conditions."""
         self.space.fit(data["state"])
-        if self.condition_space is not None:
-            self.condition_space.fit(data["condition"])
+        self.condition.fit(data)
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch: the standardised condition, if there is one."""
-        if self.condition_space is None:
-            return {}
-        return {"condition": self.condition_space.encode(batch["condition"]).to(torch.get_default_dtype())}
+        return self.condition.arguments(batch)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of a batch, and its terms for the log."""

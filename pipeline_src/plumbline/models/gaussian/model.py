@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
+from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
 
@@ -66,9 +67,7 @@ class FittedGaussian(nn.Module):
     def __init__(self, spec: FittedGaussianSpec, sample: SampleShape) -> None:
         super().__init__()
         self.space = Standardisation(sample.shape, spec.scaling)
-        self.condition_space = (
-            Standardisation((sample.condition,), "coordinate") if sample.condition else None
-        )
+        self.condition = StandardisedCondition(sample.condition)
         self.denoiser = GaussianRegressionDenoiser(
             math.prod(sample.shape), sample.condition, build_schedule(spec.schedule)
         )
@@ -77,17 +76,13 @@ class FittedGaussian(nn.Module):
         """Fits everything."""
         self.space.fit(data["state"])
         z = self.space.encode(data["state"].double()).flatten(1)
-        condition = z.new_zeros(len(z), 0)
-        if self.condition_space is not None:
-            self.condition_space.fit(data["condition"])
-            condition = self.condition_space.encode(data["condition"].double())
-        self.denoiser.fit(z, condition)
+        self.condition.fit(data)
+        condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
+        self.denoiser.fit(z, condition.double())
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch."""
-        if self.condition_space is None:
-            return {}
-        return {"condition": self.condition_space.encode(batch["condition"]).to(torch.get_default_dtype())}
+        return self.condition.arguments(batch)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Never called: there is no step to train."""
