@@ -7,9 +7,11 @@ sys.path.insert(0, str(Path(workflow.basedir) / "pipeline_src"))
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 
 # Jobs run the library of this clone, in whatever environment they are given.
+# (Snakemake formats the prefix as it does a command: literal braces are doubled.)
 shell.prefix(
-    f'export PYTHONPATH="{workflow.basedir}/pipeline_src${{PYTHONPATH:+:$PYTHONPATH}}"; '
-    'plumbline() { python -m plumbline.cli "$@"; }; '
+    f"export PYTHONPATH='{workflow.basedir}/pipeline_src'"
+    "${{PYTHONPATH:+:$PYTHONPATH}}; "
+    'plumbline() {{ python -m plumbline.cli "$@"; }}; '
 )
 
 
