@@ -16,7 +16,7 @@ from plumbline.store import open_parts, open_store, provenance, select_split, wr
 from plumbline.study import REAL, Study
 
 EXAMPLES = 6
-"""Samples of each generator that the report shows."""
+"""Samples of each generator that the report shows, at most."""
 
 
 def compare(
@@ -69,8 +69,10 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Datase
     """The first samples of each generator, and of the test split under `real`."""
     test = select_split(open_parts(dataset), "test")
     states = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
+    # Parts may be smaller than that; every generator shows as many.
+    count = min(EXAMPLES, *(state.sizes["sample"] for state in states.values()))
     shown = [
-        state.isel(sample=slice(0, EXAMPLES)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
+        state.isel(sample=slice(0, count)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
         for state in states.values()
     ]  # fmt: skip
     names = xr.DataArray(list(states), dims="generator")

@@ -79,8 +79,7 @@ class LinearEquality(Constraint):
 
     def shortfall(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B r"]:
         """What the rows of `matrix` lack to be feasible, in double precision."""
-        flat = x.flatten(1).double()
-        return self._independent_targets(flat) - self.independent.to(flat).apply(flat)
+        return self._to_rows(-self._residual(x.flatten(1).double()))
 
     def given(self, known: xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
@@ -126,9 +125,13 @@ class LinearEquality(Constraint):
         """
         flat = mean.flatten(1).double()
         spread = variance.double().reshape(-1, flat.shape[1])
-        conditional_mean, covariance = conditioned_gaussian(
-            flat, spread, self.independent.to(flat), self._independent_targets(flat)
-        )
+        independent = self.independent.to(flat)
+        target = self._to_rows(self._targets(flat).expand(len(flat), -1))
+        conditional_mean, covariance = conditioned_gaussian(flat, spread, independent, target)
+        # Mixing rows of unequal size leaves the small ones the rounding of the large. The residual of A itself
+        # is exact row by row, and one more correction by it is enough.
+        multipliers = covariance.gram.solve(self.shortfall(conditional_mean))
+        conditional_mean = conditional_mean + spread * independent.adjoint(multipliers)
         return conditional_mean.view_as(mean).to(mean.dtype), covariance
 
     def _residual(self, flat: Tensor) -> Tensor:
@@ -144,9 +147,9 @@ class LinearEquality(Constraint):
             raise ValueError(f"{target.shape[0]} targets were given for {flat.shape[0]} samples.")
         return target
 
-    def _independent_targets(self, flat: Tensor) -> Tensor:
-        target = self._targets(flat)
-        return target if self._to_independent is None else target @ self._to_independent.to(flat)
+    def _to_rows(self, values: Tensor) -> Tensor:
+        """From values of the rows of A to those of the rows of `matrix`."""
+        return values if self._to_independent is None else values @ self._to_independent.to(values)
 
     def _checked_target(self, target: Tensor) -> Tensor:
         target = torch.atleast_2d(target.double())
