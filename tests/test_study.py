@@ -68,6 +68,14 @@ def test_every_study_is_valid_at_every_scale(path, scale):
         (setting("scales.smoke.seeds", [1, 1]), r"seeds: \[1, 1\] names a seed twice"),
         (setting("models.diffusion.initialise", "diffusion"), r"models\.diffusion\.initialise: .*goes in a circle"),
         (setting("generators.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"generators\.real: the name"),
+        (
+            setting(
+                "scales.smoke.generators.guided.sampler",
+                {"base": {"kind": "guided", "constraint": "burgers", "base": {"kind": "ddpm"}}},
+            ),
+            r"generators\.guided\.sampler: `guided` and `guided` both go back through the denoiser",
+        ),
+        (setting("scales", [1]), r"scales: expected a mapping of scales, found list"),
         (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
         (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*closed form"),
         (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}), r"models\.diffusion\.schedule.*sigma_max"),

@@ -122,6 +122,12 @@ class Study(Spec):
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
         level = f"{path}.sampler"
+        differentiating = [s.kind for s in generator.sampler.nested() if s.differentiates()]
+        if len(differentiating) > 1:
+            yield (
+                f"{level}: {' and '.join(f'`{kind}`' for kind in differentiating)} both go back through the "
+                f"denoiser, which can be done once; keep one of them"
+            )
         for sampler in generator.sampler.nested():
             if isinstance(sampler, ConstrainedSpec):
                 if sampler.constraint not in self.constraints:
@@ -230,7 +236,9 @@ def load_study(path: str | Path, scale: Scale) -> Study:
         raise StudyError(f"{path}: this is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise StudyError(f"{path}: expected a mapping of keys, found {type(values).__name__}.")
-    overrides = values.pop("scales", {}) or {}
+    overrides = values.pop("scales", None) or {}
+    if not isinstance(overrides, dict):
+        raise StudyError(f"{path}: scales: expected a mapping of scales, found {type(overrides).__name__}.")
     unknown = [name for name in overrides if name not in SCALES]
     if unknown:
         raise StudyError(f"{path}: scales.{unknown[0]}: unknown scale; allowed are {', '.join(SCALES)}.")

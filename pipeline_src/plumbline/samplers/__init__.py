@@ -65,6 +65,10 @@ class SamplerSpec(Kind):
         """This sampler and those that it wraps, from the outside in."""
         yield self
 
+    def differentiates(self) -> bool:
+        """Whether it goes back through the denoiser, and hands on what cannot be gone back through again."""
+        return False
+
     def constraint_names(self) -> list[str]:
         """The constraints that this sampler and those within use."""
         return sorted({s.constraint for s in self.nested() if isinstance(s, ConstrainedSpec)})

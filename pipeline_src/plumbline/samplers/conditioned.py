@@ -44,6 +44,9 @@ class ConditionedSpec(ConstrainedSpec):
     def requires(self) -> tuple[str, ...]:
         return ("condition", "project") if self.covariance == "isotropic" else ("matrix", "project")
 
+    def differentiates(self) -> bool:
+        return self.covariance == "tweedie"
+
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
 

@@ -38,6 +38,9 @@ class GuidedSpec(ConstrainedSpec):
     strength: float = key(gt=0, le=2, default=0.2)
     """Share of the linearised correction that is taken at each evaluation."""
 
+    def differentiates(self) -> bool:
+        return True
+
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
 

@@ -135,7 +135,7 @@ class System:
     to_grid: Callable[[Tensor], Tensor]
     select: Callable[[Tensor, Tensor], Tensor] = operator.getitem
 
-    @lru_cache(maxsize=32)  # noqa: B019 - the system is small, and dropped with its cache
+    @lru_cache(maxsize=32)  # noqa: B019 - at most 32 sets of weights stay alive
     def runge_kutta(self, step: float, dtype: torch.dtype) -> RungeKuttaWeights:
         """The weights of ETDRK4 for this step (time)."""
         _, half_1 = phi_functions(self.linear * (step / 2), 1)
