@@ -62,8 +62,13 @@ def model_files(study, model, seed):
     return [f"{folder}/weights.pt", f"{folder}/model.json", f"{folder}/training_log.csv"]
 
 
-def training(wildcards):
-    return STUDIES[wildcards.study].models[wildcards.model].training
+def gpus(wildcards, model):
+    """GPUs that a model asks a cluster for: none at the scales that a CPU is enough for, if it may choose."""
+    training = STUDIES[wildcards.study].models[model].training
+    wanted = training.accelerator == "gpu" or (
+        training.accelerator == "auto" and CONFIGURATION.scale == "paper"
+    )
+    return training.devices if wanted and training.steps else 0
 
 
 def model_to_start_from(wildcards):
@@ -73,8 +78,11 @@ def model_to_start_from(wildcards):
 
 
 def model_of_generator(wildcards):
-    model = STUDIES[wildcards.study].generators[wildcards.generator].model
-    return model_files(wildcards.study, model, wildcards.seed)
+    return STUDIES[wildcards.study].generators[wildcards.generator].model
+
+
+def files_of_generator(wildcards):
+    return model_files(wildcards.study, model_of_generator(wildcards), wildcards.seed)
 
 
 def judged_samples(wildcards):

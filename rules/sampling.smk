@@ -1,7 +1,7 @@
 rule sample:
     input:
         dataset=dataset_parts,
-        model=model_of_generator,
+        model=files_of_generator,
     output:
         directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
     log:
@@ -12,6 +12,7 @@ rule sample:
     resources:
         mem_mb=8000,
         runtime=8 * 60,
+        gpu=lambda wildcards: min(1, gpus(wildcards, model_of_generator(wildcards))),
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
