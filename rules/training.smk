@@ -14,7 +14,7 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=24 * 60,
-        gpu=lambda wildcards: training(wildcards).devices if training(wildcards).accelerator == "gpu" else 0,
+        gpu=lambda wildcards: gpus(wildcards, wildcards.model),
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].train_slice(wildcards.model),
         folder=subpath(output.weights, parent=True),
