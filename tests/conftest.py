@@ -26,8 +26,13 @@ CHECKED = (
 if os.environ.get("PLUMBLINE_CHECK_SHAPES"):
     install_import_hook(CHECKED, "beartype.beartype")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+# The same examples every time: a failure is a change of ours, never of the draw.
+hypothesis.settings.register_profile("plumbline", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("plumbline")
 
 torch.set_num_threads(1)
 
