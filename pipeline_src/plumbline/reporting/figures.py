@@ -154,7 +154,8 @@ def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
             if g != REAL:
                 axis.plot(labels, shown.sel(generator=g).values.T, color=palette[g], linewidth=1)
             axis.set_title(g, fontsize=9)
-            axis.set_yscale("symlog", linthresh=smallest)
+            axis.set_yscale("symlog", linthresh=smallest, linscale=1.5)
+            axis.yaxis.get_major_locator().set_params(numticks=5)
             axis.tick_params(axis="x", rotation=90)
         axes[0].set_ylabel(f"{shown.attrs.get('long_name', 'state')} ({unit})")
         canvas.set_layout_engine("constrained")
