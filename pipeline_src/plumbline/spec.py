@@ -97,10 +97,11 @@ class ByKind:
         """Validation by the spec of the kind; serialisation with all its own keys."""
         del handler
         dumped = core_schema.plain_serializer_function_ser_schema(lambda spec: spec.model_dump(mode="json"))
-        return core_schema.no_info_plain_validator_function(partial(_of_kind, base), serialization=dumped)
+        return core_schema.no_info_plain_validator_function(partial(of_kind, base), serialization=dumped)
 
 
-def _of_kind(base: type[Kind], value: Any) -> Kind:
+def of_kind(base: type[KindType], value: Any) -> KindType:
+    """The spec of a room's kind from its values, a mapping with `kind`; a spec is returned as it is."""
     if isinstance(value, base):
         return value
     known = kinds(base)

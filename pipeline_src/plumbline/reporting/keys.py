@@ -71,10 +71,7 @@ def tables() -> str:
         parts += [_table(f"`{name}`", spec, "###") for name, spec in kinds(base).items()]
         if room == "models":
             parts.append("## `models.<name>.schedule`: kinds of noise schedules\n")
-            parts += [
-                _table(f"`{s.model_fields['kind'].default}`", s, "###")
-                for s in (EDMScheduleSpec, VPScheduleSpec)
-            ]
+            parts += [_table(f"`{s.model_fields['kind'].default}`", s, "###") for s in SCHEDULES]
     return "\n".join(parts)
 
 

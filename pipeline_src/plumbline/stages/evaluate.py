@@ -12,7 +12,8 @@ import xarray as xr
 
 from plumbline.constraints import ConstraintSpec
 from plumbline.metrics import MetricSpec
-from plumbline.spec import kinds
+from plumbline.spec import of_kind
+from plumbline.stages.trained import example_of
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
@@ -38,17 +39,12 @@ def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence
     else:
         count = SampleCounts.model_validate(values["samples"]).count
         judged = held_out(data, count, seed)
+    example = example_of(data)
     constraints = {
-        name: kinds(ConstraintSpec)[c["kind"]]
-        .model_validate(c)
-        .build(data.isel(sample=slice(0, 1)))
-        .given(judged)
+        name: of_kind(ConstraintSpec, c).build(example).given(judged)
         for name, c in values["constraints"].items()
     }
-    parts = [
-        kinds(MetricSpec)[m["kind"]].model_validate(m).evaluate(judged, data, constraints)
-        for m in values["metrics"].values()
-    ]
+    parts = [of_kind(MetricSpec, m).evaluate(judged, data, constraints) for m in values["metrics"].values()]
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
     result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 from plumbline.datasets import DatasetSpec
-from plumbline.spec import kinds
+from plumbline.spec import of_kind
 from plumbline.store import provenance, write_store
 
 
 def generate(spec: str, *, part: int, output: Path) -> None:
     """Draws part `part` of the dataset `spec` (JSON) into the store `output`."""
     started = time.perf_counter()
-    values = json.loads(spec)
-    dataset = kinds(DatasetSpec)[values["kind"]].model_validate(values)
+    dataset = of_kind(DatasetSpec, json.loads(spec))
     write_store(dataset.draw_part(part), output, provenance(spec, started=started))

@@ -18,7 +18,7 @@ from plumbline.constraints import ConstraintSpec
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.counting import CountingDenoiser
-from plumbline.spec import kinds
+from plumbline.spec import of_kind
 from plumbline.stages.trained import batch_of, example_of, load_model
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
@@ -49,8 +49,7 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
     example = example_of(opened)
     trained = load_model(model, example).to(device)
     constraints = {
-        name: kinds(ConstraintSpec)[c["kind"]].model_validate(c).build(example)
-        for name, c in values["constraints"].items()
+        name: of_kind(ConstraintSpec, c).build(example) for name, c in values["constraints"].items()
     }
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from plumbline.models import ModelSpec
-from plumbline.spec import kinds
+from plumbline.spec import of_kind
 from plumbline.stages.trained import batch_of, build_model, save_model
 from plumbline.store import open_parts, select_split
 from plumbline.training import is_first_process
@@ -36,7 +36,7 @@ def train(
     model.prepare(data)
     if initialise is not None:
         model.load_state_dict(torch.load(initialise / "weights.pt", weights_only=True))
-    training = kinds(ModelSpec)[json.loads(spec)["kind"]].model_validate_json(spec).training
+    training = of_kind(ModelSpec, json.loads(spec)).training
     depends_on = "".join([spec, str(seed), *(str(path) for path in dataset), str(initialise)])
     identity = hashlib.sha256(depends_on.encode()).hexdigest()
     trained = run_training(model, data, training, seed=seed, folder=output, identity=identity)

@@ -12,13 +12,13 @@ import xarray as xr
 from torch import nn
 
 from plumbline.models import ModelSpec
-from plumbline.spec import kinds
+from plumbline.spec import of_kind
 from plumbline.store import CorruptStoreError, provenance
 
 
 def build_model(values: dict[str, Any], example: xr.Dataset) -> Any:
     """An untrained model from the values of its spec: a module with the interface in `plumbline.models`."""
-    return kinds(ModelSpec)[values["kind"]].model_validate(values).build(example)
+    return of_kind(ModelSpec, values).build(example)
 
 
 def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
