@@ -144,4 +144,4 @@ def test_no_square_matrix_is_formed_for_a_sum():
     constraint = LinearEquality(GroupSum(torch.zeros(n, dtype=torch.long)), torch.tensor([1.0]))
     mean, covariance = constraint.condition(torch.randn(2, n), torch.rand(n) + 0.1)
     assert (constraint.violation(mean) < 1e-6).all()
-    assert covariance.diagonal().shape == (1, n)
+    assert covariance.diagonal().shape == (n,)

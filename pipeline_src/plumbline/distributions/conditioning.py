@@ -1,98 +1,65 @@
-r"""A Gaussian conditioned on linear equalities, without forming an n-by-n matrix.
+r"""A Gaussian conditioned on linear equalities.
 
-For z ~ N(m, V) and A of full row rank, with G = A V A^T,
+For z ~ N(m, S) and A of full row rank, with G = A S A^T,
 
-    E[z | A z = k]   = m + V A^T G^{-1} (k - A m)
-    Cov[z | A z = k] = V - V A^T G^{-1} A V
+    E[z | A z = k]   = m + S A^T G^{-1} (k - A m)
+    Cov[z | A z = k] = S - S A^T G^{-1} A S
 
-(Li, Sahu, Van den Broeck, Zeng 2025, Proposition 8.1). V is diagonal here and A any linear map that can
-factor its own G: a dense A by Cholesky, sums over disjoint groups by a division.
+(Li, Sahu, Van den Broeck, Zeng 2025, Proposition 8.1), for any structure of S and any linear map A that can
+factor its own A V A^T for diagonal V.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-@runtime_checkable
-class Gram(Protocol):
-    """A factored G = A V A^T."""
-
-    def solve(self, residual: Float[Tensor, "B m"]) -> Float[Tensor, "B m"]:
-        """G^{-1} r."""
-        ...
-
-    def leverage(self) -> Float[Tensor, "#B n"]:
-        """The diagonal of A^T G^{-1} A."""
-        ...
-
-
-@runtime_checkable
-class LinearMap(Protocol):
-    """A linear map A from samples (B, n) to residuals (B, m)."""
-
-    def apply(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
-        """A x."""
-        ...
-
-    def adjoint(self, y: Float[Tensor, "B m"]) -> Float[Tensor, "B n"]:
-        """A^T y."""
-        ...
-
-    def gram(self, variance: Float[Tensor, "#B n"]) -> Gram:
-        """The factored A V A^T for diagonal V."""
-        ...
+from plumbline.distributions.covariance import Covariance
+from plumbline.distributions.gram import Gram, LinearMap
 
 
 @dataclass(frozen=True)
 class ConditionedCovariance:
-    """Cov[z | A z = k], kept as V, A and the factor of A V A^T.
+    """Cov[z | A z = k], kept as S, A and the factored A S A^T.
 
     Attributes:
-        variance: the diagonal of V, (1, n) or (B, n).
+        covariance: S, for a batch *B.
         linear_map: A.
-        gram: the factored A V A^T.
+        gram: the factored A S A^T.
     """
 
-    variance: Float[Tensor, "#B n"]
+    covariance: Covariance
     linear_map: LinearMap
     gram: Gram
 
-    def matmul(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """The covariance times a batch of vectors, in the cost of applying A."""
-        scaled = self.variance * x
-        multipliers = self.gram.solve(self.linear_map.apply(scaled))
-        return scaled - self.variance * self.linear_map.adjoint(multipliers)
+    def gain(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C n"]:
+        """S A^T G^{-1} r: the correction that takes a residual r away."""
+        return self.covariance.matmul(self.linear_map.adjoint(self.gram.solve(residual)))
 
-    def diagonal(self) -> Float[Tensor, "#B n"]:
+    def matmul(self, x: Float[Tensor, "*C n"]) -> Float[Tensor, "*C n"]:
+        """The covariance times vectors, in the cost of applying S and A."""
+        scaled = self.covariance.matmul(x)
+        return scaled - self.gain(self.linear_map.apply(scaled))
+
+    def diagonal(self) -> Float[Tensor, "*B n"]:
         """The conditional marginal variances (Proposition 4.1), at least zero."""
-        return (self.variance - self.variance**2 * self.gram.leverage()).clamp(min=0)
+        return self.covariance.conditional_variance(self.linear_map, self.gram)
 
-    def dense(self) -> Float[Tensor, "B n n"]:
+    def dense(self) -> Float[Tensor, "*B n n"]:
         """The n-by-n matrix, for small n."""
-        n = self.variance.shape[-1]
-        identity = torch.eye(n, dtype=self.variance.dtype, device=self.variance.device)
-        batch = self.variance.shape[0]
-        columns = [self.matmul(column.expand(batch, n)) for column in identity]
-        return torch.stack(columns, dim=-1)
+        variance = self.covariance.diagonal()
+        n, batch = variance.shape[-1], self.covariance.batch_shape
+        columns = torch.eye(n, dtype=variance.dtype, device=variance.device)
+        return self.matmul(columns.view(n, *(1,) * len(batch), n).expand(n, *batch, n)).movedim(0, -1)
 
 
-def conditioned_gaussian(
-    mean: Float[Tensor, "B n"],
-    variance: Float[Tensor, "#B n"],
-    linear_map: LinearMap,
-    target: Float[Tensor, "#B m"],
-) -> tuple[Float[Tensor, "B n"], ConditionedCovariance]:
-    """Mean and covariance of N(mean, diag(variance)) given A z = target.
+def conditioned_covariance(covariance: Covariance, linear_map: LinearMap) -> ConditionedCovariance:
+    """The covariance S given A z = k, with A S A^T factored; it does not depend on k.
 
-    Coordinates of zero variance stay where they are. Differentiable in mean, variance and target.
+    Raises:
+        DegenerateGaussianError: S leaves no freedom along a row of a dense A.
     """
-    gram = linear_map.gram(variance)
-    multipliers = gram.solve(target - linear_map.apply(mean))
-    conditional_mean = mean + variance * linear_map.adjoint(multipliers)
-    return conditional_mean, ConditionedCovariance(variance, linear_map, gram)
+    return ConditionedCovariance(covariance, linear_map, covariance.gram(linear_map))

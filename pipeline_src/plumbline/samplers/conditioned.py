@@ -88,7 +88,7 @@ class ConditionedSpec(ConstrainedSpec):
         gram = _bounded_below(
             rows.flatten(1).double() @ columns, isotropic @ rows.flatten(1).double().mT, self.shrinkage
         )
-        shortfall = constraint.shortfall(problem.space.decode(mean.detach()))
+        shortfall = constraint.shortfall(problem.space.decode(mean.detach()).flatten(1))
         multipliers = torch.linalg.solve(gram, shortfall[..., None])
         return mean.detach() + (columns @ multipliers).squeeze(-1).view_as(mean).to(mean.dtype)
 

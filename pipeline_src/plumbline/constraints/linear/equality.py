@@ -19,7 +19,9 @@ from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
 from plumbline.constraints.linear.maps import Dense, GroupSum
-from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_gaussian
+from plumbline.distributions.conditioning import ConditionedCovariance
+from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.distributions.covariance import Diagonal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +46,7 @@ class LinearEquality(Constraint):
 
     def __init__(
         self,
-        matrix: Float[Tensor, "m n"] | GroupSum,
+        matrix: Float[Tensor, "m n"] | Dense | GroupSum,
         target: Float[Tensor, "*B m"] | None,
         *,
         target_variable: str | None = None,
@@ -54,10 +56,14 @@ class LinearEquality(Constraint):
         self.target_variable = target_variable
         self._to_independent: Tensor | None = None
         if isinstance(matrix, GroupSum):
+            if matrix.weights is not None and not bool(
+                (matrix.absolute(torch.ones_like(matrix.weights)) > 0).all()
+            ):
+                raise InfeasibleConstraintError("the weights of a group are all zero: it constrains nothing.")
             self.linear_map: Dense | GroupSum = matrix
             self.independent: Dense | GroupSum = matrix
         else:
-            matrix = matrix.double()
+            matrix = (matrix.matrix if isinstance(matrix, Dense) else matrix).double()
             if matrix.ndim != 2 or not matrix.numel() or not torch.isfinite(matrix).all():
                 raise ValueError(f"A must be a finite m-by-n matrix, found the shape {tuple(matrix.shape)}.")
             self.linear_map = Dense(matrix)
@@ -73,13 +79,12 @@ class LinearEquality(Constraint):
     @property
     def matrix(self) -> Float[Tensor, "r n"]:
         """Independent rows that span those of A, in double precision; orthonormal for a dense A."""
-        if isinstance(self.independent, Dense):
-            return self.independent.matrix
-        return torch.nn.functional.one_hot(self.independent.groups).mT.double()
+        return self.independent.matrix if isinstance(self.independent, Dense) else self.independent.dense()
 
-    def shortfall(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B r"]:
-        """What the rows of `matrix` lack to be feasible, in double precision."""
-        return self._to_rows(-self._residual(x.flatten(1).double()))
+    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
+        """What the rows of `matrix` lack to be feasible, in double precision; k broadcasts along *B."""
+        lack = -self._residual(x.double())
+        return lack if self._to_independent is None else lack @ self._to_independent.to(lack)
 
     def given(self, known: xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
@@ -94,6 +99,17 @@ class LinearEquality(Constraint):
         bound.target = bound._checked_target(target)
         return bound
 
+    def rescaled(self, shift: Float[Tensor, " n"], scale: Float[Tensor, " n"]) -> LinearEquality:
+        """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift."""
+        shift, scale = shift.double().flatten(), scale.double().flatten()
+        moved = LinearEquality(self.linear_map.to(scale).rescaled(scale), None, unit=self.unit)
+        moved.target_variable = self.target_variable
+        if self.target is not None:
+            moved.target = moved._checked_target(
+                self.target.to(shift) - self.linear_map.to(shift).apply(shift)
+            )
+        return moved
+
     def residual(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B m"]:
         """A x - k, in the dtype of x."""
         return self._residual(x.flatten(1).double()).to(x.dtype)
@@ -107,7 +123,7 @@ class LinearEquality(Constraint):
 
     def project(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
         """The nearest feasible point of each sample, exact to the precision of its dtype."""
-        ones = torch.ones(1, x[0].numel(), dtype=torch.float64, device=x.device)
+        ones = torch.ones(x[0].numel(), dtype=torch.float64, device=x.device)
         projected, _ = self.condition(x.double(), ones)
         return projected.to(x.dtype)
 
@@ -121,18 +137,13 @@ class LinearEquality(Constraint):
             variance: variances of the coordinates, for all samples or one a sample.
 
         Raises:
-            torch.linalg.LinAlgError: the variance leaves no freedom to meet an equality.
+            DegenerateGaussianError: the variance leaves no freedom to meet an equality.
         """
         flat = mean.flatten(1).double()
         spread = variance.double().reshape(-1, flat.shape[1])
-        independent = self.independent.to(flat)
-        target = self._to_rows(self._targets(flat).expand(len(flat), -1))
-        conditional_mean, covariance = conditioned_gaussian(flat, spread, independent, target)
-        # Mixing rows of unequal size leaves the small ones the rounding of the large. The residual of A itself
-        # is exact row by row, and one more correction by it is enough.
-        multipliers = covariance.gram.solve(self.shortfall(conditional_mean))
-        conditional_mean = conditional_mean + spread * independent.adjoint(multipliers)
-        return conditional_mean.view_as(mean).to(mean.dtype), covariance
+        spread = spread[0] if len(spread) == 1 else spread
+        gaussian = ConstrainedGaussian(flat, Diagonal(spread), self, validate_args=False)
+        return gaussian.mean.view_as(mean).to(mean.dtype), gaussian.conditioned
 
     def _residual(self, flat: Tensor) -> Tensor:
         return self.linear_map.to(flat).apply(flat) - self._targets(flat)
@@ -142,18 +153,19 @@ class LinearEquality(Constraint):
             raise ValueError(
                 f"this equality takes its target from {self.target_variable!r}, one a sample: bind it with `given`."
             )
-        target = self.target.to(flat)
-        if target.shape[0] not in (1, flat.shape[0]):
-            raise ValueError(f"{target.shape[0]} targets were given for {flat.shape[0]} samples.")
-        return target
-
-    def _to_rows(self, values: Tensor) -> Tensor:
-        """From values of the rows of A to those of the rows of `matrix`."""
-        return values if self._to_independent is None else values @ self._to_independent.to(values)
+        if self.target.ndim > 1 and self.target.shape[0] != flat.shape[-2]:
+            raise ValueError(f"{self.target.shape[0]} targets were given for {flat.shape[-2]} samples.")
+        return self.target.to(flat)
 
     def _checked_target(self, target: Tensor) -> Tensor:
-        target = torch.atleast_2d(target.double())
-        if target.shape[-1] != self.linear_map.rows or not torch.isfinite(target).all():
+        target = target.double()
+        # One target for all samples, given as a batch of one, is one for any number of samples.
+        target = target[0] if target.ndim == 2 and len(target) == 1 else target
+        if (
+            target.ndim not in (1, 2)
+            or target.shape[-1] != self.linear_map.rows
+            or not torch.isfinite(target).all()
+        ):
             raise ValueError(
                 f"k must be {self.linear_map.rows} finite numbers, found the shape {tuple(target.shape)}."
             )

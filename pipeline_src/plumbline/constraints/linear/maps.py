@@ -1,32 +1,34 @@
 r"""Linear maps A with a cheap A V A^T, for diagonal V.
 
 `Dense` keeps the matrix and factors A V A^T by Cholesky, O(n m^2 + m^3) a variance. `GroupSum` adds up
-disjoint groups of coordinates (a total, block sums, a sum a graph): its A V A^T is diagonal, O(n).
+disjoint groups of coordinates, weighted or not (a total, block sums, a portfolio, a sum a graph): its A V A^T is
+diagonal, O(n).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plumbline.distributions.gram import FactoredGram, cholesky
+
 
 @dataclass(frozen=True)
-class DenseGram:
-    """A V A^T by its Cholesky factor, (1 or B, m, m)."""
+class DenseGram(FactoredGram):
+    """A V A^T by its Cholesky factor (*B, m, m), beside A."""
 
     matrix: Float[Tensor, "m n"]
-    factor: Float[Tensor, "#B m m"]
 
-    def solve(self, residual: Float[Tensor, "B m"]) -> Float[Tensor, "B m"]:
-        """G^{-1} r."""
-        if self.factor.shape[0] == 1:
-            return torch.cholesky_solve(residual.mT, self.factor[0]).mT
-        return torch.cholesky_solve(residual[..., None], self.factor).squeeze(-1)
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        return self.matrix.shape[0]
 
-    def leverage(self) -> Float[Tensor, "#B n"]:
+    def leverage(self) -> Float[Tensor, "*B n"]:
         """The diagonal of A^T G^{-1} A."""
         whitened = torch.linalg.solve_triangular(self.factor, self.matrix, upper=False)
         return whitened.square().sum(-2)
@@ -47,42 +49,63 @@ class Dense:
         """The map in the dtype and on the device of `like`."""
         return Dense(self.matrix.to(like))
 
-    def apply(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
+    def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """A x."""
         return x @ self.matrix.mT
 
-    def absolute(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """|A| |x|, the scale that rounding errors of A x are measured by."""
         return x.abs() @ self.matrix.abs().mT
 
-    def adjoint(self, y: Float[Tensor, "B m"]) -> Float[Tensor, "B n"]:
+    def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
         """A^T y."""
         return y @ self.matrix
 
-    def gram(self, variance: Float[Tensor, "#B n"]) -> DenseGram:
+    def gram(self, variance: Float[Tensor, "*B n"]) -> DenseGram:
         """The factored A V A^T.
 
         Raises:
-            torch.linalg.LinAlgError: the variance leaves no freedom along a row of A.
+            DegenerateGaussianError: the variance leaves no freedom along a row of A.
         """
-        product = (self.matrix * variance[:, None, :]) @ self.matrix.mT
-        return DenseGram(self.matrix, torch.linalg.cholesky(product))
+        product = (self.matrix * variance[..., None, :]) @ self.matrix.mT
+        return DenseGram(
+            cholesky(product, "A V A^T: the variances leave no freedom to meet an equality; it"), self.matrix
+        )
+
+    def rescaled(self, scale: Float[Tensor, " n"]) -> Dense:
+        """A diag(scale)."""
+        return Dense(self.matrix * scale)
 
 
 @dataclass(frozen=True)
 class DiagonalGram:
-    """A V A^T for disjoint groups: the total variance of each group, (1 or B, m)."""
+    """A V A^T for disjoint groups: the weighted variance of each group, (*B, m)."""
 
     groups: Int[Tensor, " n"]
-    totals: Float[Tensor, "#B m"]
+    weights: Float[Tensor, " n"] | None
+    totals: Float[Tensor, "*B m"]
 
-    def solve(self, residual: Float[Tensor, "B m"]) -> Float[Tensor, "B m"]:
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        return self.totals.shape[-1]
+
+    def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
         """G^{-1} r; groups without variance take no correction."""
-        return torch.where(self.totals > 0, residual / self.totals, 0.0)
+        return residual * self._inverse()
 
-    def leverage(self) -> Float[Tensor, "#B n"]:
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        return self.totals.log().sum(-1)
+
+    def leverage(self) -> Float[Tensor, "*B n"]:
         """The diagonal of A^T G^{-1} A."""
-        return torch.where(self.totals > 0, 1 / self.totals, 0.0)[:, self.groups]
+        inverse = self._inverse()[..., self.groups]
+        return inverse if self.weights is None else self.weights**2 * inverse
+
+    def _inverse(self) -> Tensor:
+        free = self.totals > 0
+        return free / torch.where(free, self.totals, 1.0)
 
 
 @dataclass(frozen=True)
@@ -91,31 +114,51 @@ class GroupSum:
 
     Attributes:
         groups: the group of each coordinate, from zero on, each group with at least one coordinate.
+        weights: the coefficient of each coordinate; None for ones.
     """
 
     groups: Int[Tensor, " n"]
+    weights: Float[Tensor, " n"] | None = None
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """The number of groups m."""
         return int(self.groups.max()) + 1
 
     def to(self, like: Tensor) -> GroupSum:
-        """The map on the device of `like`."""
-        return GroupSum(self.groups.to(like.device))
+        """The map in the dtype and on the device of `like`."""
+        weights = None if self.weights is None else self.weights.to(like)
+        moved = GroupSum(self.groups.to(like.device), weights)
+        moved.__dict__["rows"] = self.rows
+        return moved
 
-    def apply(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
+    def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of each group."""
-        return x.new_zeros(x.shape[0], self.rows).index_add(1, self.groups, x)
+        return self._sums(x if self.weights is None else self.weights * x)
 
-    def absolute(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of absolute values of each group."""
-        return self.apply(x.abs())
+        return self._sums((x if self.weights is None else self.weights * x).abs())
 
-    def adjoint(self, y: Float[Tensor, "B m"]) -> Float[Tensor, "B n"]:
-        """Each coordinate's group value."""
-        return y[:, self.groups]
+    def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
+        """Each coordinate's group value, times its weight."""
+        return y[..., self.groups] if self.weights is None else self.weights * y[..., self.groups]
 
-    def gram(self, variance: Float[Tensor, "#B n"]) -> DiagonalGram:
-        """The total variance of each group."""
-        return DiagonalGram(self.groups, self.apply(variance))
+    def gram(self, variance: Float[Tensor, "*B n"]) -> DiagonalGram:
+        """The weighted variance of each group."""
+        totals = self._sums(variance if self.weights is None else self.weights**2 * variance)
+        return DiagonalGram(self.groups, self.weights, totals)
+
+    def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
+        """A diag(scale)."""
+        return GroupSum(self.groups, scale if self.weights is None else self.weights * scale)
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """A as a matrix, for small n."""
+        matrix = torch.nn.functional.one_hot(self.groups, self.rows).mT.double()
+        return matrix if self.weights is None else matrix * self.weights
+
+    def _sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        if self.rows == 1:
+            return x.sum(-1, keepdim=True)
+        return x.new_zeros(*x.shape[:-1], self.rows).index_add(-1, self.groups, x)

@@ -1,0 +1,212 @@
+r"""The Gaussian N(m, S) given A z = k: sampling, marginals, likelihood, divergence, expected losses.
+
+With G = A S A^T and K = S A^T G^{-1} (Li, Sahu, Van den Broeck, Zeng 2025; propositions in brackets):
+
+- law [8.1]: N(m + K (k - A m), S - K A S), of rank n - r for r independent rows;
+- sampling: a free draw z of N(m, S) becomes z + K (k - A z), which is exact and differentiable;
+- marginals [4.1]: z_i ~ N(m'_i, v_i), with the mean above and the diagonal of the covariance;
+- density on the feasible set, against its own (n - r)-dimensional volume:
+  log N(y; m, S) - log N(k; A m, G) - 1/2 log det(A A^T);
+- expected losses [5.1], with d = m' - b:
+  E|z - b|   = sqrt(2 v / pi) exp(-d^2 / 2 v) + d erf(d / sqrt(2 v)),    E(z - b)^2 = d^2 + v.
+
+With S = s I the correction K (k - A z) is the Euclidean projection: conditioning differs from projecting only
+where the variances do. Arithmetic is in double precision; results have the dtype of the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, register_kl
+from torch.distributions import constraints as supports
+
+from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
+from plumbline.distributions.covariance import Covariance, as_covariance
+from plumbline.distributions.gram import DegenerateGaussianError, Gram, LinearMap
+from plumbline.distributions.losses import expected_absolute, expected_squared
+
+LOG_TWO_PI = math.log(2 * math.pi)
+# Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
+FEASIBLE = 1e-4
+
+
+@runtime_checkable
+class LinearConstraint(Protocol):
+    """What conditioning needs of A z = k: independent rows, and what they lack."""
+
+    @property
+    def independent(self) -> LinearMap:
+        """Rows that span those of A and do not depend on each other."""
+        ...
+
+    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
+        """k - A x in the independent rows."""
+        ...
+
+
+class ConstrainedGaussian(Distribution):
+    """N(mean, covariance) given a linear equality, batched over *B and differentiable in mean and covariance.
+
+    Coordinates of zero variance stay at their mean. Where the equality leaves no freedom, samples are the one
+    feasible point and variances zero.
+
+    Args:
+        mean: m, (*B, n).
+        covariance: S: a number (scaled identity), (n,) or (*B, n) (diagonal), (n, n) (dense), or a `Covariance`.
+        constraint: A z = k, such as a `LinearEquality`; k may be one for all or one a batch entry.
+        validate_args: whether feasibility is checked, here and in `log_prob`; torch's default if None.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        DegenerateGaussianError: the covariance leaves no freedom to meet the equality.
+    """
+
+    has_rsample = True
+    arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
+    support = supports.real_vector
+
+    def __init__(
+        self,
+        mean: Float[Tensor, "*B n"],
+        covariance: Covariance | Tensor,
+        constraint: LinearConstraint,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.loc = mean.double()
+        self.dtype = mean.dtype
+        self.covariance = as_covariance(self.loc, covariance).double()
+        self.constraint = constraint
+        self.conditioned: ConditionedCovariance = conditioned_covariance(
+            self.covariance, constraint.independent.to(self.loc)
+        )
+        self._lack = constraint.shortfall(self.loc)
+        batch = torch.broadcast_shapes(mean.shape[:-1], self.covariance.batch_shape, self._lack.shape[:-1])
+        super().__init__(batch, mean.shape[-1:], validate_args=validate_args)
+        if self._validate_args:
+            self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
+
+    @property
+    def mean(self) -> Float[Tensor, "*B n"]:
+        """E[z | A z = k] (Proposition 4.1)."""
+        return self._mean.to(self.dtype)
+
+    @property
+    def variance(self) -> Float[Tensor, "*B n"]:
+        """The variance of each coordinate given A z = k (Proposition 4.1)."""
+        return self._variance.to(self.dtype)
+
+    @property
+    def covariance_matrix(self) -> Float[Tensor, "*B n n"]:
+        """The whole conditional covariance, for small n."""
+        return self.conditioned.dense().to(self.dtype)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
+        """Exact, differentiable samples, feasible to the rounding of their dtype."""
+        return self.draw_pair(sample_shape)[1]
+
+    def draw_pair(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """Draws of the free Gaussian, and the exact samples that the correction makes of them."""
+        free = self._free_draw(sample_shape)
+        feasible = self._feasible(free, self.constraint.shortfall(free))
+        return free.to(self.dtype), feasible.to(self.dtype)
+
+    def projected(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
+        """Draws of the free Gaussian, moved to the nearest feasible point: another law unless S = s I."""
+        free = self._free_draw(sample_shape)
+        rows, gram = self.conditioned.linear_map, self._rows_gram()
+        for _ in range(2):  # the second takes off the rounding of the first, see `_feasible`
+            free = free + rows.adjoint(gram.solve(self.constraint.shortfall(free)))
+        return free.to(self.dtype)
+
+    def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
+        """The log-density on the feasible set.
+
+        Raises:
+            ValueError: with `validate_args`, a value that is not feasible.
+            DegenerateGaussianError: with `validate_args`, a coordinate of zero variance: there is no density.
+        """
+        value = value.double()
+        if self._validate_args:
+            self._require_feasible(value, ValueError, "the value")
+            if not bool((self.covariance.diagonal() > 0).all()):
+                raise DegenerateGaussianError("a coordinate of zero variance has no density.")
+        from_mean = value - self.loc
+        free = (from_mean * self.covariance.inverse(from_mean)).sum(-1)
+        return (-0.5 * free - self._log_normaliser()).to(self.dtype)
+
+    def entropy(self) -> Float[Tensor, "*B"]:
+        """The differential entropy on the feasible set."""
+        freedom = self.event_shape[0] - self._lack.shape[-1]
+        volume = self.covariance.logdet() - self.conditioned.gram.logdet() + self._rows_logdet()
+        return (0.5 * (freedom * (1 + LOG_TWO_PI) + volume)).expand(self.batch_shape).to(self.dtype)
+
+    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E|z_i - b_i| of each coordinate, in closed form (Proposition 5.1)."""
+        return expected_absolute(self._mean - target.double(), self._variance).to(self.dtype)
+
+    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E(z_i - b_i)^2 of each coordinate, in closed form (Proposition 5.1)."""
+        return expected_squared(self._mean - target.double(), self._variance).to(self.dtype)
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        return self._feasible(self.loc, self._lack).expand(*self.batch_shape, -1)
+
+    @cached_property
+    def _variance(self) -> Tensor:
+        return self.conditioned.diagonal().expand(*self.batch_shape, -1)
+
+    def _free_draw(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        return self.loc + self.covariance.draw(self._extended_shape(torch.Size(sample_shape)))
+
+    def _feasible(self, z: Tensor, lack: Tensor) -> Tensor:
+        """z + K (k - A z)."""
+        corrected = z + self.conditioned.gain(lack)
+        # Mixing rows of unequal size leaves the small ones the rounding of the large. The residual of A itself
+        # is exact row by row; one more correction by it, which has no derivative, is enough.
+        with torch.no_grad():
+            rest = self.conditioned.gain(self.constraint.shortfall(corrected))
+        return corrected + rest
+
+    def _log_normaliser(self) -> Tensor:
+        """What is taken off -1/2 |y - m|^2_S for the log-density."""
+        freedom = self.event_shape[0] - self._lack.shape[-1]
+        fixed = (self._lack * self.conditioned.gram.solve(self._lack)).sum(-1)
+        volume = self.covariance.logdet() - self.conditioned.gram.logdet() + self._rows_logdet()
+        return 0.5 * (volume + freedom * LOG_TWO_PI - fixed)
+
+    def _rows_logdet(self) -> Tensor:
+        """log det(A A^T) of the independent rows."""
+        return self._rows_gram().logdet()
+
+    def _rows_gram(self) -> Gram:
+        """The factored A A^T of the independent rows."""
+        ones = torch.ones(self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.conditioned.linear_map.gram(ones)
+
+    def _require_feasible(self, z: Tensor, error: type[ValueError], what: str) -> None:
+        z = z.detach()
+        lack, rows = self.constraint.shortfall(z), self.conditioned.linear_map
+        scale = rows.absolute(z) + (rows.apply(z) + lack).abs()
+        missed = (lack.abs() / scale.clamp(min=1e-300)).amax()
+        if bool(missed > FEASIBLE):
+            raise error(f"{what} misses the equality by {float(missed):.3g} of |A| |z| + |k|.")
+
+
+@register_kl(ConstrainedGaussian, ConstrainedGaussian)
+def _kl(q: ConstrainedGaussian, p: ConstrainedGaussian) -> Float[Tensor, "*B"]:
+    r"""KL(q || p) of two Gaussians on the same feasible set.
+
+    E_q[log N(z; q) - log N(z; p)] - [log N(k; A m_q, G_q) - log N(k; A m_p, G_p)]; the volume of A drops out. The
+    expectation of a free quadratic form under q is that at its mean plus tr(S^{-1} Cov_q).
+    """
+    from_mean = q._mean - p.loc
+    mahalanobis = (from_mean * p.covariance.inverse(from_mean)).sum(-1)
+    expected = mahalanobis + p.covariance.trace_of_inverse_times(q.conditioned)
+    return (p._log_normaliser() + 0.5 * expected).expand(q.batch_shape).to(q.dtype) - q.entropy()

@@ -1,0 +1,135 @@
+r"""Independent Poisson counts given their sum.
+
+z_i ~ Poisson(lambda_i) given sum_i z_i = k is Multinomial(k, p), p_i = lambda_i / sum_j lambda_j, and each z_i is
+Binomial(k, p_i) (Li, Sahu, Van den Broeck, Zeng 2025, Propositions 7.2 and 7.3). Only p enters: the total rate is
+not identified. With m = floor(b), F and f the binomial distribution function and probabilities (Proposition 7.1),
+
+    E(z - b)^2 = (k p - b)^2 + k p (1 - p)
+    E|z - b|   = k p - b + 2 [b F(m; k, p) - k p F(m - 1; k - 1, p)]
+    d/dp E|z - b| = k [1 - 2 F(m - 1; k - 1, p) - 2 (b - m) f(m; k - 1, p)].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import special
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions import constraints as supports
+
+
+class ConstrainedPoisson(Distribution):
+    """Poisson(rate) given that the counts sum to `total`, batched over *B and differentiable in the rate.
+
+    Args:
+        rate: lambda, (*B, n), at least zero and not all zero.
+        total: k, (*B,) or a number; integers, at least zero.
+        validate_args: whether rates, totals and values are checked; torch's default if None.
+
+    Raises:
+        ValueError: a rate or a total outside its range.
+    """
+
+    has_rsample = False
+    arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
+    support = supports.real_vector
+
+    def __init__(
+        self,
+        rate: Float[Tensor, "*B n"],
+        total: Tensor | int,
+        validate_args: bool | None = None,
+    ) -> None:
+        total = torch.as_tensor(total, dtype=rate.dtype, device=rate.device)
+        batch = torch.broadcast_shapes(rate.shape[:-1], total.shape)
+        self.rate = rate.expand(*batch, -1)
+        self.total = total.expand(batch)
+        self.probabilities = self.rate / self.rate.sum(-1, keepdim=True)
+        super().__init__(batch, rate.shape[-1:], validate_args=validate_args)
+        if self._validate_args:
+            if not bool((rate >= 0).all() and (rate.sum(-1) > 0).all() and torch.isfinite(rate).all()):
+                raise ValueError("rates must be finite, at least zero, and not all zero.")
+            if not bool((total >= 0).all() and (total == total.round()).all()):
+                raise ValueError("totals must be whole numbers, at least zero: no counts sum to another.")
+
+    @property
+    def mean(self) -> Float[Tensor, "*B n"]:
+        """E[z | sum] = k p."""
+        return self.total[..., None] * self.probabilities
+
+    @property
+    def variance(self) -> Float[Tensor, "*B n"]:
+        """Var[z_i | sum] = k p_i (1 - p_i)."""
+        return self.mean * (1 - self.probabilities)
+
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
+        """Exact samples: totals are split in halves, binomially, down a binary tree of log2 n levels."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        n = shape[-1]
+        leaves = 1 << max(0, (n - 1).bit_length())
+        weights = torch.nn.functional.pad(self.rate.detach().double(), (0, leaves - n))
+        levels = [weights]
+        while levels[-1].shape[-1] > 1:
+            pairs = levels[-1].unflatten(-1, (-1, 2))
+            levels.append(pairs.sum(-1))
+        counts = self.total.detach().double().expand(shape[:-1])[..., None]
+        for below in reversed(levels[:-1]):
+            pairs = below.unflatten(-1, (-1, 2))
+            both = pairs.sum(-1)
+            share = torch.where(both > 0, pairs[..., 0] / both.clamp(min=1e-300), 0.5).clamp(0, 1)
+            left = torch.binomial(counts, share.expand(counts.shape).contiguous())
+            counts = torch.stack([left, counts - left], -1).flatten(-2)
+        return counts[..., :n].to(self.rate.dtype)
+
+    def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
+        """The multinomial log-probability; minus infinity for counts that do not sum to the total."""
+        possible = (value.sum(-1) == self.total) & (value >= 0).all(-1) & (value == value.round()).all(-1)
+        safe = value.clamp(min=0)
+        terms = torch.xlogy(safe, self.probabilities) - torch.lgamma(safe + 1)
+        return torch.where(possible, torch.lgamma(self.total + 1) + terms.sum(-1), -torch.inf)
+
+    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E|z_i - b_i| of each count, in closed form (Proposition 7.1); once differentiable."""
+        return _ExpectedAbsolute.apply(self.probabilities, self.total[..., None], target)
+
+    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E(z_i - b_i)^2 of each count, in closed form (Proposition 7.1)."""
+        return (self.mean - target).square() + self.variance
+
+
+class _ExpectedAbsolute(torch.autograd.Function):
+    """E|z - b| for z ~ Binomial(k, p); torch has no binomial distribution function, SciPy does."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, k: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(p, k, b)
+        p64, k64, b64, m = _as_arrays(p, k, b)
+        value = k64 * p64 - b64 + 2 * (b64 * _cdf(m, k64, p64) - k64 * p64 * _cdf(m - 1, k64 - 1, p64))
+        return torch.as_tensor(value).to(p)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
+        p, k, b = ctx.saved_tensors
+        p64, k64, b64, m = _as_arrays(p, k, b)
+        at = _cdf(m, k64 - 1, p64) - _cdf(m - 1, k64 - 1, p64)
+        by_p = k64 * (1 - 2 * _cdf(m - 1, k64 - 1, p64) - 2 * (b64 - m) * at)
+        by_b = 2 * _cdf(m, k64, p64) - 1
+        return gradient * torch.as_tensor(by_p).to(p), None, gradient * torch.as_tensor(by_b).to(p)
+
+
+def _as_arrays(p: Tensor, k: Tensor, b: Tensor) -> list[np.ndarray]:
+    """p, k, b and floor(b), of one shape, in double precision."""
+    arrays = np.broadcast_arrays(*(t.detach().cpu().double().numpy() for t in (p, k, b)))
+    return [*arrays, np.floor(arrays[-1])]
+
+
+def _cdf(m: np.ndarray, k: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """F(m; k, p); one where m reaches k, zero below zero."""
+    trials = np.maximum(k, 0)
+    inside = special.bdtr(np.clip(m, 0, trials), trials.astype(np.int64), p)
+    return np.where(m < 0, 0.0, np.where(m >= trials, 1.0, inside))

@@ -1,0 +1,84 @@
+r"""Point-wise losses and their expectation under Gaussian marginals.
+
+For z ~ N(b + d, v) (Li, Sahu, Van den Broeck, Zeng 2025, Proposition 5.1),
+
+    E|z - b|   = sqrt(2 v / pi) exp(-d^2 / 2 v) + d erf(d / sqrt(2 v)),    the mean of a folded normal,
+    E(z - b)^2 = d^2 + v.
+
+Both rise with v: a model that is trained by them alone makes its variances as small as it can.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class HasExpectedLosses(Protocol):
+    """A distribution with closed-form expected losses of each coordinate."""
+
+    def expected_l1(self, target: Tensor) -> Tensor:
+        """E|z_i - b_i|."""
+        ...
+
+    def expected_l2(self, target: Tensor) -> Tensor:
+        """E(z_i - b_i)^2."""
+        ...
+
+
+class Loss(Protocol):
+    """A loss of samples z (*C, n), and its expectation where that has a closed form."""
+
+    def __call__(self, z: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
+        """The loss of each sample."""
+        ...
+
+    def expected(self, distribution: HasExpectedLosses) -> Float[Tensor, "*B"]:
+        """Its expectation."""
+        ...
+
+
+@dataclass(frozen=True)
+class AbsoluteLoss:
+    """sum_i |z_i - b_i|."""
+
+    target: Float[Tensor, "*B n"]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return (z - self.target).abs().sum(-1)
+
+    def expected(self, distribution: HasExpectedLosses) -> Tensor:
+        return distribution.expected_l1(self.target).sum(-1)
+
+
+@dataclass(frozen=True)
+class SquaredLoss:
+    """sum_i (z_i - b_i)^2."""
+
+    target: Float[Tensor, "*B n"]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return (z - self.target).square().sum(-1)
+
+    def expected(self, distribution: HasExpectedLosses) -> Tensor:
+        return distribution.expected_l2(self.target).sum(-1)
+
+
+def expected_absolute(d: Float[Tensor, "*B n"], v: Float[Tensor, "*C n"]) -> Float[Tensor, "*D n"]:
+    """E|z - b| for z - b ~ N(d, v); |d| where v is zero."""
+    free = v > 0
+    deviation = torch.where(free, v, 1.0).sqrt()
+    ratio = d / (math.sqrt(2) * deviation)
+    folded = math.sqrt(2 / math.pi) * deviation * torch.exp(-ratio.square()) + d * torch.erf(ratio)
+    return torch.where(free, folded, d.abs())
+
+
+def expected_squared(d: Float[Tensor, "*B n"], v: Float[Tensor, "*C n"]) -> Float[Tensor, "*D n"]:
+    """E(z - b)^2 for z - b ~ N(d, v)."""
+    return d.square() + v
