@@ -20,7 +20,7 @@ from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel
-from plumbline.samplers import AnySampler, ConstrainedSpec
+from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
 from plumbline.spec import Spec, did_you_mean, key
 
 Scale = Literal["smoke", "laptop", "paper"]
@@ -111,6 +111,16 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
+            for wanted in model.constraint_names():
+                if wanted not in self.constraints:
+                    yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
+                elif "condition" not in self.constraints[wanted].offers():
+                    yield f"models.{name}.constraint: {wanted!r} (`{self.constraints[wanted].kind}`) is no linear equality"
+            if (model.training.samples or 0) > self.dataset.splits.train:
+                yield (
+                    f"models.{name}.training.samples: {model.training.samples} is more than the "
+                    f"{self.dataset.splits.train} samples of the train split"
+                )
         yield from self._cycles()
         for name, generator in self.generators.items():
             path = f"generators.{name}"
@@ -118,6 +128,11 @@ class Study(Spec):
                 yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
             if generator.model not in self.models:
                 yield f"{path}.model: {_undefined(generator.model, self.models, 'model')}"
+            elif generator.sampler.needs() not in (model := self.models[generator.model]).offers():
+                yield (
+                    f"{path}.sampler: `{generator.sampler.kind}` draws by the {generator.sampler.needs()} of a model; "
+                    f"{generator.model!r} (`{model.kind}`) offers {' and '.join(model.offers())}"
+                )
             yield from self._sampler_problems(path, generator)
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
@@ -130,6 +145,8 @@ class Study(Spec):
             )
         for sampler in generator.sampler.nested():
             if isinstance(sampler, ConstrainedSpec):
+                if sampler.needs() == "denoiser" and not isinstance(sampler.base, DenoisingSpec):
+                    yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
                 if sampler.constraint not in self.constraints:
                     yield f"{level}.constraint: {_undefined(sampler.constraint, self.constraints, 'constraint')}"
                 else:
@@ -164,8 +181,10 @@ class Study(Spec):
         return self.dataset.canonical()
 
     def train_slice(self, model: str) -> str:
-        """The model."""
-        return self.models[model].canonical()
+        """The model and the constraints that it is built with."""
+        spec = self.models[model]
+        constraints = self._constraints(spec.constraint_names())
+        return _canonical({"model": spec.model_dump(mode="json"), "constraints": constraints})
 
     def sample_slice(self, generator: str) -> str:
         """The generator, its constraints and the number of samples."""
@@ -220,22 +239,14 @@ def load_configuration(values: dict[str, Any], source: str = "config/config.yaml
 def load_study(path: str | Path, scale: Scale) -> Study:
     """The study in a YAML file at a scale, checked.
 
+    A study that `extends` another, a file beside it, is that one with its own keys laid over (see `merged`).
+
     Raises:
         StudyError: the file is missing or is not YAML, or a key, type, value, reference or combination in it
             is wrong; every fault is named with the path of its key.
     """
     path = Path(path)
-    if not path.is_file():
-        present = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise StudyError(
-            f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
-        )
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: this is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise StudyError(f"{path}: expected a mapping of keys, found {type(values).__name__}.")
+    values = _read(path)
     overrides = values.pop("scales", None) or {}
     if not isinstance(overrides, dict):
         raise StudyError(f"{path}: scales: expected a mapping of scales, found {type(overrides).__name__}.")
@@ -247,6 +258,29 @@ def load_study(path: str | Path, scale: Scale) -> Study:
     if values["name"] != path.stem:
         raise StudyError(f"{path}: name: must be that of the file, {path.stem!r}, found {values['name']!r}.")
     return _validated(Study, values, f"{path} (scale {scale})")
+
+
+def _read(path: Path, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of a study's file, laid over those of the study that it `extends`, if it does."""
+    if not path.is_file():
+        present = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise StudyError(
+            f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
+        )
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: this is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: expected a mapping of keys, found {type(values).__name__}.")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    chain = (*extending, path.stem)
+    if str(parent) in chain:
+        raise StudyError(f"{path}: extends: {' -> '.join([*chain, str(parent)])} goes in a circle.")
+    base = _read(path.parent / f"{parent}.yaml", chain)
+    return merged({name: value for name, value in base.items() if name != "name"}, values)
 
 
 def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from plumbline.constraints.linear import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.spec import kinds
-from plumbline.stages.sample import draw, logger
+from plumbline.stages.sample import draw
 from plumbline.stages.trained import batch_of
 from plumbline.store import select_split
 
@@ -31,7 +30,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
-    built = FittedGaussianSpec().build(data)
+    built = FittedGaussianSpec().build(data, {})
     built.prepare(batch_of(select_split(data, "train")))
     return built
 
@@ -40,10 +39,8 @@ def sampled(data, model, **values):
     torch.manual_seed(5)
     constraint = LinearEqualitySpec(matrix="matrix", target="target").build(data)
     spec = kinds(SamplerSpec)[values["kind"]].model_validate(values)
-    problem = Problem(model.space, {"equalities": constraint})
-    batch = batch_of(select_split(data, "test"))
-    x = draw(model, spec, problem, batch, torch.device("cpu"), Heartbeat(logger))
-    return x, constraint, problem.costs
+    problem = Problem(model.space, {"equalities": constraint}, batch_of(select_split(data, "test")))
+    return draw(model, spec, problem)["state"], constraint, problem.costs
 
 
 def distance_to_truth(data, x):

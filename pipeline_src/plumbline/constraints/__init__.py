@@ -7,7 +7,8 @@ on the data's own units, on any device, in batches, and without a Python loop ov
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from plumbline.spec import ByKind, Kind
 
@@ -48,8 +49,12 @@ class Constraint(ABC):
         """Whether each sample (B,) is feasible to the tolerance."""
         return self.violation(x) <= self.tolerance
 
-    def given(self, known: xr.Dataset) -> Constraint:
-        """The constraint bound to the targets of these samples, where it has one a sample."""
+    def given(self, known: Mapping[str, Any]) -> Constraint:
+        """The constraint bound to the targets of these samples, where it has one a sample.
+
+        Args:
+            known: the variables of the samples, arrays or tensors by name.
+        """
         del known
         return self
 

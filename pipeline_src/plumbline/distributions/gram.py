@@ -9,7 +9,7 @@ a Cholesky factor, a scalar times the factored A A^T, or a factored G_D plus a t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -44,6 +44,10 @@ class LeverageGram(Gram, Protocol):
 
     def leverage(self) -> Float[Tensor, "*B n"]:
         """The diagonal of A^T G^{-1} A."""
+        ...
+
+    def leverage_through(self, other: Any) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A, for another Gram matrix G' of the same map."""
         ...
 
 

@@ -6,15 +6,20 @@ A model is an `nn.Module` with
 - `loss(batch) -> (scalar, terms)`: the training loop minimises the scalar and logs the terms;
 - optionally `after_step(terms)`, called after every optimiser step.
 
-`data` and `batch` are dicts of tensors: `state` (B, ...) in the data's units and, where the dataset has one,
-`condition` (B, C). Models that samplers draw from also have `space`, `denoiser` (an azula `Denoiser` in that
-space) and `conditions(batch) -> dict` of its keyword arguments.
+`data` and `batch` are dicts of tensors, the numeric variables of the dataset along `sample`: `state` (B, ...) in
+the data's units, `condition` (B, C) where the dataset has one, targets of constraints. What samplers draw from a
+model by is the model's offer, one or more of
+
+- `denoiser`: an azula `Denoiser` in the space `space`, with `conditions(batch) -> dict` of its keyword arguments;
+- `law`: `predict(batch)`, for the rest of each sample: a draw, mean, deviation and log-likelihood of the state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from plumbline.constraints import Constraint
 from plumbline.spec import ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
@@ -27,6 +32,8 @@ class TrainingSpec(Spec):
 
     steps: int = key("optimiser steps", ge=0, default=2000)
     """Length of the training. Zero for models that are fitted in closed form."""
+    samples: int | None = key("samples", ge=2, default=None)
+    """Samples of the train split that are used, the first ones; null for all."""
     batch: int = key("samples", ge=1, default=64)
     """Samples in a batch, over all devices."""
     learning_rate: float = key(gt=0, default=1e-3)
@@ -63,9 +70,17 @@ class ModelSpec(Kind):
     initialise: str | None = None
     """Name of a model of the same shape, whose trained weights this one starts from."""
 
-    def build(self, example: xr.Dataset) -> nn.Module:
-        """An untrained model of samples like those of `example`."""
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+        """An untrained model of samples like those of `example`, with the constraints that it names."""
         raise NotImplementedError
+
+    def constraint_names(self) -> list[str]:
+        """The study's constraints that the model is built with."""
+        return []
+
+    def offers(self) -> tuple[str, ...]:
+        """What samplers can draw from it by: `denoiser`, `law`."""
+        return ("denoiser",)
 
 
 AnyModel = Annotated[ModelSpec, ByKind()]

@@ -40,3 +40,14 @@ class NetworkSpec(Kind):
 
 
 AnyNetwork = Annotated[NetworkSpec, ByKind()]
+
+
+class RegressorSpec(Kind):
+    """Base of the networks that turn a vector of numbers into features, for heads to read."""
+
+    def build(self, inputs: int) -> nn.Module:
+        """A network from (B, inputs) to (B, features), with the attribute `features`."""
+        raise NotImplementedError
+
+
+AnyRegressor = Annotated[RegressorSpec, ByKind()]

@@ -178,27 +178,31 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(6.4, 2.8))
         axis = canvas.subplots()
-        names = []
+        names, lowest = [], np.inf
         for i, model in enumerate(str(m) for m in comparison["model"].values):
             for j, seed in enumerate(comparison["seed"].values):
                 run = comparison.sel(model=model, seed=seed)
                 steps, loss = run["training_step"].values, run["training_loss"].values
                 if np.isfinite(loss).any():
                     axis.plot(
-                        steps, _smoothed(loss), color=PALETTE[i], alpha=1 - 0.35 * min(j, 2), linewidth=1.2
+                        steps, _smoothed(loss), color=PALETTE[i % len(PALETTE)], alpha=1 - 0.35 * min(j, 2), linewidth=1.2
                     )
-                    axis.lines[-1].set_label(f"{model}, seed {seed}")
+                    axis.lines[-1].set_label(model if j == 0 else None)
+                    lowest = min(lowest, float(np.nanmin(loss)))
                     names.append(f"{model} seed {seed}: {_last(loss):.3g}")
-        axis.set_yscale("log")
+        # Likelihoods make losses of either sign.
+        axis.set_yscale("log" if lowest > 0 else "symlog")
         axis.set_xlabel("optimiser steps")
         axis.set_ylabel("training loss")
-        axis.legend(ncols=2)
+        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
         svg = _svg(canvas)
     return Figure(
         "training",
         svg,
         f"Training loss against optimiser steps. Mean of the last tenth: {'; '.join(names)}.",
-        "Training loss, a moving mean over a fortieth of the training.",
+        "Training loss, a moving mean over a fortieth of the training; a line a seed. Losses of different "
+        "objectives are in different units.",
     )
 
 
@@ -290,6 +294,37 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
         svg,
         f"Wasserstein distance of each {dim}, by generator. Largest at: {worst}.",
         f"Wasserstein distance of each {dim} to the test split, mean over seeds.",
+    )
+
+
+def calibration(comparison: xr.Dataset) -> Figure | None:
+    """Share of true values inside central intervals against their level, for predictions."""
+    if "coverage_by_level" not in comparison:
+        return None
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(5.2, 4.0))
+        axis = canvas.subplots()
+        axis.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
+        level = comparison["level"].values
+        told = []
+        for g in generators:
+            inside = comparison["coverage_by_level"].sel(generator=g).mean("seed").values
+            if np.isfinite(inside).all():
+                axis.plot(level, inside, color=palette[g], linewidth=1.3, label=g)
+                told.append(f"{g} {float(np.interp(0.9, level, inside)):.2f}")
+        axis.set_xlabel("level of the central interval")
+        axis.set_ylabel("share of true values inside")
+        canvas.legend(loc="outside right center", fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    return Figure(
+        "calibration",
+        svg,
+        f"Share of true values inside the central intervals of the predictions against their level. Inside the 90% "
+        f"interval: {', '.join(told)}.",
+        "Calibration of the predictive marginals, mean over seeds; on the dotted line, intervals hold what they say. "
+        "Under it predictions are too sure, over it not sure enough.",
     )
 
 

@@ -119,6 +119,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
         figures.cost_against_quality(comparison, quality, constraint) if quality else None,
         figures.spectra(comparison),
         figures.marginals(comparison),
+        figures.calibration(comparison),
         figures.training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]

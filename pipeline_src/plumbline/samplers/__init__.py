@@ -1,8 +1,7 @@
-"""Samplers: algorithms that draw from trained diffusion models, plain or under a constraint.
+"""Samplers: algorithms that draw from trained models, plain or under a constraint.
 
-A sampler spec builds an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given
-under `base`, so that they compose: guidance around Heun's method, a final projection around guidance.
-They meddle in three places, and in no other:
+Most build an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given under `base`, so that
+they compose: guidance around Heun's method, a final projection around guidance. They meddle in three places, and in no other:
 
 - the denoiser, whose posterior mean they correct (`guided`, `conditioned`);
 - the step, whose result they move (`projected`);
@@ -11,7 +10,7 @@ They meddle in three places, and in no other:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,29 +36,39 @@ class Problem:
     """What a sampler must know of the samples asked for.
 
     Attributes:
-        space: maps the model's space to the data's units: `encode(x)`, `decode(z)`, `scale`.
+        space: maps the model's space to the data's units: `encode(x)`, `decode(z)`, `scale`; None where the
+            model has no denoiser.
         constraints: constraints by name, bound to the conditions of this batch.
-        condition: what the model is conditioned on (B, C) in the data's units, or None.
+        batch: the variables of the samples of the test split that these are drawn for (B, ...), by name. What a
+            sampler draws must not depend on `state`, except through its shape.
+        device: where to draw.
         costs: counted along the way.
+        beat: called now and then, to tell that work goes on.
     """
 
     space: Any
     constraints: dict[str, Any]
-    condition: Tensor | None = None
+    batch: dict[str, Tensor] = field(default_factory=dict)
+    device: Any = "cpu"
     costs: Costs = field(default_factory=Costs)
+    beat: Callable[[], None] = lambda: None
 
 
 class SamplerSpec(Kind):
     """Base of the sampler kinds."""
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        """An azula sampler in the model's space."""
+    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+        """Samples (B, ...) under `state`, in the data's units; further tensors (B, ...) say more of each."""
         raise NotImplementedError
 
     def finish(self, x: Tensor, problem: Problem) -> Tensor:
         """The finished samples (B, ...), in the data's units and double precision."""
         del problem
         return x
+
+    def needs(self) -> str:
+        """What a model must offer: `denoiser`, `law`."""
+        raise NotImplementedError
 
     def nested(self) -> Iterator[SamplerSpec]:
         """This sampler and those that it wraps, from the outside in."""
@@ -77,7 +86,23 @@ class SamplerSpec(Kind):
 AnySampler = Annotated[SamplerSpec, ByKind()]
 
 
-class ConstrainedSpec(SamplerSpec):
+class DenoisingSpec(SamplerSpec):
+    """Base of the kinds that draw by denoising: they build an azula `Sampler` for a denoiser."""
+
+    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        """An azula sampler in the model's space."""
+        raise NotImplementedError
+
+    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+        from plumbline.samplers.wrappers.denoising import denoise
+
+        return {"state": denoise(model, self.build, problem)}
+
+    def needs(self) -> str:
+        return "denoiser"
+
+
+class ConstrainedSpec(DenoisingSpec):
     """Base of the kinds that wrap another sampler to obey a constraint."""
 
     constraint: str
@@ -86,6 +111,7 @@ class ConstrainedSpec(SamplerSpec):
     """The sampler that is wrapped."""
 
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        assert isinstance(self.base, DenoisingSpec)
         return self.base.build(denoiser, problem)
 
     def finish(self, x: Tensor, problem: Problem) -> Tensor:

@@ -7,7 +7,7 @@ every step, the noisy state itself is projected.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.samplers import ConstrainedSpec, Problem
 
@@ -27,9 +27,15 @@ class _Projecting(ConstrainedSpec):
 
 
 class FinalProjectionSpec(_Projecting):
-    """Free sampling, then the nearest feasible point."""
+    """Free sampling by whatever sampler, then the nearest feasible point."""
 
     kind: Literal["final_projection"] = "final_projection"
+
+    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+        return self.base.draw(model, problem)
+
+    def needs(self) -> str:
+        return self.base.needs()
 
 
 class ProjectedSpec(_Projecting):

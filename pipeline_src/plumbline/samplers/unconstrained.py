@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers import DenoisingSpec, Problem
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from azula.sample import Sampler
 
 
-class _Steps(SamplerSpec):
+class _Steps(DenoisingSpec):
     steps: int = key(ge=1, default=64)
     """Number of time steps."""
 

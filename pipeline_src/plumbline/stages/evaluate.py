@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from plumbline.constraints import ConstraintSpec
 from plumbline.metrics import MetricSpec
 from plumbline.spec import of_kind
-from plumbline.stages.trained import example_of
+from plumbline.stages.trained import build_constraints, example_of
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
@@ -41,8 +40,8 @@ def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence
         judged = held_out(data, count, seed)
     example = example_of(data)
     constraints = {
-        name: of_kind(ConstraintSpec, c).build(example).given(judged)
-        for name, c in values["constraints"].items()
+        name: constraint.given(judged)
+        for name, constraint in build_constraints(values["constraints"], example).items()
     }
     parts = [of_kind(MetricSpec, m).evaluate(judged, data, constraints) for m in values["metrics"].values()]
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")

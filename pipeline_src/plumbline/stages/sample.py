@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from plumbline.constraints import ConstraintSpec
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
-from plumbline.samplers.wrappers.counting import CountingDenoiser
-from plumbline.spec import of_kind
-from plumbline.stages.trained import batch_of, example_of, load_model
+from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
 
@@ -48,24 +46,24 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     example = example_of(opened)
     trained = load_model(model, example).to(device)
-    constraints = {
-        name: of_kind(ConstraintSpec, c).build(example) for name, c in values["constraints"].items()
-    }
+    constraints = build_constraints(values["constraints"], example)
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)
-    drawn, judged, costs = [], [], {}
+    drawn: list[dict[str, Tensor]] = []
+    judged, costs = [], {}
     drawing = time.perf_counter()
     for start in range(0, last - first, generator.batch):
         batch = known.isel(sample=slice(start, start + generator.batch))
         bound = {name: constraint.given(batch) for name, constraint in constraints.items()}
-        problem = Problem(trained.space, bound)
         heartbeat.beat(f"{start} of {last - first} samples drawn")
-        x = draw(trained, generator.sampler, problem, batch_of(batch), device, heartbeat)
-        drawn.append(x.cpu())
-        judged.append({name: (c.distance(drawn[-1]), c.satisfied(drawn[-1])) for name, c in bound.items()})
+        problem = Problem(None, bound, batch_of(batch), device)
+        problem.beat = partial(_tell, heartbeat, problem)
+        drawn.append(draw(trained, generator.sampler, problem))
+        x = drawn[-1]["state"]
+        judged.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
         costs = asdict(problem.costs)
     wall = time.perf_counter() - drawing
-    samples = as_dataset(torch.cat(drawn), known)
+    samples = as_dataset({name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}, known)
     for name in constraints:
         samples[f"final_distance_{name}"] = ("sample", torch.cat([j[name][0] for j in judged]).numpy())
         samples[f"converged_{name}"] = ("sample", torch.cat([j[name][1] for j in judged]).numpy())
@@ -73,35 +71,29 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
     write_store(samples.assign_attrs(attrs), output, provenance(spec, str(device), started))
 
 
-def draw(
-    model: Any,
-    sampler_spec: SamplerSpec,
-    problem: Problem,
-    batch: dict[str, Tensor],
-    device: torch.device,
-    heartbeat: Heartbeat,
-) -> Tensor:
-    """As many samples as `batch` has conditions, in the data's units and single precision.
-
-    The sampler ends at the smallest noise of the schedule; one more evaluation takes that noise off.
-    """
-    conditions = model.conditions({name: tensor.to(device) for name, tensor in batch.items()})
-
-    def beat() -> None:
-        heartbeat.beat(f"{problem.costs.network_evaluations} network evaluations of this batch")
-
-    denoiser = CountingDenoiser(model.denoiser, problem.costs, beat)
-    sampler = sampler_spec.build(denoiser, problem)
-    z = sampler(sampler.init(tuple(batch["state"].shape), device=device), **conditions)
+def draw(model: Any, sampler: SamplerSpec, problem: Problem) -> dict[str, Tensor]:
+    """Samples in the data's units and single precision, on the CPU, and what else is known of each."""
+    found = sampler.draw(model, problem)
     with torch.no_grad():
-        mean = sampler.denoiser(z, torch.tensor(sampler.stop, device=device), **conditions).mean
-        return sampler_spec.finish(problem.space.decode(mean.double()), problem).float()
+        found["state"] = sampler.finish(found["state"].double(), problem)
+    return {name: tensor.float().cpu() for name, tensor in found.items()}
 
 
-def as_dataset(state: Tensor, known: xr.Dataset) -> xr.Dataset:
-    """Samples with the coordinates, units and conditions of the test samples they were drawn for."""
-    kept: dict[str, Any] = {"state": (known["state"].dims, state.numpy(), known["state"].attrs)}
-    if "condition" in known:
-        kept["condition"] = known["condition"]
+def _tell(heartbeat: Heartbeat, problem: Problem) -> None:
+    heartbeat.beat(f"{problem.costs.network_evaluations} network evaluations of this batch")
+
+
+def as_dataset(drawn: dict[str, Tensor], known: xr.Dataset) -> xr.Dataset:
+    """Samples with the coordinates and units of the test samples they were drawn for, and what those were given.
+
+    A tensor beside `state` has its dimensions if it has its shape, and only `sample` otherwise.
+    """
+    state = known["state"]
+    kept: dict[str, Any] = {}
+    for name, tensor in drawn.items():
+        whole = tensor.shape == state.shape
+        attrs = state.attrs if name == "state" or whole else {}
+        kept[name] = (state.dims if whole else state.dims[:1], tensor.numpy(), attrs)
+    given = {name: v for name, v in known.data_vars.items() if v.dims[:1] == ("sample",) and name not in kept}
     coords = {name: c for name, c in known.coords.items() if "sample" not in c.dims}
-    return xr.Dataset(kept, coords=coords).drop_vars(["sample", "split"], errors="ignore")
+    return xr.Dataset({**kept, **given}, coords=coords).drop_vars(["sample", "split"], errors="ignore")

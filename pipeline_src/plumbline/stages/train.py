@@ -20,23 +20,24 @@ from plumbline.training import train as run_training
 def train(
     spec: str, *, seed: int, dataset: Sequence[Path], output: Path, initialise: Path | None = None
 ) -> None:
-    """Trains the model `spec` (JSON) on the train split.
+    """Trains the model of the slice `spec` (JSON) on the train split.
 
     Args:
-        spec: the model's slice.
+        spec: the model and the constraints that it is built with.
         seed: seed of weights, batches and noise.
         dataset: the parts of the dataset.
         output: folder for weights.pt, training_log.csv and model.json.
         initialise: folder of a trained model of the same shape to start from.
     """
     opened = open_parts(dataset)
-    data = batch_of(select_split(opened, "train"))
+    values = json.loads(spec)
+    training = of_kind(ModelSpec, values["model"]).training
+    data = batch_of(select_split(opened, "train").isel(sample=slice(0, training.samples)))
     torch.manual_seed(seed)
-    model = build_model(json.loads(spec), opened)
+    model = build_model(values, opened)
     model.prepare(data)
     if initialise is not None:
         model.load_state_dict(torch.load(initialise / "weights.pt", weights_only=True))
-    training = of_kind(ModelSpec, json.loads(spec)).training
     depends_on = "".join([spec, str(seed), *(str(path) for path in dataset), str(initialise)])
     identity = hashlib.sha256(depends_on.encode()).hexdigest()
     trained = run_training(model, data, training, seed=seed, folder=output, identity=identity)

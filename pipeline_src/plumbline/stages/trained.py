@@ -11,20 +11,29 @@ import torch
 import xarray as xr
 from torch import nn
 
+from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import ModelSpec
 from plumbline.spec import of_kind
 from plumbline.store import CorruptStoreError, provenance
 
 
 def build_model(values: dict[str, Any], example: xr.Dataset) -> Any:
-    """An untrained model from the values of its spec: a module with the interface in `plumbline.models`."""
-    return of_kind(ModelSpec, values).build(example)
+    """An untrained model from the values of its slice: a module with the interface in `plumbline.models`."""
+    return of_kind(ModelSpec, values["model"]).build(example, build_constraints(values["constraints"], example))
+
+
+def build_constraints(values: dict[str, Any], example: xr.Dataset) -> dict[str, Constraint]:
+    """Constraints by name from the values of their specs, not yet bound to samples."""
+    return {name: of_kind(ConstraintSpec, spec).build(example) for name, spec in values.items()}
 
 
 def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
-    """Samples as the tensors that models take."""
-    names = [name for name in ("state", "condition") if name in samples]
-    return {name: torch.as_tensor(samples[name].values) for name in names}
+    """Samples as the tensors that models take: the numeric variables along `sample`, by name."""
+    return {
+        str(name): torch.as_tensor(variable.values)
+        for name, variable in samples.data_vars.items()
+        if variable.dims[:1] == ("sample",) and variable.dtype.kind in "fiub"
+    }
 
 
 def example_of(dataset: xr.Dataset) -> xr.Dataset:

@@ -11,10 +11,12 @@ exact to rounding even where A A^T is nearly singular. Residuals and corrections
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
@@ -23,11 +25,10 @@ from plumbline.distributions.conditioning import ConditionedCovariance
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.covariance import Diagonal
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 # Relative size under which a singular value is zero, and a target is outside the range of A.
 RANK_TOLERANCE = 1e-10
+# Relative size of what is new in a column of A, over which it can be solved for.
+PIVOT_TOLERANCE = 1e-6
 
 
 class LinearEquality(Constraint):
@@ -55,6 +56,9 @@ class LinearEquality(Constraint):
         self.unit = unit
         self.target_variable = target_variable
         self._to_independent: Tensor | None = None
+        self._offset: Tensor | None = None
+        # Targets change from batch to batch, the rows do not: this is shared by all equalities of the same A.
+        self._pivots: dict[bool, Tensor] = {}
         if isinstance(matrix, GroupSum):
             if matrix.weights is not None and not bool(
                 (matrix.absolute(torch.ones_like(matrix.weights)) > 0).all()
@@ -86,29 +90,40 @@ class LinearEquality(Constraint):
         lack = -self._residual(x.double())
         return lack if self._to_independent is None else lack @ self._to_independent.to(lack)
 
-    def given(self, known: xr.Dataset) -> LinearEquality:
+    def given(self, known: Mapping[str, Any]) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
         if self.target_variable is None:
             return self
-        return self.with_target(torch.as_tensor(known[self.target_variable].values))
+        target = known[self.target_variable]
+        return self.with_target(target if isinstance(target, Tensor) else torch.as_tensor(target.values))
 
     def with_target(self, target: Float[Tensor, "*B m"]) -> LinearEquality:
-        """The same A with another k."""
+        """The same A with another k, in the units before any `rescaled`."""
         bound = object.__new__(LinearEquality)
         bound.__dict__.update(self.__dict__)
-        bound.target = bound._checked_target(target)
+        offset = 0.0 if self._offset is None else self._offset.to(target.device)
+        bound.target = bound._checked_target(target.double() - offset)
         return bound
 
-    def rescaled(self, shift: Float[Tensor, " n"], scale: Float[Tensor, " n"]) -> LinearEquality:
+    def pivots(self, *, last: bool) -> Int[Tensor, " r"]:
+        """The last, or first, coordinates that the equality can be solved for, one an independent row.
+
+        Coordinates are taken from that end, each if its column of A does not depend on those taken before.
+        """
+        if last not in self._pivots:
+            grouped = isinstance(self.independent, GroupSum)
+            find = partial(_extreme_members, self.independent) if grouped else partial(_pivots, self.matrix)
+            self._pivots[last] = find(last=last)
+        return self._pivots[last]
+
+    def rescaled(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearEquality:
         """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift."""
         shift, scale = shift.double().flatten(), scale.double().flatten()
         moved = LinearEquality(self.linear_map.to(scale).rescaled(scale), None, unit=self.unit)
         moved.target_variable = self.target_variable
-        if self.target is not None:
-            moved.target = moved._checked_target(
-                self.target.to(shift) - self.linear_map.to(shift).apply(shift)
-            )
-        return moved
+        before = 0.0 if self._offset is None else self._offset.to(shift)
+        moved._offset = before + self.linear_map.to(shift).apply(shift)
+        return moved if self.target is None else moved.with_target(self.target.to(shift) + before)
 
     def residual(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B m"]:
         """A x - k, in the dtype of x."""
@@ -178,3 +193,25 @@ class LinearEquality(Constraint):
                     f"rows of A depend on each other and k contradicts them (by {outside:.3g}): no x satisfies A x = k."
                 )
         return target
+
+
+def _pivots(matrix: Float[Tensor, "r n"], *, last: bool) -> Int[Tensor, " r"]:
+    """From one end, each coordinate whose column does not depend on those taken before (Gram-Schmidt)."""
+    rows, n = matrix.shape
+    taken: list[int] = []
+    basis = matrix.new_zeros(rows, 0)
+    for i in reversed(range(n)) if last else range(n):
+        column = matrix[:, i]
+        rest = column - basis @ (basis.mT @ column)
+        if len(taken) < rows and rest.norm() > PIVOT_TOLERANCE * column.norm():
+            taken.append(i)
+            basis = torch.cat([basis, (rest / rest.norm())[:, None]], dim=1)
+    return torch.tensor(sorted(taken))
+
+
+def _extreme_members(sums: GroupSum, *, last: bool) -> Int[Tensor, " m"]:
+    """The last, or first, coordinate of each group whose weight is not zero."""
+    position = torch.arange(len(sums.groups), device=sums.groups.device)
+    usable = position if sums.weights is None else position[sums.weights != 0]
+    empty = position.new_full((sums.rows,), -1 if last else len(sums.groups))
+    return empty.scatter_reduce(0, sums.groups[usable], usable, "amax" if last else "amin")

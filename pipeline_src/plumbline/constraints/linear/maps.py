@@ -33,6 +33,11 @@ class DenseGram(FactoredGram):
         whitened = torch.linalg.solve_triangular(self.factor, self.matrix, upper=False)
         return whitened.square().sum(-2)
 
+    def leverage_through(self, other: DenseGram) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A."""
+        solved = torch.cholesky_solve(self.matrix.expand(*self.factor.shape[:-2], -1, -1), self.factor)
+        return (other.factor.mT @ solved).square().sum(-2)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -100,8 +105,15 @@ class DiagonalGram:
 
     def leverage(self) -> Float[Tensor, "*B n"]:
         """The diagonal of A^T G^{-1} A."""
-        inverse = self._inverse()[..., self.groups]
-        return inverse if self.weights is None else self.weights**2 * inverse
+        return self._to_coordinates(self._inverse())
+
+    def leverage_through(self, other: DiagonalGram) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A."""
+        return self._to_coordinates(other.totals * self._inverse() ** 2)
+
+    def _to_coordinates(self, values: Tensor) -> Tensor:
+        spread = values[..., self.groups]
+        return spread if self.weights is None else self.weights**2 * spread
 
     def _inverse(self) -> Tensor:
         free = self.totals > 0
@@ -134,11 +146,11 @@ class GroupSum:
 
     def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of each group."""
-        return self._sums(x if self.weights is None else self.weights * x)
+        return self.sums(x if self.weights is None else self.weights * x)
 
     def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of absolute values of each group."""
-        return self._sums((x if self.weights is None else self.weights * x).abs())
+        return self.sums((x if self.weights is None else self.weights * x).abs())
 
     def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
         """Each coordinate's group value, times its weight."""
@@ -146,7 +158,7 @@ class GroupSum:
 
     def gram(self, variance: Float[Tensor, "*B n"]) -> DiagonalGram:
         """The weighted variance of each group."""
-        totals = self._sums(variance if self.weights is None else self.weights**2 * variance)
+        totals = self.sums(variance if self.weights is None else self.weights**2 * variance)
         return DiagonalGram(self.groups, self.weights, totals)
 
     def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
@@ -158,7 +170,8 @@ class GroupSum:
         matrix = torch.nn.functional.one_hot(self.groups, self.rows).mT.double()
         return matrix if self.weights is None else matrix * self.weights
 
-    def _sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+    def sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """The sum of each group, without weights."""
         if self.rows == 1:
             return x.sum(-1, keepdim=True)
         return x.new_zeros(*x.shape[:-1], self.rows).index_add(-1, self.groups, x)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from plumbline.constraints import Constraint
 from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.spec import key
@@ -36,7 +38,8 @@ class FittedGaussianSpec(ModelSpec):
             raise ValueError("a fitted Gaussian has a closed form: set `training.steps` to 0 or leave it out")
         return self
 
-    def build(self, example: xr.Dataset) -> FittedGaussian:
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> FittedGaussian:
+        del constraints
         from plumbline.models.gaussian.model import FittedGaussian
         from plumbline.models.spaces.example import sample_shape
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Scaling = Literal["coordinate", "global"]
+Scaling = Literal["coordinate", "global", "largest"]
 
 # A coordinate that varies less than this share of the most varied one is not blown up to unit variance.
 SMALLEST_SHARE = 1e-6
@@ -19,7 +19,8 @@ class Standardisation(nn.Module):
 
     Args:
         shape: shape of a sample.
-        scaling: `coordinate` for a mean and a scale a coordinate, `global` for one of each.
+        scaling: `coordinate` for a mean and a standard deviation a coordinate, `global` for one of each, `largest`
+            for the largest absolute value of each coordinate, without a shift.
     """
 
     mean: Tensor
@@ -28,14 +29,18 @@ class Standardisation(nn.Module):
     def __init__(self, shape: tuple[int, ...], scaling: Scaling) -> None:
         super().__init__()
         self.scaling = scaling
-        own = shape if scaling == "coordinate" else (1,) * len(shape)
+        own = (1,) * len(shape) if scaling == "global" else shape
         self.register_buffer("mean", torch.zeros(own))
         self.register_buffer("scale", torch.ones(own))
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Sets mean and scale to those of the samples; coordinates that do not vary keep their scale."""
-        axes = 0 if self.scaling == "coordinate" else tuple(range(x.ndim))
-        deviation, mean = torch.std_mean(x.double(), dim=axes, keepdim=self.scaling == "global")
+        if self.scaling == "largest":
+            deviation = x.double().abs().amax(0)
+            mean = torch.zeros_like(deviation)
+        else:
+            axes = 0 if self.scaling == "coordinate" else tuple(range(x.ndim))
+            deviation, mean = torch.std_mean(x.double(), dim=axes, keepdim=self.scaling == "global")
         floor = SMALLEST_SHARE * deviation.max()
         deviation = torch.where(deviation > floor, deviation, deviation.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))

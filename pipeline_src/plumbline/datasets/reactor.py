@@ -1,0 +1,90 @@
+r"""A stirred tank that makes ethylbenzene: steady states with exact mole balances.
+
+Benzene and ethylene are fed at the rates f_B and f_E (kmol/h) to a continuous stirred-tank reactor at the
+temperature T; B + E -> EB at the rate k(T) C_B C_E, k(T) = k_400 exp(-E_a / R (1/T - 1/400 K)). With the volumetric
+flow v (f_B + f_E), the extent xi of the reaction solves
+
+    xi = a (f_B - xi)(f_E - xi),    a = (V k(T) / v^2) / (f_B + f_E)^2,
+
+the smaller root of a quadratic. What leaves is F_EB = xi, F_B = f_B - xi, F_E = f_E - xi, so that F_B + F_EB = f_B
+and F_E + F_EB = f_E: two balances in three outputs, with targets a sample. Temperatures and feeds are uniform. The
+set-up is that of the reactor of Chen, Constante-Flores and Li (2024), with a rate law in place of a flowsheet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+GAS_CONSTANT = 8.314462618  # J/(mol K)
+REFERENCE_TEMPERATURE = 400.0
+
+
+class ReactorSpec(DatasetSpec):
+    """What leaves a stirred tank, given its temperature and feeds."""
+
+    kind: Literal["reactor"] = "reactor"
+    temperature: tuple[float, float] = key("K", default=(300.0, 500.0))
+    """Range of the temperature."""
+    feed: tuple[float, float] = key("kmol/h", default=(0.1, 100.0))
+    """Range of each feed."""
+    activation_energy: float = key("J/mol", gt=0, default=5.0e4)
+    """E_a."""
+    capacity: float = key("kmol/h", gt=0, default=500.0)
+    """V k / v^2 at 400 K, the rate at which the tank could react pure feeds."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ReactorSpec:
+        for name in ("temperature", "feed"):
+            low, high = getattr(self, name)
+            if not 0 < low < high:
+                raise ValueError(f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}")
+        return self
+
+    def has_condition(self) -> bool:
+        return True
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+
+        from plumbline.datasets.drawing import uniforms
+
+        del splits
+        shares = uniforms(self.seed, indices, 3)
+        low, high = np.array([self.temperature, self.feed, self.feed]).T
+        condition = (low + (high - low) * shares).astype(np.float32).astype(np.float64)
+        xi = self.extent(*condition.T)
+        feeds = condition[:, 1:]
+        state = np.stack([xi, feeds[:, 0] - xi, feeds[:, 1] - xi], 1).astype(np.float32)
+        unit = {"units": "kmol/h"}
+        return xr.Dataset(
+            {
+                "state": (("sample", "output"), state, {"long_name": "flow", **unit}),
+                "condition": (("sample", "input"), condition, {"long_name": "temperature (K) and feeds (kmol/h)"}),
+                "balance_target": (("sample", "balance"), feeds, {"long_name": "feed", **unit}),
+                "balance_matrix": (("balance", "output"), np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])),
+            },
+            coords={
+                "output": ("output", ["F_EB", "F_B", "F_E"], {"long_name": "flow"}),
+                "input": ("input", ["T", "f_B", "f_E"]),
+                "balance": ("balance", ["benzene", "ethylene"]),
+            },
+            attrs={"title": "stirred-tank reactor"},
+        )
+
+    def extent(self, temperature: np.ndarray, benzene: np.ndarray, ethylene: np.ndarray) -> np.ndarray:
+        """The extent of the reaction in kmol/h, the smaller root of the quadratic, without cancellation."""
+        inverse = 1 / temperature - 1 / REFERENCE_TEMPERATURE
+        rate = self.capacity * np.exp(-self.activation_energy / GAS_CONSTANT * inverse)
+        a = rate / (benzene + ethylene) ** 2
+        half = (benzene + ethylene + 1 / a) / 2
+        product = benzene * ethylene
+        return product / (half + np.sqrt(half**2 - product))

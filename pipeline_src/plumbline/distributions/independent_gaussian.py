@@ -1,0 +1,29 @@
+"""Independent Gaussian coordinates: the law without a constraint."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from plumbline.distributions.losses import expected_absolute, expected_squared
+
+
+class IndependentGaussian(Independent):
+    """N(mean, diag(variance)), with the expected losses of the constrained laws.
+
+    Args:
+        mean: (*B, n).
+        variance: (*B, n), positive.
+    """
+
+    def __init__(self, mean: Float[Tensor, "*B n"], variance: Float[Tensor, "*B n"]) -> None:
+        super().__init__(Normal(mean, variance.sqrt(), validate_args=False), 1, validate_args=False)
+
+    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E|z_i - b_i| of each coordinate."""
+        return expected_absolute(self.mean - target, self.variance)
+
+    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E(z_i - b_i)^2 of each coordinate."""
+        return expected_squared(self.mean - target, self.variance)

@@ -1,0 +1,81 @@
+r"""Errors, likelihood and calibration of predictions, for generators that tell a mean and a deviation.
+
+With the true state y of test sample i, the predicted mean m and the marginal deviations s, all numbers of a sample
+alike:
+
+- error: mean squared and mean absolute error of m, scaled as asked for;
+- likelihood: mean of -log p(y) on the feasible set, of a sample;
+- CRPS of the Gaussian marginals, s [w (2 F(w) - 1) + 2 f(w) - 1 / sqrt(pi)] with w = (y - m) / s, scaled like the error;
+- calibration: the mean over levels q = 0.05, ..., 0.95 of |q - share of y within the central interval of level q|.
+
+Coordinates that the data marks as absent (NaN) do not count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, scalar, split_values
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LEVELS = np.linspace(0.05, 0.95, 19)
+
+
+class PredictionSpec(MetricSpec):
+    """Errors, likelihood and calibration of predictions on the test split; nothing for samples without a prediction."""
+
+    kind: Literal["prediction"] = "prediction"
+    scale: Literal["none", "largest", "deviation"] = key(default="deviation")
+    """Unit of errors, a coordinate: the data's, the largest absolute value or the deviation in the train split."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import torch
+        import xarray as xr
+        from scipy.stats import norm
+
+        if "predicted_mean" not in samples:
+            return xr.Dataset()
+        count = samples.sizes["sample"]
+        truth = split_values(dataset, "test")[:count]
+        mean, deviation = (
+            samples[name].values.reshape(count, -1).astype(np.float64)
+            for name in ("predicted_mean", "predicted_deviation")
+        )
+        unit, scale = self._unit(dataset)
+        error = (mean - truth) / scale
+        known = np.isfinite(truth) & (deviation > 0)
+        safe = np.where(known, deviation, 1.0)
+        w = (truth - mean) / safe
+        crps = safe / scale * (w * (2 * norm.cdf(w) - 1) + 2 * norm.pdf(w) - 1 / np.sqrt(np.pi))
+        inside = np.array([np.abs(w[known]) <= norm.ppf((1 + q) / 2) for q in LEVELS]).mean(1)
+        told = {
+            "squared_error": scalar(np.nanmean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit),
+            "absolute_error": scalar(np.nanmean(np.abs(error)), "mean absolute error", "lower", unit),
+            "crps": scalar(np.mean(crps[known]), "continuous ranked probability score", "lower", unit),
+            "miscalibration": scalar(np.abs(inside - LEVELS).mean(), "miscalibration", "lower"),
+            "coverage_by_level": ("level", inside, {"long_name": "share of true values inside"}),
+        }
+        if "log_likelihood" in samples:
+            told["negative_log_likelihood"] = scalar(
+                -samples["log_likelihood"].values.mean(), "negative log-likelihood", "lower", "nats a sample"
+            )
+        for name, constraint in constraints.items():
+            violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
+            told[f"mean_violation_{name}"] = scalar(
+                violation.max(), f"largest violation of {name} by a predicted mean", "lower"
+            )
+        return xr.Dataset(told, coords={"level": ("level", LEVELS, {"long_name": "level of the central interval"})})
+
+    def _unit(self, dataset: xr.Dataset) -> tuple[str, np.ndarray]:
+        """The unit of errors, and its size for each coordinate."""
+        if self.scale == "none":
+            return str(dataset["state"].attrs.get("units", "1")), np.ones(1)
+        training = split_values(dataset, "train")
+        if self.scale == "largest":
+            return "largest values", np.nanmax(np.abs(training), axis=0)
+        return "standard deviations", np.nanstd(training, axis=0)

@@ -1,0 +1,44 @@
+"""What models share at their output: heads, and laws on the feasible set, with the keys that choose them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from plumbline.distributions.laws import AnyLaw
+from plumbline.distributions.objectives import AnyObjective
+from plumbline.models import ModelSpec
+from plumbline.spec import key
+
+
+class FeasibleModelSpec(ModelSpec):
+    """Base of the models whose output is a Gaussian that a law puts on the feasible set."""
+
+    law: AnyLaw
+    """How mean and variance become a distribution."""
+    objective: AnyObjective
+    """What the law is trained by."""
+    constraint: str | None = None
+    """Name of the equality that the law or the penalty needs, one of the study's `constraints`."""
+    penalty: float = key(ge=0, default=0.0)
+    """Weight of the mean squared shortfall of the equality, in the scaled space (a soft constraint)."""
+    scaling: Literal["coordinate", "global", "largest"] = "coordinate"
+    """Scaling of the state: mean and deviation a coordinate, one of each, or the largest absolute value."""
+    initial_deviation: float = key("scaled space", gt=0, default=0.05)
+    """Standard deviation that the law starts with."""
+    smallest_deviation: float = key("scaled space", gt=0, default=1e-3)
+    """Standard deviation that no coordinate goes below."""
+
+    @model_validator(mode="after")
+    def _constraint_where_needed(self) -> FeasibleModelSpec:
+        if self.constraint is None and (self.law.constrains() or self.penalty):
+            what = f"`law` `{self.law.kind}`" if self.law.constrains() else "`penalty`"
+            raise ValueError(f"{what} needs `constraint`, the name of an equality of the study")
+        return self
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint] if self.constraint else []
+
+    def offers(self) -> tuple[str, ...]:
+        return ("law",)

@@ -1,0 +1,29 @@
+"""Drawing by denoising: an azula sampler from its first noise to finished samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from azula.denoise import Denoiser
+from azula.sample import Sampler
+from torch import Tensor
+
+from plumbline.samplers import Problem
+from plumbline.samplers.wrappers.counting import CountingDenoiser
+
+
+def denoise(model: Any, build: Callable[[Denoiser, Problem], Sampler], problem: Problem) -> Tensor:
+    """As many samples as the batch has conditions, in the data's units and double precision.
+
+    The sampler ends at the smallest noise of the schedule; one more evaluation takes that noise off.
+    """
+    problem.space = model.space
+    conditions = model.conditions({name: tensor.to(problem.device) for name, tensor in problem.batch.items()})
+    denoiser = CountingDenoiser(model.denoiser, problem.costs, problem.beat)
+    sampler = build(denoiser, problem)
+    z = sampler(sampler.init(tuple(problem.batch["state"].shape), device=problem.device), **conditions)
+    with torch.no_grad():
+        mean = sampler.denoiser(z, torch.tensor(sampler.stop, device=problem.device), **conditions).mean
+        return problem.space.decode(mean.double())
