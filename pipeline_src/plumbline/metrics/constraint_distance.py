@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ConstraintDistanceSpec(MetricSpec):
-    """Mean distance to each constraint, the largest violation, and the share of feasible samples."""
+    """Mean and largest distance to each constraint, largest violation, and the share of feasible samples."""
 
     kind: Literal["constraint_distance"] = "constraint_distance"
 
@@ -25,6 +25,9 @@ class ConstraintDistanceSpec(MetricSpec):
             distance, violation = constraint.distance(state), constraint.violation(state)
             unit = constraint.unit
             judged[f"distance_{name}"] = scalar(distance.mean(), f"distance to {name}", "lower", unit)
+            judged[f"largest_distance_{name}"] = scalar(
+                distance.max(), f"largest distance to {name}", "lower", unit
+            )
             judged[f"violation_{name}"] = scalar(violation.max(), f"largest violation of {name}", "lower")
             judged[f"feasible_{name}"] = scalar(
                 constraint.satisfied(state).float().mean(), f"share feasible for {name}", "higher"

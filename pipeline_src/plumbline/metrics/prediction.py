@@ -8,7 +8,7 @@ alike:
 - CRPS of the Gaussian marginals, s [w (2 F(w) - 1) + 2 f(w) - 1 / sqrt(pi)] with w = (y - m) / s, scaled like the error;
 - calibration: the mean over levels q = 0.05, ..., 0.95 of |q - share of y within the central interval of level q|.
 
-Coordinates that the data marks as absent (NaN) do not count.
+Coordinates that the data marks as absent, by a variable `present`, do not count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     import xarray as xr
 
+PAIRS = 400
+"""Pairs of a true and a predicted value that the report draws."""
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
@@ -41,23 +43,26 @@ class PredictionSpec(MetricSpec):
         if "predicted_mean" not in samples:
             return xr.Dataset()
         count = samples.sizes["sample"]
+        test = dataset["split"].values == "test"
         truth = split_values(dataset, "test")[:count]
+        present = dataset["present"].values[test][:count] if "present" in dataset else np.ones_like(truth, bool)
         mean, deviation = (
             samples[name].values.reshape(count, -1).astype(np.float64)
             for name in ("predicted_mean", "predicted_deviation")
         )
         unit, scale = self._unit(dataset)
-        error = (mean - truth) / scale
-        known = np.isfinite(truth) & (deviation > 0)
+        error = ((mean - truth) / scale)[present]
+        known = present & (deviation > 0)
         safe = np.where(known, deviation, 1.0)
         w = (truth - mean) / safe
         crps = safe / scale * (w * (2 * norm.cdf(w) - 1) + 2 * norm.pdf(w) - 1 / np.sqrt(np.pi))
         inside = np.array([np.abs(w[known]) <= norm.ppf((1 + q) / 2) for q in LEVELS]).mean(1)
         told = {
-            "squared_error": scalar(np.nanmean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit),
-            "absolute_error": scalar(np.nanmean(np.abs(error)), "mean absolute error", "lower", unit),
+            "squared_error": scalar(np.mean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit),
+            "absolute_error": scalar(np.mean(np.abs(error)), "mean absolute error", "lower", unit),
             "crps": scalar(np.mean(crps[known]), "continuous ranked probability score", "lower", unit),
             "miscalibration": scalar(np.abs(inside - LEVELS).mean(), "miscalibration", "lower"),
+            "pairs": (("point", "side"), _pairs(truth[present], mean[present]), {"units": dataset["state"].attrs.get("units", "1")}),
             "coverage_by_level": ("level", inside, {"long_name": "share of true values inside"}),
         }
         if "log_likelihood" in samples:
@@ -69,7 +74,7 @@ class PredictionSpec(MetricSpec):
             told[f"mean_violation_{name}"] = scalar(
                 violation.max(), f"largest violation of {name} by a predicted mean", "lower"
             )
-        return xr.Dataset(told, coords={"level": ("level", LEVELS, {"long_name": "level of the central interval"})})
+        return xr.Dataset(told, coords={"side": ["true", "predicted"], "level": ("level", LEVELS, {"long_name": "level of the central interval"})})
 
     def _unit(self, dataset: xr.Dataset) -> tuple[str, np.ndarray]:
         """The unit of errors, and its size for each coordinate."""
@@ -77,5 +82,11 @@ class PredictionSpec(MetricSpec):
             return str(dataset["state"].attrs.get("units", "1")), np.ones(1)
         training = split_values(dataset, "train")
         if self.scale == "largest":
-            return "largest values", np.nanmax(np.abs(training), axis=0)
-        return "standard deviations", np.nanstd(training, axis=0)
+            return "largest values", np.abs(training).max(axis=0)
+        return "standard deviations", training.std(axis=0)
+
+
+def _pairs(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """True and predicted values at evenly spaced places, (PAIRS, 2)."""
+    chosen = np.linspace(0, len(truth) - 1, PAIRS).astype(int)
+    return np.stack([truth[chosen], mean[chosen]], 1)

@@ -51,3 +51,14 @@ class RegressorSpec(Kind):
 
 
 AnyRegressor = Annotated[RegressorSpec, ByKind()]
+
+
+class GraphNetworkSpec(Kind):
+    """Base of the networks that turn a graph of atoms into features of each atom."""
+
+    def build(self, elements: int) -> nn.Module:
+        """A network from (species, bonds, lengths) to (N, features), with the attribute `features`."""
+        raise NotImplementedError
+
+
+AnyGraphNetwork = Annotated[GraphNetworkSpec, ByKind()]

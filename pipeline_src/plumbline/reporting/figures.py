@@ -297,6 +297,68 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
     )
 
 
+def predictions(comparison: xr.Dataset) -> Figure | None:
+    """Predicted against true values, a panel a generator."""
+    if "pairs" not in comparison:
+        return None
+    pairs = comparison["pairs"].isel(seed=0)
+    generators = [g for g in ordered_generators(comparison) if np.isfinite(pairs.sel(generator=g)).all()]
+    palette = colours(comparison)
+    unit = pairs.attrs.get("units", "1")
+    columns = 4
+    rows = -(-len(generators) // columns)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 2.1 * rows + 0.3))
+        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis in axes[len(generators) :]:
+            axis.set_visible(False)
+        for axis, g in zip(axes, generators, strict=False):
+            true, predicted = pairs.sel(generator=g).values.T
+            axis.plot([true.min(), true.max()], [true.min(), true.max()], color=INK, linestyle=":", linewidth=1)
+            axis.plot(true, predicted, ".", color=palette[g], markersize=2.5, alpha=0.7)
+            axis.set_title(g, fontsize=8)
+        canvas.supxlabel(f"true value ({unit})", fontsize=9)
+        canvas.supylabel(f"predicted mean ({unit})", fontsize=9)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    return Figure(
+        "predictions",
+        svg,
+        f"Predicted means against true values of the test split, for {', '.join(generators)}.",
+        f"Predicted against true values, {pairs.sizes['point']} of the test split, first seed.",
+    )
+
+
+def group_errors(comparison: xr.Dataset) -> Figure | None:
+    """Mean absolute error by group, the largest groups first."""
+    if "error_by_group" not in comparison:
+        return None
+    size = comparison["size_of_group"].max(("seed", "generator"))
+    largest = size.sortby(size, ascending=False).isel(group=slice(0, 12))["group"]
+    error = comparison["error_by_group"].sel(group=largest).mean("seed")
+    names = comparison["group_name"].sel(group=largest).values if "group_name" in comparison else largest.values
+    labels = [f"{name}" for name in names]
+    palette = colours(comparison)
+    generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.2, 3.6))
+        axis = canvas.subplots()
+        for g in generators:
+            axis.plot(labels, error.sel(generator=g).values, "o", color=palette[g], markersize=4, label=g)
+        axis.set_yscale("log")
+        axis.set_ylabel(f"mean absolute error ({error.attrs.get('units', '1')})")
+        axis.set_xlabel("group, from the largest to the smallest")
+        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    return Figure(
+        "groups",
+        svg,
+        f"Mean absolute error in the twelve largest groups, {', '.join(labels)}, for {', '.join(generators)}.",
+        "Mean absolute error of the predicted means in the twelve largest groups, mean over seeds.",
+    )
+
+
 def calibration(comparison: xr.Dataset) -> Figure | None:
     """Share of true values inside central intervals against their level, for predictions."""
     if "coverage_by_level" not in comparison:

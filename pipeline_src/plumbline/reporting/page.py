@@ -20,6 +20,10 @@ from plumbline.store import open_store
 from plumbline.study import REAL, Study
 
 
+MOST_COLUMNS = 64
+"""Columns of a table, over which its samples are not drawn as lines."""
+
+
 @dataclass(frozen=True)
 class Section:
     """What the page shows of one study."""
@@ -115,11 +119,19 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
     quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
     optional = [
         *(figures.distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
-        figures.examples(comparison),
+        figures.examples(comparison) if _can_be_seen(comparison) else None,
         figures.cost_against_quality(comparison, quality, constraint) if quality else None,
         figures.spectra(comparison),
         figures.marginals(comparison),
+        figures.predictions(comparison),
+        figures.group_errors(comparison),
         figures.calibration(comparison),
         figures.training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]
+
+
+def _can_be_seen(comparison: xr.Dataset) -> bool:
+    """Whether samples make a picture: fields do, and tables of some columns, but not of hundreds."""
+    shown = comparison["examples"]
+    return shown.ndim > 3 or shown.shape[-1] <= MOST_COLUMNS

@@ -17,6 +17,7 @@ COST_COLUMNS = {
     "cost_projection_solves": ("projection solves a sample", "1"),
     "cost_sampling_seconds_per_sample": ("sampling time a sample", "s"),
 }
+ABOUT_CONSTRAINT = ("distance_", "largest_distance_", "violation_", "mean_violation_", "feasible_")
 # Shares of real data's recall and distance to the training data under which the report warns.
 LOW_RECALL = 0.5
 CLOSE_COPIES = 0.7
@@ -113,7 +114,7 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
 
 
 def _about_constraint_first(column: Column) -> tuple[bool, str]:
-    return not column.name.startswith(("distance_", "violation_", "feasible_")), column.name
+    return not column.name.startswith(ABOUT_CONSTRAINT), column.name
 
 
 def cost_table(comparison: xr.Dataset) -> Table:
@@ -180,7 +181,7 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
         if generator == REAL:
             continue
         for column, cell, real in zip(table.columns, cells, floor, strict=True):
-            about_constraint = column.name.startswith(("distance_", "violation_", "feasible_"))
+            about_constraint = column.name.startswith(ABOUT_CONSTRAINT)
             if column.better != "lower" or about_constraint or np.isnan(cell.mean) or np.isnan(real.mean):
                 continue
             if cell.mean < real.mean - 2 * max(real.deviation, 0.05 * real.mean):

@@ -12,7 +12,7 @@ from plumbline.models import ModelSpec
 from plumbline.spec import key
 
 
-class FeasibleModelSpec(ModelSpec):
+class LawModelSpec(ModelSpec):
     """Base of the models whose output is a Gaussian that a law puts on the feasible set."""
 
     law: AnyLaw
@@ -23,15 +23,13 @@ class FeasibleModelSpec(ModelSpec):
     """Name of the equality that the law or the penalty needs, one of the study's `constraints`."""
     penalty: float = key(ge=0, default=0.0)
     """Weight of the mean squared shortfall of the equality, in the scaled space (a soft constraint)."""
-    scaling: Literal["coordinate", "global", "largest"] = "coordinate"
-    """Scaling of the state: mean and deviation a coordinate, one of each, or the largest absolute value."""
     initial_deviation: float = key("scaled space", gt=0, default=0.05)
-    """Standard deviation that the law starts with."""
+    """Standard deviation that the law starts with, in the space that the network works in."""
     smallest_deviation: float = key("scaled space", gt=0, default=1e-3)
     """Standard deviation that no coordinate goes below."""
 
     @model_validator(mode="after")
-    def _constraint_where_needed(self) -> FeasibleModelSpec:
+    def _constraint_where_needed(self) -> LawModelSpec:
         if self.constraint is None and (self.law.constrains() or self.penalty):
             what = f"`law` `{self.law.kind}`" if self.law.constrains() else "`penalty`"
             raise ValueError(f"{what} needs `constraint`, the name of an equality of the study")
@@ -42,3 +40,14 @@ class FeasibleModelSpec(ModelSpec):
 
     def offers(self) -> tuple[str, ...]:
         return ("law",)
+
+    def variance_apart(self) -> bool:
+        """Whether the variance is fitted to residuals by itself, as nothing else trains it."""
+        return self.objective.fits_variance() and not self.law.mean_uses_variance()
+
+
+class FeasibleModelSpec(LawModelSpec):
+    """Base of those whose state is scaled first."""
+
+    scaling: Literal["coordinate", "global", "largest"] = "coordinate"
+    """Scaling of the state: mean and deviation a coordinate, one of each, or the largest absolute value."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models.outputs import FeasibleModelSpec
+from plumbline.models.outputs.objective import law_loss
 from plumbline.models.spaces.standardisation import Standardisation
 
 
@@ -31,14 +32,9 @@ class FeasibleOutput(nn.Module):
     def __init__(self, spec: FeasibleModelSpec, shape: tuple[int, ...], constraint: Any) -> None:
         super().__init__()
         self.space = Standardisation(shape, spec.scaling)
-        self.law_spec, self.objective, self.penalty = spec.law, spec.objective, spec.penalty
+        self.spec = spec
         self.constraint = constraint
         self._scaled: Any = None
-
-    @property
-    def variance_apart(self) -> bool:
-        """Whether the variance is fitted to residuals by itself: nothing else trains it."""
-        return self.objective.fits_variance() and not self.law_spec.mean_uses_variance()
 
     def fit(self, state: Float[Tensor, "N *S"]) -> None:
         """Fits the scaling."""
@@ -47,22 +43,14 @@ class FeasibleOutput(nn.Module):
 
     def law(self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]) -> Any:
         """The law in the scaled space."""
-        return self.law_spec.law(mean, variance, self._bound(batch))
+        return self.spec.law.law(mean, variance, self._bound(batch))
 
     def loss(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
     ) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
         """The loss of each sample, and what it is made of."""
         target = self.space.encode(batch["state"]).flatten(1)
-        objective = self.objective.loss(self.law(mean, variance, batch), target)
-        loss, terms = objective, {"objective": objective.detach().mean()}
-        if self.variance_apart:
-            fit = -self.law(mean.detach(), variance, batch).log_prob(target)
-            loss, terms["variance_fit"] = loss + fit, fit.detach().mean()
-        if self.penalty:
-            shortfall = self._bound(batch).shortfall(mean).square().mean(-1).to(mean.dtype)
-            loss, terms["penalty"] = loss + self.penalty * shortfall, shortfall.detach().mean()
-        return loss, terms
+        return law_loss(self.spec, mean, variance, self._bound(batch), target)
 
     def predict(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
@@ -80,7 +68,7 @@ class FeasibleOutput(nn.Module):
             "predicted_mean": self.space.decode(law.mean.view(shape)),
             "predicted_deviation": scale * law.variance.sqrt().view(shape),
         }
-        if self.law_spec.constrains():
+        if self.spec.law.constrains():
             target = self.space.encode(batch["state"].double()).flatten(1)
             told["log_likelihood"] = law.log_prob(target) - self._log_volume(batch)
         return told

@@ -48,4 +48,4 @@ class Regression(nn.Module):
 
     def _mean_and_variance(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         features = self.network(self.condition.arguments(batch)["condition"])
-        return self.head(features, variance_apart=self.output.variance_apart)
+        return self.head(features, variance_apart=self.output.spec.variance_apart())

@@ -1,0 +1,58 @@
+"""Frameworks of atoms: graphs of unequal size as arrays along `sample`, padded at the end.
+
+| variable | shape | what |
+|---|---|---|
+| state | (sample, atom) | partial charge, zero where there is no atom |
+| present | (sample, atom) | whether there is an atom |
+| species | (sample, atom) | index of the element, -1 where there is no atom |
+| bonds | (sample, bond, end) | numbers of the bonded atoms within the framework, each bond once, -1 where there is none |
+| bond_length | (sample, bond) | length, zero where there is no bond |
+
+Absent atoms have charge zero, so that the charge of a framework is the sum over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Framework:
+    """One framework of n atoms and e bonds."""
+
+    charges: np.ndarray
+    species: np.ndarray
+    bonds: np.ndarray
+    lengths: np.ndarray
+
+
+def padded(frameworks: Sequence[Framework], atoms: int, bonds: int, elements: Sequence[str]) -> xr.Dataset:
+    """Frameworks as a dataset with room for `atoms` atoms and `bonds` bonds each."""
+    import xarray as xr
+
+    count = len(frameworks)
+    charges = np.zeros((count, atoms), np.float32)
+    species = np.full((count, atoms), -1, np.int16)
+    ends = np.full((count, bonds, 2), -1, np.int16)
+    lengths = np.zeros((count, bonds), np.float32)
+    for i, framework in enumerate(frameworks):
+        n, e = len(framework.charges), len(framework.bonds)
+        charges[i, :n], species[i, :n] = framework.charges, framework.species
+        ends[i, :e], lengths[i, :e] = framework.bonds, framework.lengths
+    return xr.Dataset(
+        {
+            "state": (("sample", "atom"), charges, {"long_name": "partial charge", "units": "e"}),
+            "present": (("sample", "atom"), species >= 0, {"long_name": "whether there is an atom"}),
+            "species": (("sample", "atom"), species, {"long_name": "index of the element"}),
+            "bonds": (("sample", "bond", "end"), ends, {"long_name": "bonded atoms"}),
+            "bond_length": (("sample", "bond"), lengths, {"long_name": "bond length", "units": "angstrom"}),
+        },
+        coords={"element": ("element", list(elements), {"long_name": "element"})},
+    )

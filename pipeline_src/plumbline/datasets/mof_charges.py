@@ -1,0 +1,114 @@
+"""Partial charges (DDEC) of metal-organic frameworks, as published by Raza, Sturluson, Simon and Fern (2020).
+
+2,266 frameworks of 10 to 584 atoms of 74 elements, 334,103 atoms in all; the charges of a framework sum to zero
+within 3.2e-5. The file `mof_charges.h5` packs them: `node_species`, `node_charge`, `node_pointer` (first atom of each
+framework), `edge_index` (2, bonds; numbers within the framework, each bond once), `edge_length`, `edge_pointer`,
+`name`. Without it, it is packed from a checkout of the source, `mpn_charges/MPNN/input` in the data folder.
+
+The order of the frameworks is random, by the seed, and drawn again until the train split holds every element.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.datasets import DatasetSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SOURCE = "https://github.com/SimonEnsemble/mpn_charges"
+
+
+class MOFChargesSpec(DatasetSpec):
+    """Charges of metal-organic frameworks, from `mof_charges.h5` or a checkout of its source."""
+
+    kind: Literal["mof_charges"] = "mof_charges"
+    data_dir: str = "data"
+    """Folder with `mof_charges.h5`, or with a checkout of its source under `mpn_charges`."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import h5py
+
+        from plumbline.datasets.frameworks import Framework, padded
+
+        del splits
+        with h5py.File(self.packed(), "r") as file:
+            columns = {name: file[name][()] for name in file}
+        atoms, bonds = columns["node_pointer"], columns["edge_pointer"]
+        count = len(atoms) - 1
+        if self.splits.total > count:
+            raise ValueError(f"there are {count} frameworks, and `splits` ask for {self.splits.total}: lower them.")
+        chosen = self._order(columns, count)[indices]
+        drawn = [
+            Framework(
+                columns["node_charge"][atoms[i] : atoms[i + 1]],
+                columns["node_species"][atoms[i] : atoms[i + 1]],
+                columns["edge_index"][:, bonds[i] : bonds[i + 1]].T,
+                columns["edge_length"][bonds[i] : bonds[i + 1]],
+            )
+            for i in chosen
+        ]
+        elements = [str(i) for i in range(int(columns["node_species"].max()) + 1)]
+        dataset = padded(drawn, int(np.diff(atoms).max()), int(np.diff(bonds).max()), elements)
+        return dataset.assign_attrs(title="DDEC charges of metal-organic frameworks", source=SOURCE)
+
+    def packed(self) -> Path:
+        """Path of the packed file, made from a checkout if only that is there.
+
+        Raises:
+            DataFileError: neither is there.
+        """
+        from plumbline.datasets.files import DataFileError
+
+        path = Path(self.data_dir) / "mof_charges.h5"
+        checkout = Path(self.data_dir) / "mpn_charges" / "MPNN" / "input"
+        if path.is_file():
+            return path
+        if not checkout.is_dir():
+            raise DataFileError(
+                f"neither {path} nor {checkout} is there: put the packed file there, or clone {SOURCE} into "
+                f"{self.data_dir}, or set `dataset.data_dir`."
+            )
+        pack(checkout, path)
+        return path
+
+    def _order(self, columns: dict[str, Any], count: int) -> np.ndarray:
+        """A permutation whose train split holds every element."""
+        owner = np.repeat(np.arange(count), np.diff(columns["node_pointer"]))
+        everything = len(np.unique(columns["node_species"]))
+        random = np.random.default_rng(self.seed)
+        for _ in range(10_000):
+            order = random.permutation(count)
+            train = np.isin(owner, order[: self.splits.train])
+            if self.splits.train < everything or len(np.unique(columns["node_species"][train])) == everything:
+                return order
+        raise ValueError(f"no train split of {self.splits.train} frameworks with every element was found: enlarge it.")
+
+
+def pack(checkout: Path, output: Path) -> None:
+    """Packs the per-framework files of the source (features, labels, edges) into one HDF5 file."""
+    import os
+
+    import h5py
+    import pandas as pd
+
+    names = sorted(path.name.removesuffix("_node_features.npy") for path in checkout.glob("*_node_features.npy"))
+    species, charges, edges, lengths = [], [], [], []
+    for name in names:
+        species.append(np.load(checkout / f"{name}_node_features.npy").argmax(1).astype(np.uint8))
+        charges.append(np.load(checkout / f"{name}_node_labels.npy").astype(np.float32))
+        table = pd.read_csv(checkout / f"{name}.edge_info")
+        edges.append(table[["src", "dst"]].to_numpy(np.int32).T)
+        lengths.append(table["r"].to_numpy(np.float32))
+    partial = output.with_suffix(".partial")
+    with h5py.File(partial, "w") as file:
+        file["name"] = names
+        file["node_species"], file["node_charge"] = np.concatenate(species), np.concatenate(charges)
+        file["node_pointer"] = np.cumsum([0, *map(len, species)])
+        file["edge_index"], file["edge_length"] = np.concatenate(edges, 1), np.concatenate(lengths)
+        file["edge_pointer"] = np.cumsum([0, *map(len, lengths)])
+    os.replace(partial, output)

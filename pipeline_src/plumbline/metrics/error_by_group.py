@@ -1,0 +1,44 @@
+"""Mean absolute error of predictions by group, such as the element of an atom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, split_values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class ErrorByGroupSpec(MetricSpec):
+    """Mean absolute error of the predicted means in each group of coordinates, in the data's unit."""
+
+    kind: Literal["error_by_group"] = "error_by_group"
+    variable: str
+    """The dataset's variable, shaped like the state, that holds each coordinate's group, -1 for none."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import xarray as xr
+
+        del constraints
+        if "predicted_mean" not in samples:
+            return xr.Dataset()
+        count = samples.sizes["sample"]
+        group = dataset[self.variable].values[dataset["split"].values == "test"][:count].reshape(count, -1)
+        if (error := np.abs(samples["predicted_mean"].values.reshape(count, -1) - split_values(dataset, "test")[:count])).shape != group.shape:
+            raise ValueError(f"`{self.variable}` has another shape than the state: {group.shape}, {error.shape}.")
+        known = group >= 0
+        number = np.bincount(group[known])
+        total = np.bincount(group[known], error[known])
+        with np.errstate(invalid="ignore"):
+            mean = np.where(number > 0, total / number, np.nan)
+        unit = dataset["state"].attrs.get("units", "1")
+        return xr.Dataset(
+            {
+                "error_by_group": ("group", mean, {"long_name": "mean absolute error", "units": unit}),
+                "size_of_group": ("group", number, {"long_name": f"coordinates of the {self.variable}"}),
+            },
+            coords={"group": np.arange(len(mean))},
+        )

@@ -1,0 +1,74 @@
+"""Padded frameworks as one ragged batch: atoms in a row, bonds by their numbers in that row. No loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints.linear.maps import GroupSum
+
+
+@dataclass(frozen=True)
+class RaggedBatch:
+    """B frameworks of N atoms and E bonds in all."""
+
+    present: Bool[Tensor, "B A"]
+    species: Int[Tensor, " N"]
+    bonds: Int[Tensor, "2 E"]
+    lengths: Float[Tensor, " E"]
+    graph: Int[Tensor, " N"]
+
+    def gather(self, padded: Tensor) -> Tensor:
+        """From (B, A) to (N,)."""
+        return padded[self.present]
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """From (N,) to (B, A), zero where there is no atom."""
+        return values.new_zeros(self.present.shape).masked_scatter(self.present, values)
+
+    def totals(self, constraint: Any) -> LinearEquality | None:
+        """The total of each framework, from an equality that gives it for padded samples; None from None.
+
+        Raises:
+            ValueError: the equality is not a plain sum over all atoms.
+        """
+        if constraint is None:
+            return None
+        rows = constraint.linear_map
+        if not isinstance(rows, GroupSum) or rows.rows != 1 or rows.weights is not None:
+            raise ValueError("a law of frameworks needs the sum over all atoms: use a constraint of the kind `sum`.")
+        target = constraint.target.to(self.lengths.device).flatten().expand(len(self.present))
+        return LinearEquality(GroupSum(self.graph), target)
+
+
+def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
+    """The ragged form of a padded batch."""
+    present = batch["species"] >= 0
+    counts = present.sum(1)
+    first = counts.cumsum(0) - counts
+    bonded = batch["bonds"][..., 0] >= 0
+    ends = (batch["bonds"].long() + first[:, None, None])[bonded]
+    return RaggedBatch(
+        present,
+        batch["species"][present].long(),
+        ends.mT.contiguous(),
+        batch["bond_length"][bonded],
+        torch.arange(len(counts), device=counts.device).repeat_interleave(counts),
+    )
+
+
+def told_of(law: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> dict[str, Tensor]:
+    """A draw, mean and deviation of each atom, padded, and the log-likelihood of each framework if it is feasible."""
+    told = {
+        "state": graphs.scatter(law.sample()),
+        "predicted_mean": graphs.scatter(law.mean),
+        "predicted_deviation": graphs.scatter(law.variance.sqrt()),
+    }
+    if feasible:
+        told["log_likelihood"] = law.log_prob_by_row(graphs.gather(truth))
+    return told

@@ -1,0 +1,32 @@
+"""The loss of a law under a linear equality: its objective, the fit of its variance, a penalty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from plumbline.models.outputs import LawModelSpec
+
+
+def law_loss(
+    spec: LawModelSpec, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss (*B,) of the law of mean and variance (*B, n), and what it is made of.
+
+    Args:
+        spec: which law, which objective, which penalty.
+        mean: the free mean.
+        variance: the free variance.
+        constraint: the equality, bound to this batch, or None.
+        target: the true states (*B, n).
+    """
+    loss = spec.objective.loss(spec.law.law(mean, variance, constraint), target)
+    terms = {"objective": loss.detach().mean()}
+    if spec.variance_apart():
+        fit = -spec.law.law(mean.detach(), variance, constraint).log_prob(target)
+        loss, terms["variance_fit"] = loss + fit, fit.detach().mean()
+    if spec.penalty:
+        shortfall = constraint.shortfall(mean).square().mean(-1).to(mean.dtype)
+        loss, terms["penalty"] = loss + spec.penalty * shortfall, shortfall.detach().mean()
+    return loss, terms
