@@ -78,8 +78,8 @@ class Study(Spec):
     """What is compared, on what and why: a paragraph of the report."""
     dataset: AnyDataset
     """The dataset."""
-    constraints: dict[Name, AnyConstraint] = Field(min_length=1)
-    """Constraints by name."""
+    constraints: dict[Name, AnyConstraint]
+    """Constraints by name; none where models bear their own."""
     models: dict[Name, AnyModel] = Field(min_length=1)
     """Models by name."""
     generators: dict[Name, GeneratorSpec] = Field(min_length=1)

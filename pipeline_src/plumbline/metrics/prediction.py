@@ -65,10 +65,11 @@ class PredictionSpec(MetricSpec):
             "pairs": (("point", "side"), _pairs(truth[present], mean[present]), {"units": dataset["state"].attrs.get("units", "1")}),
             "coverage_by_level": ("level", inside, {"long_name": "share of true values inside"}),
         }
-        if "log_likelihood" in samples:
-            told["negative_log_likelihood"] = scalar(
-                -samples["log_likelihood"].values.mean(), "negative log-likelihood", "lower", "nats a sample"
-            )
+        for suffix, of in (("", ""), ("_free", ", in all coordinates")):
+            if f"log_likelihood{suffix}" in samples:
+                value = -samples[f"log_likelihood{suffix}"].values.mean()
+                title = f"negative log-likelihood{of}"
+                told[f"negative_log_likelihood{suffix}"] = scalar(value, title, "lower", "nats a sample")
         for name, constraint in constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
             told[f"mean_violation_{name}"] = scalar(

@@ -11,7 +11,8 @@ the data's units, `condition` (B, C) where the dataset has one, targets of const
 model by is the model's offer, one or more of
 
 - `denoiser`: an azula `Denoiser` in the space `space`, with `conditions(batch) -> dict` of its keyword arguments;
-- `law`: `predict(batch)`, for the rest of each sample: a draw, mean, deviation and log-likelihood of the state.
+- `law`: `predict(batch)`, for the rest of each sample: a draw, mean, deviation and log-likelihood of the state;
+- `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class ModelSpec(Kind):
         return []
 
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `law`."""
+        """What samplers can draw from it by: `denoiser`, `law`, `prior`."""
         return ("denoiser",)
 
 

@@ -94,7 +94,7 @@ def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
     return [
         ("Data", f"{study.dataset.kind}: {examples.attrs.get('long_name', 'state')}, {sizes}"),
         ("Splits", f"{splits.train:,} train, {splits.validation:,} validation, {splits.test:,} test"),
-        ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items())),
+        ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items()) or "none"),
         ("Models", "; ".join(models)),
         (
             "Samples",
@@ -115,12 +115,12 @@ def _training_time(comparison: xr.Dataset, model: str) -> str:
 
 
 def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures.Figure]:
-    constraint = next(iter(study.constraints))
+    constraint = next(iter(study.constraints), None)
     quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
     optional = [
         *(figures.distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
         figures.examples(comparison) if _can_be_seen(comparison) else None,
-        figures.cost_against_quality(comparison, quality, constraint) if quality else None,
+        figures.cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         figures.spectra(comparison),
         figures.marginals(comparison),
         figures.predictions(comparison),

@@ -80,12 +80,17 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def ordered_generators(comparison: xr.Dataset) -> list[str]:
-    """Real data first, then the generators from the farthest from the first constraint to the nearest."""
+    """Real data first, then the generators from the farthest from the first constraint to the nearest.
+
+    Without a constraint they stand in the study's order.
+    """
+    others = [str(g) for g in comparison["generator"].values if g != REAL]
     # The order of variables in a store is that of its folder's listing, which means nothing.
     distances = [v for v in sorted(map(str, comparison.data_vars)) if v.startswith("distance_")]
-    first = next(name for name in distances if set(comparison[name].dims) == {"generator", "seed"})
-    distance = comparison[first].mean("seed")
-    others = [str(g) for g in comparison["generator"].values if g != REAL]
+    each = [name for name in distances if set(comparison[name].dims) == {"generator", "seed"}]
+    if not each:
+        return [REAL, *others]
+    distance = comparison[each[0]].mean("seed")
     return [REAL, *sorted(others, key=lambda g: -float(distance.sel(generator=g)))]
 
 

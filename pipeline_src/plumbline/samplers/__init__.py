@@ -67,7 +67,7 @@ class SamplerSpec(Kind):
         return x
 
     def needs(self) -> str:
-        """What a model must offer: `denoiser`, `law`."""
+        """What a model must offer: `denoiser`, `law`, `prior`."""
         raise NotImplementedError
 
     def nested(self) -> Iterator[SamplerSpec]:

@@ -57,7 +57,8 @@ class FeasibleOutput(nn.Module):
     ) -> dict[str, Tensor]:
         """A draw, mean, deviation and log-likelihood of the true state, in the data's units.
 
-        Without a law on the feasible set there is no likelihood there, and none is told.
+        A law without the constraint has a density in all coordinates, which is told as `log_likelihood_free`: it is
+        no number to compare with a density on the feasible set.
         """
         mean, variance = mean.double(), variance.double()
         law = self.law(mean, variance, batch)
@@ -68,9 +69,9 @@ class FeasibleOutput(nn.Module):
             "predicted_mean": self.space.decode(law.mean.view(shape)),
             "predicted_deviation": scale * law.variance.sqrt().view(shape),
         }
-        if self.spec.law.constrains():
-            target = self.space.encode(batch["state"].double()).flatten(1)
-            told["log_likelihood"] = law.log_prob(target) - self._log_volume(batch)
+        target = self.space.encode(batch["state"].double()).flatten(1)
+        name = "log_likelihood" if self.spec.law.constrains() else "log_likelihood_free"
+        told[name] = law.log_prob(target) - self._log_volume(batch)
         return told
 
     def _bound(self, batch: dict[str, Tensor]) -> Any:
@@ -83,8 +84,10 @@ class FeasibleOutput(nn.Module):
         return self._scaled.given(batch)
 
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:
-        bound = self._bound(batch)
+        """log of how much a volume grows from the scaled space to the data's, where the law lives."""
         scale = self.space.scale.expand(batch["state"].shape[1:]).double().flatten()
-        rows = bound.independent.to(scale)
+        if not self.spec.law.constrains():
+            return scale.log().sum()
+        rows = self._bound(batch).independent.to(scale)
         ratio = rows.gram(scale**-2).logdet() - rows.gram(torch.ones_like(scale)).logdet()
         return scale.log().sum() + 0.5 * ratio

@@ -1,0 +1,42 @@
+"""MNIST (LeCun, Cortes, Burges): 28 x 28 digits from the official IDX files, taken from a folder or downloaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.datasets.files import PublishedFile
+from plumbline.datasets.images import ImagesSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist"
+HASHES = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+class MNISTSpec(ImagesSpec):
+    """MNIST digits, values in [0, 1], with their class."""
+
+    kind: Literal["mnist"] = "mnist"
+    files: Literal["train", "t10k"] = "train"
+    """The 60,000 training images, or the 10,000 test images."""
+    data_dir: str = "data"
+    """Folder with the gzipped IDX files; they are downloaded into it if they are not there."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        from plumbline.datasets.images.idx import read_idx
+
+        del splits
+        images, labels = (
+            read_idx(PublishedFile(name, f"{MIRROR}/{name}", HASHES[name]).fetch(self.data_dir))
+            for name in (f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz")
+        )
+        chosen = self.choice(len(images), indices)
+        return self.as_dataset(images[chosen] / 255, labels[chosen], f"MNIST, {self.files} files")

@@ -1,0 +1,45 @@
+"""Reconstruction, bound and likelihood of the test split, for generators that are autoencoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from plumbline.metrics import MetricSpec, scalar, split_values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class AutoencodingSpec(MetricSpec):
+    """Squared error of reconstructions, negative bound, and negative log-likelihood by importance sampling."""
+
+    kind: Literal["autoencoding"] = "autoencoding"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+        import torch
+        import xarray as xr
+
+        if "reconstruction" not in samples:
+            return xr.Dataset()
+        count = samples.sizes["sample"]
+        truth = split_values(dataset, "test")[:count]
+        error = ((samples["reconstruction"].values.reshape(count, -1) - truth) ** 2).sum(1)
+        unit = dataset["state"].attrs.get("units", "1")
+        told = {
+            "reconstruction_error": scalar(
+                error.mean(), "squared error of a reconstruction", "lower", f"{unit}²" if unit != "1" else "1"
+            )
+        }
+        for name, title in (("elbo", "negative bound"), ("log_likelihood", "negative log-likelihood")):
+            for suffix, of in (("", ""), ("_free", ", in all coordinates")):
+                if name + suffix in samples:
+                    value = -np.mean(samples[name + suffix].values)
+                    told[f"negative_{name}{suffix}"] = scalar(value, title + of, "lower", "nats a sample")
+        for name, constraint in constraints.items():
+            violation = constraint.violation(torch.as_tensor(samples["reconstruction"].values))
+            told[f"mean_violation_{name}"] = scalar(
+                violation.max(), f"largest violation of {name} by a reconstruction", "lower"
+            )
+        return xr.Dataset(told)

@@ -1,0 +1,68 @@
+"""Variational autoencoders with a constrained output, a constrained latent space, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.constraints import Constraint
+from plumbline.distributions.estimators import AnyEstimator
+from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
+from plumbline.models.outputs import FeasibleModelSpec
+from plumbline.networks import AnyRegressor
+from plumbline.networks.perceptron import PerceptronSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.models.vae.ladder import LadderVAE
+    from plumbline.models.vae.plain import PlainVAE
+
+
+class AutoencoderSpec(FeasibleModelSpec):
+    """What the plain and the ladder autoencoder share: networks, and the law of the output."""
+
+    encoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    """The network from a sample to features."""
+    decoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    """The network from a latent vector to features."""
+    importance_samples: int = key("draws", ge=1, default=100)
+    """Draws of the importance-sampled likelihood."""
+
+    def offers(self) -> tuple[str, ...]:
+        return ("prior",)
+
+
+class VAESpec(AutoencoderSpec):
+    """The autoencoder of Kingma and Welling (2014); its latent vector may be given its sum."""
+
+    kind: Literal["vae"] = "vae"
+    latent: int = key(ge=1, default=16)
+    """Numbers in the latent vector."""
+    latent_total: float | None = None
+    """Sum that posterior and prior are conditioned on; null leaves them free."""
+    estimator: AnyEstimator = ReparameterisedSpec()
+    """How gradients pass the latent sample."""
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> PlainVAE:
+        from plumbline.models.spaces.example import sample_shape
+        from plumbline.models.vae.plain import PlainVAE
+
+        return PlainVAE(self, sample_shape(example), constraints.get(self.constraint or ""))
+
+
+class LadderVAESpec(AutoencoderSpec):
+    """The ladder autoencoder of two levels (Sonderby et al. 2016)."""
+
+    kind: Literal["ladder_vae"] = "ladder_vae"
+    latent: int = key(ge=1, default=16)
+    """Numbers in the lower latent vector."""
+    upper_latent: int = key(ge=1, default=8)
+    """Numbers in the upper latent vector."""
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> LadderVAE:
+        from plumbline.models.spaces.example import sample_shape
+        from plumbline.models.vae.ladder import LadderVAE
+
+        return LadderVAE(self, sample_shape(example), constraints.get(self.constraint or ""))

@@ -1,0 +1,90 @@
+"""Every study of the house at smoke scale, in one process: data, training, samples, metrics, comparison, page.
+
+Studies of published files need them under `../shared/data`, and are skipped, with the reason, without.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from plumbline.datasets.files import DataFileError
+from plumbline.reporting.page import write_page
+from plumbline.stages.compare import compare
+from plumbline.stages.evaluate import evaluate
+from plumbline.stages.generate import generate
+from plumbline.stages.sample import sample
+from plumbline.stages.train import train
+from plumbline.store import open_store
+from plumbline.study import REAL, load_study
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
+# The laws and samplers that are feasible by construction, as the names of generators begin.
+FEASIBLE = (
+    "projected", "mean_correction", "completed", "constrained_layer", "variance_weighted", "reparameterised",
+    "marginal_expectation", "closed_form", "likelihood", "conditioned", "final_projection", "element_means",
+    "constant", "null_space", "anisotropic",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_it_is_valid_at_every_scale(name, scale):
+    assert load_study(ROOT / "config" / "studies" / f"{name}.yaml", scale).name == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
+    (tmp_path / "data").symlink_to(DATA)
+    monkeypatch.chdir(tmp_path)
+    study = load_study(ROOT / "config" / "studies" / f"{name}.yaml", "smoke")
+    seed = study.seeds[0]
+    parts = [tmp_path / f"part-{part:04d}.zarr" for part in range(study.dataset.parts)]
+    try:
+        for part, path in enumerate(parts):
+            generate(study.generate_slice(), part=part, output=path)
+    except DataFileError as error:
+        pytest.skip(f"NOT RUN, no data: {error}")
+    models = {}
+    for model in in_order(study):
+        models[model] = tmp_path / "models" / model
+        parent = study.models[model].initialise
+        started_from = models[parent] if parent else None
+        train(study.train_slice(model), seed=seed, dataset=parts, output=models[model], initialise=started_from)
+    samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
+    for g, spec in study.generators.items():
+        samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
+        cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
+        sample(
+            cut.sample_slice(g), seed=seed, part=0, dataset=parts, model=models[spec.model], output=samples[g]
+        )
+    for g, path in metrics.items():
+        drawn = [samples[g]] if g != REAL else []
+        evaluate(study.evaluate_slice(), seed=seed, dataset=parts, samples=drawn, output=path)
+    compare(
+        study.model_copy(update={"seeds": (seed,)}).compare_slice(),
+        dataset=parts,
+        metrics={g: [path] for g, path in metrics.items()},
+        samples=samples,
+        models={model: [folder] for model, folder in models.items()},
+        output=tmp_path / "comparison.zarr",
+    )
+    write_page([tmp_path / "comparison.zarr"], tmp_path / "report.html")
+    assert f'<section id="{name}"' in (tmp_path / "report.html").read_text()
+    told = open_store(tmp_path / "comparison.zarr").load()
+    for constraint, spec in study.constraints.items():
+        if "project" in spec.offers() and spec.kind in ("sum", "linear_equality"):
+            for g in study.generators:
+                exact = g.removeprefix("ladder_").startswith(FEASIBLE)
+                violation = float(told[f"violation_{constraint}"].sel(generator=g).max())
+                assert (violation <= 1e-6) or not exact, f"{g} violates {constraint} by {violation}"
+
+
+def in_order(study) -> list[str]:
+    """The models, each after the one it starts from."""
+    done: list[str] = []
+    while len(done) < len(study.models):
+        done += [m for m, spec in study.models.items() if m not in done and spec.initialise in (None, *done)]
+    return done
