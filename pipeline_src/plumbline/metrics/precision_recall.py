@@ -2,7 +2,8 @@ r"""Precision and recall of manifolds (Kynkaanniemi et al., NeurIPS 2019).
 
 A set's manifold is the union of balls around its points that reach their k-th neighbour in the set. Precision
 is the share of samples on the manifold of the test split (quality); recall is the share of the test split on
-the manifold of the samples (coverage). High precision with low recall is collapse.
+the manifold of the samples. Coverage (Naeem et al., ICML 2020) is the share of the test split whose own ball holds a
+sample, which an outlier among the samples cannot inflate. High precision with low recall is collapse.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PrecisionRecallSpec(MetricSpec):
-    """Precision and recall by nearest neighbours, of standardised samples and test split."""
+    """Precision, recall and coverage by nearest neighbours, of standardised samples and test split."""
 
     kind: Literal["precision_recall"] = "precision_recall"
     neighbours: int = key(ge=1, default=5)
@@ -35,6 +36,7 @@ class PrecisionRecallSpec(MetricSpec):
                 "precision": scalar(
                     share_on_manifold(drawn, reference, self.neighbours), "precision", "higher"
                 ),
+                "coverage": scalar(share_covered(reference, drawn, self.neighbours), "coverage", "higher"),
                 "recall": scalar(share_on_manifold(reference, drawn, self.neighbours), "recall", "higher"),
             }
         )
@@ -44,7 +46,19 @@ def share_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int)
     """The share of points that lie in a ball around a point of the other set."""
     from scipy.spatial.distance import cdist
 
-    within = cdist(manifold, manifold)
-    k = min(neighbours, len(manifold) - 1)
-    radius = np.partition(within, k, axis=1)[:, k]
-    return float((cdist(points, manifold) <= radius).any(1).mean())
+    return float((cdist(points, manifold) <= _radii(manifold, neighbours)).any(1).mean())
+
+
+def share_covered(points: np.ndarray, samples: np.ndarray, neighbours: int) -> float:
+    """The share of points whose own ball, among the points, holds a sample."""
+    from scipy.spatial.distance import cdist
+
+    return float((cdist(points, samples).min(1) <= _radii(points, neighbours)).mean())
+
+
+def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
+    """The distance of each point to its k-th neighbour in the set."""
+    from scipy.spatial.distance import cdist
+
+    k = min(neighbours, len(points) - 1)
+    return np.partition(cdist(points, points), k, axis=1)[:, k]

@@ -10,7 +10,8 @@ A model is an `nn.Module` with
 the data's units, `condition` (B, C) where the dataset has one, targets of constraints. What samplers draw from a
 model by is the model's offer, one or more of
 
-- `denoiser`: an azula `Denoiser` in the space `space`, with `conditions(batch) -> dict` of its keyword arguments;
+- `denoiser`: an azula `Denoiser`, with `conditions(batch) -> dict` of its keyword arguments, in the space
+  `space_of(batch)`, which has `encode(x)`, `decode(z)` and, where coordinates correspond, `scale`;
 - `law`: `predict(batch)`, for the rest of each sample: a draw, mean, deviation and log-likelihood of the state;
 - `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these.
 """

@@ -24,11 +24,19 @@ class SampleShape:
             before it channels.
         periodic: whether each of the last two dimensions is periodic.
         condition: numbers in the condition, zero if there is none.
+        outputs: tensors of this shape that the backbone gives; of several, the first axis after the batch
+            counts them.
     """
 
     shape: tuple[int, ...]
     periodic: tuple[bool, ...]
     condition: int = 0
+    outputs: int = 1
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of what the backbone gives for a sample."""
+        return self.shape if self.outputs == 1 else (self.outputs, *self.shape)
 
 
 class NetworkSpec(Kind):

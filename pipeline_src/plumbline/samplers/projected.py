@@ -38,6 +38,19 @@ class FinalProjectionSpec(_Projecting):
         return self.base.needs()
 
 
+class FinalCompletionSpec(FinalProjectionSpec):
+    """Free sampling by whatever sampler; then the last coordinates that can be are solved for (Constrained Layer)."""
+
+    kind: Literal["final_completion"] = "final_completion"  # type: ignore[assignment]
+
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)
+
+    def finish(self, x: Tensor, problem: Problem) -> Tensor:
+        problem.costs.projection_solves += 1
+        return problem.constraints[self.constraint].complete(self.base.finish(x, problem))
+
+
 class ProjectedSpec(_Projecting):
     """Projected diffusion: the state is projected after every step."""
 

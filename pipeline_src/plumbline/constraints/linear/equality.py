@@ -142,6 +142,13 @@ class LinearEquality(Constraint):
         projected, _ = self.condition(x.double(), ones)
         return projected.to(x.dtype)
 
+    def complete(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
+        """Each sample with its last pivots solved for, and its other coordinates as they are."""
+        giving_way = torch.zeros(x[0].numel(), dtype=torch.float64, device=x.device)
+        giving_way[self.pivots(last=True).to(x.device)] = 1.0
+        completed, _ = self.condition(x.double(), giving_way)
+        return completed.to(x.dtype)
+
     def condition(
         self, mean: Float[Tensor, "B *n"], variance: Float[Tensor, "*#V"]
     ) -> tuple[Float[Tensor, "B *n"], ConditionedCovariance]:

@@ -28,4 +28,9 @@ class ObjectiveSpec(Kind):
         return False
 
 
+    def power(self) -> int:
+        """The power of the state's unit that the loss is in: two for squared errors, zero for likelihoods."""
+        return 0
+
+
 AnyObjective = Annotated[ObjectiveSpec, ByKind()]

@@ -20,6 +20,9 @@ class ExpectedSquaredErrorSpec(ObjectiveSpec):
     def loss(self, law: Any, target: Tensor) -> Tensor:
         return law.expected_l2(target).sum(-1)
 
+    def power(self) -> int:
+        return 2
+
 
 class ExpectedAbsoluteErrorSpec(ObjectiveSpec):
     """E|z - b| in closed form, summed over coordinates. Its variances shrink to their floor."""
@@ -28,6 +31,9 @@ class ExpectedAbsoluteErrorSpec(ObjectiveSpec):
 
     def loss(self, law: Any, target: Tensor) -> Tensor:
         return law.expected_l1(target).sum(-1)
+
+    def power(self) -> int:
+        return 1
 
 
 class LikelihoodSpec(ObjectiveSpec):
@@ -55,3 +61,6 @@ class SampledSpec(ObjectiveSpec):
 
         error = {"squared": SquaredLoss, "absolute": AbsoluteLoss}[self.error](target)
         return self.estimator.surrogate(law, error, self.samples).mean(0)
+
+    def power(self) -> int:
+        return {"squared": 2, "absolute": 1}[self.error]

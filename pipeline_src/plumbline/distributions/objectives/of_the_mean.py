@@ -18,6 +18,9 @@ class SquaredErrorSpec(ObjectiveSpec):
     def loss(self, law: Any, target: Tensor) -> Tensor:
         return (law.mean - target).square().sum(-1)
 
+    def power(self) -> int:
+        return 2
+
     def fits_variance(self) -> bool:
         return True
 
@@ -29,6 +32,9 @@ class AbsoluteErrorSpec(ObjectiveSpec):
 
     def loss(self, law: Any, target: Tensor) -> Tensor:
         return (law.mean - target).abs().sum(-1)
+
+    def power(self) -> int:
+        return 1
 
     def fits_variance(self) -> bool:
         return True

@@ -15,7 +15,7 @@ from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 
 from plumbline.models.diffusion import DiffusionSpec
-from plumbline.models.diffusion.schedules import build_schedule
+from plumbline.models.diffusion.schedules import build_schedule, stratified_times
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
@@ -36,6 +36,11 @@ class Diffusion(nn.Module):
         self.space.fit(data["state"])
         self.condition.fit(data)
 
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The space that the denoiser works in."""
+        del batch
+        return self.space
+
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch: the standardised condition, if there is one."""
         return self.condition.arguments(batch)
@@ -43,8 +48,6 @@ class Diffusion(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of a batch, and its terms for the log."""
         z = self.space.encode(batch["state"])
-        offsets = torch.rand(len(z), device=z.device)
-        uniform = (torch.randperm(len(z), device=z.device) + offsets) / len(z)
-        times = self.schedule.training_times(uniform.clamp(1e-6, 1 - 1e-6)).to(z.dtype)
+        times = stratified_times(self.schedule, len(z), z)
         loss = self.denoiser.loss(z, times, **self.conditions(batch))
         return loss, {"denoising": loss.detach()}

@@ -53,3 +53,10 @@ class UniformVPSchedule(VPSchedule):
 def build_schedule(spec: EDMScheduleSpec | VPScheduleSpec) -> EDMSchedule | UniformVPSchedule:
     """The schedule that a spec names."""
     return EDMSchedule(spec) if isinstance(spec, EDMScheduleSpec) else UniformVPSchedule(spec)
+
+
+def stratified_times(schedule: TrainingTimes, count: int, like: Tensor) -> Float[Tensor, " B"]:
+    """Training times, one in each of `count` equal shares of their law, in random order."""
+    offsets = torch.rand(count, device=like.device)
+    uniform = (torch.randperm(count, device=like.device) + offsets) / count
+    return schedule.training_times(uniform.clamp(1e-6, 1 - 1e-6)).to(like.dtype)

@@ -80,6 +80,11 @@ class FittedGaussian(nn.Module):
         condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
         self.denoiser.fit(z, condition.double())
 
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The space that the denoiser works in."""
+        del batch
+        return self.space
+
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch."""
         return self.condition.arguments(batch)

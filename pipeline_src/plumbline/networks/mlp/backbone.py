@@ -40,14 +40,15 @@ class ResidualMLP(nn.Module):
         self.blocks = nn.ModuleList(
             ModulatedBlock(spec.width, spec.embedding, spec.dropout) for _ in range(spec.blocks)
         )
-        self.exit = nn.Sequential(nn.LayerNorm(spec.width), nn.Linear(spec.width, numbers))
+        self.exit = nn.Sequential(nn.LayerNorm(spec.width), nn.Linear(spec.width, sample.outputs * numbers))
+        self.shape = sample.output_shape
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Float[Tensor, "*B"], condition: Tensor | None = None
-    ) -> Float[Tensor, "B *S"]:
-        """The network's output, of the shape of `x`."""
+    ) -> Float[Tensor, "B *O"]:
+        """The network's output, of the shape of `x`, or (B, outputs, *S) for several."""
         embedding = self.embedding(level, condition)
         features = self.entry(x.flatten(1))
         for block in self.blocks:
             features = block(features, embedding)
-        return self.exit(features).view_as(x)
+        return self.exit(features).view(-1, *self.shape)

@@ -33,10 +33,11 @@ class UNetBackbone(nn.Module):
             )
         channels = int(torch.tensor(sample.shape[:-2]).prod()) if len(sample.shape) > 2 else 1
         self.grid = (channels, *sample.shape[-2:])
+        self.shape = sample.output_shape
         self.embedding = LevelEmbedding(spec.embedding, sample.condition)
         self.unet = UNet(
             channels,
-            channels,
+            channels * sample.outputs,
             hid_channels=spec.channels,
             hid_blocks=spec.blocks,
             mod_features=spec.embedding,
@@ -48,9 +49,10 @@ class UNetBackbone(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Float[Tensor, "*B"], condition: Tensor | None = None
-    ) -> Float[Tensor, "B *S"]:
-        """The network's output, of the shape of `x`."""
-        return self.unet(x.view(-1, *self.grid), self.embedding(level, condition)).view_as(x)
+    ) -> Float[Tensor, "B *O"]:
+        """The network's output, of the shape of `x`, or (B, outputs, *S) for several."""
+        output = self.unet(x.view(-1, *self.grid), self.embedding(level, condition))
+        return output.view(-1, *self.shape)
 
 
 class AxisPadding(nn.Module):

@@ -19,11 +19,14 @@ def denoise(model: Any, build: Callable[[Denoiser, Problem], Sampler], problem: 
 
     The sampler ends at the smallest noise of the schedule; one more evaluation takes that noise off.
     """
-    problem.space = model.space
-    conditions = model.conditions({name: tensor.to(problem.device) for name, tensor in problem.batch.items()})
+    batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+    problem.space = model.space_of(batch)
+    conditions = model.conditions(batch)
+    # Only the shape of the states is looked at.
+    shape = tuple(problem.space.encode(batch["state"]).shape)
     denoiser = CountingDenoiser(model.denoiser, problem.costs, problem.beat)
     sampler = build(denoiser, problem)
-    z = sampler(sampler.init(tuple(problem.batch["state"].shape), device=problem.device), **conditions)
+    z = sampler(sampler.init(shape, device=problem.device), **conditions)
     with torch.no_grad():
         mean = sampler.denoiser(z, torch.tensor(sampler.stop, device=problem.device), **conditions).mean
         return problem.space.decode(mean.double())

@@ -1,0 +1,53 @@
+r"""Daily returns of the 20 S&P 500 stocks that come with skfolio, and of the portfolio that holds them all.
+
+A sample is a day: the simple returns r of the stocks and of the portfolio with fixed weights w (equal ones),
+I = sum_i w_i r_i, in percent. The last coordinate depends on the others by an exact equality,
+
+    [w, -1] (r, I) = 0.
+
+Days are shuffled by the seed: the question is the joint law of a day's returns, not forecasting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class SP500ReturnsSpec(DatasetSpec):
+    """Daily returns of 20 stocks and of their equally weighted portfolio."""
+
+    kind: Literal["sp500_returns"] = "sp500_returns"
+    first_day: str = key(default="2000-01-03")
+    """First day that is used."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+        from skfolio.datasets import load_sp500_dataset
+
+        del splits
+        prices = load_sp500_dataset().loc[self.first_day :]
+        returns = 100 * prices.pct_change().dropna()
+        if self.splits.total > len(returns):
+            raise ValueError(f"there are {len(returns)} days, and `splits` ask for {self.splits.total}: lower them.")
+        chosen = np.random.default_rng(self.seed).permutation(len(returns))[indices]
+        stocks = returns.to_numpy()[chosen].astype(np.float32).astype(np.float64)
+        weights = np.full(stocks.shape[1], 1 / stocks.shape[1])
+        state = np.concatenate([stocks, stocks @ weights[:, None]], 1).astype(np.float32)
+        names = [*map(str, returns.columns), "portfolio"]
+        return xr.Dataset(
+            {
+                "state": (("sample", "asset"), state, {"long_name": "daily return", "units": "percent"}),
+                "portfolio_matrix": (("equality", "asset"), np.append(weights, -1.0)[None]),
+                "portfolio_target": (("equality",), np.zeros(1)),
+            },
+            coords={"asset": ("asset", names, {"long_name": "asset"})},
+            attrs={"title": "daily returns of 20 stocks", "source": "skfolio"},
+        )

@@ -1,0 +1,73 @@
+"""Diffusion models that know a linear equality: conditioned denoisers, and diffusion in the null space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from plumbline.constraints import Constraint
+from plumbline.models import ModelSpec
+from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.outputs import FeasibleModelSpec
+from plumbline.networks import AnyNetwork
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.models.constrained_diffusion.conditioned import ConstrainedDiffusion
+    from plumbline.models.constrained_diffusion.null_space import NullSpaceDiffusion
+
+
+class ConstrainedDiffusionSpec(FeasibleModelSpec):
+    """A denoiser whose Gaussian of the clean sample is put on the feasible set by a law, in training and sampling."""
+
+    kind: Literal["constrained_diffusion"] = "constrained_diffusion"
+    network: AnyNetwork
+    """The backbone; it gives a mean and a variance a coordinate."""
+    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    """Noise schedule, and the noise levels seen in training."""
+    scaling: Literal["coordinate", "global", "largest"] = key(default="global")
+    """Standardisation: a mean and a scale a coordinate, or one of each."""
+    initial_deviation: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
+    """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
+
+    @model_validator(mode="after")
+    def _no_penalty(self) -> ConstrainedDiffusionSpec:
+        if self.penalty:
+            raise ValueError("`penalty` is not used by this model: leave it out")
+        return self
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> ConstrainedDiffusion:
+        from plumbline.models.constrained_diffusion.conditioned import ConstrainedDiffusion
+        from plumbline.models.spaces.example import sample_shape
+
+        return ConstrainedDiffusion(self, sample_shape(example), constraints.get(self.constraint or ""))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("denoiser",)
+
+
+class NullSpaceDiffusionSpec(ModelSpec):
+    """A diffusion model of the n - r free coordinates: what the equality fixes is put back at the end."""
+
+    kind: Literal["null_space_diffusion"] = "null_space_diffusion"
+    constraint: str
+    """Name of the equality, one of the study's `constraints`."""
+    network: AnyNetwork
+    """The backbone, for a vector."""
+    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    """Noise schedule, and the noise levels seen in training."""
+    scaling: Literal["coordinate", "global"] = key(default="global")
+    """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> NullSpaceDiffusion:
+        from plumbline.models.constrained_diffusion.null_space import NullSpaceDiffusion
+        from plumbline.models.spaces.example import sample_shape
+
+        return NullSpaceDiffusion(self, sample_shape(example), constraints[self.constraint])
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint]
