@@ -1,0 +1,100 @@
+"""Portfolios from a window of returns: learned ones, trained by the Sharpe ratio that follows, and fixed rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from plumbline.constraints import Constraint
+from plumbline.distributions.estimators import AnyEstimator
+from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
+from plumbline.distributions.laws import AnyLaw
+from plumbline.models import ModelSpec, TrainingSpec
+from plumbline.networks import AnyRegressor
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import nn
+
+
+class PortfolioSpec(ModelSpec):
+    """A network gives a mean and a variance an asset; a law puts the weights on the budget.
+
+    Trained by the Sharpe ratio of the following window, which is no point-wise loss: an estimator passes its gradient.
+    """
+
+    kind: Literal["portfolio"] = "portfolio"
+    network: AnyRegressor
+    """The network, from the window of returns to features."""
+    law: AnyLaw
+    """How mean and variance become a distribution of weights."""
+    constraint: str | None = None
+    """Name of the budget, one of the study's `constraints`."""
+    estimator: AnyEstimator = ReparameterisedSpec()
+    """How gradients pass the drawn weights."""
+    draws: int = key(ge=1, default=4)
+    """Draws of the weights a sample and step."""
+    initial_deviation: float = key(gt=0, default=0.02)
+    """Standard deviation of the weights that the law starts with."""
+
+    @model_validator(mode="after")
+    def _budget_where_needed(self) -> PortfolioSpec:
+        if self.constraint is None and self.law.constrains():
+            raise ValueError(f"`law` `{self.law.kind}` needs `constraint`, the name of the budget")
+        return self
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+        from plumbline.models.portfolio.learned import Portfolio
+
+        return Portfolio(self, example["window"].shape[1:], constraints.get(self.constraint or ""))
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint] if self.constraint else []
+
+    def offers(self) -> tuple[str, ...]:
+        return ("law",)
+
+
+class SoftmaxPortfolioSpec(ModelSpec):
+    """A network whose softmax is the weights: positive, summing to one, without a distribution."""
+
+    kind: Literal["softmax_portfolio"] = "softmax_portfolio"
+    network: AnyRegressor
+    """The network, from the window of returns to features."""
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+        from plumbline.models.portfolio.learned import SoftmaxPortfolio
+
+        del constraints
+        return SoftmaxPortfolio(self, example["window"].shape[1:])
+
+    def offers(self) -> tuple[str, ...]:
+        return ("law",)
+
+
+class PortfolioRuleSpec(ModelSpec):
+    """A rule without training: equal weights, or skfolio's mean-variance optimiser on the window."""
+
+    kind: Literal["portfolio_rule"] = "portfolio_rule"
+    training: TrainingSpec = TrainingSpec(steps=0)
+    """Nothing is trained: `steps` must stay zero."""
+    rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
+    """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
+
+    @model_validator(mode="after")
+    def _no_steps(self) -> PortfolioRuleSpec:
+        if self.training.steps:
+            raise ValueError("a rule is not trained: set `training.steps` to 0 or leave it out")
+        return self
+
+    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+        from plumbline.models.portfolio.rules import PortfolioRule
+
+        del example, constraints
+        return PortfolioRule(self.rule)
+
+    def offers(self) -> tuple[str, ...]:
+        return ("law",)

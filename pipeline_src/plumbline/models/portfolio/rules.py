@@ -1,0 +1,43 @@
+"""Portfolio rules: equal weights, and skfolio's optimisers on the window."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class PortfolioRule(nn.Module):
+    """Weights by a rule, from each window alone."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Nothing to fit."""
+        del data
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Never called: there is no step to train."""
+        raise RuntimeError("a rule is not trained by gradient steps.")
+
+    def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The decision."""
+        window = batch["window"]
+        if self.rule == "equal_weights":
+            return {"state": window.new_full((len(window), window.shape[-1]), 1 / window.shape[-1])}
+        # skfolio solves one convex programme a window.
+        weights = np.stack([self._optimum(one) for one in window.cpu().double().numpy()])
+        return {"state": torch.as_tensor(weights, device=window.device)}
+
+    def _optimum(self, returns: np.ndarray) -> np.ndarray:
+        """skfolio's long-only weights; those of least variance where no portfolio earns anything."""
+        from skfolio.measures import RiskMeasure
+        from skfolio.optimization import MeanRisk, ObjectiveFunction
+
+        positive = bool((returns.mean(0) > 0).any())
+        largest_ratio = self.rule == "maximum_sharpe" and positive
+        objective = ObjectiveFunction.MAXIMIZE_RATIO if largest_ratio else ObjectiveFunction.MINIMIZE_RISK
+        fitted = MeanRisk(objective_function=objective, risk_measure=RiskMeasure.VARIANCE).fit(returns)
+        return fitted.weights_ / fitted.weights_.sum()
