@@ -52,7 +52,9 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
         models[model] = tmp_path / "models" / model
         parent = study.models[model].initialise
         started_from = models[parent] if parent else None
-        train(study.train_slice(model), seed=seed, dataset=parts, output=models[model], initialise=started_from)
+        train(
+            study.train_slice(model), seed=seed, dataset=parts, output=models[model], initialise=started_from
+        )
     samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
     for g, spec in study.generators.items():
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"

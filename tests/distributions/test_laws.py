@@ -55,7 +55,9 @@ def correction(law: dict, variance: np.ndarray, matrix: np.ndarray, pivots) -> n
 def test_moments_and_density_are_those_of_the_push_forward(law, rows):
     found, mean, variance, constraint = built(law, rows)
     y = found.sample()
-    matrix = constraint.linear_map.matrix.numpy() if rows == "dense" else constraint.linear_map.dense().numpy()
+    matrix = (
+        constraint.linear_map.matrix.numpy() if rows == "dense" else constraint.linear_map.dense().numpy()
+    )
     pivots = None
     if law["kind"] == "completed":
         pivots = constraint.pivots(last=law["pivots"] == "last").numpy()
@@ -68,7 +70,9 @@ def test_moments_and_density_are_those_of_the_push_forward(law, rows):
         np.testing.assert_allclose(found.variance[i], np.diag(expected_cov), atol=1e-12)
         basis = np.linalg.svd(matrix)[2][len(matrix) :].T
         law_in_basis = stats.multivariate_normal(basis.T @ expected_mean, basis.T @ expected_cov @ basis)
-        np.testing.assert_allclose(found.log_prob(y)[i], law_in_basis.logpdf(basis.T @ y[i].numpy()), atol=1e-9)
+        np.testing.assert_allclose(
+            found.log_prob(y)[i], law_in_basis.logpdf(basis.T @ y[i].numpy()), atol=1e-9
+        )
     assert (constraint.violation(y) < 1e-14).all()
     if rows == "groups":
         torch.testing.assert_close(found.log_prob_by_row(y).sum(-1), found.log_prob(y))
@@ -121,7 +125,9 @@ def test_pivots_are_taken_from_the_end_asked_for():
     assert constraint.pivots(last=False).tolist() == [0, 1]
     # The last column is zero, and the two before it depend on each other.
     assert constraint.pivots(last=True).tolist() == [1, 3]
-    sums = LinearEquality(GroupSum(torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 1.0, 1.0, 0.0])), torch.zeros(2))
+    sums = LinearEquality(
+        GroupSum(torch.tensor([0, 1, 0, 1]), torch.tensor([1.0, 1.0, 1.0, 0.0])), torch.zeros(2)
+    )
     assert sums.pivots(last=True).tolist() == [2, 1]
     assert sums.pivots(last=False).tolist() == [0, 1]
 

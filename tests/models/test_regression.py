@@ -56,7 +56,10 @@ def test_predictions_are_feasible_and_losses_train_everything(data, law, objecti
         loss, terms = built.loss(batch)
         loss.backward()
         assert torch.isfinite(loss) and all(torch.isfinite(t) for t in terms.values())
-        blind = objective.get("estimator", {}).get("kind") == "marginal_expectation" and law["kind"] != "conditioned"
+        blind = (
+            objective.get("estimator", {}).get("kind") == "marginal_expectation"
+            and law["kind"] != "conditioned"
+        )
         for name, parameter in built.named_parameters():
             if blind and "raw_variance" in name:
                 continue  # the mean of these laws does not know the variances
@@ -106,7 +109,9 @@ def test_point_objectives_fit_the_variance_without_touching_the_mean(data):
 
 def test_a_penalty_draws_the_mean_to_the_balances(data):
     once, twice = (
-        model(data, {"kind": "independent"}, {"kind": "squared_error"}, penalty=penalty).float().loss(batch_of(data))
+        model(data, {"kind": "independent"}, {"kind": "squared_error"}, penalty=penalty)
+        .float()
+        .loss(batch_of(data))
         for penalty in (1.0, 2.0)
     )
     assert float((twice[0] - once[0]).detach()) == pytest.approx(float(twice[1]["penalty"]), rel=1e-4)

@@ -49,7 +49,7 @@ class Constraint(ABC):
         """Whether each sample (B,) is feasible to the tolerance."""
         return self.violation(x) <= self.tolerance
 
-    def given(self, known: Mapping[str, Any]) -> Constraint:
+    def given(self, known: Mapping[Any, Any] | xr.Dataset) -> Constraint:
         """The constraint bound to the targets of these samples, where it has one a sample.
 
         Args:

@@ -49,9 +49,13 @@ class BudgetSharesSpec(DatasetSpec):
         table = pd.read_csv(path)
         missing = {*self.shares, *self.given, *self.given_logarithm} - set(table.columns)
         if missing:
-            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}.")
+            raise ValueError(
+                f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}."
+            )
         if self.splits.total > len(table):
-            raise ValueError(f"{path} has {len(table)} rows, and `splits` ask for {self.splits.total}: lower them.")
+            raise ValueError(
+                f"{path} has {len(table)} rows, and `splits` ask for {self.splits.total}: lower them."
+            )
         rows = table.iloc[np.random.default_rng(self.seed).permutation(len(table))[indices]]
         shares = rows[list(self.shares)].to_numpy(float)
         totals = shares.sum(1, keepdims=True)
@@ -62,7 +66,11 @@ class BudgetSharesSpec(DatasetSpec):
         condition = np.concatenate([plain, logarithms], 1)
         return xr.Dataset(
             {
-                "state": (("sample", "share"), (shares / totals).astype(np.float32), {"long_name": "budget share"}),
+                "state": (
+                    ("sample", "share"),
+                    (shares / totals).astype(np.float32),
+                    {"long_name": "budget share"},
+                ),
                 "condition": (("sample", "given"), condition, {"long_name": "household"}),
             },
             coords={

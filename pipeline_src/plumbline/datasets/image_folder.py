@@ -32,7 +32,9 @@ class ImageFolderSpec(ImagesSpec):
         del splits
         found = sorted(p for p in Path(self.data_dir).rglob("*") if p.suffix.lower() in SUFFIXES)
         if not found:
-            raise DataFileError(f"{self.data_dir} holds no images ({', '.join(SUFFIXES)}): set `dataset.data_dir`.")
+            raise DataFileError(
+                f"{self.data_dir} holds no images ({', '.join(SUFFIXES)}): set `dataset.data_dir`."
+            )
         # Files are read one by one: that is how image libraries decode.
         images = np.stack([self._square(found[i]) for i in self.choice(len(found), indices)])
         return self.as_dataset(images, None, f"images of {Path(self.data_dir).name}")

@@ -41,7 +41,9 @@ class MOFChargesSpec(DatasetSpec):
         atoms, bonds = columns["node_pointer"], columns["edge_pointer"]
         count = len(atoms) - 1
         if self.splits.total > count:
-            raise ValueError(f"there are {count} frameworks, and `splits` ask for {self.splits.total}: lower them.")
+            raise ValueError(
+                f"there are {count} frameworks, and `splits` ask for {self.splits.total}: lower them."
+            )
         chosen = self._order(columns, count)[indices]
         drawn = [
             Framework(
@@ -86,7 +88,9 @@ class MOFChargesSpec(DatasetSpec):
             train = np.isin(owner, order[: self.splits.train])
             if self.splits.train < everything or len(np.unique(columns["node_species"][train])) == everything:
                 return order
-        raise ValueError(f"no train split of {self.splits.train} frameworks with every element was found: enlarge it.")
+        raise ValueError(
+            f"no train split of {self.splits.train} frameworks with every element was found: enlarge it."
+        )
 
 
 def pack(checkout: Path, output: Path) -> None:
@@ -96,7 +100,9 @@ def pack(checkout: Path, output: Path) -> None:
     import h5py
     import pandas as pd
 
-    names = sorted(path.name.removesuffix("_node_features.npy") for path in checkout.glob("*_node_features.npy"))
+    names = sorted(
+        path.name.removesuffix("_node_features.npy") for path in checkout.glob("*_node_features.npy")
+    )
     species, charges, edges, lengths = [], [], [], []
     for name in names:
         species.append(np.load(checkout / f"{name}_node_features.npy").argmax(1).astype(np.uint8))

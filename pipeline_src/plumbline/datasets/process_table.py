@@ -86,7 +86,9 @@ class ProcessTableSpec(DatasetSpec):
         unit = UNITS[self.unit]
         table = pd.read_csv(unit.file.fetch(self.data_dir))
         if self.splits.total > len(table):
-            raise ValueError(f"{unit.file.name} has {len(table)} rows, and `splits` ask for {self.splits.total}.")
+            raise ValueError(
+                f"{unit.file.name} has {len(table)} rows, and `splits` ask for {self.splits.total}."
+            )
         rows = table.iloc[np.random.default_rng(self.seed).permutation(len(table))[indices]]
         names = [column.rsplit(" ", 1)[0] for column in table.columns]
         inputs, outputs = names[: unit.inputs], names[unit.inputs :]

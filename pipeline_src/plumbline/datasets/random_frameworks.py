@@ -64,7 +64,9 @@ class RandomFrameworksSpec(DatasetSpec):
         n = int(random.integers(self.atoms[0], self.atoms[1] + 1))
         species = random.choice(len(ELEMENTS), size=n, p=SHARES)
         tree = [(int(random.integers(0, i)), i) for i in range(1, n)]
-        further = [tuple(sorted(random.choice(n, 2, replace=False))) for _ in range(int(self.further_bonds * n))]
+        further = [
+            tuple(sorted(random.choice(n, 2, replace=False))) for _ in range(int(self.further_bonds * n))
+        ]
         bonds = np.array(sorted({*tree, *further}), dtype=int).reshape(-1, 2)
         hessian = np.diag(HARDNESS[species])
         hessian[bonds[:, 0], bonds[:, 1]] = hessian[bonds[:, 1], bonds[:, 0]] = COUPLING

@@ -46,7 +46,9 @@ class ReactorSpec(DatasetSpec):
         for name in ("temperature", "feed"):
             low, high = getattr(self, name)
             if not 0 < low < high:
-                raise ValueError(f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}")
+                raise ValueError(
+                    f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}"
+                )
         return self
 
     def has_condition(self) -> bool:
@@ -68,7 +70,11 @@ class ReactorSpec(DatasetSpec):
         return xr.Dataset(
             {
                 "state": (("sample", "output"), state, {"long_name": "flow", **unit}),
-                "condition": (("sample", "input"), condition, {"long_name": "temperature (K) and feeds (kmol/h)"}),
+                "condition": (
+                    ("sample", "input"),
+                    condition,
+                    {"long_name": "temperature (K) and feeds (kmol/h)"},
+                ),
                 "balance_target": (("sample", "balance"), feeds, {"long_name": "feed", **unit}),
                 "balance_matrix": (("balance", "output"), np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])),
             },

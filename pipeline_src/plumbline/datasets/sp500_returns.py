@@ -36,7 +36,9 @@ class SP500ReturnsSpec(DatasetSpec):
         prices = load_sp500_dataset().loc[self.first_day :]
         returns = 100 * prices.pct_change().dropna()
         if self.splits.total > len(returns):
-            raise ValueError(f"there are {len(returns)} days, and `splits` ask for {self.splits.total}: lower them.")
+            raise ValueError(
+                f"there are {len(returns)} days, and `splits` ask for {self.splits.total}: lower them."
+            )
         chosen = np.random.default_rng(self.seed).permutation(len(returns))[indices]
         stocks = returns.to_numpy()[chosen].astype(np.float32).astype(np.float64)
         weights = np.full(stocks.shape[1], 1 / stocks.shape[1])

@@ -46,9 +46,21 @@ class SP500WindowsSpec(DatasetSpec):
         future = np.stack([returns[t : t + self.horizon] for t in days])
         return xr.Dataset(
             {
-                "state": (("sample", "asset"), least_variance(future).astype(np.float32), {"long_name": "weight"}),
-                "window": (("sample", "past_day", "asset"), window.astype(np.float32), {"long_name": "return"}),
-                "future": (("sample", "future_day", "asset"), future.astype(np.float32), {"long_name": "return"}),
+                "state": (
+                    ("sample", "asset"),
+                    least_variance(future).astype(np.float32),
+                    {"long_name": "weight"},
+                ),
+                "window": (
+                    ("sample", "past_day", "asset"),
+                    window.astype(np.float32),
+                    {"long_name": "return"},
+                ),
+                "future": (
+                    ("sample", "future_day", "asset"),
+                    future.astype(np.float32),
+                    {"long_name": "return"},
+                ),
                 "decision_day": ("sample", table.index[days].astype(str).to_numpy().astype("<U10")),
             },
             coords={"asset": ("asset", [str(name) for name in table.columns])},

@@ -32,18 +32,6 @@ class HasExpectedLosses(Protocol):
         ...
 
 
-class Loss(Protocol):
-    """A loss of samples z (*C, n), and its expectation where that has a closed form."""
-
-    def __call__(self, z: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
-        """The loss of each sample."""
-        ...
-
-    def expected(self, distribution: HasExpectedLosses) -> Float[Tensor, "*B"]:
-        """Its expectation."""
-        ...
-
-
 @dataclass(frozen=True)
 class AbsoluteLoss:
     """sum_i |z_i - b_i|."""

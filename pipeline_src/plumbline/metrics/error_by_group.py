@@ -27,8 +27,14 @@ class ErrorByGroupSpec(MetricSpec):
             return xr.Dataset()
         count = samples.sizes["sample"]
         group = dataset[self.variable].values[dataset["split"].values == "test"][:count].reshape(count, -1)
-        if (error := np.abs(samples["predicted_mean"].values.reshape(count, -1) - split_values(dataset, "test")[:count])).shape != group.shape:
-            raise ValueError(f"`{self.variable}` has another shape than the state: {group.shape}, {error.shape}.")
+        if (
+            error := np.abs(
+                samples["predicted_mean"].values.reshape(count, -1) - split_values(dataset, "test")[:count]
+            )
+        ).shape != group.shape:
+            raise ValueError(
+                f"`{self.variable}` has another shape than the state: {group.shape}, {error.shape}."
+            )
         known = group >= 0
         number = np.bincount(group[known])
         total = np.bincount(group[known], error[known])

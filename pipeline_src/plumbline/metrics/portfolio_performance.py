@@ -45,7 +45,9 @@ class PortfolioPerformanceSpec(MetricSpec):
             {
                 "sharpe_of_window": scalar(each.mean(), "mean Sharpe ratio of a window", "higher"),
                 "sharpe_after_costs": scalar(
-                    self._sharpe(net.reshape(1, -1))[0], "Sharpe ratio of the test period after costs", "higher"
+                    self._sharpe(net.reshape(1, -1))[0],
+                    "Sharpe ratio of the test period after costs",
+                    "higher",
                 ),
                 "turnover": scalar(turnover[1:].mean(), "turnover a decision", "lower"),
                 "short_share": scalar((weights < 0).mean(), "share of negative weights", "neither"),

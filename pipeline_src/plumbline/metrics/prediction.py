@@ -45,7 +45,9 @@ class PredictionSpec(MetricSpec):
         count = samples.sizes["sample"]
         test = dataset["split"].values == "test"
         truth = split_values(dataset, "test")[:count]
-        present = dataset["present"].values[test][:count] if "present" in dataset else np.ones_like(truth, bool)
+        present = (
+            dataset["present"].values[test][:count] if "present" in dataset else np.ones_like(truth, bool)
+        )
         mean, deviation = (
             samples[name].values.reshape(count, -1).astype(np.float64)
             for name in ("predicted_mean", "predicted_deviation")
@@ -58,11 +60,17 @@ class PredictionSpec(MetricSpec):
         crps = safe / scale * (w * (2 * norm.cdf(w) - 1) + 2 * norm.pdf(w) - 1 / np.sqrt(np.pi))
         inside = np.array([np.abs(w[known]) <= norm.ppf((1 + q) / 2) for q in LEVELS]).mean(1)
         told = {
-            "squared_error": scalar(np.mean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit),
+            "squared_error": scalar(
+                np.mean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit
+            ),
             "absolute_error": scalar(np.mean(np.abs(error)), "mean absolute error", "lower", unit),
             "crps": scalar(np.mean(crps[known]), "continuous ranked probability score", "lower", unit),
             "miscalibration": scalar(np.abs(inside - LEVELS).mean(), "miscalibration", "lower"),
-            "pairs": (("point", "side"), _pairs(truth[present], mean[present]), {"units": dataset["state"].attrs.get("units", "1")}),
+            "pairs": (
+                ("point", "side"),
+                _pairs(truth[present], mean[present]),
+                {"units": dataset["state"].attrs.get("units", "1")},
+            ),
             "coverage_by_level": ("level", inside, {"long_name": "share of true values inside"}),
         }
         for suffix, of in (("", ""), ("_free", ", in all coordinates")):
@@ -75,7 +83,13 @@ class PredictionSpec(MetricSpec):
             told[f"mean_violation_{name}"] = scalar(
                 violation.max(), f"largest violation of {name} by a predicted mean", "lower"
             )
-        return xr.Dataset(told, coords={"side": ["true", "predicted"], "level": ("level", LEVELS, {"long_name": "level of the central interval"})})
+        return xr.Dataset(
+            told,
+            coords={
+                "side": ["true", "predicted"],
+                "level": ("level", LEVELS, {"long_name": "level of the central interval"}),
+            },
+        )
 
     def _unit(self, dataset: xr.Dataset) -> tuple[str, np.ndarray]:
         """The unit of errors, and its size for each coordinate."""

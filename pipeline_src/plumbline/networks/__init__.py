@@ -54,7 +54,11 @@ class RegressorSpec(Kind):
     """Base of the networks that turn a vector of numbers into features, for heads to read."""
 
     def build(self, inputs: int) -> nn.Module:
-        """A network from (B, inputs) to (B, features), with the attribute `features`."""
+        """A network from (B, inputs) to (B, features)."""
+        raise NotImplementedError
+
+    def features(self) -> int:
+        """How many features it gives."""
         raise NotImplementedError
 
 
@@ -65,7 +69,11 @@ class GraphNetworkSpec(Kind):
     """Base of the networks that turn a graph of atoms into features of each atom."""
 
     def build(self, elements: int) -> nn.Module:
-        """A network from (species, bonds, lengths) to (N, features), with the attribute `features`."""
+        """A network from (species, bonds, lengths) to (N, features)."""
+        raise NotImplementedError
+
+    def features(self) -> int:
+        """How many features it gives an atom."""
         raise NotImplementedError
 
 

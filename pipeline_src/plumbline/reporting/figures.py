@@ -44,6 +44,8 @@ PALETTE = (
 )  # fmt: skip
 # Distances under this share of the largest are drawn there: what is exact has no logarithm.
 SMALLEST_SHARE = 1e-9
+# Biases under this are drawn there.
+SMALLEST_BIAS = 1e-8
 # Spectra are drawn down to this share of their largest value.
 SMALLEST_ENERGY = 1e-11
 
@@ -185,7 +187,11 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
                 steps, loss = run["training_step"].values, run["training_loss"].values
                 if np.isfinite(loss).any():
                     axis.plot(
-                        steps, _smoothed(loss), color=PALETTE[i % len(PALETTE)], alpha=1 - 0.35 * min(j, 2), linewidth=1.2
+                        steps,
+                        _smoothed(loss),
+                        color=PALETTE[i % len(PALETTE)],
+                        alpha=1 - 0.35 * min(j, 2),
+                        linewidth=1.2,
                     )
                     axis.lines[-1].set_label(model if j == 0 else None)
                     lowest = min(lowest, float(np.nanmin(loss)))
@@ -314,7 +320,9 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
             axis.set_visible(False)
         for axis, g in zip(axes, generators, strict=False):
             true, predicted = pairs.sel(generator=g).values.T
-            axis.plot([true.min(), true.max()], [true.min(), true.max()], color=INK, linestyle=":", linewidth=1)
+            axis.plot(
+                [true.min(), true.max()], [true.min(), true.max()], color=INK, linestyle=":", linewidth=1
+            )
             axis.plot(true, predicted, ".", color=palette[g], markersize=2.5, alpha=0.7)
             axis.set_title(g, fontsize=8)
         canvas.supxlabel(f"true value ({unit})", fontsize=9)
@@ -336,7 +344,9 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
     size = comparison["size_of_group"].max(("seed", "generator"))
     largest = size.sortby(size, ascending=False).isel(group=slice(0, 12))["group"]
     error = comparison["error_by_group"].sel(group=largest).mean("seed")
-    names = comparison["group_name"].sel(group=largest).values if "group_name" in comparison else largest.values
+    names = (
+        comparison["group_name"].sel(group=largest).values if "group_name" in comparison else largest.values
+    )
     labels = [f"{name}" for name in names]
     palette = colours(comparison)
     generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
@@ -356,6 +366,52 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
         svg,
         f"Mean absolute error in the twelve largest groups, {', '.join(labels)}, for {', '.join(generators)}.",
         "Mean absolute error of the predicted means in the twelve largest groups, mean over seeds.",
+    )
+
+
+def gradients(comparison: xr.Dataset) -> Figure | None:
+    """Bias and error of gradient estimators against the dimension, for means and variances apart."""
+    if "gradient_bias" not in comparison:
+        return None
+    palette = colours(comparison)
+    generators = [g for g in ordered_generators(comparison) if g != REAL]
+    dimension = comparison["dimension"].values
+    quantities = (("gradient_bias", "bias"), ("gradient_error", "error"), ("gradient_variance", "variance"))
+    losses = [str(loss) for loss in comparison["loss"].values]
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 7.6))
+        axes = canvas.subplots(2 * len(losses), len(quantities), sharex=True, squeeze=False)
+        for row, (loss, parameters) in zip(
+            axes, ((loss, p) for loss in losses for p in ("mean", "variance")), strict=True
+        ):
+            for axis, (name, label) in zip(row, quantities, strict=True):
+                values = comparison[name].sel(loss=loss, gradient_of=parameters).mean(("seed", "equalities"))
+                for g in generators:
+                    y = np.maximum(values.sel(generator=g).values, SMALLEST_BIAS)
+                    axis.plot(dimension, y, "o-", color=palette[g], markersize=3, linewidth=1, label=g)
+                axis.set_xscale("log")
+                axis.set_yscale("log")
+                axis.set_title(f"{label}, {parameters}s, {loss} loss", fontsize=8)
+        for axis in axes[-1]:
+            axis.set_xlabel("dimension")
+        canvas.legend(
+            *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8
+        )
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    bias = (
+        comparison["gradient_bias"]
+        .sel(gradient_of="variance")
+        .mean(("seed", "equalities", "loss", "dimension"))
+    )
+    told = ", ".join(f"{g} {float(bias.sel(generator=g)):.2g}" for g in generators)
+    return Figure(
+        "gradients",
+        svg,
+        f"Bias, error and variance of gradient estimators against dimension, for the gradients in means and in "
+        f"variances, for absolute and squared losses. Mean bias in the variances: {told}.",
+        "Gradient estimators against the dimension, mean over problems, numbers of equalities and seeds; what is "
+        "under 1e-8 is drawn there.",
     )
 
 

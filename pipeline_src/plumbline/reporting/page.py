@@ -19,7 +19,6 @@ from plumbline.reporting.tables import Table, cost_table, metric_table, warnings
 from plumbline.store import open_store
 from plumbline.study import REAL, Study
 
-
 MOST_COLUMNS = 64
 """Columns of a table, over which its samples are not drawn as lines."""
 
@@ -123,6 +122,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
         figures.cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         figures.spectra(comparison),
         figures.marginals(comparison),
+        figures.gradients(comparison),
         figures.predictions(comparison),
         figures.group_errors(comparison),
         figures.calibration(comparison),
@@ -132,6 +132,6 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
 
 
 def _can_be_seen(comparison: xr.Dataset) -> bool:
-    """Whether samples make a picture: fields do, and tables of some columns, but not of hundreds."""
+    """Whether samples make a picture: fields do, tables of some columns too, but not of hundreds, nor gradients."""
     shown = comparison["examples"]
-    return shown.ndim > 3 or shown.shape[-1] <= MOST_COLUMNS
+    return "gradient_bias" not in comparison and (shown.ndim > 3 or shown.shape[-1] <= MOST_COLUMNS)

@@ -111,8 +111,12 @@ class ConstrainedSpec(DenoisingSpec):
     """The sampler that is wrapped."""
 
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        return self.denoising_base().build(denoiser, problem)
+
+    def denoising_base(self) -> DenoisingSpec:
+        """The wrapped sampler, which must denoise; studies are checked for that."""
         assert isinstance(self.base, DenoisingSpec)
-        return self.base.build(denoiser, problem)
+        return self.base
 
     def finish(self, x: Tensor, problem: Problem) -> Tensor:
         return self.base.finish(x, problem)

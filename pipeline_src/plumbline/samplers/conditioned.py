@@ -51,7 +51,7 @@ class ConditionedSpec(ConstrainedSpec):
         from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
 
         correction = {"isotropic": self._isotropic_mean, "tweedie": self._tweedie_mean}[self.covariance]
-        return self.base.build(CorrectedDenoiser(denoiser, correction, problem), problem)
+        return self.denoising_base().build(CorrectedDenoiser(denoiser, correction, problem), problem)
 
     def finish(self, x: Tensor, problem: Problem) -> Tensor:
         problem.costs.projection_solves += 1

@@ -44,7 +44,9 @@ class GuidedSpec(ConstrainedSpec):
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
 
-        return self.base.build(CorrectedDenoiser(denoiser, self._corrected_mean, problem), problem)
+        return self.denoising_base().build(
+            CorrectedDenoiser(denoiser, self._corrected_mean, problem), problem
+        )
 
     def _corrected_mean(self, denoiser, x_t, t, problem, **conditions):  # type: ignore[no-untyped-def]
         import torch

@@ -59,4 +59,4 @@ class ProjectedSpec(_Projecting):
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.stepwise import StepwiseProjection
 
-        return StepwiseProjection(self.base.build(denoiser, problem), self.constraint, problem)
+        return StepwiseProjection(self.denoising_base().build(denoiser, problem), self.constraint, problem)

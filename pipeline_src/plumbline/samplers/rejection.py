@@ -26,4 +26,6 @@ class RejectionSpec(ConstrainedSpec):
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.best_of import BestOf
 
-        return BestOf(self.base.build(denoiser, problem), self.constraint, self.proposals, problem)
+        return BestOf(
+            self.denoising_base().build(denoiser, problem), self.constraint, self.proposals, problem
+        )

@@ -19,7 +19,9 @@ from plumbline.store import CorruptStoreError, provenance
 
 def build_model(values: dict[str, Any], example: xr.Dataset) -> Any:
     """An untrained model from the values of its slice: a module with the interface in `plumbline.models`."""
-    return of_kind(ModelSpec, values["model"]).build(example, build_constraints(values["constraints"], example))
+    return of_kind(ModelSpec, values["model"]).build(
+        example, build_constraints(values["constraints"], example)
+    )
 
 
 def build_constraints(values: dict[str, Any], example: xr.Dataset) -> dict[str, Constraint]:

@@ -12,8 +12,7 @@ exact to rounding even where A A^T is nearly singular. Residuals and corrections
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +23,9 @@ from plumbline.constraints.linear.maps import Dense, GroupSum
 from plumbline.distributions.conditioning import ConditionedCovariance
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.covariance import Diagonal
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Relative size under which a singular value is zero, and a target is outside the range of A.
 RANK_TOLERANCE = 1e-10
@@ -90,7 +92,7 @@ class LinearEquality(Constraint):
         lack = -self._residual(x.double())
         return lack if self._to_independent is None else lack @ self._to_independent.to(lack)
 
-    def given(self, known: Mapping[str, Any]) -> LinearEquality:
+    def given(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
         if self.target_variable is None:
             return self
@@ -111,9 +113,12 @@ class LinearEquality(Constraint):
         Coordinates are taken from that end, each if its column of A does not depend on those taken before.
         """
         if last not in self._pivots:
-            grouped = isinstance(self.independent, GroupSum)
-            find = partial(_extreme_members, self.independent) if grouped else partial(_pivots, self.matrix)
-            self._pivots[last] = find(last=last)
+            rows = self.independent
+            self._pivots[last] = (
+                _extreme_members(rows, last=last)
+                if isinstance(rows, GroupSum)
+                else _pivots(rows.matrix, last=last)
+            )
         return self._pivots[last]
 
     def rescaled(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearEquality:

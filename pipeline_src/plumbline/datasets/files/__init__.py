@@ -63,5 +63,7 @@ def own_file(data_dir: str, name: str, what: str) -> Path:
     """
     path = Path(data_dir) / name
     if not path.is_file():
-        raise DataFileError(f"{path} is not there: it should be {what}. Put it there, or set `dataset.data_dir`.")
+        raise DataFileError(
+            f"{path} is not there: it should be {what}. Put it there, or set `dataset.data_dir`."
+        )
     return path

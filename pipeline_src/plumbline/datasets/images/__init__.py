@@ -30,7 +30,9 @@ class ImagesSpec(DatasetSpec):
             ValueError: the splits ask for more images than there are.
         """
         if self.splits.total > available:
-            raise ValueError(f"there are {available} images, and `splits` ask for {self.splits.total}: lower them.")
+            raise ValueError(
+                f"there are {available} images, and `splits` ask for {self.splits.total}: lower them."
+            )
         return np.random.default_rng(self.seed).permutation(available)[indices]
 
     def as_dataset(self, images: np.ndarray, labels: np.ndarray | None, title: str) -> xr.Dataset:
@@ -46,7 +48,9 @@ class ImagesSpec(DatasetSpec):
         grid = ("y", "x")
         dims = ("sample", *(("channel",) if images.ndim == 4 else ()), *grid)
         state = (dims, values.astype(np.float32), {"long_name": "brightness", "units": "1"})
-        coords = {d: (d, np.arange(n), {"units": "pixel"}) for d, n in zip(grid, images.shape[-2:], strict=True)}
+        coords = {
+            d: (d, np.arange(n), {"units": "pixel"}) for d, n in zip(grid, images.shape[-2:], strict=True)
+        }
         dataset = xr.Dataset({"state": state}, coords=coords, attrs={"title": title})
         if labels is not None:
             dataset["label"] = ("sample", labels.astype(np.int64), {"long_name": "class"})

@@ -16,21 +16,20 @@ through as usual, by every estimator. Notation: z ~ p(z | A z = k), f the loss, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
 
-    from plumbline.distributions.estimators.protocols import Estimable
-    from plumbline.distributions.losses import Loss
+    from torch import Tensor
 
 
 class EstimatorSpec(Kind):
     """Base of the estimator kinds."""
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         """Surrogates (samples, *B) of the expected loss of a distribution with the batch shape *B.
 
         Raises:

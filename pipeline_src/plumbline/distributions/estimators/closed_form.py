@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.distributions.estimators import EstimatorSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
 
-    from plumbline.distributions.estimators.protocols import Estimable
-    from plumbline.distributions.losses import Loss
+    from torch import Tensor
 
 
 class ClosedFormSpec(EstimatorSpec):
@@ -18,8 +17,9 @@ class ClosedFormSpec(EstimatorSpec):
 
     kind: Literal["closed_form"] = "closed_form"
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
-        if not hasattr(loss, "expected"):
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
+        expectation = getattr(loss, "expected", None)
+        if expectation is None:
             raise ValueError("`closed_form` needs a loss with a known expectation: absolute or squared.")
-        expected = loss.expected(distribution)
+        expected = expectation(distribution)
         return expected.expand(samples, *expected.shape)

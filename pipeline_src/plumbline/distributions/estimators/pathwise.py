@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.distributions.estimators import EstimatorSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
 
-    from plumbline.distributions.estimators.protocols import Estimable
-    from plumbline.distributions.losses import Loss
+    from torch import Tensor
 
 
 class MarginalExpectationSpec(EstimatorSpec):
@@ -18,7 +17,7 @@ class MarginalExpectationSpec(EstimatorSpec):
 
     kind: Literal["marginal_expectation"] = "marginal_expectation"
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         mean = distribution.mean
         z = distribution.sample((samples,))
         return loss((z - mean).detach() + mean)
@@ -29,7 +28,7 @@ class ReparameterisedSpec(EstimatorSpec):
 
     kind: Literal["reparameterised"] = "reparameterised"
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         return loss(_gaussian(distribution, self.kind).rsample((samples,)))
 
 
@@ -38,7 +37,7 @@ class StraightThroughSpec(EstimatorSpec):
 
     kind: Literal["straight_through"] = "straight_through"
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         gaussian = _gaussian(distribution, self.kind)
         free, feasible = gaussian.draw_pair((samples,))
         return loss((feasible - free).detach() + free)
@@ -49,11 +48,12 @@ class ProjectionSpec(EstimatorSpec):
 
     kind: Literal["projection"] = "projection"
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         return loss(_gaussian(distribution, self.kind).projected((samples,)))
 
 
-def _gaussian(distribution: Estimable, kind: str):  # type: ignore[no-untyped-def]
+def _gaussian(distribution: Any, kind: str) -> Any:
+    """The distribution, if it has differentiable samples."""
     if not distribution.has_rsample:
         name = type(distribution).__name__
         raise ValueError(f"`{kind}` needs differentiable samples, which a {name} does not have.")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
 
-    from plumbline.distributions.estimators.protocols import Estimable
-    from plumbline.distributions.losses import Loss
+    from torch import Tensor
 
 
 class ScoreFunctionSpec(EstimatorSpec):
@@ -21,7 +20,7 @@ class ScoreFunctionSpec(EstimatorSpec):
     baseline_draws: int = key("draws", ge=0, default=0)
     """Further draws whose mean loss is the baseline; zero for none."""
 
-    def surrogate(self, distribution: Estimable, loss: Loss, samples: int = 1) -> Tensor:
+    def surrogate(self, distribution: Any, loss: Callable[[Tensor], Tensor], samples: int = 1) -> Tensor:
         z = distribution.sample((samples,))
         value = loss(z)
         weight = value.detach()

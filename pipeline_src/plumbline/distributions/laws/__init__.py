@@ -26,7 +26,6 @@ class LawSpec(Kind):
         """Whether the law lives on the feasible set."""
         return True
 
-
     def mean_uses_variance(self) -> bool:
         """Whether the law's mean depends on the variances, so that errors of the mean train them."""
         return False

@@ -27,7 +27,6 @@ class ObjectiveSpec(Kind):
         """Whether the variance needs a fit of its own."""
         return False
 
-
     def power(self) -> int:
         """The power of the state's unit that the loss is in: two for squared errors, zero for likelihoods."""
         return 0

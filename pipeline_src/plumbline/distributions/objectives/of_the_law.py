@@ -59,7 +59,7 @@ class SampledSpec(ObjectiveSpec):
     def loss(self, law: Any, target: Tensor) -> Tensor:
         from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 
-        error = {"squared": SquaredLoss, "absolute": AbsoluteLoss}[self.error](target)
+        error = SquaredLoss(target) if self.error == "squared" else AbsoluteLoss(target)
         return self.estimator.surrogate(law, error, self.samples).mean(0)
 
     def power(self) -> int:

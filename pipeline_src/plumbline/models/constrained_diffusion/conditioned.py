@@ -61,7 +61,9 @@ class LawDenoiser(Denoiser):
         given = {} if condition is None else {"condition": condition}
         level = torch.log(sigma / alpha).reshape_as(t)
         flat = x_t.flatten(1)
-        first, second = self.backbone((flat * total.rsqrt()).view_as(x_t), level, **given).flatten(2).unbind(1)
+        first, second = (
+            self.backbone((flat * total.rsqrt()).view_as(x_t), level, **given).flatten(2).unbind(1)
+        )
         mean = alpha / total * flat + out * first
         variance = out**2 * (self.floor + nn.functional.softplus(self.start + second))
         return mean, variance

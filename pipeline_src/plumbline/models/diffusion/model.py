@@ -10,7 +10,6 @@ one in each of B equal shares of their law, which takes the variance of the leve
 
 from __future__ import annotations
 
-import torch
 from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 

@@ -40,7 +40,9 @@ class ElementMeans(nn.Module):
         residual = (values - mean[graphs.species]).square()
         variance = torch.bincount(graphs.species, residual, len(self.mean)) / count.clamp(min=1)
         self.mean.copy_(torch.where(count > 0, mean, overall[1]))
-        self.variance.copy_(torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_SHARE * float(overall[0])))
+        self.variance.copy_(
+            torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_SHARE * float(overall[0]))
+        )
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Never called: there is no step to train."""
@@ -49,5 +51,7 @@ class ElementMeans(nn.Module):
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)
-        law = self.spec.law.law(self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint))
+        law = self.spec.law.law(
+            self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint)
+        )
         return told_of(law, graphs, batch["state"], feasible=self.spec.law.constrains())

@@ -20,9 +20,7 @@ class NodeRegression(nn.Module):
         super().__init__()
         self.spec, self.constraint = spec, constraint
         self.network = spec.network.build(elements)
-        self.head = GaussianHead(
-            int(self.network.features), 1, spec.initial_deviation, spec.smallest_deviation
-        )
+        self.head = GaussianHead(spec.network.features(), 1, spec.initial_deviation, spec.smallest_deviation)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit: charges are numbers of order one in their own unit."""

@@ -41,7 +41,9 @@ class RaggedBatch:
             return None
         rows = constraint.linear_map
         if not isinstance(rows, GroupSum) or rows.rows != 1 or rows.weights is not None:
-            raise ValueError("a law of frameworks needs the sum over all atoms: use a constraint of the kind `sum`.")
+            raise ValueError(
+                "a law of frameworks needs the sum over all atoms: use a constraint of the kind `sum`."
+            )
         target = constraint.target.to(self.lengths.device).flatten().expand(len(self.present))
         return LinearEquality(GroupSum(self.graph), target)
 

@@ -41,7 +41,9 @@ class FeasibleOutput(nn.Module):
         self.space.fit(state)
         self._scaled = None
 
-    def law(self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]) -> Any:
+    def law(
+        self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
+    ) -> Any:
         """The law in the scaled space."""
         return self.spec.law.law(mean, variance, self._bound(batch))
 
@@ -80,7 +82,9 @@ class FeasibleOutput(nn.Module):
             return None
         if self._scaled is None:
             shape = batch["state"].shape[1:]
-            self._scaled = self.constraint.rescaled(*(t.expand(shape) for t in (self.space.mean, self.space.scale)))
+            self._scaled = self.constraint.rescaled(
+                *(t.expand(shape) for t in (self.space.mean, self.space.scale))
+            )
         return self._scaled.given(batch)
 
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:

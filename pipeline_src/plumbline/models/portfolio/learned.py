@@ -58,7 +58,7 @@ class Portfolio(_WindowNetwork):
         super().__init__(spec, window)
         self.spec, self.constraint = spec, constraint
         self.head = GaussianHead(
-            int(self.network.features), self.assets, spec.initial_deviation, SMALLEST_DEVIATION
+            spec.network.features(), self.assets, spec.initial_deviation, SMALLEST_DEVIATION
         )
         nn.init.constant_(self.head.mean.bias, 1 / self.assets)
 
@@ -75,7 +75,8 @@ class Portfolio(_WindowNetwork):
         return {"state": self._law(batch).mean}
 
     def _law(self, batch: dict[str, Tensor]) -> Any:
-        return self.spec.law.law(*self.head(self.features(batch)), self.constraint)
+        mean, variance = self.head(self.features(batch))
+        return self.spec.law.law(mean, variance, self.constraint)
 
 
 class SoftmaxPortfolio(_WindowNetwork):
@@ -83,7 +84,7 @@ class SoftmaxPortfolio(_WindowNetwork):
 
     def __init__(self, spec: SoftmaxPortfolioSpec, window: tuple[int, ...]) -> None:
         super().__init__(spec, window)
-        self.head = nn.Linear(int(self.network.features), self.assets)
+        self.head = nn.Linear(spec.network.features(), self.assets)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the Sharpe ratio."""

@@ -28,7 +28,10 @@ class Regression(nn.Module):
         self.condition = StandardisedCondition(sample.condition)
         self.network = spec.network.build(sample.condition)
         self.head = GaussianHead(
-            int(self.network.features), math.prod(sample.shape), spec.initial_deviation, spec.smallest_deviation
+            spec.network.features(),
+            math.prod(sample.shape),
+            spec.initial_deviation,
+            spec.smallest_deviation,
         )
         self.output = FeasibleOutput(spec, sample.shape, constraint)
 

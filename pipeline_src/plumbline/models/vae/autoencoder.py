@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
         self.encoder = spec.encoder.build(numbers)
         self.decoder = spec.decoder.build(latent)
         self.head = GaussianHead(
-            int(self.decoder.features), numbers, spec.initial_deviation, spec.smallest_deviation
+            spec.decoder.features(), numbers, spec.initial_deviation, spec.smallest_deviation
         )
         self.output = FeasibleOutput(spec, sample.shape, constraint)
 

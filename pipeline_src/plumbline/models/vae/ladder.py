@@ -31,13 +31,13 @@ class LadderVAE(Autoencoder):
 
     def __init__(self, spec: LadderVAESpec, sample: SampleShape, constraint: Any) -> None:
         super().__init__(spec, sample, spec.latent, constraint)
-        features = int(self.encoder.features)
+        features = spec.encoder.features()
         self.upper_encoder = spec.encoder.build(features)
         self.prior_network = spec.decoder.build(spec.upper_latent)
         deviations = (INITIAL_DEVIATION, SMALLEST_DEVIATION)
         self.lower_head = GaussianHead(features, spec.latent, *deviations)
         self.upper_head = GaussianHead(features, spec.upper_latent, *deviations)
-        self.prior_head = GaussianHead(int(self.prior_network.features), spec.latent, *deviations)
+        self.prior_head = GaussianHead(spec.decoder.features(), spec.latent, *deviations)
         self.upper = spec.upper_latent
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

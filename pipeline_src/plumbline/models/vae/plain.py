@@ -31,7 +31,7 @@ class PlainVAE(Autoencoder):
     def __init__(self, spec: VAESpec, sample: SampleShape, constraint: Any) -> None:
         super().__init__(spec, sample, spec.latent, constraint)
         self.posterior_head = GaussianHead(
-            int(self.encoder.features), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+            spec.encoder.features(), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
         self.latent, self.estimator = spec.latent, spec.estimator
         self.total: LinearEquality | None = None

@@ -36,3 +36,6 @@ class GatedGraphSpec(GraphNetworkSpec):
         from plumbline.networks.graph.gated import GatedGraphNetwork
 
         return GatedGraphNetwork(self, elements)
+
+    def features(self) -> int:
+        return self.hidden

@@ -44,11 +44,14 @@ class GatedGraphNetwork(nn.Module):
 
     def __init__(self, spec: GatedGraphSpec, elements: int) -> None:
         super().__init__()
-        self.features = spec.hidden
         self.padding = spec.hidden - spec.element_features
         self.embedding = nn.Embedding(elements, spec.element_features)
-        self.weights = nn.ModuleList(nn.Linear(spec.hidden, spec.hidden, bias=False) for _ in range(spec.layers))
-        self.filters = nn.ModuleList(nn.Linear(spec.radial, spec.hidden) for _ in range(spec.layers if spec.radial else 0))
+        self.weights = nn.ModuleList(
+            nn.Linear(spec.hidden, spec.hidden, bias=False) for _ in range(spec.layers)
+        )
+        self.filters = nn.ModuleList(
+            nn.Linear(spec.radial, spec.hidden) for _ in range(spec.layers if spec.radial else 0)
+        )
         self.register_buffer("centres", torch.linspace(SHORTEST, LONGEST, max(spec.radial, 2)))
         self.update = nn.GRUCell(spec.hidden, spec.hidden)
         self.sum = FilteredSum()

@@ -26,3 +26,6 @@ class PerceptronSpec(RegressorSpec):
         from plumbline.networks.perceptron.network import Perceptron
 
         return Perceptron(self, inputs)
+
+    def features(self) -> int:
+        return self.width

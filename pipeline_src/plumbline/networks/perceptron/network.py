@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,11 +17,10 @@ class Perceptron(nn.Module):
 
     def __init__(self, spec: PerceptronSpec, inputs: int) -> None:
         super().__init__()
-        self.features = spec.width
         widths = [inputs, *[spec.width] * spec.layers]
         layers = [
             layer
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
             for layer in (nn.Linear(before, after), ACTIVATIONS[spec.activation]())
         ]
         self.layers = nn.Sequential(*layers)

@@ -1,0 +1,176 @@
+"""Conditioning on A z = k: cost against dimension and number of equalities, structured, dense and by other means.
+
+One law is built and 16 samples are drawn, forwards, in double precision on one thread:
+
+- `sum`: a total by `GroupSum`, diagonal covariance, O(n);
+- `dense`: a dense A, diagonal covariance, O(n m^2);
+- `low rank`: a total, low-rank-plus-diagonal covariance with 8 factors;
+- `formed`: the conditional covariance as an n-by-n matrix and its Cholesky factor, by torch.linalg;
+- `cvxpylayers`: a differentiable projection layer for any convex programme, one sample's projection.
+
+Ways are timed in turn, round after round; ratios are medians of the ratio within a round. `--training` times a step
+of diffusion training with the law and without.
+
+    python benchmarks/conditioning.py            # some minutes
+    python benchmarks/conditioning.py --training
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints.linear.maps import GroupSum
+from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.distributions.covariance import Diagonal, LowRankPlusDiagonal
+
+DRAWS = 16
+ROUNDS = 7
+# Dimensions over which a way is left out: it would need more than some gigabytes or minutes.
+LARGEST = {"formed": 1_000, "cvxpylayers": 1_000}
+LARGEST_MATRIX = 10_000_000
+
+
+def problem(n: int, m: int) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    matrix = (
+        torch.ones(1, n, dtype=torch.float64)
+        if m == 1
+        else torch.randn(m, n, generator=g, dtype=torch.float64)
+    )
+    return {
+        "mean": torch.randn(n, generator=g, dtype=torch.float64),
+        "variance": torch.rand(n, generator=g, dtype=torch.float64) + 0.5,
+        "factor": torch.randn(n, 8, generator=g, dtype=torch.float64),
+        "matrix": matrix,
+        "target": torch.zeros(m, dtype=torch.float64),
+    }
+
+
+def ways(n: int, m: int) -> dict[str, Callable[[], torch.Tensor]]:
+    p = problem(n, m)
+    dense = LinearEquality(p["matrix"], p["target"])
+    found: dict[str, Callable[[], torch.Tensor]] = {
+        "dense": lambda: ConstrainedGaussian(
+            p["mean"], Diagonal(p["variance"]), dense, validate_args=False
+        ).sample((DRAWS,))
+    }
+    if m == 1:
+        total = LinearEquality(GroupSum(torch.zeros(n, dtype=torch.long)), p["target"])
+        found["sum"] = lambda: ConstrainedGaussian(
+            p["mean"], Diagonal(p["variance"]), total, validate_args=False
+        ).sample((DRAWS,))
+        found["low rank"] = lambda: ConstrainedGaussian(
+            p["mean"], LowRankPlusDiagonal(p["factor"], p["variance"]), total, validate_args=False
+        ).sample((DRAWS,))
+    if n <= LARGEST["formed"]:
+        found["formed"] = lambda: formed(p)
+    if n <= LARGEST["cvxpylayers"]:
+        found["cvxpylayers"] = projection_layer(p)
+    return found
+
+
+def formed(p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Samples from the conditional mean and the n-by-n conditional covariance."""
+    a, covariance = p["matrix"], torch.diag(p["variance"])
+    gain = torch.linalg.solve(a @ covariance @ a.mT, a @ covariance).mT
+    mean = p["mean"] + gain @ (p["target"] - a @ p["mean"])
+    conditional = covariance - gain @ a @ covariance
+    jitter = 1e-9 * torch.eye(len(mean), dtype=mean.dtype)
+    root = torch.linalg.cholesky(conditional + jitter)
+    return mean + torch.randn(DRAWS, len(mean), dtype=mean.dtype) @ root.mT
+
+
+def projection_layer(p: dict[str, torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The Euclidean projection of one draw by a general layer."""
+    import cvxpy
+    from cvxpylayers.torch import CvxpyLayer
+
+    n = len(p["mean"])
+    z, x = cvxpy.Variable(n), cvxpy.Parameter(n)
+    equality = p["matrix"].numpy() @ z == p["target"].numpy()
+    layer = CvxpyLayer(cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(z - x)), [equality]), [x], [z])
+    return lambda: layer(p["mean"] + torch.randn(n, dtype=torch.float64))[0]
+
+
+def seconds(run: Callable[[], torch.Tensor]) -> float:
+    """Seconds of one call, over as many as take a hundredth of a second."""
+    start, calls = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.01:
+        run()
+        calls += 1
+    return (time.perf_counter() - start) / calls
+
+
+def table(sizes: list[tuple[int, int]]) -> None:
+    print("| n | m | way | milliseconds | times `sum` or `dense` |\n|---:|---:|---|---:|---:|")
+    for n, m in sizes:
+        runs = ways(n, m)
+        for run in runs.values():
+            run()
+        rounds = [{name: seconds(run) for name, run in runs.items()} for _ in range(ROUNDS)]
+        base = "sum" if "sum" in runs else "dense"
+        for name in runs:
+            median = 1e3 * statistics.median(r[name] for r in rounds)
+            ratio = statistics.median(r[name] / r[base] for r in rounds)
+            print(f"| {n:,} | {m} | {name} | {median:.3g} | {ratio:.3g} |", flush=True)
+
+
+def training_overhead() -> None:
+    """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
+    from plumbline.constraints.linear import SumSpec
+    from plumbline.datasets.digits import DigitsSpec
+    from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec
+    from plumbline.stages.trained import batch_of
+
+    data = DigitsSpec(brightness=19.5, parts=1, splits={"train": 256, "validation": 2, "test": 2}).draw_part(
+        0
+    )
+    batch = {name: tensor[:128] for name, tensor in batch_of(data).items()}
+    constraint = SumSpec(total=19.5).build(data)
+    print("| network | law | milliseconds a step | times `independent` |\n|---|---|---:|---:|")
+    for network in (
+        {"kind": "mlp", "width": 256, "blocks": 4},
+        {"kind": "unet", "channels": (32, 64), "blocks": (2, 2)},
+    ):
+        runs = {}
+        for law in ("independent", "projected", "conditioned"):
+            spec = ConstrainedDiffusionSpec(
+                network=network, law={"kind": law}, objective={"kind": "likelihood"}, constraint="total"
+            )
+            model = spec.build(data, {"total": constraint})
+            model.prepare(batch_of(data))
+            optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+            runs[law] = (model, optimiser)
+        times: dict[str, list[float]] = {law: [] for law in runs}
+        for _ in range(60):
+            for law, (model, optimiser) in runs.items():
+                start = time.perf_counter()
+                optimiser.zero_grad(set_to_none=True)
+                model.loss(batch)[0].backward()
+                optimiser.step()
+                times[law].append(time.perf_counter() - start)
+        for law in runs:
+            ratio = statistics.median(a / b for a, b in zip(times[law], times["independent"], strict=True))
+            print(f"| {network['kind']} | {law} | {1e3 * statistics.median(times[law]):.3g} | {ratio:.3f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--training", action="store_true", help="the overhead in diffusion training instead")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.training:
+        training_overhead()
+        return
+    dimensions = [100, 1_000, 10_000, 100_000, 1_000_000]
+    table([(n, m) for m in (1, 10, 100) for n in dimensions if n * m <= LARGEST_MATRIX and m < n])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+r"""Expected losses of constrained Gaussians, with the exact gradient: problems for gradient estimators.
+
+A sample is a problem: a Gaussian N(m, diag(s)) given A z = k, with m and b ~ N(0, 1), s ~ U(0.5, 1.5), A of standard
+normal entries (or ones, for one equality) and k = A b, and a loss |z - b| or |z - b|^2, summed over coordinates. `state`
+is the gradient of the expected loss in (m, s), by the closed form (Li et al. 2025, Proposition 5.1). Problems go round
+the cells (dimension, equalities, loss); smaller ones are padded with zeros at the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LOSSES = ("absolute", "squared")
+
+
+class ExpectationsSpec(DatasetSpec):
+    """Problems over a grid of dimensions and numbers of equalities, for both losses."""
+
+    kind: Literal["expectations"] = "expectations"
+    dimensions: tuple[int, ...] = (2, 10, 100, 1000)
+    """Dimensions n."""
+    equalities: tuple[int, ...] = (1,)
+    """Numbers of equalities; those that leave no freedom in a dimension are left out there."""
+    feasible_mean: bool = key(default=False)
+    """Whether the mean satisfies the equality: the derivative of the conditional mean in s is zero there."""
+
+    @model_validator(mode="after")
+    def _some_freedom(self) -> ExpectationsSpec:
+        if min(self.dimensions) <= min(self.equalities):
+            raise ValueError(f"no number of `equalities` leaves freedom in {min(self.dimensions)} dimensions")
+        return self
+
+    def cells(self) -> list[tuple[int, int, str]]:
+        """Dimension, equalities and loss of each cell of the grid."""
+        return [(n, m, loss) for n in self.dimensions for m in self.equalities if m < n for loss in LOSSES]
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+
+        del splits
+        cells = self.cells()
+        most, rows = max(self.dimensions), max(self.equalities)
+        fields = {name: np.zeros((len(indices), most)) for name in ("mean", "variance", "target")}
+        matrix = np.zeros((len(indices), rows, most))
+        state = np.zeros((len(indices), 2, most), np.float32)
+        chosen = [cells[i % len(cells)] for i in indices]
+        for j, (i, (n, m, loss)) in enumerate(zip(indices, chosen, strict=True)):
+            problem = self.problem(np.random.default_rng([self.seed, int(i)]), n, m)
+            for name, values in fields.items():
+                values[j, :n] = problem[name]
+            matrix[j, :m, :n] = problem["matrix"]
+            state[j, :, :n] = exact_gradient(**problem, loss=loss)
+        grid = {"dimension": 0, "equalities": 1}
+        return xr.Dataset(
+            {
+                "state": (("sample", "parameter", "coordinate"), state, {"long_name": "gradient"}),
+                **{name: (("sample", "coordinate"), values) for name, values in fields.items()},
+                "matrix": (("sample", "equality", "coordinate"), matrix),
+                **{name: ("sample", np.array([cell[at] for cell in chosen])) for name, at in grid.items()},
+                "loss": ("sample", np.array([LOSSES.index(cell[2]) for cell in chosen])),
+            },
+            coords={"parameter": ("parameter", ["mean", "variance"])},
+            attrs={"title": "expected losses of constrained Gaussians"},
+        )
+
+    def problem(self, random: np.random.Generator, n: int, m: int) -> dict[str, np.ndarray]:
+        """One problem: mean, variance, target b and A; k is A b."""
+        mean, target = random.standard_normal((2, n))
+        variance = random.uniform(0.5, 1.5, n)
+        matrix = np.ones((1, n)) if m == 1 else random.standard_normal((m, n))
+        if self.feasible_mean:
+            mean = mean + np.linalg.pinv(matrix) @ (matrix @ (target - mean))
+        return {"mean": mean, "variance": variance, "target": target, "matrix": matrix}
+
+
+def exact_gradient(
+    mean: np.ndarray, variance: np.ndarray, target: np.ndarray, matrix: np.ndarray, loss: str
+) -> np.ndarray:
+    """The gradient of the expected loss in mean and variance (2, n), by the chain rule in closed form."""
+    from scipy.special import erf
+
+    scaled = matrix * variance
+    gram = scaled @ matrix.T
+    leverage = matrix.T @ np.linalg.solve(gram, matrix)
+    multipliers = np.linalg.solve(gram, matrix @ (target - mean))
+    d = mean + variance * (matrix.T @ multipliers) - target
+    spread = np.maximum(variance - variance**2 * np.diag(leverage), 1e-300)
+    if loss == "absolute":
+        by_mean = erf(d / np.sqrt(2 * spread))
+        by_spread = np.exp(-(d**2) / (2 * spread)) / np.sqrt(2 * np.pi * spread)
+    else:
+        by_mean, by_spread = 2 * d, np.ones_like(d)
+    gradient = by_mean - matrix.T @ np.linalg.solve(gram, scaled @ by_mean)
+    through = by_spread * (1 - 2 * variance * np.diag(leverage)) + (by_spread * variance**2) @ leverage**2
+    return np.stack([gradient, (matrix.T @ multipliers) * gradient + through])

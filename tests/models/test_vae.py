@@ -1,0 +1,103 @@
+"""Autoencoders: likelihoods against quadrature, bounds, divergences in a constrained latent space, feasibility."""
+
+import math
+
+import pytest
+import torch
+
+from plumbline.constraints.linear import SumSpec
+from plumbline.datasets.digits import DigitsSpec
+from plumbline.models.vae import LadderVAESpec, VAESpec
+from plumbline.stages.trained import batch_of
+
+SMALL = {"kind": "perceptron", "width": 12, "layers": 1}
+BRIGHTNESS = 19.5
+LAWS = ["independent", "projected", "completed", "conditioned"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return DigitsSpec(
+        brightness=BRIGHTNESS, parts=1, splits={"train": 20, "validation": 2, "test": 2}
+    ).draw_part(0)
+
+
+def built(data, spec_class, law="conditioned", objective="likelihood", **values):
+    torch.manual_seed(1)
+    spec = spec_class(
+        encoder=SMALL, decoder=SMALL, law={"kind": law}, objective={"kind": objective}, scaling="global",
+        constraint="brightness", initial_deviation=0.7, **values,
+    )  # fmt: skip
+    model = spec.build(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)})
+    model.prepare(batch_of(data))
+    return model
+
+
+@pytest.mark.parametrize("law", ["independent", "conditioned"])
+def test_the_importance_sampled_likelihood_is_that_of_quadrature(data, law):
+    """One latent number: log p(x) by the trapezoidal rule over it. 4,000 draws leave an error of some hundredths."""
+    model = built(data, VAESpec, law, latent=1, importance_samples=4000)
+    batch = {name: tensor[:3] for name, tensor in batch_of(data).items()}
+    suffix = "" if law == "conditioned" else "_free"
+    with torch.no_grad():
+        told = model.draw(batch)
+        grid = torch.linspace(-6, 6, 2001)
+        repeated = {name: t.repeat(len(grid), *(1,) * (t.ndim - 1)) for name, t in batch.items()}
+        z = grid.repeat_interleave(3)[:, None]
+        density = model.output.predict(*model.decoded(z), repeated)[f"log_likelihood{suffix}"].view(-1, 3)
+        prior = -0.5 * grid**2 - 0.5 * math.log(2 * math.pi)
+        exact = torch.logsumexp(density + prior[:, None], 0) + math.log(12 / 2000)
+    torch.testing.assert_close(told[f"log_likelihood{suffix}"].double(), exact.double(), rtol=0, atol=0.1)
+    assert (told[f"elbo{suffix}"] < exact + 0.1).all()
+
+
+@pytest.mark.parametrize("spec_class", [VAESpec, LadderVAESpec])
+@pytest.mark.parametrize("law", LAWS)
+def test_draws_and_reconstructions_are_as_feasible_as_their_law(data, spec_class, law):
+    model = built(data, spec_class, law, "squared_error", latent=4, importance_samples=3)
+    batch = batch_of(data)
+    loss, terms = model.loss(batch)
+    loss.backward()
+    assert torch.isfinite(loss) and terms["divergence"] >= 0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    with torch.no_grad():
+        told = model.draw(batch)
+    constraint = SumSpec(total=BRIGHTNESS).build(data)
+    for name in ("state", "reconstruction"):
+        assert told[name].shape == batch["state"].shape
+        assert bool((constraint.violation(told[name]) < 1e-12).all()) == (law != "independent")
+
+
+def test_the_bound_is_under_the_likelihood(data):
+    """On average over samples, and with as many draws the importance-sampled one is the larger, by Jensen."""
+    for spec_class in (VAESpec, LadderVAESpec):
+        model = built(data, spec_class, latent=4, importance_samples=200)
+        with torch.no_grad():
+            told = model.draw(batch_of(data))
+        assert told["elbo"].mean() < told["log_likelihood"].mean()
+
+
+def test_a_constrained_latent_vector_has_its_sum(data):
+    model = built(data, VAESpec, "independent", latent=5, latent_total=2.5)
+    with torch.no_grad():
+        z = model.prior_draw(50, next(model.parameters()))
+        posterior, _, divergence = model.posterior_draw(model.scaled(batch_of(data)), 7)
+    torch.testing.assert_close(z.sum(-1), torch.full((50,), 2.5))
+    torch.testing.assert_close(posterior.sum(-1), torch.full(posterior.shape[:-1], 2.5))
+    assert (divergence >= -1e-5).all()
+
+
+def test_the_constrained_divergence_counts_the_free_directions_only(data):
+    """Posterior and prior that differ along the fixed direction alone are the same given the sum."""
+    model = built(data, VAESpec, "independent", latent=4, latent_total=1.0)
+    mean = torch.full((1, 4), 3.0)
+    q, p = model._law(mean, torch.ones(1, 4)), model._law(torch.zeros(1, 4), torch.ones(1, 4))
+    assert float(torch.distributions.kl_divergence(q, p)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["marginal_expectation", "straight_through", "projection", "score_function"])
+def test_every_estimator_trains_decoder_and_encoder(data, kind):
+    model = built(data, VAESpec, "independent", latent=4, latent_total=1.0, estimator={"kind": kind})
+    model.loss(batch_of(data))[0].backward()
+    for part in (model.encoder, model.decoder, model.posterior_head.mean):
+        assert all(p.grad.abs().max() > 0 for p in part.parameters())
