@@ -189,3 +189,52 @@ def test_the_study_loads_without_torch_and_fast():
     seconds, heavy = output.splitlines()
     assert heavy == "[]"
     assert float(seconds) < 1.0
+
+
+def extending(tmp_path, text: str, parent: str = "gaussian"):
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    for path in BURGERS.parent.glob("*.yaml"):
+        (folder / path.name).write_text(path.read_text())
+    (folder / "mine.yaml").write_text(f"extends: {parent}\n{text}")
+    return folder / "mine.yaml"
+
+
+def test_a_study_may_extend_another(tmp_path):
+    path = extending(
+        tmp_path, "title: Mine\nseeds: [7]\ngenerators: {guided: null}\nscales: {laptop: {seeds: [8]}}\n"
+    )
+    mine, parent = load_study(path, "paper"), load_study(path.with_name("gaussian.yaml"), "paper")
+    assert (mine.name, mine.title, mine.seeds) == ("mine", "Mine", (7,))
+    assert mine.dataset == parent.dataset
+    assert set(parent.generators) - set(mine.generators) == {"guided"}
+    assert load_study(path, "laptop").seeds == (8,)
+
+
+def test_what_a_study_removes_no_scale_brings_back(tmp_path):
+    path = extending(tmp_path, "generators: {guided: null}\n", parent="combustion")
+    assert "guided" not in load_study(path, "smoke").generators
+
+
+@pytest.mark.rejects
+def test_a_study_that_extends_itself_is_refused(tmp_path):
+    path = extending(tmp_path, "", parent="mine")
+    with pytest.raises(StudyError, match="mine -> mine goes in a circle"):
+        load_study(path, "smoke")
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("generators: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
+        ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
+        ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
+        ("models: {likelihood: {constraint: null}}", "needs `constraint`"),
+        ("models: {likelihood: {training: {samples: 5000}}}", "more than the"),
+        ("models: {likelihood: {law: {kind: condition}}}", "did you mean 'conditioned'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_in_a_regression_is_named(tmp_path, text, words):
+    with pytest.raises(StudyError, match=words):
+        load_study(extending(tmp_path, text + "\n", parent="process"), "paper")

@@ -280,7 +280,18 @@ def _read(path: Path, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     if str(parent) in chain:
         raise StudyError(f"{path}: extends: {' -> '.join([*chain, str(parent)])} goes in a circle.")
     base = _read(path.parent / f"{parent}.yaml", chain)
-    return merged({name: value for name, value in base.items() if name != "name"}, values)
+    base.pop("name", None)
+    # What the study removes, the scales of the other must not bring back.
+    base["scales"] = {scale: _pruned(over, values) for scale, over in (base.get("scales") or {}).items()}
+    return merged(base, values)
+
+
+def _pruned(values: Any, removing: Any) -> Any:
+    """`values` without the keys that are null in `removing`, at any depth."""
+    if not isinstance(values, dict) or not isinstance(removing, dict):
+        return values
+    gone = {name for name, value in removing.items() if value is None}
+    return {name: _pruned(value, removing.get(name)) for name, value in values.items() if name not in gone}
 
 
 def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

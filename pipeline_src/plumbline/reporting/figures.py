@@ -415,6 +415,48 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
     )
 
 
+def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], error: str) -> Figure | None:
+    """An error against the number of training samples, a line a method.
+
+    Args:
+        comparison: a study's comparison.
+        sizes: method and number of training samples of each generator.
+        error: the metric.
+    """
+    methods: dict[str, list[tuple[int, str]]] = {}
+    for g, (method, count) in sizes.items():
+        methods.setdefault(method, []).append((count, g))
+    curves = {method: sorted(points) for method, points in methods.items() if len(points) > 1}
+    if not curves:
+        return None
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.4, 3.4))
+        axis = canvas.subplots()
+        for i, (method, points) in enumerate(curves.items()):
+            values = comparison[error].sel(generator=[g for _, g in points])
+            counts = [count for count, _ in points]
+            axis.errorbar(
+                counts, values.mean("seed"), values.std("seed", ddof=1 if values.sizes["seed"] > 1 else 0),
+                color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
+            )  # fmt: skip
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel("training samples")
+        axis.set_ylabel(f"{comparison[error].attrs['long_name']} ({comparison[error].attrs['units']})")
+        axis.legend(ncols=2, fontsize=8)
+        svg = _svg(canvas)
+    told = "; ".join(
+        f"{method} {', '.join(f'{float(comparison[error].sel(generator=g).mean()):.3g} at {n}' for n, g in points)}"
+        for method, points in curves.items()
+    )
+    return Figure(
+        "learning-curves",
+        svg,
+        f"{comparison[error].attrs['long_name']} against the number of training samples: {told}.",
+        "Error against the size of the training set, mean and standard deviation over seeds.",
+    )
+
+
 def calibration(comparison: xr.Dataset) -> Figure | None:
     """Share of true values inside central intervals against their level, for predictions."""
     if "coverage_by_level" not in comparison:

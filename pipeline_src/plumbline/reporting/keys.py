@@ -13,10 +13,13 @@ from pydantic_core import PydanticUndefined
 
 from plumbline.constraints import ConstraintSpec
 from plumbline.datasets import DatasetSpec, SplitSizes
+from plumbline.distributions.estimators import EstimatorSpec
+from plumbline.distributions.laws import LawSpec
+from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
-from plumbline.networks import NetworkSpec
+from plumbline.networks import GraphNetworkSpec, NetworkSpec, RegressorSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
 from plumbline.study import Configuration, GeneratorSpec, SampleCounts, Study
@@ -28,7 +31,15 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "datasets": (DatasetSpec, "`dataset`"),
     "constraints": (ConstraintSpec, "`constraints.<name>`"),
     "models": (ModelSpec, "`models.<name>`"),
-    "networks": (NetworkSpec, "`models.<name>.network`"),
+    "networks": (NetworkSpec, "`models.<name>.network` of diffusion models"),
+    "regressors": (
+        RegressorSpec,
+        "`models.<name>.network`, `encoder`, `decoder` of regressions, autoencoders, portfolios",
+    ),
+    "graph networks": (GraphNetworkSpec, "`models.<name>.network` of node regressions"),
+    "laws": (LawSpec, "`models.<name>.law`"),
+    "objectives": (ObjectiveSpec, "`models.<name>.objective`"),
+    "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
     "samplers": (SamplerSpec, "`generators.<name>.sampler`, and `base` within"),
     "metrics": (MetricSpec, "`metrics.<name>`"),
 }

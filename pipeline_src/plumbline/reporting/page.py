@@ -122,6 +122,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
         figures.cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         figures.spectra(comparison),
         figures.marginals(comparison),
+        figures.learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
         figures.gradients(comparison),
         figures.predictions(comparison),
         figures.group_errors(comparison),
@@ -135,3 +136,24 @@ def _can_be_seen(comparison: xr.Dataset) -> bool:
     """Whether samples make a picture: fields do, tables of some columns too, but not of hundreds, nor gradients."""
     shown = comparison["examples"]
     return "gradient_bias" not in comparison and (shown.ndim > 3 or shown.shape[-1] <= MOST_COLUMNS)
+
+
+def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
+    """Method and number of training samples of each generator.
+
+    A method is a model but for that number, and has the name of the generator with the most samples.
+    """
+    everything = study.dataset.splits.train
+    counts = {
+        g: study.models[spec.model].training.samples or everything for g, spec in study.generators.items()
+    }
+    names: dict[str, str] = {}
+    for g in sorted(counts, key=counts.__getitem__):
+        names[_but_for_samples(study, g)] = g
+    return {g: (names[_but_for_samples(study, g)], count) for g, count in counts.items()}
+
+
+def _but_for_samples(study: Study, generator: str) -> str:
+    model = study.models[study.generators[generator].model]
+    training = model.training.model_copy(update={"samples": None})
+    return model.model_copy(update={"training": training}).canonical()

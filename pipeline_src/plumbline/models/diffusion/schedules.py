@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from azula.noise import Schedule, VPSchedule
@@ -12,6 +12,7 @@ from torch import Tensor
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 
 
+@runtime_checkable
 class TrainingTimes(Protocol):
     """A schedule that knows which times to train at."""
 

@@ -13,7 +13,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class Perceptron(nn.Module):
-    """Fully connected layers from (B, inputs) to (B, features)."""
+    """Fully connected layers from (*B, inputs) to (*B, features)."""
 
     def __init__(self, spec: PerceptronSpec, inputs: int) -> None:
         super().__init__()
@@ -25,6 +25,6 @@ class Perceptron(nn.Module):
         ]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Float[Tensor, "B C"]) -> Float[Tensor, "B F"]:
+    def forward(self, x: Float[Tensor, "*B C"]) -> Float[Tensor, "*B F"]:
         """The features."""
         return self.layers(x)

@@ -1,0 +1,271 @@
+"""Loaders of published files, on the real ones where they are and on small ones of the same format everywhere."""
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
+from plumbline.datasets import mnist
+from plumbline.datasets.budget_shares import BudgetSharesSpec
+from plumbline.datasets.cifar10 import CIFAR10Spec
+from plumbline.datasets.digits import DigitsSpec
+from plumbline.datasets.expectations import ExpectationsSpec
+from plumbline.datasets.files import DataFileError, PublishedFile
+from plumbline.datasets.image_folder import ImageFolderSpec
+from plumbline.datasets.images.idx import read_idx
+from plumbline.datasets.mnist import MNISTSpec
+from plumbline.datasets.mof_charges import MOFChargesSpec, pack
+from plumbline.datasets.process_table import UNITS, ProcessTableSpec
+from plumbline.datasets.sp500_returns import SP500ReturnsSpec
+from plumbline.datasets.sp500_windows import SP500WindowsSpec, least_variance
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+SPLITS = {"train": 6, "validation": 2, "test": 2}
+real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"NOT RUN: no published data in {DATA}")
+
+
+@real_data
+@pytest.mark.parametrize("unit", UNITS)
+def test_process_tables_obey_their_balances(unit):
+    data = ProcessTableSpec(unit=unit, data_dir=str(DATA), parts=1, splits=SPLITS | {"train": 400}).draw_part(
+        0
+    )
+    balances = LinearEqualitySpec(matrix="balance_matrix", target="balance_target").build(data).given(data)
+    assert float(balances.violation(tensor(data)).max()) < 1e-5
+    assert data["condition"].shape[1] == UNITS[unit].inputs
+
+
+def tensor(data):
+    import torch
+
+    return torch.as_tensor(data["state"].values)
+
+
+def test_a_file_that_is_not_there_is_named_with_its_source(tmp_path):
+    wanted = PublishedFile("a/b.csv", "http://localhost:9/b.csv", "0" * 64)
+    with pytest.raises(DataFileError, match=r"a/b\.csv is not there, and http://localhost:9/b\.csv"):
+        wanted.fetch(str(tmp_path))
+
+
+def test_a_file_of_other_content_is_refused(tmp_path):
+    (tmp_path / "b.csv").write_text("one")
+    right = hashlib.sha256(b"one").hexdigest()
+    assert PublishedFile("b.csv", "", right).fetch(str(tmp_path)) == tmp_path / "b.csv"
+    with pytest.raises(DataFileError, match="not the published file"):
+        PublishedFile("b.csv", "", "0" * 64).fetch(str(tmp_path))
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes()))
+
+
+def test_idx_files_are_read(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (5, 4, 3))
+    write_idx(tmp_path / "x.gz", values)
+    np.testing.assert_array_equal(read_idx(tmp_path / "x.gz"), values)
+    (tmp_path / "cut").write_bytes(gzip.decompress((tmp_path / "x.gz").read_bytes())[:-1])
+    with pytest.raises(ValueError, match="should hold 5 x 4 x 3 values, and holds 59"):
+        read_idx(tmp_path / "cut")
+    (tmp_path / "other").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match="not an IDX file"):
+        read_idx(tmp_path / "other")
+
+
+def test_mnist_is_read_from_small_files_of_its_format(tmp_path, monkeypatch):
+    random = np.random.default_rng(1)
+    images, labels = random.integers(1, 256, (12, 28, 28)), random.integers(0, 10, 12)
+    for name, values in (("train-images-idx3-ubyte.gz", images), ("train-labels-idx1-ubyte.gz", labels)):
+        write_idx(tmp_path / name, values)
+        monkeypatch.setitem(mnist.HASHES, name, hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    data = MNISTSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS).draw_part(0)
+    order = np.random.default_rng(0).permutation(12)
+    np.testing.assert_allclose(data["state"], images[order[:10]] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(data["label"], labels[order[:10]])
+
+
+@real_data
+def test_the_official_mnist_test_files_are_read():
+    data = MNISTSpec(files="t10k", data_dir=str(DATA), brightness=100.0, parts=1, splits=SPLITS).draw_part(0)
+    assert data["state"].shape == (10, 28, 28)
+    assert float(SumSpec(total=100.0).build(data).violation(tensor(data)).max()) < 1e-6
+
+
+def test_digits_have_the_brightness_asked_for():
+    data = DigitsSpec(brightness=19.5, parts=1, splits=SPLITS).draw_part(0)
+    assert data["state"].shape == (10, 8, 8)
+    assert float(SumSpec(total=19.5).build(data).violation(tensor(data)).max()) < 1e-6
+    free = DigitsSpec(parts=1, splits=SPLITS).draw_part(0)
+    assert float(free["state"].max()) == 1.0
+    np.testing.assert_array_equal(data["label"], free["label"])
+    with pytest.raises(ValueError, match="1797 images"):
+        DigitsSpec(parts=1, splits=SPLITS | {"train": 5000}).draw_part(0)
+
+
+def test_cifar_is_read_from_small_files_of_its_format(tmp_path):
+    random = np.random.default_rng(2)
+    records = random.integers(0, 256, (10, 3073), dtype=np.uint8)
+    records[:, 0] %= 10
+    records[:6].tofile(tmp_path / "data_batch_1.bin")
+    records[6:].tofile(tmp_path / "data_batch_2.bin")
+    spec = CIFAR10Spec(
+        data_dir=str(tmp_path), batches=("data_batch_1.bin", "data_batch_2.bin"), parts=1, splits=SPLITS
+    )
+    data = spec.draw_part(0)
+    assert data["state"].dims == ("sample", "channel", "y", "x")
+    order = np.random.default_rng(0).permutation(10)
+    np.testing.assert_allclose(data["state"].values.reshape(10, -1), records[order, 1:] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(data["label"], records[order, 0])
+
+
+def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
+    from PIL import Image
+
+    for i in range(10):
+        pixels = np.zeros((30, 20, 3), np.uint8)
+        pixels[10:20, 5:15] = [10 * i + 50, 100, 150]
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    data = ImageFolderSpec(data_dir=str(tmp_path), crop=10, size=5, parts=1, splits=SPLITS).draw_part(0)
+    assert data["state"].shape == (10, 3, 5, 5)
+    red = np.sort(data["state"].values[:, 0, 2, 2])
+    np.testing.assert_allclose(red, (10 * np.arange(10) + 50) / 255, atol=1e-6)
+    with pytest.raises(DataFileError, match="holds no images"):
+        ImageFolderSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
+
+
+def small_checkout(folder: Path, frameworks: int = 12) -> list[np.ndarray]:
+    """Files as those of the source: one-hot elements, labels, and bonds of each framework."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(3)
+    charges = []
+    for i in range(frameworks):
+        n = 3 + i
+        q = random.standard_normal(n)
+        charges.append(q - q.mean())
+        np.save(folder / f"mof{i:02d}_node_features.npy", np.eye(4, dtype=int)[random.integers(0, 4, n)])
+        np.save(folder / f"mof{i:02d}_node_labels.npy", charges[-1])
+        bonds = "".join(f"{j},{j + 1},{1.0 + j}\n" for j in range(n - 1))
+        (folder / f"mof{i:02d}.edge_info").write_text("src,dst,r\n" + bonds)
+    return charges
+
+
+def test_charges_are_packed_from_a_checkout_and_read(tmp_path):
+    charges = small_checkout(tmp_path / "mpn_charges" / "MPNN" / "input")
+    data = MOFChargesSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS | {"train": 8}).draw_part(0)
+    assert (tmp_path / "mof_charges.h5").exists()
+    sizes = sorted(int(n) for n in data["present"].sum("atom"))
+    assert sizes == [3 + i for i in range(12)]
+    for row, here in zip(data["state"].values, data["present"].values, strict=True):
+        np.testing.assert_allclose(row[here], charges[int(here.sum()) - 3], rtol=1e-6)
+        assert (row[~here] == 0).all()
+    assert (data["bonds"].values[..., 0] >= 0).sum() == sum(n - 1 for n in sizes)
+
+
+def test_charges_that_are_not_there_are_named_with_both_ways(tmp_path):
+    with pytest.raises(DataFileError, match=r"mof_charges\.h5 nor .*mpn_charges"):
+        MOFChargesSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS).draw_part(0)
+
+
+@real_data
+def test_the_published_charges_are_all_read():
+    splits = {"train": 1586, "validation": 226, "test": 454}
+    data = MOFChargesSpec(data_dir=str(DATA), parts=1, splits=splits).draw_part(0)
+    assert int(data["present"].sum()) == 334_103
+    train = data["species"].values[:1586]
+    assert len(np.unique(train[train >= 0])) == 74
+    assert np.abs(data["state"].values.astype(float).sum(1)).max() < 1e-4
+    with h5py.File(DATA / "mof_charges.h5") as file:
+        assert int((data["bonds"].values[..., 0] >= 0).sum()) == file["edge_length"].shape[0]
+
+
+def test_packing_leaves_nothing_half_written(tmp_path):
+    small_checkout(tmp_path / "input")
+    (tmp_path / "input" / "mof03.edge_info").write_text("src,dst\n")
+    with pytest.raises(KeyError):
+        pack(tmp_path / "input", tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
+
+
+@real_data
+def test_budget_shares_sum_to_one():
+    data = BudgetSharesSpec(data_dir=str(DATA / "finance"), parts=1, splits=SPLITS).draw_part(0)
+    np.testing.assert_allclose(data["state"].sum("share"), 1.0, rtol=1e-6)
+    assert data["condition"].shape == (10, 4)
+
+
+@pytest.mark.rejects
+def test_a_budget_that_is_none_is_named(tmp_path):
+    (tmp_path / "own.csv").write_text("a,b,c\n" + "0.5,0.2,1\n" * 12)
+    values = {
+        "data_dir": str(tmp_path),
+        "file": "own.csv",
+        "parts": 1,
+        "splits": SPLITS,
+        "given_logarithm": (),
+    }
+    with pytest.raises(ValueError, match="should sum to one"):
+        BudgetSharesSpec(shares=("a", "b"), given=("c",), **values).draw_part(0)
+    with pytest.raises(ValueError, match="no column d"):
+        BudgetSharesSpec(shares=("a", "b"), given=("d",), **values).draw_part(0)
+
+
+def test_the_portfolio_is_the_mean_of_the_stocks():
+    data = SP500ReturnsSpec(parts=1, splits=SPLITS).draw_part(0)
+    equality = LinearEqualitySpec(matrix="portfolio_matrix", target="portfolio_target").build(data)
+    assert float(equality.violation(tensor(data)).max()) < 1e-6
+
+
+def test_windows_do_not_overlap_where_they_are_judged_and_none_knows_the_future():
+    spec = SP500WindowsSpec(
+        lookback=30, horizon=10, stride=3, parts=1, splits={"train": 50, "validation": 8, "test": 8}
+    )
+    days = spec.decision_days(1000)
+    assert (np.diff(days[50:]) == 10).all() and days[-1] + 10 == 1000
+    assert days[49] + 10 <= days[50] and (np.diff(days[:50]) == 3).all()
+    data = spec.draw_part(0)
+    np.testing.assert_array_equal(data["window"].values[52, -10:], data["future"].values[51])
+    with pytest.raises(ValueError, match="days before the series"):
+        spec.decision_days(200)
+
+
+def test_the_least_variance_in_hindsight_is_least():
+    returns = np.random.default_rng(0).standard_normal((3, 400, 4)) * [1.0, 2.0, 0.5, 1.5]
+    weights = least_variance(returns)
+    np.testing.assert_allclose(weights.sum(1), 1.0)
+    variance = np.einsum("bdi,bi->bd", returns, weights).var(1)
+    for other in np.random.default_rng(1).dirichlet(np.ones(4), 200):
+        assert (np.einsum("bdi,i->bd", returns, other).var(1) > 0.9 * variance).all()  # but for the ridge
+
+
+@pytest.mark.parametrize("feasible_mean", [False, True])
+def test_exact_gradients_are_those_of_automatic_differentiation(feasible_mean):
+    """The chain rule by hand against the derivative of the closed-form expectation."""
+    import torch
+
+    from plumbline.constraints.linear.equality import LinearEquality
+    from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+
+    spec = ExpectationsSpec(
+        dimensions=(3, 7), equalities=(1, 2), feasible_mean=feasible_mean, parts=1,
+        splits={"train": 1, "validation": 2, "test": 13},
+    )  # fmt: skip
+    data = spec.draw_part(0)
+    for i in range(16):
+        n, m = int(data["dimension"][i]), int(data["equalities"][i])
+        mean, variance, target = (
+            torch.tensor(data[name].values[i, :n], requires_grad=True)
+            for name in ("mean", "variance", "target")
+        )
+        matrix = torch.tensor(data["matrix"].values[i, :m, :n])
+        q = ConstrainedGaussian(mean, variance, LinearEquality(matrix, (matrix @ target).detach()))
+        expected = (
+            q.expected_l1(target.detach()) if int(data["loss"][i]) == 0 else q.expected_l2(target.detach())
+        )
+        found = torch.autograd.grad(expected.sum(), (mean, variance))
+        np.testing.assert_allclose(torch.stack(found), data["state"].values[i, :, :n], rtol=1e-4, atol=1e-5)
+        assert (data["state"].values[i, :, n:] == 0).all()
