@@ -41,6 +41,7 @@ STYLE: Any = {
 # Colours that differ in lightness too, legible on white and on near-black.
 PALETTE = (
     "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793", "#6a994e",
+    "#5b5fc7", "#a0522d", "#e377a8", "#14746f",
 )  # fmt: skip
 # Distances under this share of the largest are drawn there: what is exact has no logarithm.
 SMALLEST_SHARE = 1e-9
@@ -304,7 +305,7 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
 
 
 def predictions(comparison: xr.Dataset) -> Figure | None:
-    """Predicted against true values, a panel a generator."""
+    """Errors of predicted means against true values, a panel a generator."""
     if "pairs" not in comparison:
         return None
     pairs = comparison["pairs"].isel(seed=0)
@@ -326,14 +327,14 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
             axis.plot(true, predicted, ".", color=palette[g], markersize=2.5, alpha=0.7)
             axis.set_title(g, fontsize=8)
         canvas.supxlabel(f"true value ({unit})", fontsize=9)
-        canvas.supylabel(f"predicted mean ({unit})", fontsize=9)
+        canvas.supylabel(f"predicted mean minus true value ({unit})", fontsize=9)
         canvas.set_layout_engine("constrained")
         svg = _svg(canvas)
     return Figure(
         "predictions",
         svg,
-        f"Predicted means against true values of the test split, for {', '.join(generators)}.",
-        f"Predicted against true values, {pairs.sizes['point']} of the test split, first seed.",
+        f"Errors of the predicted means against true values of the test split, for {', '.join(generators)}.",
+        f"Errors of predicted means, {pairs.sizes['point']} of the test split, first seed; panels share one scale.",
     )
 
 

@@ -18,6 +18,8 @@ COST_COLUMNS = {
     "cost_sampling_seconds_per_sample": ("sampling time a sample", "s"),
 }
 ABOUT_CONSTRAINT = ("distance_", "largest_distance_", "violation_", "mean_violation_", "feasible_")
+# Share of the largest distance under which distances are rounding, and say nothing of an order.
+ROUNDING = 1e-4
 # Shares of real data's recall and distance to the training data under which the report warns.
 LOW_RECALL = 0.5
 CLOSE_COPIES = 0.7
@@ -82,7 +84,7 @@ def number(value: float, digits: int = 3) -> str:
 def ordered_generators(comparison: xr.Dataset) -> list[str]:
     """Real data first, then the generators from the farthest from the first constraint to the nearest.
 
-    Without a constraint they stand in the study's order.
+    Those that are feasible to rounding, and all where there is no constraint, stand in the study's order.
     """
     others = [str(g) for g in comparison["generator"].values if g != REAL]
     # The order of variables in a store is that of its folder's listing, which means nothing.
@@ -91,7 +93,9 @@ def ordered_generators(comparison: xr.Dataset) -> list[str]:
     if not each:
         return [REAL, *others]
     distance = comparison[each[0]].mean("seed")
-    return [REAL, *sorted(others, key=lambda g: -float(distance.sel(generator=g)))]
+    rounding = ROUNDING * float(distance.max())
+    far = {g: float(distance.sel(generator=g)) for g in others}
+    return [REAL, *sorted(others, key=lambda g: -far[g] if far[g] > rounding else 0.0)]
 
 
 def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
@@ -118,8 +122,10 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
     return _table(comparison, [known[name] for name in names])
 
 
-def _about_constraint_first(column: Column) -> tuple[bool, str]:
-    return not column.name.startswith(ABOUT_CONSTRAINT), column.name
+def _about_constraint_first(column: Column) -> tuple[int, str]:
+    """How near and how far from the constraint, then everything else, then more on the constraint."""
+    first = column.name.startswith(("distance_", "violation_"))
+    return (0 if first else 2 if column.name.startswith(ABOUT_CONSTRAINT) else 1), column.name
 
 
 def cost_table(comparison: xr.Dataset) -> Table:
