@@ -77,12 +77,21 @@ def model_to_start_from(wildcards):
     return model_files(wildcards.study, name, wildcards.seed) if name else []
 
 
-def model_of_generator(wildcards):
-    return STUDIES[wildcards.study].generators[wildcards.generator].model
+def models_of_generator(wildcards):
+    return STUDIES[wildcards.study].generators[wildcards.generator].models()
 
 
 def files_of_generator(wildcards):
-    return model_files(wildcards.study, model_of_generator(wildcards), wildcards.seed)
+    return [
+        file
+        for model in models_of_generator(wildcards)
+        for file in model_files(wildcards.study, model, wildcards.seed)
+    ]
+
+
+def model_folders(wildcards, input):
+    """The folders of the generator's models, in order."""
+    return [str(Path(file).parent) for file in input.model if file.endswith("weights.pt")]
 
 
 def judged_samples(wildcards):

@@ -12,11 +12,11 @@ rule sample:
     resources:
         mem_mb=8000,
         runtime=8 * 60,
-        gpu=lambda wildcards: min(1, gpus(wildcards, model_of_generator(wildcards))),
+        gpu=lambda wildcards: min(1, gpus(wildcards, models_of_generator(wildcards)[0])),
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
-        model=lambda wildcards, input: Path(input.model[0]).parent,
+        model=model_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"

@@ -24,7 +24,7 @@ STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yam
 FEASIBLE = (
     "projected", "mean_correction", "completed", "constrained_layer", "variance_weighted", "reparameterised",
     "marginal_expectation", "closed_form", "likelihood", "conditioned", "final_projection", "element_means",
-    "constant", "null_space", "anisotropic",
+    "constant", "null_space", "ensemble",
 )  # fmt: skip
 
 
@@ -59,9 +59,8 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     for g, spec in study.generators.items():
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
         cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
-        sample(
-            cut.sample_slice(g), seed=seed, part=0, dataset=parts, model=models[spec.model], output=samples[g]
-        )
+        folders = [models[m] for m in spec.models()]
+        sample(cut.sample_slice(g), seed=seed, part=0, dataset=parts, model=folders, output=samples[g])
     for g, path in metrics.items():
         drawn = [samples[g]] if g != REAL else []
         evaluate(study.evaluate_slice(), seed=seed, dataset=parts, samples=drawn, output=path)

@@ -229,6 +229,7 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
     [
         ("generators: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
         ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
+        ("generators: {likelihood: {model: [likelihood, likelyhood]}}", "did you mean 'likelihood'"),
         ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
         ("models: {likelihood: {constraint: null}}", "needs `constraint`"),
         ("models: {likelihood: {training: {samples: 5000}}}", "more than the"),

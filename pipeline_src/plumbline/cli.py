@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, required=True)
     sample.add_argument("--part", type=int, required=True)
     sample.add_argument("--dataset", type=Path, nargs="+", required=True)
-    sample.add_argument("--model", type=Path, required=True)
+    sample.add_argument("--model", type=Path, nargs="+", required=True)
     sample.set_defaults(run=_sample)
 
     evaluate = commands.add_parser("evaluate", help="judge the samples of one generator and seed")

@@ -36,14 +36,18 @@ class StudyError(ValueError):
 
 
 class GeneratorSpec(Spec):
-    """A recipe for samples: a model and a sampler."""
+    """A recipe for samples: a model, or an ensemble of models, and a sampler."""
 
-    model: str
-    """Name of the model, one of the study's `models`."""
+    model: str | tuple[str, ...] = Field(min_length=1)
+    """Name of the model, one of the study's `models`; of several that predict, the mixture is drawn from."""
     sampler: AnySampler
     """How samples are drawn from it."""
     batch: int = key("samples", ge=1, default=256)
     """Samples that are drawn together."""
+
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return (self.model,) if isinstance(self.model, str) else self.model
 
 
 class SampleCounts(Spec):
@@ -126,13 +130,17 @@ class Study(Spec):
             path = f"generators.{name}"
             if name == REAL:
                 yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
-            if generator.model not in self.models:
-                yield f"{path}.model: {_undefined(generator.model, self.models, 'model')}"
-            elif generator.sampler.needs() not in (model := self.models[generator.model]).offers():
-                yield (
-                    f"{path}.sampler: `{generator.sampler.kind}` draws by the {generator.sampler.needs()} of a model; "
-                    f"{generator.model!r} (`{model.kind}`) offers {' and '.join(model.offers())}"
-                )
+            needed = generator.sampler.needs()
+            for name in generator.models():
+                if name not in self.models:
+                    yield f"{path}.model: {_undefined(name, self.models, 'model')}"
+                elif needed not in (model := self.models[name]).offers():
+                    yield (
+                        f"{path}.sampler: `{generator.sampler.kind}` draws by the {needed} of a model; {name!r} "
+                        f"(`{model.kind}`) offers {' and '.join(model.offers())}"
+                    )
+            if len(generator.models()) > 1 and needed != "law":
+                yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
@@ -192,7 +200,9 @@ class Study(Spec):
         return _canonical(
             {
                 "generator": spec.model_dump(mode="json"),
-                "model": self.models[spec.model].model_dump(mode="json", exclude={"training"}),
+                "models": [
+                    self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
+                ],
                 "constraints": self._constraints(spec.sampler.constraint_names()),
                 "samples": self.samples.model_dump(mode="json"),
             }

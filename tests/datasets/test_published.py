@@ -230,7 +230,7 @@ def test_windows_do_not_overlap_where_they_are_judged_and_none_knows_the_future(
     data = spec.draw_part(0)
     np.testing.assert_array_equal(data["window"].values[52, -10:], data["future"].values[51])
     with pytest.raises(ValueError, match="days before the series"):
-        spec.decision_days(200)
+        SP500WindowsSpec(splits={"train": 1200, "validation": 64, "test": 64})
 
 
 def test_the_least_variance_in_hindsight_is_least():

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import model_validator
 
 from plumbline.datasets import DatasetSpec
 from plumbline.spec import key
@@ -19,6 +20,8 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     import xarray as xr
 
+# Daily returns in skfolio's table, 1990-01-03 to 2022-12-28.
+BUNDLED_DAYS = 8312
 # Share of the mean variance that is added to every variance: windows may be shorter than there are stocks.
 RIDGE = 0.1
 
@@ -33,6 +36,11 @@ class SP500WindowsSpec(DatasetSpec):
     """Days after the decision that it is judged by."""
     stride: int = key("days", ge=1, default=5)
     """Days between decision days of the train split."""
+
+    @model_validator(mode="after")
+    def _room_for_all(self) -> SP500WindowsSpec:
+        self.decision_days(BUNDLED_DAYS)
+        return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr

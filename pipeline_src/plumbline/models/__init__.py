@@ -36,6 +36,8 @@ class TrainingSpec(Spec):
     """Length of the training. Zero for models that are fitted in closed form."""
     samples: int | None = key("samples", ge=2, default=None)
     """Samples of the train split that are used, the first ones; null for all."""
+    seed_offset: int = key(ge=0, default=0)
+    """Added to the study's seed: two models of one recipe differ by it, as members of an ensemble must."""
     batch: int = key("samples", ge=1, default=64)
     """Samples in a batch, over all devices."""
     learning_rate: float = key(gt=0, default=1e-3)

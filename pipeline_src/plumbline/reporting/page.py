@@ -145,7 +145,8 @@ def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
     """
     everything = study.dataset.splits.train
     counts = {
-        g: study.models[spec.model].training.samples or everything for g, spec in study.generators.items()
+        g: study.models[spec.models()[0]].training.samples or everything
+        for g, spec in study.generators.items()
     }
     names: dict[str, str] = {}
     for g in sorted(counts, key=counts.__getitem__):
@@ -154,6 +155,10 @@ def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
 
 
 def _but_for_samples(study: Study, generator: str) -> str:
-    model = study.models[study.generators[generator].model]
-    training = model.training.model_copy(update={"samples": None})
-    return model.model_copy(update={"training": training}).canonical()
+    """The generator's models and sampler, without how many samples they were trained on."""
+    spec = study.generators[generator]
+    models = [study.models[name] for name in spec.models()]
+    alike = [
+        m.model_copy(update={"training": m.training.model_copy(update={"samples": None})}) for m in models
+    ]
+    return " ".join([*(m.canonical() for m in alike), spec.sampler.canonical()])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers.wrappers.ensemble import Ensemble
 from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
@@ -24,7 +25,9 @@ from plumbline.study import GeneratorSpec, SampleCounts
 logger = logging.getLogger("plumbline.sample")
 
 
-def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Path, output: Path) -> None:
+def sample(
+    spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Sequence[Path], output: Path
+) -> None:
     """Draws part `part` of the samples of the generator `spec` (JSON).
 
     Sample i is drawn for the condition of test sample i, where the dataset has conditions.
@@ -34,7 +37,7 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
         seed: seed of the generator; the part's own follows from both.
         part: which part.
         dataset: the parts of the dataset.
-        model: folder of the trained model.
+        model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
     """
     started = time.perf_counter()
@@ -45,7 +48,8 @@ def sample(spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: P
     known = select_split(opened, "test").isel(sample=slice(first, last))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     example = example_of(opened)
-    trained = load_model(model, example).to(device)
+    members = [load_model(folder, example).to(device) for folder in model]
+    trained = members[0] if len(members) == 1 else Ensemble(members)
     constraints = build_constraints(values["constraints"], example)
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)

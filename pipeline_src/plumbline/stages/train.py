@@ -33,6 +33,7 @@ def train(
     values = json.loads(spec)
     training = of_kind(ModelSpec, values["model"]).training
     data = batch_of(select_split(opened, "train").isel(sample=slice(0, training.samples)))
+    seed += training.seed_offset
     torch.manual_seed(seed)
     model = build_model(values, opened)
     model.prepare(data)
