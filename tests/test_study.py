@@ -77,7 +77,7 @@ def test_every_study_is_valid_at_every_scale(path, scale):
         ),
         (setting("scales", [1]), r"scales: expected a mapping of scales, found list"),
         (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
-        (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*closed form"),
+        (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*not trained by steps"),
         (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}), r"models\.diffusion\.schedule.*sigma_max"),
         (setting("name", "other"), r"name: must be that of the file, 'burgers'"),
     ],

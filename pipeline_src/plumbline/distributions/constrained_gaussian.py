@@ -16,22 +16,19 @@ where the variances do. Arithmetic is in double precision; results have the dtyp
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, register_kl
-from torch.distributions import constraints as supports
+from torch.distributions import register_kl
 
 from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
 from plumbline.distributions.covariance import Covariance, as_covariance
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
 from plumbline.distributions.gram import DegenerateGaussianError, Gram, LinearMap
-from plumbline.distributions.losses import expected_absolute, expected_squared
 
-LOG_TWO_PI = math.log(2 * math.pi)
 # Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
 FEASIBLE = 1e-4
 
@@ -50,7 +47,7 @@ class LinearConstraint(Protocol):
         ...
 
 
-class ConstrainedGaussian(Distribution):
+class ConstrainedGaussian(FeasibleGaussian):
     """N(mean, covariance) given a linear equality, batched over *B and differentiable in mean and covariance.
 
     Coordinates of zero variance stay at their mean. Where the equality leaves no freedom, samples are the one
@@ -66,10 +63,6 @@ class ConstrainedGaussian(Distribution):
         ValueError: shapes that do not fit.
         DegenerateGaussianError: the covariance leaves no freedom to meet the equality.
     """
-
-    has_rsample = True
-    arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
-    support = supports.real_vector
 
     def __init__(
         self,
@@ -90,16 +83,6 @@ class ConstrainedGaussian(Distribution):
         super().__init__(batch, mean.shape[-1:], validate_args=validate_args)
         if self._validate_args:
             self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
-
-    @property
-    def mean(self) -> Float[Tensor, "*B n"]:
-        """E[z | A z = k] (Proposition 4.1)."""
-        return self._mean.to(self.dtype)
-
-    @property
-    def variance(self) -> Float[Tensor, "*B n"]:
-        """The variance of each coordinate given A z = k (Proposition 4.1)."""
-        return self._variance.to(self.dtype)
 
     @property
     def covariance_matrix(self) -> Float[Tensor, "*B n n"]:
@@ -145,14 +128,6 @@ class ConstrainedGaussian(Distribution):
         freedom = self.event_shape[0] - self._lack.shape[-1]
         volume = self.covariance.logdet() - self.conditioned.gram.logdet() + self._rows_logdet()
         return (0.5 * (freedom * (1 + LOG_TWO_PI) + volume)).expand(self.batch_shape).to(self.dtype)
-
-    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E|z_i - b_i| of each coordinate, in closed form (Proposition 5.1)."""
-        return expected_absolute(self._mean - target.double(), self._variance).to(self.dtype)
-
-    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E(z_i - b_i)^2 of each coordinate, in closed form (Proposition 5.1)."""
-        return expected_squared(self._mean - target.double(), self._variance).to(self.dtype)
 
     @cached_property
     def _mean(self) -> Tensor:

@@ -28,16 +28,14 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution
-from torch.distributions import constraints as supports
 
-from plumbline.distributions.constrained_gaussian import LOG_TWO_PI, LinearConstraint
+from plumbline.distributions.constrained_gaussian import LinearConstraint
 from plumbline.distributions.covariance import Diagonal
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
 from plumbline.distributions.gram import LeverageGram
-from plumbline.distributions.losses import expected_absolute, expected_squared
 
 
-class CorrectedGaussian(Distribution):
+class CorrectedGaussian(FeasibleGaussian):
     """The law of N(mean, diag(variance)) after the correction with the metric M, batched over *B.
 
     Args:
@@ -49,10 +47,6 @@ class CorrectedGaussian(Distribution):
     Raises:
         DegenerateGaussianError: the metric leaves no freedom to meet a row of a dense A.
     """
-
-    has_rsample = True
-    arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
-    support = supports.real_vector
 
     def __init__(
         self,
@@ -68,16 +62,6 @@ class CorrectedGaussian(Distribution):
         self.gram = self.rows.gram(self.metric)
         self._lack = constraint.shortfall(self.loc)
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
-
-    @property
-    def mean(self) -> Float[Tensor, "*B n"]:
-        """E z'."""
-        return self._mean.to(self.dtype)
-
-    @property
-    def variance(self) -> Float[Tensor, "*B n"]:
-        """The variance of each coordinate of z'."""
-        return self._variance.to(self.dtype)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
         """Differentiable samples, feasible to the rounding of their dtype."""
@@ -103,14 +87,6 @@ class CorrectedGaussian(Distribution):
         rows = self._rows_gram().totals.log() + of_fibre.totals.log() - 2 * self.gram.totals.log()  # type: ignore[attr-defined]
         missing = fixed * of_fibre.solve(fixed) + LOG_TWO_PI
         return (-0.5 * (self.rows.sums(along) + rows - missing)).to(self.dtype)
-
-    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E|z'_i - b_i| of each coordinate, in closed form."""
-        return expected_absolute(self._mean - target.double(), self._variance).to(self.dtype)
-
-    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E(z'_i - b_i)^2 of each coordinate, in closed form."""
-        return expected_squared(self._mean - target.double(), self._variance).to(self.dtype)
 
     @cached_property
     def _mean(self) -> Tensor:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import model_validator
+
 from plumbline.constraints import Constraint
 from plumbline.spec import ByKind, Kind, Spec, key
 
@@ -85,6 +87,21 @@ class ModelSpec(Kind):
     def offers(self) -> tuple[str, ...]:
         """What samplers can draw from it by: `denoiser`, `law`, `prior`."""
         return ("denoiser",)
+
+
+class FittedModelSpec(ModelSpec):
+    """Base of the models without gradient steps: fitted in closed form, or with nothing to fit."""
+
+    training: TrainingSpec = TrainingSpec(steps=0)
+    """Not trained by steps: `steps` must stay zero."""
+
+    @model_validator(mode="after")
+    def _no_steps(self) -> FittedModelSpec:
+        if self.training.steps:
+            raise ValueError(
+                f"a `{self.kind}` is not trained by steps: set `training.steps` to 0 or leave it out"
+            )
+        return self
 
 
 AnyModel = Annotated[ModelSpec, ByKind()]

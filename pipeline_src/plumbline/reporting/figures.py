@@ -375,7 +375,9 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
     if "gradient_bias" not in comparison:
         return None
     palette = colours(comparison)
-    generators = [g for g in ordered_generators(comparison) if g != REAL]
+    # The exact gradient has no error to draw, and would stretch the axes.
+    scatter = comparison["gradient_variance"]
+    generators = [g for g in ordered_generators(comparison) if float(scatter.sel(generator=g).max()) > 0]
     dimension = comparison["dimension"].values
     quantities = (("gradient_bias", "bias"), ("gradient_error", "error"), ("gradient_variance", "variance"))
     losses = [str(loss) for loss in comparison["loss"].values]

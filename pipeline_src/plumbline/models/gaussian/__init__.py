@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from plumbline.constraints import Constraint
-from plumbline.models import ModelSpec, TrainingSpec
+from plumbline.models import FittedModelSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.spec import key
 
@@ -18,25 +18,17 @@ if TYPE_CHECKING:
     from plumbline.models.gaussian.model import FittedGaussian
 
 
-class FittedGaussianSpec(ModelSpec):
+class FittedGaussianSpec(FittedModelSpec):
     """Mean and covariance of the training data, and their linear dependence on the condition.
 
     Its denoiser is exact, so that every sampler can draw from it.
     """
 
     kind: Literal["fitted_gaussian"] = "fitted_gaussian"
-    training: TrainingSpec = TrainingSpec(steps=0)
-    """Fitted in closed form: `steps` must stay zero."""
     schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
     """Noise schedule that samplers follow."""
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
-
-    @model_validator(mode="after")
-    def _no_steps(self) -> FittedGaussianSpec:
-        if self.training.steps:
-            raise ValueError("a fitted Gaussian has a closed form: set `training.steps` to 0 or leave it out")
-        return self
 
     def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> FittedGaussian:
         del constraints

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import model_validator
-
 from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
-from plumbline.models import ModelSpec, TrainingSpec
+from plumbline.models import FittedModelSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -18,22 +16,14 @@ if TYPE_CHECKING:
     from plumbline.models.gradient_estimator.model import GradientEstimator
 
 
-class GradientEstimatorSpec(ModelSpec):
+class GradientEstimatorSpec(FittedModelSpec):
     """Single-sample gradients by an estimator: their mean, and how they scatter about the exact gradient."""
 
     kind: Literal["gradient_estimator"] = "gradient_estimator"
-    training: TrainingSpec = TrainingSpec(steps=0)
-    """Nothing is trained: `steps` must stay zero."""
     estimator: AnyEstimator
     """The estimator."""
     draws: int = key("gradients", ge=2, default=10000)
     """Gradients of each problem."""
-
-    @model_validator(mode="after")
-    def _no_steps(self) -> GradientEstimatorSpec:
-        if self.training.steps:
-            raise ValueError("an estimator is not trained: set `training.steps` to 0 or leave it out")
-        return self
 
     def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> GradientEstimator:
         from plumbline.models.gradient_estimator.model import GradientEstimator

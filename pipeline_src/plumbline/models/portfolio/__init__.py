@@ -11,7 +11,7 @@ from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
 from plumbline.distributions.laws import AnyLaw
-from plumbline.models import ModelSpec, TrainingSpec
+from plumbline.models import FittedModelSpec, ModelSpec
 from plumbline.networks import AnyRegressor
 from plumbline.spec import key
 
@@ -75,20 +75,12 @@ class SoftmaxPortfolioSpec(ModelSpec):
         return ("law",)
 
 
-class PortfolioRuleSpec(ModelSpec):
+class PortfolioRuleSpec(FittedModelSpec):
     """A rule without training: equal weights, or skfolio's mean-variance optimiser on the window."""
 
     kind: Literal["portfolio_rule"] = "portfolio_rule"
-    training: TrainingSpec = TrainingSpec(steps=0)
-    """Nothing is trained: `steps` must stay zero."""
     rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
     """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
-
-    @model_validator(mode="after")
-    def _no_steps(self) -> PortfolioRuleSpec:
-        if self.training.steps:
-            raise ValueError("a rule is not trained: set `training.steps` to 0 or leave it out")
-        return self
 
     def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
         from plumbline.models.portfolio.rules import PortfolioRule

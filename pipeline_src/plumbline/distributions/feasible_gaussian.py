@@ -1,0 +1,47 @@
+"""What Gaussian laws on a feasible set share: marginals, and expected losses in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions import constraints as supports
+
+from plumbline.distributions.losses import expected_absolute, expected_squared
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+class FeasibleGaussian(Distribution):
+    """Base of the Gaussian laws on A z = k, batched over *B.
+
+    Arithmetic is in double precision, by `_mean` and `_variance`; what is told has the dtype that was given.
+    """
+
+    has_rsample = True
+    arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
+    support = supports.real_vector
+    dtype: torch.dtype
+    _mean: Tensor
+    _variance: Tensor
+
+    @property
+    def mean(self) -> Float[Tensor, "*B n"]:
+        """The mean, feasible to the rounding of its dtype."""
+        return self._mean.to(self.dtype)
+
+    @property
+    def variance(self) -> Float[Tensor, "*B n"]:
+        """The variance of each coordinate."""
+        return self._variance.to(self.dtype)
+
+    def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E|z_i - b_i| of each coordinate, in closed form (Li et al. 2025, Proposition 5.1)."""
+        return expected_absolute(self._mean - target.double(), self._variance).to(self.dtype)
+
+    def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
+        """E(z_i - b_i)^2 of each coordinate, in closed form (Li et al. 2025, Proposition 5.1)."""
+        return expected_squared(self._mean - target.double(), self._variance).to(self.dtype)
