@@ -145,3 +145,64 @@ def test_no_square_matrix_is_formed_for_a_sum():
     mean, covariance = constraint.condition(torch.randn(2, n), torch.rand(n) + 0.1)
     assert (constraint.violation(mean) < 1e-6).all()
     assert covariance.diagonal().shape == (n,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes)
+def test_completion_is_feasible_and_moves_the_pivots_alone(size):
+    m, n, seed = size
+    constraint, x = equality(m, n, 5, seed)
+    completed = constraint.complete(x)
+    pivots = constraint.pivots(last=True)
+    scale = 1e-9 * (1 + completed.abs().amax())
+    assert (constraint.residual(completed).abs() <= scale).all()
+    kept = torch.ones(n, dtype=torch.bool)
+    kept[pivots] = False
+    assert len(pivots) == m and (completed[:, kept] == x[:, kept]).all()
+    torch.testing.assert_close(constraint.complete(completed), completed, rtol=1e-9, atol=float(scale))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.booleans())
+def test_a_rescaled_equality_holds_where_the_first_does(size, grouped):
+    """x = shift + scale z is feasible if and only if z is, for targets of all samples and of each."""
+    m, n, seed = size
+    g = torch.Generator().manual_seed(seed)
+    shift, scale = (
+        torch.randn(n, generator=g, dtype=torch.float64),
+        torch.rand(n, generator=g, dtype=torch.float64) + 0.5,
+    )
+    rows = GroupSum(torch.arange(n) % m) if grouped else torch.randn(m, n, generator=g, dtype=torch.float64)
+    for target in (
+        torch.randn(m, generator=g, dtype=torch.float64),
+        torch.randn(5, m, generator=g, dtype=torch.float64),
+    ):
+        constraint = LinearEquality(rows, target)
+        moved = constraint.rescaled(shift, scale)
+        z = moved.project(torch.randn(5, n, generator=g, dtype=torch.float64))
+        assert (constraint.residual(shift + scale * z).abs() < 1e-9 * (1 + z.abs().amax())).all()
+        twice = moved.rescaled(scale, shift.abs() + 0.1)
+        y = twice.project(torch.randn(5, n, generator=g, dtype=torch.float64))
+        x = shift + scale * (scale + (shift.abs() + 0.1) * y)
+        assert (constraint.residual(x).abs() < 1e-9 * (1 + x.abs().amax())).all()
+        again = moved.with_target(target)
+        torch.testing.assert_close(again.residual(z), moved.residual(z))
+
+
+def test_weighted_sums_agree_with_their_matrix():
+    g = torch.Generator().manual_seed(0)
+    weights = torch.tensor([0.2, 0.3, 0.5, -1.0], dtype=torch.float64)
+    sums = LinearEquality(GroupSum(torch.zeros(4, dtype=torch.long), weights), torch.zeros(1))
+    dense = LinearEquality(weights[None], torch.zeros(1))
+    x, variance = (
+        torch.randn(6, 4, generator=g, dtype=torch.float64),
+        torch.rand(4, generator=g, dtype=torch.float64),
+    )
+    torch.testing.assert_close(sums.project(x), dense.project(x))
+    torch.testing.assert_close(sums.condition(x, variance)[0], dense.condition(x, variance)[0])
+    torch.testing.assert_close(
+        sums.condition(x, variance)[1].dense(), dense.condition(x, variance)[1].dense()
+    )
+    torch.testing.assert_close(sums.violation(x), dense.violation(x))
+    with pytest.raises(InfeasibleConstraintError, match="weights"):
+        LinearEquality(GroupSum(torch.tensor([0, 1]), torch.tensor([1.0, 0.0])), torch.zeros(2))

@@ -1,0 +1,86 @@
+"""Portfolios: the Sharpe ratio, budgets by law, rules beside skfolio, performance after costs."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.constraints.linear import SumSpec
+from plumbline.datasets.sp500_windows import SP500WindowsSpec
+from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
+from plumbline.models.portfolio import PortfolioRuleSpec, PortfolioSpec, SoftmaxPortfolioSpec
+from plumbline.models.portfolio.learned import sharpe_ratio
+from plumbline.stages.trained import batch_of
+
+NETWORK = {"kind": "perceptron", "width": 8, "layers": 1}
+
+
+@pytest.fixture(scope="module")
+def data():
+    splits = {"train": 12, "validation": 2, "test": 4}
+    return SP500WindowsSpec(lookback=30, horizon=10, parts=1, splits=splits).draw_part(0)
+
+
+def test_the_sharpe_ratio_is_that_of_its_definition():
+    generator = np.random.default_rng(0)
+    returns, weights = generator.normal(1e-3, 1e-2, (3, 50, 4)), generator.dirichlet(np.ones(4), 3)
+    found = sharpe_ratio(torch.tensor(weights), torch.tensor(returns))
+    for i in range(3):
+        daily = returns[i] @ weights[i]
+        expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))
+        assert float(found[i]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("law", ["independent", "projected", "completed", "conditioned"])
+@pytest.mark.parametrize("estimator", ["reparameterised", "marginal_expectation"])
+def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
+    spec = PortfolioSpec(
+        network=NETWORK, law={"kind": law}, constraint="budget", estimator={"kind": estimator}
+    )
+    model = spec.build(data, {"budget": SumSpec(total=1.0).build(data)})
+    batch = batch_of(data)
+    model.prepare(batch)
+    loss, terms = model.loss(batch)
+    loss.backward()
+    assert float(terms["sharpe"]) == pytest.approx(-float(loss))
+    assert model.head.mean.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        weights = model.predict(batch)["state"]
+    assert bool(((weights.double().sum(1) - 1).abs() < 1e-5).all()) == (law != "independent")
+
+
+def test_a_softmax_is_long_only(data):
+    model = SoftmaxPortfolioSpec(network=NETWORK).build(data, {})
+    batch = batch_of(data)
+    model.prepare(batch)
+    model.loss(batch)[0].backward()
+    weights = model.predict(batch)["state"]
+    assert (weights > 0).all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(weights)))
+
+
+@pytest.mark.parametrize("rule", ["maximum_sharpe", "minimum_variance"])
+def test_rules_are_optimal_in_their_window(data, rule):
+    """No long-only portfolio of 500 random ones, nor equal weights, does better in the window."""
+    weights = PortfolioRuleSpec(rule=rule).build(data, {}).predict(batch_of(data))["state"].numpy()
+    others = np.concatenate(
+        [np.random.default_rng(0).dirichlet(np.ones(20) * 0.3, 500), np.full((1, 20), 0.05)]
+    )
+    for window, own in zip(data["window"].values.astype(float), weights, strict=True):
+        assert own.min() > -1e-6 and own.sum() == pytest.approx(1.0)
+        daily = window @ np.stack([own, *others]).T
+        ratio = daily.mean(0) / daily.std(0)
+        value = ratio if rule == "maximum_sharpe" and (window.mean(0) > 0).any() else -daily.var(0)
+        assert value[0] >= value[1:].max() - 1e-3 * abs(value[0])
+
+
+def test_equal_weights_trade_nothing_after_the_first_day(data):
+    weights = PortfolioRuleSpec(rule="equal_weights").build(data, {}).predict(batch_of(data))["state"]
+    samples = xr.Dataset({"state": (("sample", "asset"), weights.numpy()), "future": data["future"]})
+    told = PortfolioPerformanceSpec().evaluate(samples, data, {})
+    assert float(told["turnover"]) == pytest.approx(0.0, abs=1e-9)
+    free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, {})
+    assert float(free["sharpe_after_costs"]) > float(told["sharpe_after_costs"])
+    daily = data["future"].values.astype(float).mean(2).ravel()
+    expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))
+    assert float(free["sharpe_after_costs"]) == pytest.approx(expected, rel=1e-5)
