@@ -61,11 +61,13 @@ lock: ## resolve the dependencies anew into envs/requirements.lock
 	mv envs/requirements.lock.new envs/requirements.lock
 	rm -rf .venv-lock
 
-benchmarks: ## solvers beside exponax, jax-cfd and torch-cfd, in an environment of their own
+benchmarks: ## solvers and conditioning beside their peers, in an environment of their own
 	@python3 -m venv .venv-benchmarks
 	.venv-benchmarks/bin/pip install --quiet --requirement benchmarks/requirements.txt
 	.venv-benchmarks/bin/pip install --quiet --no-deps --editable .
 	.venv-benchmarks/bin/python benchmarks/solvers.py
+	.venv-benchmarks/bin/python benchmarks/conditioning.py
+	.venv-benchmarks/bin/python benchmarks/conditioning.py --training
 
 clean: ## remove results, logs and caches, not the environment
 	@rm -rf results logs .snakemake .pytest_cache .mypy_cache .ruff_cache

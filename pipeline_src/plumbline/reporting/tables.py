@@ -39,7 +39,7 @@ class Cell:
         """The entry in three significant digits, or a dash where nothing was measured."""
         if np.isnan(self.mean):
             return "–"
-        spread = f" ± {number(self.deviation, 2)}" if self.deviation > 0 else ""
+        spread = f" ± {number(self.deviation, 2)}" if self.deviation > 1e-9 * abs(self.mean) else ""
         return f"{number(self.mean)}{spread}"
 
     @property
