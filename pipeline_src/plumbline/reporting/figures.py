@@ -113,6 +113,9 @@ def _field_examples(shown: xr.DataArray) -> Figure:
     generators = [str(g) for g in shown["generator"].values]
     low, high = (float(q) for q in np.quantile(shown.sel(generator=REAL).values, [0.001, 0.999]))
     vertical, horizontal = shown.dims[-2:]
+    # Rows of photographs are counted from the top.
+    down = shown[vertical].attrs.get("positive") == "down"
+    origin, way = ("upper", "downwards") if down else ("lower", "upwards")
     with mpl.rc_context(STYLE):
         count = shown.sizes["example"]
         canvas = Canvas(figsize=(1.15 * count + 1.4, 1.18 * len(generators)))
@@ -120,7 +123,7 @@ def _field_examples(shown: xr.DataArray) -> Figure:
         for row, g in zip(axes, generators, strict=True):
             for axis, image in zip(row, shown.sel(generator=g).values, strict=True):
                 flat = image.reshape(-1, *image.shape[-2:])[0]
-                drawn = axis.imshow(flat, vmin=low, vmax=high, cmap="viridis", origin="lower", aspect="auto")
+                drawn = axis.imshow(flat, vmin=low, vmax=high, cmap="viridis", origin=origin, aspect="auto")
                 axis.set_xticks([])
                 axis.set_yticks([])
             row[0].set_ylabel(g, rotation=0, ha="right", va="center")
@@ -130,9 +133,9 @@ def _field_examples(shown: xr.DataArray) -> Figure:
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each of {', '.join(generators)}, as images of {vertical} upwards and {horizontal} to "
+        f"{count} samples of each of {', '.join(generators)}, as images of {vertical} {way} and {horizontal} to "
         f"the right, on the colour scale of the real data.",
-        f"Samples, {vertical} upwards, {horizontal} to the right, on one colour scale; the first row is real data.",
+        f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is real data.",
     )
 
 
@@ -321,10 +324,8 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
             axis.set_visible(False)
         for axis, g in zip(axes, generators, strict=False):
             true, predicted = pairs.sel(generator=g).values.T
-            axis.plot(
-                [true.min(), true.max()], [true.min(), true.max()], color=INK, linestyle=":", linewidth=1
-            )
-            axis.plot(true, predicted, ".", color=palette[g], markersize=2.5, alpha=0.7)
+            axis.axhline(0.0, color=INK, linestyle=":", linewidth=1)
+            axis.plot(true, predicted - true, ".", color=palette[g], markersize=2.5, alpha=0.7)
             axis.set_title(g, fontsize=8)
         canvas.supxlabel(f"true value ({unit})", fontsize=9)
         canvas.supylabel(f"predicted mean minus true value ({unit})", fontsize=9)

@@ -48,9 +48,8 @@ class ImagesSpec(DatasetSpec):
         grid = ("y", "x")
         dims = ("sample", *(("channel",) if images.ndim == 4 else ()), *grid)
         state = (dims, values.astype(np.float32), {"long_name": "brightness", "units": "1"})
-        coords = {
-            d: (d, np.arange(n), {"units": "pixel"}) for d, n in zip(grid, images.shape[-2:], strict=True)
-        }
+        attrs = {"units": "pixel", "positive": "down"}, {"units": "pixel"}
+        coords = {d: (d, np.arange(n), own) for d, n, own in zip(grid, images.shape[-2:], attrs, strict=True)}
         dataset = xr.Dataset({"state": state}, coords=coords, attrs={"title": title})
         if labels is not None:
             dataset["label"] = ("sample", labels.astype(np.int64), {"long_name": "class"})
