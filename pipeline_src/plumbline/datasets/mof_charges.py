@@ -20,6 +20,14 @@ from plumbline.datasets import DatasetSpec
 if TYPE_CHECKING:
     import xarray as xr
 
+# Elements by their index in the published one-hot features.
+ELEMENTS = (
+    "C", "H", "O", "N", "Zn", "Cu", "Cd", "Co", "S", "P", "Mn", "Ni", "Nd", "La", "Cl", "F", "Ag",
+    "Gd", "Er", "Dy", "Ce", "Fe", "Sm", "Pr", "Ca", "Na", "Mg", "Ba", "Mo", "U", "Y", "Ho", "Yb",
+    "Sr", "Br", "K", "I", "In", "Al", "Li", "Tm", "V", "Si", "Cr", "W", "Ga", "B", "Ru", "Nb", "Lu",
+    "Hg", "Pt", "Pb", "Re", "Th", "Rb", "Te", "Ti", "Au", "Sc", "Bi", "Sn", "Np", "Be", "Sb", "Rh",
+    "As", "Cs", "Ge", "Pd", "Pu", "Se", "Hf", "Ir",
+)  # fmt: skip
 SOURCE = "https://github.com/SimonEnsemble/mpn_charges"
 
 
@@ -54,8 +62,7 @@ class MOFChargesSpec(DatasetSpec):
             )
             for i in chosen
         ]
-        elements = [str(i) for i in range(int(columns["node_species"].max()) + 1)]
-        dataset = padded(drawn, int(np.diff(atoms).max()), int(np.diff(bonds).max()), elements)
+        dataset = padded(drawn, int(np.diff(atoms).max()), int(np.diff(bonds).max()), ELEMENTS)
         return dataset.assign_attrs(title="DDEC charges of metal-organic frameworks", source=SOURCE)
 
     def packed(self) -> Path:

@@ -18,6 +18,8 @@ class ErrorByGroupSpec(MetricSpec):
     kind: Literal["error_by_group"] = "error_by_group"
     variable: str
     """The dataset's variable, shaped like the state, that holds each coordinate's group, -1 for none."""
+    names: str | None = None
+    """The dataset's coordinate that names the groups; null for their numbers."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
         import xarray as xr
@@ -41,10 +43,12 @@ class ErrorByGroupSpec(MetricSpec):
         with np.errstate(invalid="ignore"):
             mean = np.where(number > 0, total / number, np.nan)
         unit = dataset["state"].attrs.get("units", "1")
+        groups = np.arange(len(mean))
+        names = dataset[self.names].values[groups] if self.names else groups.astype(str)
         return xr.Dataset(
             {
                 "error_by_group": ("group", mean, {"long_name": "mean absolute error", "units": unit}),
                 "size_of_group": ("group", number, {"long_name": f"coordinates of the {self.variable}"}),
             },
-            coords={"group": np.arange(len(mean))},
+            coords={"group": groups, "group_name": ("group", names.astype("<U32"))},
         )

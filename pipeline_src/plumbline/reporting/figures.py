@@ -346,10 +346,7 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
     size = comparison["size_of_group"].max(("seed", "generator"))
     largest = size.sortby(size, ascending=False).isel(group=slice(0, 12))["group"]
     error = comparison["error_by_group"].sel(group=largest).mean("seed")
-    names = (
-        comparison["group_name"].sel(group=largest).values if "group_name" in comparison else largest.values
-    )
-    labels = [f"{name}" for name in names]
+    labels = [str(name) for name in comparison["group_name"].sel(group=largest).values]
     palette = colours(comparison)
     generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
     with mpl.rc_context(STYLE):
