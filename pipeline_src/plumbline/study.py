@@ -139,7 +139,7 @@ class Study(Spec):
                         f"{path}.sampler: `{generator.sampler.kind}` draws by the {needed} of a model; {name!r} "
                         f"(`{model.kind}`) offers {' and '.join(model.offers())}"
                     )
-            if len(generator.models()) > 1 and needed != "law":
+            if len(generator.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
 

@@ -3,7 +3,7 @@
 A model is an `nn.Module` with
 
 - `prepare(data)`: fits, once and before training, what has a closed form (standardisation, moments);
-- `loss(batch) -> (scalar, terms)`: the training loop minimises the scalar and logs the terms;
+- `loss(batch) -> (scalar, terms)`, unless it takes no steps: the training loop minimises the scalar and logs the terms;
 - optionally `after_step(terms)`, called after every optimiser step.
 
 `data` and `batch` are dicts of tensors, the numeric variables of the dataset along `sample`: `state` (B, ...) in
@@ -12,7 +12,8 @@ model by is the model's offer, one or more of
 
 - `denoiser`: an azula `Denoiser`, with `conditions(batch) -> dict` of its keyword arguments, in the space
   `space_of(batch)`, which has `encode(x)`, `decode(z)` and, where coordinates correspond, `scale`;
-- `law`: `predict(batch)`, for the rest of each sample: a draw, mean, deviation and log-likelihood of the state;
+- `prediction`: `predict(batch)`, for the rest of each sample: a draw of the state, and what the model knows of it, such
+  as mean, deviation and log-likelihood;
 - `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these.
 """
 
@@ -85,7 +86,7 @@ class ModelSpec(Kind):
         return []
 
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `law`, `prior`."""
+        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`."""
         return ("denoiser",)
 
 

@@ -24,4 +24,4 @@ class PredictiveSpec(SamplerSpec):
         return prediction
 
     def needs(self) -> str:
-        return "law"
+        return "prediction"

@@ -35,4 +35,4 @@ class ElementMeansSpec(FittedModelSpec):
         return [self.constraint]
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)

@@ -44,10 +44,6 @@ class ElementMeans(nn.Module):
             torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_SHARE * float(overall[0]))
         )
 
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never called: there is no step to train."""
-        raise RuntimeError("element means are not trained by gradient steps.")
-
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)

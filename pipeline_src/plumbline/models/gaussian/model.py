@@ -88,7 +88,3 @@ class FittedGaussian(nn.Module):
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch."""
         return self.condition.arguments(batch)
-
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never called: there is no step to train."""
-        raise RuntimeError("a fitted Gaussian is not trained by gradient steps.")

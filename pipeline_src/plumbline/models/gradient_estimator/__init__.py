@@ -34,4 +34,4 @@ class GradientEstimatorSpec(FittedModelSpec):
         return GradientEstimator(self)
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)

@@ -37,10 +37,6 @@ class GradientEstimator(nn.Module):
         """Nothing to fit."""
         del data
 
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never called: there is no step to train."""
-        raise RuntimeError("a gradient estimator is not trained.")
-
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean gradient, and bias, error, variance and size error by parameters, of each problem."""
         # Problems differ in size: they are taken one by one, each with thousands of draws at once.

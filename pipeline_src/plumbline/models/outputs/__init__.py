@@ -39,7 +39,7 @@ class LawModelSpec(ModelSpec):
         return [self.constraint] if self.constraint else []
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)
 
     def variance_apart(self) -> bool:
         """Whether the variance is fitted to residuals by itself, as nothing else trains it."""

@@ -55,7 +55,7 @@ class PortfolioSpec(ModelSpec):
         return [self.constraint] if self.constraint else []
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)
 
 
 class SoftmaxPortfolioSpec(ModelSpec):
@@ -72,7 +72,7 @@ class SoftmaxPortfolioSpec(ModelSpec):
         return SoftmaxPortfolio(self, example["window"].shape[1:])
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)
 
 
 class PortfolioRuleSpec(FittedModelSpec):
@@ -89,4 +89,4 @@ class PortfolioRuleSpec(FittedModelSpec):
         return PortfolioRule(self.rule)
 
     def offers(self) -> tuple[str, ...]:
-        return ("law",)
+        return ("prediction",)

@@ -18,10 +18,6 @@ class PortfolioRule(nn.Module):
         """Nothing to fit."""
         del data
 
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never called: there is no step to train."""
-        raise RuntimeError("a rule is not trained by gradient steps.")
-
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The decision."""
         window = batch["window"]
