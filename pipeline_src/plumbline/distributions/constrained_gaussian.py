@@ -27,7 +27,7 @@ from torch.distributions import register_kl
 from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
 from plumbline.distributions.covariance import Covariance, as_covariance
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
-from plumbline.distributions.gram import DegenerateGaussianError, Gram, LinearMap
+from plumbline.distributions.gram import DegenerateGaussianError, LinearMap
 
 # Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
 FEASIBLE = 1e-4
@@ -102,9 +102,9 @@ class ConstrainedGaussian(FeasibleGaussian):
     def projected(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
         """Draws of the free Gaussian, moved to the nearest feasible point: another law unless S = s I."""
         free = self._free_draw(sample_shape)
-        rows, gram = self.conditioned.linear_map, self._rows_gram()
+        rows = self.conditioned.linear_map
         for _ in range(2):  # the second takes off the rounding of the first, see `_feasible`
-            free = free + rows.adjoint(gram.solve(self.constraint.shortfall(free)))
+            free = free + rows.adjoint(rows.unit_gram.solve(self.constraint.shortfall(free)))
         return free.to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
@@ -125,9 +125,7 @@ class ConstrainedGaussian(FeasibleGaussian):
 
     def entropy(self) -> Float[Tensor, "*B"]:
         """The differential entropy on the feasible set."""
-        freedom = self.event_shape[0] - self._lack.shape[-1]
-        volume = self.covariance.logdet() - self.conditioned.gram.logdet() + self._rows_logdet()
-        return (0.5 * (freedom * (1 + LOG_TWO_PI) + volume)).expand(self.batch_shape).to(self.dtype)
+        return (self._log_volume + 0.5 * self._freedom).expand(self.batch_shape).to(self.dtype)
 
     @cached_property
     def _mean(self) -> Tensor:
@@ -151,19 +149,20 @@ class ConstrainedGaussian(FeasibleGaussian):
 
     def _log_normaliser(self) -> Tensor:
         """What is taken off -1/2 |y - m|^2_S for the log-density."""
-        freedom = self.event_shape[0] - self._lack.shape[-1]
         fixed = (self._lack * self.conditioned.gram.solve(self._lack)).sum(-1)
-        volume = self.covariance.logdet() - self.conditioned.gram.logdet() + self._rows_logdet()
-        return 0.5 * (volume + freedom * LOG_TWO_PI - fixed)
+        return self._log_volume - 0.5 * fixed
 
-    def _rows_logdet(self) -> Tensor:
-        """log det(A A^T) of the independent rows."""
-        return self._rows_gram().logdet()
+    @property
+    def _freedom(self) -> int:
+        """n - r."""
+        return self.event_shape[0] - self._lack.shape[-1]
 
-    def _rows_gram(self) -> Gram:
-        """The factored A A^T of the independent rows."""
-        ones = torch.ones(self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
-        return self.conditioned.linear_map.gram(ones)
+    @cached_property
+    def _log_volume(self) -> Tensor:
+        """log of the integral of exp(-1/2 |y - m'|^2) over the feasible set: 1/2 log det(2 pi Cov) on it."""
+        unit = self.conditioned.linear_map.unit_gram
+        logdet = self.covariance.logdet() - self.conditioned.gram.logdet() + unit.logdet()
+        return 0.5 * (logdet + self._freedom * LOG_TWO_PI)
 
     def _require_feasible(self, z: Tensor, error: type[ValueError], what: str) -> None:
         z = z.detach()

@@ -71,7 +71,7 @@ class CorrectedGaussian(FeasibleGaussian):
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
         """The log-density on the feasible set of a feasible value, which is not checked."""
         along, fixed, of_fibre = self._terms(value)
-        rows = self._rows_gram().logdet() + of_fibre.logdet() - 2 * self.gram.logdet()
+        rows = self.rows.unit_gram.logdet() + of_fibre.logdet() - 2 * self.gram.logdet()
         missing = (fixed * of_fibre.solve(fixed)).sum(-1) + self._lack.shape[-1] * LOG_TWO_PI
         return (-0.5 * (along.sum(-1) + rows - missing)).to(self.dtype)
 
@@ -84,7 +84,7 @@ class CorrectedGaussian(FeasibleGaussian):
         if not hasattr(self.rows, "sums"):
             raise TypeError("only sums over disjoint groups have a density a row.")
         along, fixed, of_fibre = self._terms(value)
-        rows = self._rows_gram().totals.log() + of_fibre.totals.log() - 2 * self.gram.totals.log()  # type: ignore[attr-defined]
+        rows = self.rows.unit_gram.totals.log() + of_fibre.totals.log() - 2 * self.gram.totals.log()  # type: ignore[attr-defined]
         missing = fixed * of_fibre.solve(fixed) + LOG_TWO_PI
         return (-0.5 * (self.rows.sums(along) + rows - missing)).to(self.dtype)
 
@@ -111,7 +111,3 @@ class CorrectedGaussian(FeasibleGaussian):
         along = from_mean.square() / self.spread + self.spread.log() + LOG_TWO_PI
         fixed = self.rows.apply(self.metric * from_mean / self.spread)
         return along, fixed, self.rows.gram(self.metric**2 / self.spread)
-
-    def _rows_gram(self) -> LeverageGram:
-        ones = torch.ones(self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
-        return self.rows.gram(ones)

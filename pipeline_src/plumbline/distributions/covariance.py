@@ -154,8 +154,7 @@ class ScaledIdentity:
         return Diagonal(self.diagonal()).draw(shape)
 
     def gram(self, linear_map: LinearMap) -> ScaledGram:
-        unit = linear_map.gram(torch.ones_like(self.variance.detach()).flatten()[:1].expand(self.dimension))
-        return ScaledGram(unit, self.variance)
+        return ScaledGram(linear_map.unit_gram, self.variance)
 
     def conditional_variance(self, linear_map: LinearMap, gram: Gram) -> Tensor:
         assert isinstance(gram, ScaledGram)

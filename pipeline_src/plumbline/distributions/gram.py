@@ -75,6 +75,11 @@ class LinearMap(Protocol):
         """The factored A V A^T for diagonal V."""
         ...
 
+    @property
+    def unit_gram(self) -> LeverageGram:
+        """The factored A A^T, which volumes on the feasible set are measured by."""
+        ...
+
 
 @dataclass(frozen=True)
 class FactoredGram:

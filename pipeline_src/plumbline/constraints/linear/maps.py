@@ -51,8 +51,9 @@ class Dense:
         return self.matrix.shape[0]
 
     def to(self, like: Tensor) -> Dense:
-        """The map in the dtype and on the device of `like`."""
-        return Dense(self.matrix.to(like))
+        """The map in the dtype and on the device of `like`; itself if it is there."""
+        matrix = self.matrix.to(like)
+        return self if matrix is self.matrix else Dense(matrix)
 
     def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """A x."""
@@ -76,6 +77,11 @@ class Dense:
         return DenseGram(
             cholesky(product, "A V A^T: the variances leave no freedom to meet an equality; it"), self.matrix
         )
+
+    @cached_property
+    def unit_gram(self) -> DenseGram:
+        """The factored A A^T."""
+        return self.gram(torch.ones_like(self.matrix[0]))
 
     def rescaled(self, scale: Float[Tensor, " n"]) -> Dense:
         """A diag(scale)."""
@@ -138,9 +144,12 @@ class GroupSum:
         return int(self.groups.max()) + 1
 
     def to(self, like: Tensor) -> GroupSum:
-        """The map in the dtype and on the device of `like`."""
+        """The map in the dtype and on the device of `like`; itself if it is there."""
+        groups = self.groups.to(like.device)
         weights = None if self.weights is None else self.weights.to(like)
-        moved = GroupSum(self.groups.to(like.device), weights)
+        if groups is self.groups and weights is self.weights:
+            return self
+        moved = GroupSum(groups, weights)
         moved.__dict__["rows"] = self.rows
         return moved
 
@@ -160,6 +169,12 @@ class GroupSum:
         """The weighted variance of each group."""
         totals = self.sums(variance if self.weights is None else self.weights**2 * variance)
         return DiagonalGram(self.groups, self.weights, totals)
+
+    @cached_property
+    def unit_gram(self) -> DiagonalGram:
+        """The factored A A^T: the squared weights of each group."""
+        ones = torch.ones(self.groups.shape, dtype=torch.float64, device=self.groups.device)
+        return self.gram(ones if self.weights is None else ones.to(self.weights))
 
     def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
         """A diag(scale)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -93,5 +92,5 @@ class FeasibleOutput(nn.Module):
         if not self.spec.law.constrains():
             return scale.log().sum()
         rows = self._bound(batch).independent.to(scale)
-        ratio = rows.gram(scale**-2).logdet() - rows.gram(torch.ones_like(scale)).logdet()
+        ratio = rows.gram(scale**-2).logdet() - rows.unit_gram.logdet()
         return scale.log().sum() + 0.5 * ratio
