@@ -5,6 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
+from plumbline.constraints.linear.equality import LinearEquality
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec
 from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
@@ -32,6 +33,23 @@ def test_standardisation(scaling):
     else:
         assert z.std() == pytest.approx(1.0, abs=1e-4)
         assert space.mean.numel() == 1
+
+
+def test_equality_of_standardised_samples_follows_the_scaling():
+    """z is feasible where x is, after a fit as after weights that are loaded later."""
+    torch.manual_seed(0)
+    equality = LinearEquality(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([3.0]))
+    data = equality.project(torch.randn(100, 3, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1]))
+    space, other = Standardisation((3,), "coordinate"), Standardisation((3,), "coordinate")
+    assert space.equality(equality).violation(data).max() < 1e-12  # before a fit, x itself
+    space.fit(data)
+    kept = space.equality(equality)
+    assert kept.violation(space.encode(data)).max() < 1e-12
+    assert space.equality(equality) is kept
+    other.fit(10 * data)
+    space.load_state_dict(other.state_dict())
+    assert space.equality(equality).violation(space.encode(data)).max() < 1e-12
+    assert kept.violation(space.encode(data)).max() > 1e-3
 
 
 def test_edm_schedule_and_its_training_levels():

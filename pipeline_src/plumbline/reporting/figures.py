@@ -288,17 +288,9 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
     dim = next(str(d) for d in each.dims if d != "generator")
     generators, palette = ordered_generators(comparison), colours(comparison)
     labels = [str(v) for v in each[dim].values]
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(6.8, 3.2))
-        axis = canvas.subplots()
-        for g in generators:
-            axis.plot(labels, each.sel(generator=g).values, "o", color=palette[g], markersize=4, label=g)
-        axis.set_yscale("log")
-        axis.set_ylabel("Wasserstein distance (std)")
-        canvas.legend(loc="outside upper center", ncols=4)
-        canvas.set_layout_engine("constrained")
-        svg = _svg(canvas)
-    worst = ", ".join(f"{g} {labels[int(each.sel(generator=g).values.argmax())]}" for g in generators)
+    values = {g: each.sel(generator=g).values for g in generators}
+    svg = _dots(values, palette, labels, "", "Wasserstein distance (std)")
+    worst = ", ".join(f"{g} {labels[int(each_of_g.argmax())]}" for g, each_of_g in values.items())
     return Figure(
         "marginals",
         svg,
@@ -349,17 +341,14 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
     labels = [str(name) for name in comparison["group_name"].sel(group=largest).values]
     palette = colours(comparison)
     generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
-    with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(7.2, 3.6))
-        axis = canvas.subplots()
-        for g in generators:
-            axis.plot(labels, error.sel(generator=g).values, "o", color=palette[g], markersize=4, label=g)
-        axis.set_yscale("log")
-        axis.set_ylabel(f"mean absolute error ({error.attrs.get('units', '1')})")
-        axis.set_xlabel("group, from the largest to the smallest")
-        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
-        canvas.set_layout_engine("constrained")
-        svg = _svg(canvas)
+    unit = error.attrs.get("units", "1")
+    svg = _dots(
+        {g: error.sel(generator=g).values for g in generators},
+        palette,
+        labels,
+        "group, from the largest to the smallest",
+        f"mean absolute error ({unit})",
+    )
     return Figure(
         "groups",
         svg,
@@ -487,6 +476,23 @@ def calibration(comparison: xr.Dataset) -> Figure | None:
         "Calibration of the predictive marginals, mean over seeds; on the dotted line, intervals hold what they say. "
         "Under it predictions are too sure, over it not sure enough.",
     )
+
+
+def _dots(
+    values: dict[str, np.ndarray], palette: dict[str, str], labels: list[str], across: str, up: str
+) -> str:
+    """A dot a generator above each label, on a logarithmic axis."""
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.0, 3.4))
+        axis = canvas.subplots()
+        for g, heights in values.items():
+            axis.plot(labels, heights, "o", color=palette[g], markersize=4, label=g)
+        axis.set_yscale("log")
+        axis.set_xlabel(across)
+        axis.set_ylabel(up)
+        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        return _svg(canvas)
 
 
 def _finite(values: xr.DataArray) -> np.ndarray:

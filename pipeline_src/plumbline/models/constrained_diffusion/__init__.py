@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from plumbline.constraints import Constraint
+from plumbline.distributions.objectives import AnyObjective
 from plumbline.models import ModelSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
-from plumbline.models.outputs import FeasibleModelSpec
+from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
 
@@ -21,24 +22,20 @@ if TYPE_CHECKING:
     from plumbline.models.constrained_diffusion.null_space import NullSpaceDiffusion
 
 
-class ConstrainedDiffusionSpec(FeasibleModelSpec):
+class ConstrainedDiffusionSpec(LawModelSpec):
     """A denoiser whose Gaussian of the clean sample is put on the feasible set by a law, in training and sampling."""
 
     kind: Literal["constrained_diffusion"] = "constrained_diffusion"
     network: AnyNetwork
     """The backbone; it gives a mean and a variance a coordinate."""
+    objective: AnyObjective
+    """What the law is trained by."""
     schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
     scaling: Literal["coordinate", "global", "largest"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
     initial_deviation: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
     """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
-
-    @model_validator(mode="after")
-    def _no_penalty(self) -> ConstrainedDiffusionSpec:
-        if self.penalty:
-            raise ValueError("`penalty` is not used by this model: leave it out")
-        return self
 
     def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> ConstrainedDiffusion:
         from plumbline.models.constrained_diffusion.conditioned import ConstrainedDiffusion

@@ -77,7 +77,7 @@ class ConstrainedDiffusion(nn.Module):
         self.spec = spec
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = build_schedule(spec.schedule)
-        self.output = FeasibleOutput(spec, sample.shape, constraint)
+        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
         both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
         self.denoiser = LawDenoiser(spec.network.build(both), self.schedule, self.output, spec)
 

@@ -61,12 +61,13 @@ class NullSpaceDiffusion(nn.Module):
         """Fits the scaling, and takes the basis of what the scaled equality leaves free."""
         self.scaled.fit(data["state"])
         self.condition.fit(data)
-        *_, right = torch.linalg.svd(self._equality().matrix)
+        *_, right = torch.linalg.svd(self.scaled.equality(self.constraint).matrix)
         self.basis.copy_(right[-self.free :].mT)
 
     def space_of(self, batch: dict[str, Tensor]) -> NullSpace:
         """The free coordinates, bound to the targets of the batch."""
-        return NullSpace(self.scaled, self.basis, self._equality().given(batch), self.shape)
+        equality = self.scaled.equality(self.constraint).given(batch)
+        return NullSpace(self.scaled, self.basis, equality, self.shape)
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The denoiser's keyword arguments for a batch."""
@@ -79,7 +80,3 @@ class NullSpaceDiffusion(nn.Module):
         times = stratified_times(self.schedule, len(y), y)
         loss = self.denoiser.loss(y, times, **self.conditions(batch))
         return loss, {"denoising": loss.detach()}
-
-    def _equality(self) -> Any:
-        shift, scale = (t.expand(self.shape) for t in (self.scaled.mean, self.scaled.scale))
-        return self.constraint.rescaled(shift, scale)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import Constraint
-from plumbline.models.outputs import LawModelSpec
+from plumbline.models.outputs import SupervisedLawSpec
 from plumbline.networks import AnyGraphNetwork
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plumbline.models.node_regression.model import NodeRegression
 
 
-class NodeRegressionSpec(LawModelSpec):
+class NodeRegressionSpec(SupervisedLawSpec):
     """Message passing gives a mean and a variance an atom; a law puts each framework on its total."""
 
     kind: Literal["node_regression"] = "node_regression"

@@ -17,22 +17,19 @@ class LawModelSpec(ModelSpec):
 
     law: AnyLaw
     """How mean and variance become a distribution."""
-    objective: AnyObjective
-    """What the law is trained by."""
     constraint: str | None = None
-    """Name of the equality that the law or the penalty needs, one of the study's `constraints`."""
-    penalty: float = key(ge=0, default=0.0)
-    """Weight of the mean squared shortfall of the equality, in the scaled space (a soft constraint)."""
+    """Name of the equality that the law needs, one of the study's `constraints`."""
     initial_deviation: float = key("scaled space", gt=0, default=0.05)
     """Standard deviation that the law starts with, in the space that the network works in."""
     smallest_deviation: float = key("scaled space", gt=0, default=1e-3)
     """Standard deviation that no coordinate goes below."""
 
     @model_validator(mode="after")
-    def _constraint_where_needed(self) -> LawModelSpec:
-        if self.constraint is None and (self.law.constrains() or self.penalty):
-            what = f"`law` `{self.law.kind}`" if self.law.constrains() else "`penalty`"
-            raise ValueError(f"{what} needs `constraint`, the name of an equality of the study")
+    def _constraint_where_the_law_needs_it(self) -> LawModelSpec:
+        if self.constraint is None and self.law.constrains():
+            raise ValueError(
+                f"`law` `{self.law.kind}` needs `constraint`, the name of an equality of the study"
+            )
         return self
 
     def constraint_names(self) -> list[str]:
@@ -41,12 +38,27 @@ class LawModelSpec(ModelSpec):
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)
 
+
+class SupervisedLawSpec(LawModelSpec):
+    """Base of those that are trained by an objective of the true state, and perhaps a penalty."""
+
+    objective: AnyObjective
+    """What the law is trained by."""
+    penalty: float = key(ge=0, default=0.0)
+    """Weight of the mean squared shortfall of the equality, in the scaled space (a soft constraint)."""
+
+    @model_validator(mode="after")
+    def _constraint_where_the_penalty_needs_it(self) -> SupervisedLawSpec:
+        if self.constraint is None and self.penalty:
+            raise ValueError("`penalty` needs `constraint`, the name of an equality of the study")
+        return self
+
     def variance_apart(self) -> bool:
         """Whether the variance is fitted to residuals by itself, as nothing else trains it."""
         return self.objective.fits_variance() and not self.law.mean_uses_variance()
 
 
-class FeasibleModelSpec(LawModelSpec):
+class FeasibleModelSpec(SupervisedLawSpec):
     """Base of those whose state is scaled first."""
 
     scaling: Literal["coordinate", "global", "largest"] = "coordinate"

@@ -14,44 +14,48 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.outputs import FeasibleModelSpec
+from plumbline.distributions.laws import LawSpec
+from plumbline.models.outputs import SupervisedLawSpec
 from plumbline.models.outputs.objective import law_loss
-from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.models.spaces.standardisation import Scaling, Standardisation
 
 
 class FeasibleOutput(nn.Module):
     """The law of samples (B, *S), given a mean and a variance for each coordinate of the scaled space.
 
     Args:
-        spec: the law, its objective and the scaling.
+        spec: the law.
+        scaling: how the state is scaled.
         shape: S.
         constraint: the equality, or None.
     """
 
-    def __init__(self, spec: FeasibleModelSpec, shape: tuple[int, ...], constraint: Any) -> None:
+    def __init__(self, spec: LawSpec, scaling: Scaling, shape: tuple[int, ...], constraint: Any) -> None:
         super().__init__()
-        self.space = Standardisation(shape, spec.scaling)
+        self.space = Standardisation(shape, scaling)
         self.spec = spec
         self.constraint = constraint
-        self._scaled: Any = None
 
     def fit(self, state: Float[Tensor, "N *S"]) -> None:
         """Fits the scaling."""
         self.space.fit(state)
-        self._scaled = None
 
     def law(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
     ) -> Any:
         """The law in the scaled space."""
-        return self.spec.law.law(mean, variance, self._bound(batch))
+        return self.spec.law(mean, variance, self._bound(batch))
 
     def loss(
-        self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
+        self,
+        spec: SupervisedLawSpec,
+        mean: Float[Tensor, "B n"],
+        variance: Float[Tensor, "B n"],
+        batch: dict[str, Tensor],
     ) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
-        """The loss of each sample, and what it is made of."""
+        """The loss of each sample by the objective of `spec`, and what it is made of."""
         target = self.space.encode(batch["state"]).flatten(1)
-        return law_loss(self.spec, mean, variance, self._bound(batch), target)
+        return law_loss(spec, mean, variance, self._bound(batch), target)
 
     def predict(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
@@ -71,25 +75,18 @@ class FeasibleOutput(nn.Module):
             "predicted_deviation": scale * law.variance.sqrt().view(shape),
         }
         target = self.space.encode(batch["state"].double()).flatten(1)
-        name = "log_likelihood" if self.spec.law.constrains() else "log_likelihood_free"
+        name = "log_likelihood" if self.spec.constrains() else "log_likelihood_free"
         told[name] = law.log_prob(target) - self._log_volume(batch)
         return told
 
     def _bound(self, batch: dict[str, Tensor]) -> Any:
         """The equality in the scaled space, bound to the targets of the batch."""
-        if self.constraint is None:
-            return None
-        if self._scaled is None:
-            shape = batch["state"].shape[1:]
-            self._scaled = self.constraint.rescaled(
-                *(t.expand(shape) for t in (self.space.mean, self.space.scale))
-            )
-        return self._scaled.given(batch)
+        return None if self.constraint is None else self.space.equality(self.constraint).given(batch)
 
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:
         """log of how much a volume grows from the scaled space to the data's, where the law lives."""
         scale = self.space.scale.expand(batch["state"].shape[1:]).double().flatten()
-        if not self.spec.law.constrains():
+        if not self.spec.constrains():
             return scale.log().sum()
         rows = self._bound(batch).independent.to(scale)
         ratio = rows.gram(scale**-2).logdet() - rows.unit_gram.logdet()

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from plumbline.models.outputs import LawModelSpec
+from plumbline.models.outputs import SupervisedLawSpec
 
 
 def law_loss(
-    spec: LawModelSpec, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
+    spec: SupervisedLawSpec, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss (*B,) of the law of mean and variance (*B, n), and what it is made of.
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import model_validator
-
 from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
-from plumbline.distributions.laws import AnyLaw
 from plumbline.models import FittedModelSpec, ModelSpec
+from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyRegressor
 from plumbline.spec import key
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class PortfolioSpec(ModelSpec):
+class PortfolioSpec(LawModelSpec):
     """A network gives a mean and a variance an asset; a law puts the weights on the budget.
 
     Trained by the Sharpe ratio of the following window, which is no point-wise loss: an estimator passes its gradient.
@@ -29,10 +27,6 @@ class PortfolioSpec(ModelSpec):
     kind: Literal["portfolio"] = "portfolio"
     network: AnyRegressor
     """The network, from the window of returns to features."""
-    law: AnyLaw
-    """How mean and variance become a distribution of weights."""
-    constraint: str | None = None
-    """Name of the budget, one of the study's `constraints`."""
     estimator: AnyEstimator = ReparameterisedSpec()
     """How gradients pass the drawn weights."""
     draws: int = key(ge=1, default=4)
@@ -40,22 +34,10 @@ class PortfolioSpec(ModelSpec):
     initial_deviation: float = key(gt=0, default=0.02)
     """Standard deviation of the weights that the law starts with."""
 
-    @model_validator(mode="after")
-    def _budget_where_needed(self) -> PortfolioSpec:
-        if self.constraint is None and self.law.constrains():
-            raise ValueError(f"`law` `{self.law.kind}` needs `constraint`, the name of the budget")
-        return self
-
     def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
         from plumbline.models.portfolio.learned import Portfolio
 
         return Portfolio(self, example["window"].shape[1:], constraints.get(self.constraint or ""))
-
-    def constraint_names(self) -> list[str]:
-        return [self.constraint] if self.constraint else []
-
-    def offers(self) -> tuple[str, ...]:
-        return ("prediction",)
 
 
 class SoftmaxPortfolioSpec(ModelSpec):

@@ -21,7 +21,6 @@ from plumbline.models.portfolio import PortfolioSpec, SoftmaxPortfolioSpec
 
 TRADING_DAYS = 252
 RISK_FREE = 0.03
-SMALLEST_DEVIATION = 1e-3
 
 
 def sharpe_ratio(weights: Float[Tensor, "*C n"], returns: Float[Tensor, "B days n"]) -> Float[Tensor, "*C"]:
@@ -58,7 +57,7 @@ class Portfolio(_WindowNetwork):
         super().__init__(spec, window)
         self.spec, self.constraint = spec, constraint
         self.head = GaussianHead(
-            spec.network.features(), self.assets, spec.initial_deviation, SMALLEST_DEVIATION
+            spec.network.features(), self.assets, spec.initial_deviation, spec.smallest_deviation
         )
         nn.init.constant_(self.head.mean.bias, 1 / self.assets)
 

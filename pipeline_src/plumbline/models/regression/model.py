@@ -23,6 +23,7 @@ class Regression(nn.Module):
 
     def __init__(self, spec: RegressionSpec, sample: SampleShape, constraint: Constraint | None) -> None:
         super().__init__()
+        self.spec = spec
         if not sample.condition:
             raise ValueError("a regression predicts from a `condition`, which this dataset does not have.")
         self.condition = StandardisedCondition(sample.condition)
@@ -33,7 +34,7 @@ class Regression(nn.Module):
             spec.initial_deviation,
             spec.smallest_deviation,
         )
-        self.output = FeasibleOutput(spec, sample.shape, constraint)
+        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling of states and conditions."""
@@ -42,7 +43,7 @@ class Regression(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's mean over the batch, and its terms."""
-        each, terms = self.output.loss(*self._mean_and_variance(batch), batch)
+        each, terms = self.output.loss(self.spec, *self._mean_and_variance(batch), batch)
         return each.mean(), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -51,4 +52,4 @@ class Regression(nn.Module):
 
     def _mean_and_variance(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         features = self.network(self.condition.arguments(batch)["condition"])
-        return self.head(features, variance_apart=self.output.spec.variance_apart())
+        return self.head(features, variance_apart=self.spec.variance_apart())

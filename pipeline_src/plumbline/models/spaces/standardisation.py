@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from plumbline.constraints.linear.equality import LinearEquality
 
 Scaling = Literal["coordinate", "global", "largest"]
 
@@ -28,7 +31,9 @@ class Standardisation(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], scaling: Scaling) -> None:
         super().__init__()
-        self.scaling = scaling
+        self.shape, self.scaling = shape, scaling
+        self._equalities: dict[LinearEquality, LinearEquality] = {}
+        self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
         own = (1,) * len(shape) if scaling == "global" else shape
         self.register_buffer("mean", torch.zeros(own))
         self.register_buffer("scale", torch.ones(own))
@@ -45,6 +50,7 @@ class Standardisation(nn.Module):
         deviation = torch.where(deviation > floor, deviation, deviation.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_(deviation.view_as(self.scale))
+        self._equalities.clear()
 
     def encode(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """From the data's units to standardised ones."""
@@ -53,3 +59,10 @@ class Standardisation(nn.Module):
     def decode(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """From standardised units to the data's."""
         return self.mean.to(z.dtype) + self.scale.to(z.dtype) * z
+
+    def equality(self, constraint: LinearEquality) -> LinearEquality:
+        """The equality of standardised samples, A diag(scale) z = k - A mean: kept until the scaling changes."""
+        if constraint not in self._equalities:
+            shift, scale = (t.expand(self.shape) for t in (self.mean, self.scale))
+            self._equalities[constraint] = constraint.rescaled(shift, scale)
+        return self._equalities[constraint]

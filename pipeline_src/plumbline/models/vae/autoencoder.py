@@ -40,7 +40,7 @@ class Autoencoder(nn.Module):
         self.head = GaussianHead(
             spec.decoder.features(), numbers, spec.initial_deviation, spec.smallest_deviation
         )
-        self.output = FeasibleOutput(spec, sample.shape, constraint)
+        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
 
     @abstractmethod
     def prior_draw(self, count: int, like: Tensor) -> Float[Tensor, "B d"]:

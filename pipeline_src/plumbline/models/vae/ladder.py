@@ -43,7 +43,7 @@ class LadderVAE(Autoencoder):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the divergences of both levels, and both."""
         z, _, divergence = self._ladder(self.scaled(batch), 1)
-        each, terms = self.output.loss(*self.decoded(z[0]), batch)
+        each, terms = self.output.loss(self.spec, *self.decoded(z[0]), batch)
         return (each + divergence[0]).mean(), {**terms, "divergence": divergence.detach().mean()}
 
     def prior_draw(self, count: int, like: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class PlainVAE(Autoencoder):
         def of_output(z: Tensor) -> Tensor:
             """The loss of the output for latent vectors (S, B, d)."""
             repeated = {name: t.repeat(len(z), *(1,) * (t.ndim - 1)) for name, t in batch.items()}
-            each, told = self.output.loss(*self.decoded(z.flatten(0, 1)), repeated)
+            each, told = self.output.loss(self.spec, *self.decoded(z.flatten(0, 1)), repeated)
             terms.update(told)
             return each.unflatten(0, (len(z), -1))
 
