@@ -2,12 +2,15 @@
 
 import gzip
 import hashlib
+import io
 import struct
 from pathlib import Path
 
 import h5py
+import lmdb
 import numpy as np
 import pytest
+from PIL import Image
 
 from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
 from plumbline.datasets import mnist
@@ -18,6 +21,7 @@ from plumbline.datasets.expectations import ExpectationsSpec
 from plumbline.datasets.files import DataFileError, PublishedFile
 from plumbline.datasets.image_folder import ImageFolderSpec
 from plumbline.datasets.images.idx import read_idx
+from plumbline.datasets.lsun import LSUNSpec
 from plumbline.datasets.mnist import MNISTSpec
 from plumbline.datasets.mof_charges import MOFChargesSpec, pack
 from plumbline.datasets.process_table import UNITS, ProcessTableSpec
@@ -124,8 +128,6 @@ def test_cifar_is_read_from_small_files_of_its_format(tmp_path):
 
 
 def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
-    from PIL import Image
-
     for i in range(10):
         pixels = np.zeros((30, 20, 3), np.uint8)
         pixels[10:20, 5:15] = [10 * i + 50, 100, 150]
@@ -136,6 +138,30 @@ def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
     np.testing.assert_allclose(red, (10 * np.arange(10) + 50) / 255, atol=1e-6)
     with pytest.raises(DataFileError, match="holds no images"):
         ImageFolderSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
+
+
+def test_lsun_is_read_from_its_database(tmp_path):
+    """A database as the official archives hold: hashes as keys, photographs as WebP."""
+    pixels = np.zeros((10, 40, 30, 3), np.uint8)
+    pixels[:, 5:35] = 20 * np.arange(10)[:, None, None, None]
+    encoded = {}
+    for image in pixels:
+        Image.fromarray(image).save(stream := io.BytesIO(), format="webp", lossless=True)
+        encoded[hashlib.sha1(stream.getvalue()).hexdigest().encode()] = stream.getvalue()
+    with lmdb.open(str(tmp_path), map_size=2**20) as written, written.begin(write=True) as write:
+        for key, value in encoded.items():
+            write.put(key, value)
+    data = LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
+    assert data["state"].shape == (10, 3, 15, 15)
+    # The middle square of a photograph holds one grey, whose value names the photograph.
+    greys = data["state"].values[:, :, 7, 7]
+    np.testing.assert_allclose(np.sort(greys[:, 0]), 20 * np.arange(10) / 255, atol=1e-6)
+    np.testing.assert_allclose(data["state"].values, greys[:, :, None, None] * np.ones((15, 15)), atol=1e-6)
+    in_order = [np.asarray(Image.open(io.BytesIO(encoded[key])))[20, 15, 0] / 255 for key in sorted(encoded)]
+    order = np.random.default_rng(0).permutation(10)
+    np.testing.assert_allclose(greys[:, 0], np.asarray(in_order)[order], atol=1e-6)
+    with pytest.raises(DataFileError, match=r"data\.mdb is not there"):
+        LSUNSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
 
 
 def small_checkout(folder: Path, frameworks: int = 12) -> list[np.ndarray]:

@@ -1,0 +1,39 @@
+"""LSUN scenes (Yu et al. 2015) from an unpacked LMDB of the official archives: an encoded photograph a key."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.datasets.files import own_file
+from plumbline.datasets.images.photographs import PhotographsSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class LSUNSpec(PhotographsSpec):
+    """Scenes of one category of LSUN, in the order of their keys, values in [0, 1]."""
+
+    kind: Literal["lsun"] = "lsun"
+    data_dir: str = "data/bedroom_train_lmdb"
+    """Folder that unpacking an archive gives, with the file data.mdb."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import lmdb
+
+        del splits
+        folder = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN").parent
+        # Folders of published data may be read-only, and a database that nobody writes needs no lock.
+        with (
+            lmdb.open(str(folder), readonly=True, lock=False, readahead=False) as scenes,
+            scenes.begin() as read,
+        ):
+            with read.cursor() as cursor:
+                keys = list(cursor.iternext(keys=True, values=False))
+            chosen = (read.get(keys[i], b"") for i in self.choice(len(keys), indices))
+            images = np.stack([self.square(io.BytesIO(encoded)) for encoded in chosen])
+        return self.as_dataset(images, None, f"LSUN, {Path(self.data_dir).name}")
