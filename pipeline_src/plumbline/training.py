@@ -12,11 +12,9 @@ the result and renamed into place. It is deleted when the training is complete.
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from plumbline.models import TrainingSpec
 from plumbline.progress import Heartbeat
+from plumbline.training_log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 
@@ -41,6 +40,7 @@ def train(
     data: dict[str, Tensor],
     spec: TrainingSpec,
     *,
+    validation: dict[str, Tensor],
     seed: int,
     folder: str | Path,
     identity: str,
@@ -51,6 +51,7 @@ def train(
         model: the model, prepared.
         data: tensors of equal length, by the names that the model's loss knows them under.
         spec: how to train.
+        validation: tensors like those of `data`, that `validate_every` judges the weights by.
         seed: seed of batches and noise.
         folder: where the training log and the saved state go.
         identity: what the training depends on; a saved state of another identity is not resumed.
@@ -80,7 +81,9 @@ def train(
     saved = folder / "state.pt"
     first = _resume(fabric, saved, state, identity)
     log = TrainingLog(folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard)
-    data = {name: tensor.to(fabric.device) for name, tensor in data.items()}
+    data, validation = (
+        {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)
+    )
     heartbeat = Heartbeat(logger)
     wrapped.train()
     for step, indices in batches(len(data["state"]), spec, seed, first):
@@ -105,13 +108,31 @@ def train(
         log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
         done = step + 1
         if done % spec.log_every == 0 or done == spec.steps:
-            log.flush()
+            judged = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
+            current = model if averaged is None else averaged.module
+            log.flush(_validate(current, validation, spec.batch, seed) if judged and log.enabled else {})
         if done % spec.save_every == 0 and done < spec.steps:
             _save(fabric, saved, state, identity, done)
         heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
     saved.unlink(missing_ok=True)
     return averaged.module if averaged is not None else model
+
+
+@torch.no_grad()
+def _validate(model: nn.Module, data: dict[str, Tensor], size: int, seed: int) -> dict[str, float]:
+    """Loss and terms of the weights that would be drawn from now, mean over the samples of `data`."""
+    training = model.training
+    model.eval()
+    torch.manual_seed(seed)  # the same noise at every validation
+    sums: dict[str, float] = {}
+    for first in range(0, len(data["state"]), size):
+        batch = {name: tensor[first : first + size] for name, tensor in data.items()}
+        loss, terms = cast(Any, model).loss(batch)
+        for name, value in {"loss": loss, **terms}.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(batch["state"])
+    model.train(training)
+    return {name: total / len(data["state"]) for name, total in sums.items()}
 
 
 def is_first_process() -> bool:
@@ -203,73 +224,3 @@ def _resume(fabric: Fabric, path: Path, state: dict[str, Any], identity: str) ->
         target.load_state_dict(found[name])
     logger.info("resuming at step %d", found["step"])
     return int(found["step"])
-
-
-class TrainingLog:
-    """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
-
-    A resumed training keeps the rows of the steps that it does not repeat.
-    """
-
-    def __init__(self, folder: Path, start: int, *, enabled: bool, tensorboard: bool) -> None:
-        self.enabled = enabled
-        self.path = folder / "training_log.csv"
-        self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.last = time.perf_counter()
-        self.events = None
-        if enabled and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.events = SummaryWriter(folder / "tensorboard")
-        if start and self.path.exists():
-            with self.path.open(newline="") as file:
-                read = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row for row in read if row["step"] <= start]
-        self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else 0.0
-
-    def add(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
-        """Adds the terms of a step to the interval."""
-        for name, value in terms.items():
-            value = torch.as_tensor(value).detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.count += 1
-        self.step, self.learning_rate = step, learning_rate
-
-    def flush(self) -> None:
-        """Ends the interval: a row, and the file written anew under a temporary name."""
-        if not self.count or not self.enabled:
-            return
-        now = time.perf_counter()
-        self.elapsed += now - self.last
-        row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
-        row["learning_rate"] = self.learning_rate
-        row["steps_per_second"] = self.count / max(now - self.last, 1e-9)
-        row["wall_time_seconds"] = self.elapsed
-        self.rows.append(row)
-        self.last, self.sums, self.count = now, {}, 0
-        if self.events is not None:
-            for name, value in row.items():
-                self.events.add_scalar(name, value, int(row["step"]))
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(partial, self.path)
-
-    def summary(self) -> str:
-        """The last row in a few words."""
-        if not self.rows:
-            return "no interval is complete yet"
-        row = self.rows[-1]
-        return f"loss {row['loss']:.4g}, {row['steps_per_second']:.3g} steps a second"
-
-    def close(self) -> None:
-        """Ends the last interval; a training without steps leaves a log of its header."""
-        self.flush()
-        if self.enabled and not self.rows:
-            self.path.write_text("step,loss,learning_rate,steps_per_second,wall_time_seconds\n")
-        if self.events is not None:
-            self.events.close()

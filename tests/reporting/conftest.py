@@ -41,6 +41,10 @@ def comparison():
             "parameters": ("model", [100.0, 0.0]),
             "training_step": (("model", "seed", "row"), np.broadcast_to(row, (2, seeds, 10)).copy()),
             "training_loss": (("model", "seed", "row"), np.exp(-row) * np.ones((2, seeds, 1))),
+            "training_validation_loss": (
+                ("model", "seed", "row"),
+                np.where([[row % 5 == 4], [row < 0]], 2.0, np.nan) * np.ones((2, seeds, 1)),
+            ),
             "training_wall_time_seconds": (
                 ("model", "seed", "row"),
                 np.broadcast_to(row, (2, seeds, 10)).copy(),

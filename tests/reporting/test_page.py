@@ -23,7 +23,14 @@ def page(comparison, tmp_path):
 
 def test_figures_are_well_formed_and_described(comparison):
     shown = section(comparison).figures
-    assert {f.name for f in shown} == {"histogram-elements", "examples", "cost", "marginals", "training"}
+    assert {f.name for f in shown} == {
+        "histogram-elements",
+        "examples",
+        "cost",
+        "marginals",
+        "validation",
+        "training",
+    }
     ids = []
     for figure in shown:
         root = ET.fromstring(figure.svg)
@@ -71,7 +78,8 @@ def test_in_a_browser(browser, page, width, dark):
     find = browser.find_elements
     assert [h.text for h in find("css selector", "section.study h2")] == ["Methane combustion"]
     assert {f.get_attribute("id") for f in find("css selector", "figure")} == {
-        f"combustion-{name}" for name in ("histogram-elements", "examples", "cost", "marginals", "training")
+        f"combustion-{name}"
+        for name in ("histogram-elements", "examples", "cost", "marginals", "validation", "training")
     }
     for picture in find("css selector", ".picture"):
         assert picture.get_attribute("aria-label")

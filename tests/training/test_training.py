@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from plumbline.datasets.gaussian import GaussianSpec
@@ -18,6 +19,7 @@ from plumbline.models import TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.store import write_store
 from plumbline.training import DivergedTrainingError, batches, learning_rate_factor, train
+from plumbline.training_log import read_log
 
 PLUMBLINE = str(Path(sys.executable).parent / "plumbline")
 
@@ -47,9 +49,17 @@ def spec(**values):
     return TrainingSpec(**(given | values))
 
 
-def run(folder, identity="a", model=None, **values):
+def run(folder, identity="a", model=None, validation=None, **values):
     torch.manual_seed(0)
-    return train(model or Line(), dict(DATA), spec(**values), seed=3, folder=folder, identity=identity)
+    return train(
+        model or Line(),
+        dict(DATA),
+        spec(**values),
+        validation=validation or {},
+        seed=3,
+        folder=folder,
+        identity=identity,
+    )
 
 
 def test_it_learns(tmp_path):
@@ -160,6 +170,51 @@ def test_the_log_has_terms_speed_and_time(tmp_path):
     assert set(rows[0]) == columns
     assert all(float(r["steps_per_second"]) > 0 for r in rows)
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_validations_judge_the_averaged_weights_and_change_no_bit(tmp_path):
+    """The last one is that of the weights returned; a training without them ends at the same weights."""
+    held_out = {"state": torch.linspace(-2, 2, 23)[:, None]}
+    plain = run(tmp_path / "plain", ema=0.9)
+    model = run(tmp_path / "validated", ema=0.9, validation=held_out, validate_every=20)
+    assert torch.equal(plain.layer.weight, model.layer.weight)
+    rows = read_log(tmp_path / "validated" / "training_log.csv")
+    assert [row["step"] for row in rows if "validation_loss" in row] == [20, 40, 60]
+    torch.manual_seed(3)
+    with torch.no_grad():
+        losses = [
+            float(model.loss({"state": part})[0]) for part in (held_out["state"][:16], held_out["state"][16:])
+        ]
+    expected = (16 * losses[0] + 7 * losses[1]) / 23
+    assert rows[-1]["validation_loss"] == pytest.approx(expected, rel=1e-6)
+    assert rows[-1]["validation_squares"] == rows[-1]["validation_loss"]
+
+
+def test_validations_survive_an_interruption(tmp_path):
+    class Stops(Line):
+        def loss(self, batch):
+            if int(self.steps) == 47:
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    held_out = {"state": torch.linspace(-2, 2, 23)[:, None]}
+    run(tmp_path / "whole", validation=held_out, validate_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", model=_seeded(Stops), validation=held_out, validate_every=20)
+    run(tmp_path / "cut", validation=held_out, validate_every=20)
+    whole, cut = (
+        [row.get("validation_loss") for row in read_log(tmp_path / name / "training_log.csv")]
+        for name in ("whole", "cut")
+    )
+    assert whole == cut
+    assert whole[1] is not None
+
+
+def test_a_validation_falls_on_a_row_of_the_log():
+    with pytest.raises(
+        ValidationError, match=r"`validate_every` \(15\) must be a multiple of `log_every` \(10\)"
+    ):
+        spec(validate_every=15)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ class SplitSizes(Spec):
     train: int = key("samples", ge=1)
     """Samples that models are trained on."""
     validation: int = key("samples", ge=2)
-    """Samples that floors are measured with; models never see them."""
+    """Samples that floors are measured with and trainings watched by; models never learn from them."""
     test: int = key("samples", ge=2)
     """Samples that generators are judged by."""
 

@@ -65,8 +65,19 @@ class TrainingSpec(Spec):
     """Interval between saved states, from which a killed job resumes."""
     log_every: int = key("optimiser steps", ge=1, default=20)
     """Interval between rows of the training log; each is a mean over the interval."""
+    validate_every: int = key("optimiser steps", ge=0, default=0)
+    """Interval between validations, whose losses are columns of the log; a multiple of `log_every`, or 0 for none."""
     tensorboard: bool = False
     """Whether to write TensorBoard events beside the weights."""
+
+    @model_validator(mode="after")
+    def _validations_end_intervals(self) -> TrainingSpec:
+        if self.validate_every % self.log_every:
+            raise ValueError(
+                f"`validate_every` ({self.validate_every}) must be a multiple of `log_every` ({self.log_every}), "
+                f"whose rows it adds to"
+            )
+        return self
 
 
 class ModelSpec(Kind):

@@ -216,6 +216,47 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
     )
 
 
+def validation_curves(comparison: xr.Dataset) -> Figure | None:
+    """Error on the validation split against steps, a line a model; nothing if none was validated."""
+    quantities = {
+        "validation_absolute_error": "mean absolute error on the validation split, scaled",
+        "validation_loss": "loss on the validation split",
+    }
+    told = [name for name in quantities if f"training_{name}" in comparison]
+    if not told:
+        return None
+    curves = comparison[f"training_{told[0]}"].mean("seed")
+    steps = comparison["training_step"].isel(seed=0)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(6.8, 3.4))
+        axis = canvas.subplots()
+        ends = []
+        for i, model in enumerate(str(m) for m in comparison["model"].values):
+            curve = curves.sel(model=model).values
+            judged = np.isfinite(curve)
+            if judged.any():
+                axis.loglog(
+                    steps.sel(model=model).values[judged],
+                    curve[judged],
+                    color=PALETTE[i % len(PALETTE)],
+                    linewidth=1.2,
+                    label=model,
+                )
+                ends.append(f"{model} {curve[judged][-1]:.3g}")
+        axis.set_xlabel("optimiser steps")
+        axis.set_ylabel(quantities[told[0]])
+        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = _svg(canvas)
+    return Figure(
+        "validation",
+        svg,
+        f"{quantities[told[0]].capitalize()} against optimiser steps. At the end: {'; '.join(ends)}.",
+        f"{quantities[told[0]].capitalize()}, by the weights that samples would be drawn from at that step, mean "
+        "over seeds.",
+    )
+
+
 def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) -> Figure:
     """What a sample costs, and how near it is to the constraint, against its distance to the data."""
     generators, palette = ordered_generators(comparison), colours(comparison)

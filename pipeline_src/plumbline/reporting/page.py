@@ -127,6 +127,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures
         figures.predictions(comparison),
         figures.group_errors(comparison),
         figures.calibration(comparison),
+        figures.validation_curves(comparison),
         figures.training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]

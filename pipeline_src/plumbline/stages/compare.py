@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import xarray as xr
 from plumbline.stages.evaluate import COSTS
 from plumbline.store import open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
+from plumbline.training_log import read_log
 
 EXAMPLES = 6
 """Samples of each generator that the report shows, at most."""
@@ -82,7 +82,7 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Datase
 def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Dataset:
     """Training logs along (model, seed, row), missing rows as NaN."""
     logs = {
-        name: [_read_log(folder / "training_log.csv") for folder in folders]
+        name: [read_log(folder / "training_log.csv") for folder in folders]
         for name, folders in models.items()
     }
     trained = {name: runs for name, runs in logs.items() if any(runs)}
@@ -90,15 +90,12 @@ def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Data
     parameters = xr.DataArray([float(cards[name]["parameters"]) for name in models], dims="model")
     gathered = xr.Dataset({"parameters": parameters}, coords={"model": list(models)})
     longest = max((len(run) for runs in trained.values() for run in runs), default=0)
-    for column in ("step", "loss", "wall_time_seconds"):
+    validated = {name for runs in trained.values() for run in runs for row in run for name in row}
+    validated &= {"validation_loss", "validation_absolute_error"}
+    for column in ("step", "loss", "wall_time_seconds", *sorted(validated)):
         values = np.full((len(models), len(seeds), longest), np.nan)
         for i, name in enumerate(models):
             for j, run in enumerate(logs[name]):
-                values[i, j, : len(run)] = [row[column] for row in run]
+                values[i, j, : len(run)] = [row.get(column, np.nan) for row in run]
         gathered[f"training_{column}"] = (("model", "seed", "row"), values)
     return gathered
-
-
-def _read_log(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

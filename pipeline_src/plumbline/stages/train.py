@@ -33,6 +33,7 @@ def train(
     values = json.loads(spec)
     training = of_kind(ModelSpec, values["model"]).training
     data = batch_of(select_split(opened, "train").isel(sample=slice(0, training.samples)))
+    validation = batch_of(select_split(opened, "validation")) if training.validate_every else {}
     seed += training.seed_offset
     torch.manual_seed(seed)
     model = build_model(values, opened)
@@ -41,6 +42,8 @@ def train(
         model.load_state_dict(torch.load(initialise / "weights.pt", weights_only=True))
     depends_on = "".join([spec, str(seed), *(str(path) for path in dataset), str(initialise)])
     identity = hashlib.sha256(depends_on.encode()).hexdigest()
-    trained = run_training(model, data, training, seed=seed, folder=output, identity=identity)
+    trained = run_training(
+        model, data, training, validation=validation, seed=seed, folder=output, identity=identity
+    )
     if is_first_process():
         save_model(trained, output, spec)

@@ -32,8 +32,7 @@ class NodeRegression(nn.Module):
         mean, variance = self._mean_and_variance(graphs)
         target = graphs.gather(batch["state"])
         loss, terms = law_loss(self.spec, mean, variance, graphs.totals(self.constraint), target)
-        atoms = len(target)
-        return loss / atoms, {name: value / atoms for name, value in terms.items()}
+        return loss / len(target), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""

@@ -1,0 +1,94 @@
+"""The log of a training: one CSV file, written anew after every interval, that a resumed training goes on with."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log; what a row does not tell is left out of it."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+class TrainingLog:
+    """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
+
+    A resumed training keeps the rows of the steps that it does not repeat.
+    """
+
+    def __init__(self, folder: Path, start: int, *, enabled: bool, tensorboard: bool) -> None:
+        self.enabled = enabled
+        self.path = folder / "training_log.csv"
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.last = time.perf_counter()
+        self.events = None
+        if enabled and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(folder / "tensorboard")
+        if start and self.path.exists():
+            self.rows = [row for row in read_log(self.path) if row["step"] <= start]
+        self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else 0.0
+
+    def add(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
+        """Adds the terms of a step to the interval."""
+        for name, value in terms.items():
+            value = torch.as_tensor(value).detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+        self.step, self.learning_rate = step, learning_rate
+
+    def flush(self, validation: Mapping[str, float]) -> None:
+        """Ends the interval: a row, and the file written anew under a temporary name.
+
+        Args:
+            validation: what a validation at this step told, by term; empty if there was none.
+        """
+        if not self.count or not self.enabled:
+            return
+        now = time.perf_counter()
+        self.elapsed += now - self.last
+        row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
+        row["learning_rate"] = self.learning_rate
+        row["steps_per_second"] = self.count / max(now - self.last, 1e-9)
+        row["wall_time_seconds"] = self.elapsed
+        row |= {f"validation_{name}": value for name, value in validation.items()}
+        self.rows.append(row)
+        self.last, self.sums, self.count = now, {}, 0
+        if self.events is not None:
+            for name, value in row.items():
+                self.events.add_scalar(name, value, int(row["step"]))
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            # Rows without a validation lack its columns, the first ones as a rule.
+            writer = csv.DictWriter(
+                file, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row))
+            )
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, self.path)
+
+    def summary(self) -> str:
+        """The last row in a few words."""
+        if not self.rows:
+            return "no interval is complete yet"
+        row = self.rows[-1]
+        return f"loss {row['loss']:.4g}, {row['steps_per_second']:.3g} steps a second"
+
+    def close(self) -> None:
+        """Ends the last interval; a training without steps leaves a log of its header."""
+        self.flush({})
+        if self.enabled and not self.rows:
+            self.path.write_text("step,loss,learning_rate,steps_per_second,wall_time_seconds\n")
+        if self.events is not None:
+            self.events.close()
