@@ -38,7 +38,7 @@ class PredictionSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
         import torch
         import xarray as xr
-        from scipy.stats import norm
+        from scipy.special import ndtr, ndtri  # scipy.stats takes half a second to import
 
         if "predicted_mean" not in samples:
             return xr.Dataset()
@@ -57,8 +57,9 @@ class PredictionSpec(MetricSpec):
         known = present & (deviation > 0)
         safe = np.where(known, deviation, 1.0)
         w = (truth - mean) / safe
-        crps = safe / scale * (w * (2 * norm.cdf(w) - 1) + 2 * norm.pdf(w) - 1 / np.sqrt(np.pi))
-        inside = np.array([np.abs(w[known]) <= norm.ppf((1 + q) / 2) for q in LEVELS]).mean(1)
+        density = np.exp(-0.5 * w**2) / np.sqrt(2 * np.pi)
+        crps = safe / scale * (w * (2 * ndtr(w) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+        inside = np.array([np.abs(w[known]) <= ndtri((1 + q) / 2) for q in LEVELS]).mean(1)
         told = {
             "squared_error": scalar(
                 np.mean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit
