@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import register_kl
 
+from plumbline.distributions.batch import common_batch
 from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
 from plumbline.distributions.covariance import Covariance, as_covariance
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
@@ -79,7 +80,7 @@ class ConstrainedGaussian(FeasibleGaussian):
             self.covariance, constraint.independent.to(self.loc)
         )
         self._lack = constraint.shortfall(self.loc)
-        batch = torch.broadcast_shapes(mean.shape[:-1], self.covariance.batch_shape, self._lack.shape[:-1])
+        batch = common_batch(mean.shape[:-1], self.covariance.batch_shape, self._lack.shape[:-1])
         super().__init__(batch, mean.shape[-1:], validate_args=validate_args)
         if self._validate_args:
             self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")

@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
+from plumbline.distributions.batch import common_batch
+
 
 class ConstrainedPoisson(Distribution):
     """Poisson(rate) given that the counts sum to `total`, batched over *B and differentiable in the rate.
@@ -45,7 +47,7 @@ class ConstrainedPoisson(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         total = torch.as_tensor(total, dtype=rate.dtype, device=rate.device)
-        batch = torch.broadcast_shapes(rate.shape[:-1], total.shape)
+        batch = common_batch(rate.shape[:-1], total.shape)
         self.rate = rate.expand(*batch, -1)
         self.total = total.expand(batch)
         self.probabilities = self.rate / self.rate.sum(-1, keepdim=True)

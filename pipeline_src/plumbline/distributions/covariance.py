@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plumbline.distributions.batch import common_batch
 from plumbline.distributions.gram import (
     FactoredGram,
     Gram,
@@ -173,7 +174,7 @@ class LowRankPlusDiagonal:
 
     @property
     def batch_shape(self) -> torch.Size:
-        return torch.broadcast_shapes(self.variance.shape[:-1], self.factor.shape[:-2])
+        return common_batch(self.variance.shape[:-1], self.factor.shape[:-2])
 
     def double(self) -> LowRankPlusDiagonal:
         return LowRankPlusDiagonal(self.factor.double(), self.variance.double())
