@@ -7,7 +7,7 @@ import pytest
 
 from plumbline.reporting import figures
 from plumbline.reporting.keys import update_keys
-from plumbline.reporting.page import section, write_page
+from plumbline.reporting.page import section, with_code, write_page
 from plumbline.store import write_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -112,3 +112,7 @@ def test_tables_of_keys_are_checked(tmp_path):
     path.write_text("no marks")
     with pytest.raises(ValueError, match="lacks the lines"):
         update_keys(path, check=True)
+
+
+def test_words_between_backticks_are_code_and_the_rest_is_escaped():
+    assert with_code("`a<b` & c") == "<code>a&lt;b</code> &amp; c"

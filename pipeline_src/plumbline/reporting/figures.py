@@ -47,6 +47,8 @@ PALETTE = (
 SMALLEST_SHARE = 1e-9
 # Biases under this are drawn there.
 SMALLEST_BIAS = 1e-8
+# Losses of either sign are drawn on a linear axis up to this one.
+LARGEST_ON_A_LINE = 100.0
 # Spectra are drawn down to this share of their largest value.
 SMALLEST_ENERGY = 1e-11
 
@@ -184,7 +186,7 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(6.4, 2.8))
         axis = canvas.subplots()
-        names, lowest = [], np.inf
+        names, lowest, largest = [], np.inf, -np.inf
         for i, model in enumerate(str(m) for m in comparison["model"].values):
             for j, seed in enumerate(comparison["seed"].values):
                 run = comparison.sel(model=model, seed=seed)
@@ -198,10 +200,13 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
                         linewidth=1.2,
                     )
                     axis.lines[-1].set_label(model if j == 0 else None)
-                    lowest = min(lowest, float(np.nanmin(loss)))
+                    lowest, largest = (
+                        min(lowest, float(np.nanmin(loss))),
+                        max(largest, float(np.nanmax(loss))),
+                    )
                     names.append(f"{model} seed {seed}: {_last(loss):.3g}")
-        # Likelihoods make losses of either sign.
-        axis.set_yscale("log" if lowest > 0 else "symlog")
+        # Likelihoods make losses of either sign, and some start at thousands.
+        axis.set_yscale("log" if lowest > 0 else "symlog" if largest > LARGEST_ON_A_LINE else "linear")
         axis.set_xlabel("optimiser steps")
         axis.set_ylabel("training loss")
         canvas.legend(loc="outside upper center", ncols=4, fontsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 import xarray as xr
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from plumbline import __version__
 from plumbline.reporting import figures
@@ -47,6 +49,7 @@ def write_page(comparisons: Sequence[Path], output: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["with_code"] = with_code
     page = environment.get_template("page.html").render(
         sections=sections,
         style=(Path(__file__).parent / "page.css").read_text(),
@@ -57,6 +60,11 @@ def write_page(comparisons: Sequence[Path], output: Path) -> None:
     partial = output.with_name(f".{output.name}.partial")
     partial.write_text(page, encoding="utf-8")
     os.replace(partial, output)
+
+
+def with_code(text: str) -> Markup:
+    """Escaped text whose words between backticks are marked as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def section(comparison: xr.Dataset) -> Section:
