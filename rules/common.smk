@@ -77,6 +77,15 @@ def model_to_start_from(wildcards):
     return model_files(wildcards.study, name, wildcards.seed) if name else []
 
 
+def models_below(wildcards):
+    """The trained models that this one stands on, in the order of its slice."""
+    return [
+        file
+        for name in STUDIES[wildcards.study].models[wildcards.model].stands_on()
+        for file in model_files(wildcards.study, name, wildcards.seed)
+    ]
+
+
 def models_of_generator(wildcards):
     return STUDIES[wildcards.study].generators[wildcards.generator].models()
 
@@ -90,8 +99,8 @@ def files_of_generator(wildcards):
 
 
 def model_folders(wildcards, input):
-    """The folders of the generator's models, in order."""
-    return [str(Path(file).parent) for file in input.model if file.endswith("weights.pt")]
+    """The folders of the models among the inputs, in order."""
+    return [str(Path(file).parent) for file in input.models if file.endswith("weights.pt")]
 
 
 def judged_samples(wildcards):

@@ -1,7 +1,7 @@
 rule sample:
     input:
         dataset=dataset_parts,
-        model=files_of_generator,
+        models=files_of_generator,
     output:
         directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
     log:

@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _stage(train)
     train.add_argument("--seed", type=int, required=True)
     train.add_argument("--dataset", type=Path, nargs="+", required=True)
+    train.add_argument("--models", type=Path, nargs="*", default=[], help="folders of models it stands on")
     train.add_argument("--initialise", type=Path)
     train.set_defaults(run=_train)
 
@@ -148,6 +149,7 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
         dataset=options.dataset,
         output=options.output,
+        models=options.models,
         initialise=options.initialise,
     )
 

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,6 +116,9 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
+            for below in model.stands_on():
+                if below not in self.models:
+                    yield f"models.{name}: {_undefined(below, self.models, 'model')}"
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
@@ -168,13 +172,17 @@ class Study(Spec):
             level += ".base"
 
     def _cycles(self) -> Iterator[str]:
-        for start in self.models:
-            seen, name = [start], self.models[start].initialise
-            while name is not None and name in self.models and name not in seen:
-                seen.append(name)
-                name = self.models[name].initialise
-            if name == start:
-                yield f"models.{start}.initialise: {' -> '.join([*seen, start])} goes in a circle"
+        graph = {name: [p for p in self.parents(name) if p in self.models] for name in self.models}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle = error.args[1]
+            yield f"models.{circle[0]}: {' -> '.join(reversed(circle))} goes in a circle"
+
+    def parents(self, model: str) -> list[str]:
+        """The models that are trained before this one: those it stands on, and the one that it starts from."""
+        spec = self.models[model]
+        return [*spec.stands_on(), *([spec.initialise] if spec.initialise else [])]
 
     # Paths, below the folder of results.
 
@@ -189,10 +197,8 @@ class Study(Spec):
         return self.dataset.canonical()
 
     def train_slice(self, model: str) -> str:
-        """The model and the constraints that it is built with."""
-        spec = self.models[model]
-        constraints = self._constraints(spec.constraint_names())
-        return _canonical({"model": spec.model_dump(mode="json"), "constraints": constraints})
+        """The model, the constraints that it is built with, and the slices of the models that it stands on."""
+        return _canonical(self._train_values(model))
 
     def sample_slice(self, generator: str) -> str:
         """The generator, its constraints and the number of samples."""
@@ -221,6 +227,14 @@ class Study(Spec):
     def compare_slice(self) -> str:
         """The whole study."""
         return self.canonical()
+
+    def _train_values(self, model: str) -> dict[str, Any]:
+        spec = self.models[model]
+        return {
+            "model": spec.model_dump(mode="json"),
+            "constraints": self._constraints(spec.constraint_names()),
+            "models": {name: self._train_values(name) for name in spec.stands_on()},
+        }
 
     def _constraints(self, names: list[str]) -> dict[str, Any]:
         return {name: self.constraints[name].model_dump(mode="json") for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,25 @@ import xarray as xr
 from torch import nn
 
 from plumbline.constraints import Constraint, ConstraintSpec
-from plumbline.models import ModelSpec
+from plumbline.models import Foundation, ModelSpec
 from plumbline.spec import of_kind
 from plumbline.store import CorruptStoreError, provenance
 
 
-def build_model(values: dict[str, Any], example: xr.Dataset) -> Any:
-    """An untrained model from the values of its slice: a module with the interface in `plumbline.models`."""
-    return of_kind(ModelSpec, values["model"]).build(
-        example, build_constraints(values["constraints"], example)
-    )
+def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]) -> Any:
+    """An untrained model from the values of its slice: a module with the interface in `plumbline.models`.
+
+    Args:
+        values: the slice.
+        example: the shape of the data.
+        trained: models that it stands on, by name. Others are built untrained: their weights are among its own.
+    """
+    models = {
+        name: trained[name] if name in trained else build_model(below, example, {})
+        for name, below in values["models"].items()
+    }
+    constraints = build_constraints(values["constraints"], example)
+    return of_kind(ModelSpec, values["model"]).build(Foundation(example, constraints, models))
 
 
 def build_constraints(values: dict[str, Any], example: xr.Dataset) -> dict[str, Constraint]:
@@ -48,7 +58,7 @@ def save_model(model: nn.Module, folder: Path, spec: str) -> None:
     partial = folder / "weights.partial"
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
     os.replace(partial, folder / "weights.pt")
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     card = {"spec": json.loads(spec), "parameters": parameters, **provenance(spec)}
     partial = folder / "model.partial"
     partial.write_text(json.dumps(card, indent=2))
@@ -68,6 +78,6 @@ def load_model(folder: Path, example: xr.Dataset) -> Any:
         raise CorruptStoreError(
             f"{folder} holds no readable model ({type(error).__name__}: {error}). Delete it and run again."
         ) from error
-    model = build_model(card["spec"], example)
+    model = build_model(card["spec"], example, {})
     model.load_state_dict(weights)
     return model.eval()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.constraints import Constraint
-from plumbline.models import ModelSpec
+from plumbline.models import Foundation, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.diffusion.model import Diffusion
 
 
@@ -63,9 +59,8 @@ class DiffusionSpec(ModelSpec):
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> Diffusion:
-        del constraints
+    def build(self, on: Foundation) -> Diffusion:
         from plumbline.models.diffusion.model import Diffusion
         from plumbline.models.spaces.example import sample_shape
 
-        return Diffusion(self, sample_shape(example))
+        return Diffusion(self, sample_shape(on.example))
