@@ -91,7 +91,7 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
     """Framework by framework, by the Gaussian given its sum."""
     total = 0.0
     model = ElementMeansSpec(law={"kind": "conditioned"}, constraint="neutrality").build(
-        data, {"neutrality": neutrality(data, total)}
+        Foundation(data, {"neutrality": neutrality(data, total)})
     )
     batch = batch_of(data)
     model.prepare(batch)
@@ -110,7 +110,7 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
 
 def test_element_means_are_those_of_the_data(data):
     model = ElementMeansSpec(law={"kind": "projected"}, constraint="neutrality").build(
-        data, {"neutrality": neutrality(data)}
+        Foundation(data, {"neutrality": neutrality(data)})
     )
     model.prepare(batch_of(data))
     species, charges = data["species"].values, data["state"].values.astype(float)
