@@ -116,14 +116,22 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
-            for below in model.stands_on():
+            for below, needed in model.stands_on().items():
                 if below not in self.models:
                     yield f"models.{name}: {_undefined(below, self.models, 'model')}"
+                elif needed not in (offered := self.models[below].offers()):
+                    yield (
+                        f"models.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
+                        f"{' and '.join(offered)}"
+                    )
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
-                elif "condition" not in self.constraints[wanted].offers():
-                    yield f"models.{name}.constraint: {wanted!r} (`{self.constraints[wanted].kind}`) is no linear equality"
+                elif missing := [n for n in model.requires() if n not in self.constraints[wanted].offers()]:
+                    yield (
+                        f"models.{name}.constraint: `{model.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of "
+                        f"its constraint, which {wanted!r} (`{self.constraints[wanted].kind}`) does not have"
+                    )
             if (model.training.samples or 0) > self.dataset.splits.train:
                 yield (
                     f"models.{name}.training.samples: {model.training.samples} is more than the "

@@ -116,12 +116,16 @@ class ModelSpec(Kind):
         """The study's constraints that the model is built with."""
         return []
 
-    def stands_on(self) -> list[str]:
-        """The study's models that the model is built with, which are trained before it."""
-        return []
+    def requires(self) -> tuple[str, ...]:
+        """What it asks of these constraints beyond residual and distance, such as `condition`."""
+        return ()
+
+    def stands_on(self) -> dict[str, str]:
+        """The study's models that the model is built with, which are trained before it, and what it needs of each."""
+        return {}
 
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`."""
+        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`; or what models can stand on: `mirror`."""
         return ("denoiser",)
 
 

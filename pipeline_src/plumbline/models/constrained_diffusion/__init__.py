@@ -64,3 +64,6 @@ class NullSpaceDiffusionSpec(ModelSpec):
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
+
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)

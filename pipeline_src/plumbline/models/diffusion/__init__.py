@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
     from plumbline.models.diffusion.model import Diffusion
+    from plumbline.models.mirror_map.map import MirrorMap
 
 
 class EDMScheduleSpec(Spec):
@@ -58,9 +59,19 @@ class DiffusionSpec(ModelSpec):
     """Noise schedule, and the noise levels seen in training."""
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
+    space: str | None = None
+    """Name of a mirror map, in whose space the model works; null for that of the data. `scaling` is then global."""
 
     def build(self, on: Foundation) -> Diffusion:
         from plumbline.models.diffusion.model import Diffusion
         from plumbline.models.spaces.example import sample_shape
+        from plumbline.models.spaces.mirror import MirrorSpace
+        from plumbline.models.spaces.standardisation import Standardisation
 
-        return Diffusion(self, sample_shape(on.example))
+        sample = sample_shape(on.example)
+        if self.space is None:
+            return Diffusion(self, sample, Standardisation(sample.shape, self.scaling))
+        return Diffusion(self, sample, MirrorSpace(cast("MirrorMap", on.models[self.space])))
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.space: "mirror"} if self.space else {}

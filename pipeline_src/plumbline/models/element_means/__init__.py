@@ -30,5 +30,8 @@ class ElementMeansSpec(FittedModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)
+
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)

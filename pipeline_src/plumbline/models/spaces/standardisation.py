@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from plumbline.constraints.linear.equality import LinearEquality
 
-Scaling = Literal["coordinate", "global", "largest"]
+Scaling = Literal["coordinate", "global", "largest", "none"]
 
 # A coordinate that varies less than this share of the most varied one is not blown up to unit variance.
 SMALLEST_SHARE = 1e-6
@@ -23,7 +23,7 @@ class Standardisation(nn.Module):
     Args:
         shape: shape of a sample.
         scaling: `coordinate` for a mean and a standard deviation a coordinate, `global` for one of each, `largest`
-            for the largest absolute value of each coordinate, without a shift.
+            for the largest absolute value of each coordinate, without a shift, `none` for the data's own units.
     """
 
     mean: Tensor
@@ -34,12 +34,14 @@ class Standardisation(nn.Module):
         self.shape, self.scaling = shape, scaling
         self._equalities: dict[LinearEquality, LinearEquality] = {}
         self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
-        own = (1,) * len(shape) if scaling == "global" else shape
+        own = shape if scaling in ("coordinate", "largest") else (1,) * len(shape)
         self.register_buffer("mean", torch.zeros(own))
         self.register_buffer("scale", torch.ones(own))
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Sets mean and scale to those of the samples; coordinates that do not vary keep their scale."""
+        if self.scaling == "none":
+            return
         if self.scaling == "largest":
             deviation = x.double().abs().amax(0)
             mean = torch.zeros_like(deviation)

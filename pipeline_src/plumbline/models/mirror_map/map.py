@@ -1,0 +1,109 @@
+r"""The maps g and f and their loss.
+
+In the scaled space, with a network N_g (the gradient of an input-convex potential, say) and a network N_f,
+
+    g(x) = (1 - a) N_g(x) + a x,        f(y, s) = y + N_f(y, s),
+
+where s is the standard deviation of the noise in y. If N_g is monotone, g - a id is too: g is injective, and its inverse
+is Lipschitz with 1 / a. With noise e, s ~ U[0, sigma_max] a sample and y = g(x) + s e, the loss is
+
+    w [ |f(g(x), 0) - x| + |f(y, s) - x| ] / 2 + lambda l(f(y, s)) + r |N_g(x)|,
+
+all norms means over coordinates, l the constraint distance in the data's units. The published loss has |g(f(y)) - y|
+in place of |f(y, s) - x|: it asks f to keep the noise that the constraint asks it to remove (for white noise the
+constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa lambda
+means the same for every constraint.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.constraints import Constraint
+from plumbline.models.mirror_map import MirrorMapSpec
+from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.networks import SampleShape
+from plumbline.networks.input_convex.gradient import InputConvexGradient
+
+# Standard deviation that f is told of images without noise, whose logarithm must be finite.
+NO_NOISE = 1e-3
+# Share of the noise that |g(f(y)) - y| costs to keep: half of E|e|.
+NOISE_COST = 0.4
+# Samples that the sensitivity is measured on, at most.
+PROBES = 256
+
+
+class MirrorMap(nn.Module):
+    """g and f of samples (B, *S)."""
+
+    weight: Tensor
+
+    def __init__(self, spec: MirrorMapSpec, sample: SampleShape, constraint: Constraint) -> None:
+        super().__init__()
+        self.spec, self.constraint = spec, constraint
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.forward_network = spec.forward.build(sample)
+        self.inverse_network = spec.inverse.build(sample)
+        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the scaling, and measures what white noise does to the constraint."""
+        self.space.fit(data["state"])
+        if self.spec.constraint_unit == "sensitivity":
+            probes = {name: tensor[:PROBES] for name, tensor in data.items()}
+            self.weight.fill_(self.spec.constraint_weight * NOISE_COST / self.sensitivity(probes))
+
+    def sensitivity(self, batch: dict[str, Tensor]) -> float:
+        """The constraint distance that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""
+        z = self.space.encode(batch["state"])
+        noisy = self.space.decode(z + self.spec.sigma_max * torch.randn_like(z))
+        return float(self.constraint.given(batch).distance(noisy).mean() / self.spec.sigma_max)
+
+    def image(self, z: Float[Tensor, "B *S"]) -> tuple[Float[Tensor, "B *S"], Float[Tensor, "B *S"]]:
+        """g of scaled samples, and the output of its network."""
+        a = self.spec.strong_convexity
+        network = self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
+        return (1 - a) * network + a * z, network
+
+    def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
+        """f of images with noise of the standard deviations `sigma`."""
+        level = sigma.clamp(min=NO_NOISE).log()
+        output = self.inverse_network(y, level)
+        output = y + output if self.spec.residual else output
+        return nn.functional.softplus(output) if self.spec.activation == "softplus" else output
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms: reconstruction, noisy reconstruction, constraint distance, size of N_g."""
+        spec, z = self.spec, self.space.encode(batch["state"])
+        y, network = self.image(z)
+        sigma = spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
+        noisy = y + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        # One pass of f for clean and noisy images.
+        clean, restored = self.restored(
+            torch.cat([y, noisy]), torch.cat([torch.zeros_like(sigma), sigma])
+        ).chunk(2)
+        terms = {
+            "reconstruction": (clean - z).abs().mean(),
+            "noisy_reconstruction": self._noisy_reconstruction(restored, z, noisy),
+            "constraint": self.constraint.given(batch).distance(self.space.decode(restored)).mean(),
+            "regularisation": network.abs().mean(),
+        }
+        loss = (
+            spec.cycle_weight * (terms["reconstruction"] + terms["noisy_reconstruction"]) / 2
+            + self.weight * terms["constraint"]
+            + spec.regularisation_weight * terms["regularisation"]
+        )
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """Keeps the weights of a convex potential from going negative."""
+        del terms
+        if isinstance(self.forward_network, InputConvexGradient):
+            self.forward_network.project_weights()
+
+    def _noisy_reconstruction(self, restored: Tensor, z: Tensor, noisy: Tensor) -> Tensor:
+        if self.spec.noisy_target == "state":
+            return (restored - z).abs().mean()
+        return (self.image(restored)[0] - noisy).abs().mean()
