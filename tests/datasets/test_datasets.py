@@ -6,14 +6,17 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.divergence import DivergenceFreeSpec
-from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
+from plumbline.constraints.tiling import TilingSpec
 from plumbline.datasets import DatasetSpec
+from plumbline.datasets.accretion import AccretionSpec
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.drawing import normals, uniforms
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
 from plumbline.datasets.stored import StoredSpec
+from plumbline.datasets.tilings import TilingsSpec
 from plumbline.store import write_store
 
 SPLITS = {"train": 7, "validation": 3, "test": 3}
@@ -22,6 +25,8 @@ SMALL = [
     CombustionSpec(splits=SPLITS),
     GaussianSpec(splits=SPLITS),
     KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
+    TilingsSpec(tile=8, splits=SPLITS),
+    AccretionSpec(points=16, splits=SPLITS),
 ]
 
 
@@ -171,3 +176,43 @@ def test_a_stored_dataset_comes_back_in_another_order(tmp_path):
     assert {row.tobytes() for row in drawn["state"].values} <= originals
     with pytest.raises(ValueError, match="lower them"):
         spec.model_copy(update={"splits": SMALL[0].splits}).draw_part(0)
+
+
+@pytest.mark.parametrize("values", ["binary", "grey"])
+def test_tilings_repeat_one_texture_that_is_periodic_itself(values):
+    spec = TilingsSpec(tile=16, values=values, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    x = torch.as_tensor(data["state"].values)
+    constraint = TilingSpec().build(data)
+    assert float(constraint.distance(x).max()) == 0.0
+    assert ((x >= 0) & (x <= 1)).all()
+    assert (set(x.unique().tolist()) == {0.0, 1.0}) == (values == "binary")
+    # The process has its first and last points in common.
+    torch.testing.assert_close(x[:, 0, :16], x[:, 15, :16])
+    # By symmetry the mean is a half; a texture has about two free signs, so 206 of them leave 0.03.
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.12)
+    assert float(x.flatten(1).std(0).mean()) > 0.3
+
+
+def test_accretion_flows_have_one_brightness_and_the_shapes_asked_for():
+    spec = AccretionSpec(points=64, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    x = torch.as_tensor(data["state"].values)
+    assert float(SumSpec(total=120.0).build(data).violation(x).max()) < 1e-6
+    assert (x >= 0).all()
+    # The hole in the middle is dark, and the ring, at 0.35 to 0.6 of half the side, is bright.
+    middle, ring = x[:, 29:35, 29:35].mean(), x[:, 31:33, 12:22].mean()
+    assert ring > 5 * middle
+    smooth = spec.model_copy(update={"turbulence": 0.0}).draw_part(0)["state"].values
+    assert np.abs(np.diff(smooth, axis=2)).mean() < np.abs(np.diff(data["state"].values, axis=2)).mean()
+
+
+def test_the_turbulence_has_unit_variance_and_the_spectrum_asked_for():
+    n, count = 32, 400
+    fields = AccretionSpec(points=n, splits=SPLITS)._field(
+        normals(3, np.arange(count), n * n).reshape(-1, n, n)
+    )
+    # A few large waves hold the variance: 400 fields estimate it to a few per cent.
+    assert fields.var() == pytest.approx(1.0, rel=0.2)
+    power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
+    assert power[0, 8] / power[0, 2] == pytest.approx((8 / 2) ** -3.0, rel=0.5)
