@@ -63,6 +63,13 @@ def test_the_gradient_can_be_trained_and_is_recorded_only_where_asked():
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
+def awake(network, scale=0.1):
+    """A network with an output, which starts at zero."""
+    for parameter in network.parameters():
+        parameter.data += scale * torch.randn_like(parameter)
+    return network
+
+
 @pytest.mark.parametrize(("kind", "step"), [("input_convex", 1), ("resnet", 4)])
 def test_periodic_axes_have_no_first_point(kind, step):
     """A shift of the input shifts the output, by the stride of the network."""
@@ -72,7 +79,7 @@ def test_periodic_axes_have_no_first_point(kind, step):
         if kind == "input_convex"
         else ResNetSpec(channels=4, blocks=1, embedding=8)
     )
-    network = spec.build(ONE_AXIS).double()
+    network = awake(spec.build(ONE_AXIS)).double()
     x = torch.randn(2, *ONE_AXIS.shape, dtype=torch.float64)
     shifted = network(x.roll(step, -1), LEVEL.double())
     torch.testing.assert_close(shifted, network(x, LEVEL.double()).roll(step, -1))
@@ -83,15 +90,23 @@ def test_periodic_axes_have_no_first_point(kind, step):
 def test_the_generator_knows_the_noise_level_and_the_amplitude_unless_published():
     torch.manual_seed(0)
     x = torch.randn(3, *PERIODIC.shape)
-    ours = ResNetSpec(channels=4, blocks=2, embedding=8).build(PERIODIC)
+    ours = awake(ResNetSpec(channels=4, blocks=2, embedding=8).build(PERIODIC))
     assert not torch.allclose(ours(x, torch.tensor(-3.0)), ours(x, torch.tensor(0.0)))
-    published = ResNetSpec(channels=4, blocks=2, embedding=None, norm="instance", padding="zeros").build(
-        PERIODIC
-    )
+    published = ResNetSpec(channels=4, blocks=2, embedding=None, norm="instance", padding="zeros")
+    published = awake(published.build(PERIODIC))
     # Instance norm takes the amplitude off every feature but for its epsilon: the body is blind to it.
     x = 100 * x
     torch.testing.assert_close(published(1.1 * x), published(x), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(ours(1.1 * x, LEVEL), ours(x, LEVEL), rtol=1e-2)
+
+
+def test_the_generator_starts_without_an_output_and_with_features_of_order_one():
+    torch.manual_seed(0)
+    network = ResNetSpec(channels=16, blocks=6, embedding=8).build(PERIODIC)
+    x = torch.randn(32, *PERIODIC.shape)
+    assert torch.equal(network(x, LEVEL), torch.zeros_like(x))
+    features = network.up(network.down(x))
+    assert 0.3 < float(features.std()) < 3
 
 
 def test_a_grid_that_cannot_be_halved_is_named():

@@ -12,7 +12,7 @@ from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
     from plumbline.models.diffusion.model import Diffusion
-    from plumbline.models.mirror_map.map import MirrorMap
+    from plumbline.models.spaces.mirror import Mirror
 
 
 class EDMScheduleSpec(Spec):
@@ -71,7 +71,7 @@ class DiffusionSpec(ModelSpec):
         sample = sample_shape(on.example)
         if self.space is None:
             return Diffusion(self, sample, Standardisation(sample.shape, self.scaling))
-        return Diffusion(self, sample, MirrorSpace(cast("MirrorMap", on.models[self.space])))
+        return Diffusion(self, sample, MirrorSpace(cast("Mirror", on.models[self.space])))
 
     def stands_on(self) -> dict[str, str]:
         return {self.space: "mirror"} if self.space else {}

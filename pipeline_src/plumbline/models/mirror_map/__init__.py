@@ -9,7 +9,6 @@ from pydantic import model_validator
 from plumbline.models import Foundation, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.networks.input_convex import InputConvexSpec
-from plumbline.networks.resnet import ResNetSpec
 from plumbline.samplers import AnySampler, DenoisingSpec
 from plumbline.spec import key
 
@@ -29,8 +28,8 @@ class MirrorMapSpec(ModelSpec):
     """Name of the constraint that f restores, one of the study's `constraints`."""
     forward: AnyNetwork = InputConvexSpec()
     """Network of g, whose output is mixed with the identity."""
-    inverse: AnyNetwork = ResNetSpec()
-    """Network of f, given the noise level."""
+    inverse: AnyNetwork
+    """Network of f, given the noise level. A U-Net passes fine detail by; the published residual generator does not."""
     strong_convexity: float = key(ge=0, le=1, default=0.9)
     """a in g(x) = (1 - a) N(x) + a x; at one, g is the identity and f alone is learned."""
     scaling: Literal["coordinate", "global", "none"] = key(default="global")

@@ -76,7 +76,7 @@ class FinetunedMirror(nn.Module):
         mirror = self.space.mirror
         z = mirror.space.encode(batch["state"])
         with torch.no_grad():
-            y = mirror.image(z)[0]
+            y = mirror.image(z)
         sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         drawn = batch["drawn"] + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
         told = sigma.clamp(min=mirror.spec.decoding_noise)
@@ -85,7 +85,7 @@ class FinetunedMirror(nn.Module):
         ).chunk(2)
         terms = {
             "reconstruction": (clean - z).abs().mean(),
-            "image_reconstruction": (mirror.image(restored)[0] - drawn).abs().mean(),
+            "image_reconstruction": (mirror.image(restored) - drawn).abs().mean(),
             "constraint": self.constraint.given(batch).distance(mirror.space.decode(restored)).mean(),
         }
         cycle = mirror.spec.cycle_weight * (terms["reconstruction"] + terms["image_reconstruction"]) / 2

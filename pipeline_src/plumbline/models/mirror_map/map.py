@@ -61,11 +61,24 @@ class MirrorMap(nn.Module):
         noisy = self.space.decode(z + self.spec.sigma_max * torch.randn_like(z))
         return float(self.constraint.given(batch).distance(noisy).mean() / self.spec.sigma_max)
 
-    def image(self, z: Float[Tensor, "B *S"]) -> tuple[Float[Tensor, "B *S"], Float[Tensor, "B *S"]]:
-        """g of scaled samples, and the output of its network."""
+    def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g of scaled samples."""
+        network = self.network_output(z.to(self._dtype()))
+        return self.mixed(network, z)
+
+    def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f of generated images, at the noise level that is assumed of them."""
+        sigma = torch.full((1,), self.spec.decoding_noise, dtype=self._dtype(), device=y.device)
+        return self.restored(y.to(self._dtype()), sigma).to(y.dtype)
+
+    def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """N_g(x)."""
+        return self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
+
+    def mixed(self, network: Float[Tensor, "B *S"], z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """(1 - a) N_g(x) + a x."""
         a = self.spec.strong_convexity
-        network = self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
-        return (1 - a) * network + a * z, network
+        return (1 - a) * network.to(z.dtype) + a * z
 
     def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
         """f of images with noise of the standard deviations `sigma`."""
@@ -77,7 +90,8 @@ class MirrorMap(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms: reconstruction, noisy reconstruction, constraint distance, size of N_g."""
         spec, z = self.spec, self.space.encode(batch["state"])
-        y, network = self.image(z)
+        network = self.network_output(z)
+        y = self.mixed(network, z)
         sigma = spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         noisy = y + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
         # One pass of f for clean and noisy images.
@@ -106,4 +120,7 @@ class MirrorMap(nn.Module):
     def _noisy_reconstruction(self, restored: Tensor, z: Tensor, noisy: Tensor) -> Tensor:
         if self.spec.noisy_target == "state":
             return (restored - z).abs().mean()
-        return (self.image(restored)[0] - noisy).abs().mean()
+        return (self.image(restored) - noisy).abs().mean()
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.inverse_network.parameters()).dtype

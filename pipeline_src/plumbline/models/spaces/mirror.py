@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.mirror_map.map import MirrorMap
 from plumbline.models.spaces.standardisation import Standardisation
 
 # Samples that are mapped together where a whole dataset is.
 CHUNK = 512
 
 
+class Mirror(Protocol):
+    """A pair of maps of samples in the space `space`."""
+
+    @property
+    def space(self) -> Standardisation:
+        """The space that the maps work in."""
+        ...
+
+    def image(self, z: Tensor) -> Tensor:
+        """g, in the dtype of what it is given."""
+        ...
+
+    def decoded(self, y: Tensor) -> Tensor:
+        """f of generated images, in the dtype of what it is given."""
+        ...
+
+
 class MirrorSpace(nn.Module):
     """Standardised images of samples (B, *S) under a trained mirror map."""
 
-    def __init__(self, mirror: MirrorMap) -> None:
+    def __init__(self, mirror: Mirror) -> None:
         super().__init__()
-        self.mirror = mirror
+        self.mirror: Any = mirror
         self.standard = Standardisation(mirror.space.shape, "global")
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
@@ -28,8 +46,7 @@ class MirrorSpace(nn.Module):
     @torch.no_grad()
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """g(x), not standardised."""
-        z = self.mirror.space.encode(x).to(self._dtype())
-        return self.mirror.image(z)[0].to(x.dtype)
+        return self.mirror.image(self.mirror.space.encode(x))
 
     def encode(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """From the data's units to standardised images, without gradients."""
@@ -37,12 +54,7 @@ class MirrorSpace(nn.Module):
 
     def decode(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """From standardised images to the data's units, through f at the noise level of generated samples."""
-        y = self.standard.decode(z).to(self._dtype())
-        sigma = torch.full((1,), self.mirror.spec.decoding_noise, dtype=y.dtype, device=y.device)
-        return self.mirror.space.decode(self.mirror.restored(y, sigma).to(z.dtype))
-
-    def _dtype(self) -> torch.dtype:
-        return next(self.mirror.parameters()).dtype
+        return self.mirror.space.decode(self.mirror.decoded(self.standard.decode(z)))
 
 
 class ImageSpace(nn.Module):

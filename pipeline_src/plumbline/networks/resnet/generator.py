@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,8 +42,9 @@ class ResNetGenerator(nn.Module):
             nn.Upsample(scale_factor=2),
             ConvolutionLayer(spec, 2 * c, c, periodic),
             AxisPadding((3, 3), periodic),
-            nn.Conv2d(c, inputs * sample.outputs, 7),
         )
+        self.last = nn.Conv2d(c, inputs * sample.outputs, 7)
+        _initialise(self)
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
@@ -51,7 +54,7 @@ class ResNetGenerator(nn.Module):
         embedded = None if self.embedding is None else self.embedding(level, condition)
         for block in self.blocks:
             h = block(h, embedded)
-        return self.up(h).view(-1, *self.shape)
+        return self.last(self.up(h)).view(-1, *self.shape)
 
 
 class ConvolutionLayer(nn.Sequential):
@@ -77,13 +80,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         padding = AxisPadding((1, 1), periodic)
         self.first = nn.Sequential(padding, nn.Conv2d(channels, channels, 3), _norm(spec, channels))
-        self.second = nn.Sequential(
-            nn.ReLU(),
-            nn.Dropout(spec.dropout),
-            padding,
-            nn.Conv2d(channels, channels, 3),
-            _norm(spec, channels),
-        )
+        self.between = nn.Sequential(nn.ReLU(), nn.Dropout(spec.dropout), padding)
+        self.last = nn.Conv2d(channels, channels, 3)
+        self.norm = _norm(spec, channels)
         self.modulation = None if spec.embedding is None else nn.Linear(spec.embedding, 2 * channels)
 
     def forward(self, h: Float[Tensor, "B C H W"], embedded: Tensor | None) -> Float[Tensor, "B C H W"]:
@@ -92,8 +91,23 @@ class ResidualBlock(nn.Module):
         if self.modulation is not None and embedded is not None:
             scale, shift = self.modulation(embedded)[..., None, None].chunk(2, dim=1)
             inner = inner * (1 + scale) + shift
-        return h + self.second(inner)
+        return h + self.norm(self.last(self.between(inner)))
 
 
 def _norm(spec: ResNetSpec, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels) if spec.norm == "instance" else nn.Identity()
+
+
+def _initialise(network: ResNetGenerator) -> None:
+    """Weights that keep the variance through rectifiers, as nothing else does where there is no norm (He et al. 2015).
+
+    What a block adds, and the output, start at zero: added to its input, as inverse maps add it, the network starts as
+    the identity.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, module.bias))
+    for block in network.blocks:
+        nn.init.zeros_(cast(ResidualBlock, block).last.weight)
+    nn.init.zeros_(network.last.weight)
