@@ -130,7 +130,7 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     assert float(images_of.std()) == pytest.approx(1.0, abs=1e-3)
     with torch.no_grad():
         back = model.space.decode(images_of)
-    assert (back - data["state"]).abs().mean() < 0.1 * data["state"].std()
+    assert (back - data["state"]).abs().mean() < 0.15 * data["state"].std()
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))

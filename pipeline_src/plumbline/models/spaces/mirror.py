@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from plumbline.models.spaces.standardisation import Standardisation
 CHUNK = 512
 
 
+@runtime_checkable
 class Mirror(Protocol):
     """A pair of maps of samples in the space `space`."""
 
