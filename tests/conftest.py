@@ -36,6 +36,7 @@ CHECKED = (
     "plumbline.networks.perceptron.network",
     "plumbline.networks.resnet.generator",
     "plumbline.networks.unet.backbone",
+    "plumbline.observations.selected.observation",
     "plumbline.solvers",
 )
 if os.environ.get("PLUMBLINE_CHECK_SHAPES"):

@@ -21,6 +21,7 @@ from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel
+from plumbline.observations import AnyObservation
 from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
 from plumbline.spec import Spec, did_you_mean, key
 
@@ -56,6 +57,8 @@ class SampleCounts(Spec):
 
     count: int = key("samples", ge=2)
     """Samples of each generator and seed; no more than the test and the validation split hold."""
+    draws: int = key(ge=1, default=1)
+    """How many of them are for the same test sample: the size of an ensemble of posterior draws."""
     parts: int = key(ge=1, default=1)
     """Parts that are drawn by one job each."""
 
@@ -63,6 +66,8 @@ class SampleCounts(Spec):
     def _no_empty_part(self) -> SampleCounts:
         if self.parts > self.count:
             raise ValueError(f"{self.parts} parts for {self.count} samples: at most one part a sample")
+        if self.count % self.draws:
+            raise ValueError(f"{self.count} samples are no whole number of ensembles of {self.draws} draws")
         return self
 
     def bounds(self, part: int) -> tuple[int, int]:
@@ -89,6 +94,8 @@ class Study(Spec):
     """Models by name."""
     generators: dict[Name, GeneratorSpec] = Field(min_length=1)
     """Generators by name."""
+    observation: AnyObservation | None = None
+    """What is measured of each test sample, for samplers that draw from its posterior; null for none."""
     metrics: dict[Name, AnyMetric] = Field(min_length=1)
     """Metrics by name."""
     samples: SampleCounts
@@ -154,6 +161,8 @@ class Study(Spec):
             if len(generator.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
+            if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
+                yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
         level = f"{path}.sampler"
@@ -164,12 +173,13 @@ class Study(Spec):
                 f"denoiser, which can be done once; keep one of them"
             )
         for sampler in generator.sampler.nested():
+            for name in sampler.constraint_names():
+                if name not in self.constraints:
+                    yield f"{level}.constraint: {_undefined(name, self.constraints, 'constraint')}"
             if isinstance(sampler, ConstrainedSpec):
                 if sampler.needs() == "denoiser" and not isinstance(sampler.base, DenoisingSpec):
                     yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
-                if sampler.constraint not in self.constraints:
-                    yield f"{level}.constraint: {_undefined(sampler.constraint, self.constraints, 'constraint')}"
-                else:
+                if sampler.constraint in self.constraints:
                     constraint = self.constraints[sampler.constraint]
                     missing = [need for need in sampler.requires() if need not in constraint.offers()]
                     if missing:
@@ -218,6 +228,7 @@ class Study(Spec):
                     self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
                 ],
                 "constraints": self._constraints(spec.sampler.constraint_names()),
+                "observation": self.observation.model_dump(mode="json") if self.observation else None,
                 "samples": self.samples.model_dump(mode="json"),
             }
         )
