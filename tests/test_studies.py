@@ -53,7 +53,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
         models[model] = tmp_path / "models" / model
         parent = study.models[model].initialise
         started_from = models[parent] if parent else None
-        below = [models[name] for name in study.models[model].stands_on()]
+        below = [models[name] for name in study.built_with(model)]
         train(
             study.train_slice(model),
             seed=seed,
@@ -66,11 +66,26 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     for g, spec in study.generators.items():
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
         cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
-        folders = [models[m] for m in spec.models()]
-        sample(cut.sample_slice(g), seed=seed, part=0, dataset=parts, model=folders, output=samples[g])
+        sample(
+            cut.sample_slice(g),
+            seed=seed,
+            part=0,
+            dataset=parts,
+            model=[models[m] for m in spec.models()],
+            output=samples[g],
+            measured_by=[models[m] for m in study.measured_by(spec.sampler.constraint_names())],
+        )
+    measuring = [models[m] for m in study.measured_by(list(study.constraints))]
     for g, path in metrics.items():
         drawn = [samples[g]] if g != REAL else []
-        evaluate(study.evaluate_slice(), seed=seed, dataset=parts, samples=drawn, output=path)
+        evaluate(
+            study.evaluate_slice(),
+            seed=seed,
+            dataset=parts,
+            samples=drawn,
+            output=path,
+            measured_by=measuring,
+        )
     compare(
         study.model_copy(update={"seeds": (seed,)}).compare_slice(),
         dataset=parts,

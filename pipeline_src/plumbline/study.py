@@ -144,6 +144,15 @@ class Study(Spec):
                     f"models.{name}.training.samples: {model.training.samples} is more than the "
                     f"{self.dataset.splits.train} samples of the train split"
                 )
+        for name, constraint in self.constraints.items():
+            for below, needed in constraint.stands_on().items():
+                if below not in self.models:
+                    yield f"constraints.{name}: {_undefined(below, self.models, 'model')}"
+                elif needed not in (offered := self.models[below].offers()):
+                    yield (
+                        f"constraints.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which "
+                        f"offers {' and '.join(offered)}"
+                    )
         yield from self._cycles()
         for name, generator in self.generators.items():
             path = f"generators.{name}"
@@ -198,9 +207,19 @@ class Study(Spec):
             yield f"models.{circle[0]}: {' -> '.join(reversed(circle))} goes in a circle"
 
     def parents(self, model: str) -> list[str]:
-        """The models that are trained before this one: those it stands on, and the one that it starts from."""
+        """The models that are trained before this one: those it is built with, and the one that it starts from."""
+        start = self.models[model].initialise
+        return [*self.built_with(model), *([start] if start else [])]
+
+    def built_with(self, model: str) -> list[str]:
+        """The models that this one stands on, and those that its constraints measure by."""
         spec = self.models[model]
-        return [*spec.stands_on(), *([spec.initialise] if spec.initialise else [])]
+        return [*spec.stands_on(), *self.measured_by(spec.constraint_names())]
+
+    def measured_by(self, constraints: list[str]) -> list[str]:
+        """The models that these constraints measure by."""
+        known = [self.constraints[name] for name in constraints if name in self.constraints]
+        return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
     # Paths, below the folder of results.
 
@@ -228,6 +247,7 @@ class Study(Spec):
                     self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
                 ],
                 "constraints": self._constraints(spec.sampler.constraint_names()),
+                "measured_by": self._measured_by(spec.sampler.constraint_names()),
                 "observation": self.observation.model_dump(mode="json") if self.observation else None,
                 "samples": self.samples.model_dump(mode="json"),
             }
@@ -239,6 +259,7 @@ class Study(Spec):
             {
                 "metrics": {name: metric.model_dump(mode="json") for name, metric in self.metrics.items()},
                 "constraints": self._constraints(list(self.constraints)),
+                "measured_by": self._measured_by(list(self.constraints)),
                 "samples": self.samples.model_dump(mode="json"),
             }
         )
@@ -253,7 +274,11 @@ class Study(Spec):
             "model": spec.model_dump(mode="json"),
             "constraints": self._constraints(spec.constraint_names()),
             "models": {name: self._train_values(name) for name in spec.stands_on()},
+            "measured_by": self._measured_by(spec.constraint_names()),
         }
+
+    def _measured_by(self, names: list[str]) -> dict[str, Any]:
+        return {name: self._train_values(name) for name in self.measured_by(names)}
 
     def _constraints(self, names: list[str]) -> dict[str, Any]:
         return {name: self.constraints[name].model_dump(mode="json") for name in names}

@@ -13,6 +13,7 @@ from plumbline.datasets.accretion import AccretionSpec
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.drawing import normals, uniforms
+from plumbline.datasets.galaxies import PROPOSALS, GalaxiesSpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
 from plumbline.datasets.stored import StoredSpec
@@ -27,6 +28,7 @@ SMALL = [
     KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
     TilingsSpec(tile=8, splits=SPLITS),
     AccretionSpec(points=16, splits=SPLITS),
+    GalaxiesSpec(points=16, apart=3.0, splits=SPLITS),
 ]
 
 
@@ -216,3 +218,36 @@ def test_the_turbulence_has_unit_variance_and_the_spectrum_asked_for():
     assert fields.var() == pytest.approx(1.0, rel=0.2)
     power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
     assert power[0, 8] / power[0, 2] == pytest.approx((8 / 2) ** -3.0, rel=0.5)
+
+
+def test_galaxies_are_as_many_as_asked_for_and_apart():
+    """Places by the generator's own numbers; what is drawn is bright there."""
+    spec = GalaxiesSpec(points=64, count=3, most=9, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    assert ((data["state"] >= 0) & (data["state"] <= 1)).all()
+    np.testing.assert_array_equal(np.unique(data["label"]), np.arange(3, 10))
+    numbers = uniforms(5, np.arange(200), 8 * 2 * PROPOSALS).reshape(200, 8, -1)
+    places = spec._places(numbers)
+    assert ((places >= 0) & (places < 64) & (places == np.floor(places))).all()
+    apart = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)[:, *np.triu_indices(8, 1)]
+    assert apart.min() > spec.apart
+    exactly = spec.model_copy(update={"count": 8, "most": None}).draw_part(0)
+    assert (exactly["label"] == 8).all()
+
+
+def test_a_galaxy_stands_out_of_the_background():
+    """15 dB at least, where it was placed; with none, an image is background alone."""
+    one, none = (
+        GalaxiesSpec(points=64, count=count, splits=SPLITS | {"train": 50}, parts=1)
+        .draw_part(0)["state"]
+        .values
+        for count in (1, 0)
+    )
+    contrast = [(x.max((1, 2)) - np.median(x, (1, 2))) / x.std((1, 2)) for x in (one, none)]
+    assert np.median(contrast[0]) > 2 * np.median(contrast[1])
+
+
+@pytest.mark.rejects
+def test_fewer_at_most_than_at_least_is_refused():
+    with pytest.raises(ValueError, match="`most` must be at least `count`, found 3 and 8"):
+        GalaxiesSpec(count=8, most=3, splits=SPLITS)

@@ -57,7 +57,7 @@ def test_the_sensitivity_of_a_sum_is_known(mirror):
     torch.manual_seed(0)
     batch = {"state": images(256, seed=5)}
     expected = float(mirror.space.scale) * math.sqrt(2 * 64 / math.pi)
-    assert mirror.sensitivity(batch) == pytest.approx(expected, rel=0.24)
+    assert mirror.sensitivity(mirror.constraint, batch) == pytest.approx(expected, rel=0.24)
     assert float(mirror.weight) == pytest.approx(3.0 * 0.4 / expected, rel=0.24)
 
 

@@ -22,7 +22,7 @@ from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.ensemble import Ensemble
 from plumbline.spec import of_kind
-from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model
+from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
 
@@ -30,7 +30,14 @@ logger = logging.getLogger("plumbline.sample")
 
 
 def sample(
-    spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Sequence[Path], output: Path
+    spec: str,
+    *,
+    seed: int,
+    part: int,
+    dataset: Sequence[Path],
+    model: Sequence[Path],
+    output: Path,
+    measured_by: Sequence[Path] = (),
 ) -> None:
     """Draws part `part` of the samples of the generator `spec` (JSON).
 
@@ -43,6 +50,7 @@ def sample(
         dataset: the parts of the dataset.
         model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
+        measured_by: folders of the models that its constraints measure by, in the order of its slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
@@ -56,7 +64,8 @@ def sample(
     example = example_of(opened)
     members = [load_model(folder, example).to(device) for folder in model]
     trained = members[0] if len(members) == 1 else Ensemble(members)
-    constraints = build_constraints(values["constraints"], example)
+    measuring = load_models(values["measured_by"], measured_by, example)
+    constraints = build_constraints(values["constraints"], example, measuring)
     observation = observation_of(values["observation"], example)
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)

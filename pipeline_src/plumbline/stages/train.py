@@ -11,7 +11,7 @@ import torch
 
 from plumbline.models import ModelSpec
 from plumbline.spec import of_kind
-from plumbline.stages.trained import batch_of, build_model, example_of, load_model, save_model
+from plumbline.stages.trained import batch_of, build_model, example_of, load_models, save_model
 from plumbline.store import open_parts, select_split
 from plumbline.training import is_first_process
 from plumbline.training import train as run_training
@@ -33,7 +33,7 @@ def train(
         seed: seed of weights, batches and noise.
         dataset: the parts of the dataset.
         output: folder for weights.pt, training_log.csv and model.json.
-        models: folders of the trained models that it stands on, in the order of its slice.
+        models: folders of the trained models that it is built with, in the order of its slice.
         initialise: folder of a trained model of the same shape to start from.
     """
     opened = open_parts(dataset)
@@ -43,10 +43,7 @@ def train(
     validation = batch_of(select_split(opened, "validation")) if training.validate_every else {}
     seed += training.seed_offset
     torch.manual_seed(seed)
-    below = {
-        name: load_model(folder, example_of(opened)).requires_grad_(False)
-        for name, folder in zip(values["models"], models, strict=True)
-    }
+    below = load_models([*values["models"], *values["measured_by"]], models, example_of(opened))
     model = build_model(values, opened, below)
     model.prepare(data)
     if initialise is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,32 @@ def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[st
         name: trained[name] if name in trained else build_model(below, example, {})
         for name, below in values["models"].items()
     }
-    constraints = build_constraints(values["constraints"], example)
+    constraints = build_constraints(values["constraints"], example, trained)
     return of_kind(ModelSpec, values["model"]).build(Foundation(example, constraints, models))
 
 
-def build_constraints(values: dict[str, Any], example: xr.Dataset) -> dict[str, Constraint]:
-    """Constraints by name from the values of their specs, not yet bound to samples."""
-    return {name: of_kind(ConstraintSpec, spec).build(example) for name, spec in values.items()}
+def build_constraints(
+    values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]
+) -> dict[str, Constraint]:
+    """Constraints by name from the values of their specs, not yet bound to samples.
+
+    Args:
+        values: the specs by name.
+        example: the shape of the data.
+        trained: the models that they measure by. One that lacks its own can be built, but not asked.
+    """
+    return {
+        name: of_kind(ConstraintSpec, spec).build(example).standing_on(trained)
+        for name, spec in values.items()
+    }
+
+
+def load_models(names: Iterable[str], folders: Sequence[Path], example: xr.Dataset) -> dict[str, nn.Module]:
+    """Trained models by name, with weights that stay as they are."""
+    return {
+        name: load_model(folder, example).requires_grad_(False)
+        for name, folder in zip(names, folders, strict=True)
+    }
 
 
 def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:

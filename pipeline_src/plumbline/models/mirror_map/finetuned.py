@@ -50,7 +50,9 @@ class FinetunedMirror(nn.Module):
         mirror = self.space.mirror
         probes = {name: tensor[:PROBES] for name, tensor in data.items()}
         if mirror.spec.constraint_unit == "sensitivity":
-            self.weight.fill_(self.spec.constraint_weight * NOISE_COST / mirror.sensitivity(probes))
+            self.weight.fill_(
+                self.spec.constraint_weight * NOISE_COST / mirror.sensitivity(self.constraint, probes)
+            )
         drawn = [
             self._drawn({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
             for i in range(0, len(data["state"]), CHUNK)

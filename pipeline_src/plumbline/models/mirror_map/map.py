@@ -53,13 +53,15 @@ class MirrorMap(nn.Module):
         self.space.fit(data["state"])
         if self.spec.constraint_unit == "sensitivity":
             probes = {name: tensor[:PROBES] for name, tensor in data.items()}
-            self.weight.fill_(self.spec.constraint_weight * NOISE_COST / self.sensitivity(probes))
+            self.weight.fill_(
+                self.spec.constraint_weight * NOISE_COST / self.sensitivity(self.constraint, probes)
+            )
 
-    def sensitivity(self, batch: dict[str, Tensor]) -> float:
-        """The constraint distance that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""
+    def sensitivity(self, constraint: Constraint, batch: dict[str, Tensor]) -> float:
+        """The distance to a constraint that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""
         z = self.space.encode(batch["state"])
         noisy = self.space.decode(z + self.spec.sigma_max * torch.randn_like(z))
-        return float(self.constraint.given(batch).distance(noisy).mean() / self.spec.sigma_max)
+        return float(constraint.given(batch).distance(noisy).mean() / self.spec.sigma_max)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """g of scaled samples."""
