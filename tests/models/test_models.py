@@ -36,6 +36,21 @@ def test_standardisation(scaling):
         assert space.mean.numel() == 1
 
 
+@pytest.mark.parametrize("scaling", ["coordinate", "largest"])
+def test_coordinates_in_units_that_are_orders_apart_keep_their_own_scale(scaling):
+    """Energies of 1e6 beside traces of 1e-4, a constant with rounding, and a zero."""
+    units = torch.tensor([1e6, 1.0, 1e-4, 0.0, 0.0], dtype=torch.float64)
+    x = 5 * units + units * torch.randn(1000, 5, dtype=torch.float64)
+    x[:, 3] = 79.0 + 1e-9 * torch.randn(1000)
+    space = Standardisation((5,), scaling)
+    space.fit(x)
+    z = space.encode(x)
+    spread = z.std(0)[:3] if scaling == "coordinate" else z.abs().amax(0)[:3]
+    torch.testing.assert_close(spread, torch.ones(3, dtype=torch.float64), rtol=1e-3, atol=0)
+    assert float(space.scale[3]) == pytest.approx(79.0)
+    assert float(space.scale[4]) == float(space.scale.max())
+
+
 def test_equality_of_standardised_samples_follows_the_scaling():
     """z is feasible where x is, after a fit as after weights that are loaded later."""
     torch.manual_seed(0)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Scaling = Literal["coordinate", "global", "largest", "none"]
 
-# A coordinate that varies less than this share of the most varied one is not blown up to unit variance.
+# A coordinate that varies less than this share of its own size is a constant with rounding: it is not blown up to unit
+# variance. Its size is its own, since coordinates may be in units that are many orders apart.
 SMALLEST_SHARE = 1e-6
 
 
@@ -39,19 +40,22 @@ class Standardisation(nn.Module):
         self.register_buffer("scale", torch.ones(own))
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
-        """Sets mean and scale to those of the samples; coordinates that do not vary keep their scale."""
+        """Sets mean and scale to those of the samples.
+
+        A coordinate that does not vary is scaled by its size, and one that is zero by the largest scale of the others.
+        """
         if self.scaling == "none":
             return
+        axes = tuple(range(x.ndim)) if self.scaling == "global" else (0,)
+        size = x.double().abs().amax(axes)
         if self.scaling == "largest":
-            deviation = x.double().abs().amax(0)
-            mean = torch.zeros_like(deviation)
+            scale, mean = size, torch.zeros_like(size)
         else:
-            axes = 0 if self.scaling == "coordinate" else tuple(range(x.ndim))
-            deviation, mean = torch.std_mean(x.double(), dim=axes, keepdim=self.scaling == "global")
-        floor = SMALLEST_SHARE * deviation.max()
-        deviation = torch.where(deviation > floor, deviation, deviation.max().clamp(min=1e-30))
+            deviation, mean = torch.std_mean(x.double(), dim=axes)
+            scale = torch.where(deviation > SMALLEST_SHARE * size, deviation, size)
+        scale = torch.where(scale > 0, scale, scale.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))
-        self.scale.copy_(deviation.view_as(self.scale))
+        self.scale.copy_(scale.view_as(self.scale))
         self._equalities.clear()
 
     def encode(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
