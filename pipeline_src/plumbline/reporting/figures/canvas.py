@@ -45,6 +45,10 @@ PALETTE = (
 )  # fmt: skip
 
 
+LETTERS_IN_A_ROW = 60
+"""Letters that labels side by side may have."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """An SVG with its alternative text and caption."""
@@ -83,6 +87,8 @@ def dots(
         for g, heights in values.items():
             axis.plot(labels, heights, "o", color=palette[g], markersize=4, label=g)
         axis.set_yscale("log")
+        if sum(map(len, labels)) > LETTERS_IN_A_ROW:
+            axis.tick_params(axis="x", rotation=90)
         axis.set_xlabel(across)
         axis.set_ylabel(up)
         canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
