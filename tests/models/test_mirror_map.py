@@ -77,13 +77,13 @@ def test_f_takes_noise_off_and_restores_the_constraint(mirror):
     z = mirror.space.encode(images(200, seed=7))
     with torch.no_grad():
         y = mirror.image(z)
-        noisy = y + torch.randn_like(y)
+        noisy = y + y.std() * torch.randn_like(y)
         restored = mirror.restored(noisy, torch.ones(200))
         clean = mirror.restored(y, torch.zeros(200))
     distance = mirror.constraint.distance
     before = distance(mirror.space.decode(z + torch.randn_like(z))).mean()
     assert distance(mirror.space.decode(restored)).mean() < 0.5 * before
-    assert (restored - z).abs().mean() < 0.5 * math.sqrt(2 / math.pi)
+    assert (restored - z).abs().mean() < 0.7 * math.sqrt(2 / math.pi)
     assert (clean - z).abs().mean() < 0.1
 
 
@@ -91,7 +91,7 @@ def test_f_takes_noise_off_and_restores_the_constraint(mirror):
 def test_the_loss_is_the_sum_of_its_terms(published):
     torch.manual_seed(0)
     values = {"noisy_target": "image", "constraint_unit": "distance", "constraint_weight": 0.01,
-              "scaling": "none", "activation": "softplus"}  # fmt: skip
+              "scaling": "none", "activation": "softplus", "noise_unit": "space"}  # fmt: skip
     spec = MirrorMapSpec(constraint="brightness", **SMALL, **(values if published else {}))
     model = spec.build(foundation())
     batch = {"state": images(16)}

@@ -34,9 +34,11 @@ class MirrorMapSpec(ModelSpec):
     """a in g(x) = (1 - a) N(x) + a x; at one, g is the identity and f alone is learned."""
     scaling: Literal["coordinate", "global", "none"] = key(default="global")
     """Standardisation of the data before g: a mean and a scale a coordinate, one of each, or none (published)."""
-    sigma_max: float = key("scaled space", gt=0, default=0.1)
+    sigma_max: float = key("`noise_unit`", gt=0, default=0.1)
     """Largest standard deviation of the noise that f is trained to take off in the mirror space."""
-    decoding_noise: float = key("scaled space", ge=0, default=0.05)
+    noise_unit: Literal["image", "space"] = "image"
+    """Unit of noise: the standard deviation of the images, which g cannot outgrow, or that of the space (published)."""
+    decoding_noise: float = key("`noise_unit`", ge=0, default=0.05)
     """Noise level that f is told of generated samples."""
     cycle_weight: float = key(ge=0, default=1.0)
     """Weight of the reconstruction, half of it from clean images and half from noisy ones."""
@@ -87,7 +89,7 @@ class FinetunedMirrorSpec(ModelSpec):
     """Name of the constraint, one of the study's `constraints`."""
     constraint_weight: float = key(ge=0, default=3.0)
     """lambda_c, in the unit of the mirror map's own."""
-    sigma_max: float = key("scaled space", ge=0, default=0.0)
+    sigma_max: float = key("the map's `noise_unit`", ge=0, default=0.0)
     """Largest standard deviation of further noise on the drawn images (published: 0.1)."""
 
     @model_validator(mode="after")

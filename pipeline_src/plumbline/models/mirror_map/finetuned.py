@@ -2,7 +2,7 @@ r"""Finetuning of the inverse map on what the diffusion model in its space reall
 
 An image y is drawn for each training sample before the training, and f is trained on
 
-    w [ |f(g(x), 0) - x| + |g(f(y', s)) - y'| ] / 2 + lambda l(f(y', s)),    y' = y + s e,  s ~ U[0, sigma_max],
+    w [ |f(g(x), 0) - x| + |g(f(y', s)) - y'| ] / 2 + lambda l(f(y', s)),    y' = y + s e,  s ~ U[0, sigma_max] std(g(x)),
 
 with g and the diffusion model frozen. Drawn images have no state that they came from: the second term keeps f near the
 image that it was given.
@@ -80,7 +80,8 @@ class FinetunedMirror(nn.Module):
         with torch.no_grad():
             y = mirror.image(z)
         sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
-        drawn = batch["drawn"] + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        unit = y.std() if mirror.spec.noise_unit == "image" else 1.0
+        drawn = batch["drawn"] + unit * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
         told = sigma.clamp(min=mirror.spec.decoding_noise)
         clean, restored = mirror.restored(
             torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), told])
