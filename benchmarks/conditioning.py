@@ -125,6 +125,7 @@ def training_overhead() -> None:
     """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
     from plumbline.constraints.linear import SumSpec
     from plumbline.datasets.digits import DigitsSpec
+    from plumbline.models import Foundation
     from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec
     from plumbline.stages.trained import batch_of
 
@@ -143,7 +144,7 @@ def training_overhead() -> None:
             spec = ConstrainedDiffusionSpec(
                 network=network, law={"kind": law}, objective={"kind": "likelihood"}, constraint="total"
             )
-            model = spec.build(data, {"total": constraint})
+            model = spec.build(Foundation(data, {"total": constraint}))
             model.prepare(batch_of(data))
             optimiser = torch.optim.AdamW(model.parameters(), fused=True)
             runs[law] = (model, optimiser)

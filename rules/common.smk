@@ -77,6 +77,31 @@ def model_to_start_from(wildcards):
     return model_files(wildcards.study, name, wildcards.seed) if name else []
 
 
+def models_below(wildcards):
+    """The trained models that this one is built with, in the order of its slice."""
+    names = STUDIES[wildcards.study].built_with(wildcards.model)
+    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+
+
+def measuring_models(wildcards):
+    """The trained models that constraints measure by: those of the generator's sampler."""
+    study = STUDIES[wildcards.study]
+    names = study.measured_by(study.generators[wildcards.generator].sampler.constraint_names())
+    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+
+
+def all_measuring_models(wildcards):
+    """The trained models that any constraint of the study measures by."""
+    study = STUDIES[wildcards.study]
+    names = study.measured_by(list(study.constraints))
+    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+
+
+def measuring_folders(wildcards, input):
+    """Their folders, in order."""
+    return [str(Path(file).parent) for file in input.measured_by if file.endswith("weights.pt")]
+
+
 def models_of_generator(wildcards):
     return STUDIES[wildcards.study].generators[wildcards.generator].models()
 
@@ -90,8 +115,8 @@ def files_of_generator(wildcards):
 
 
 def model_folders(wildcards, input):
-    """The folders of the generator's models, in order."""
-    return [str(Path(file).parent) for file in input.model if file.endswith("weights.pt")]
+    """The folders of the models among the inputs, in order."""
+    return [str(Path(file).parent) for file in input.models if file.endswith("weights.pt")]
 
 
 def judged_samples(wildcards):

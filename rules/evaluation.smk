@@ -2,6 +2,7 @@ rule evaluate:
     input:
         dataset=dataset_parts,
         samples=judged_samples,
+        measured_by=all_measuring_models,
     output:
         directory(f"{RESULTS}/{{study}}/metrics/{{generator}}/seed{{seed}}.zarr"),
     log:
@@ -14,7 +15,8 @@ rule evaluate:
         runtime=120,
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].evaluate_slice(),
+        measured_by=measuring_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline evaluate --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --samples {input.samples:q}"
-        " --output {output:q} --log {log:q}"
+        " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"

@@ -1,7 +1,8 @@
 rule sample:
     input:
         dataset=dataset_parts,
-        model=files_of_generator,
+        models=files_of_generator,
+        measured_by=measuring_models,
     output:
         directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
     log:
@@ -17,7 +18,8 @@ rule sample:
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
         model=model_folders,
+        measured_by=measuring_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"
-        " --output {output:q} --log {log:q}"
+        " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"

@@ -1,6 +1,7 @@
 rule train:
     input:
         dataset=dataset_parts,
+        models=models_below,
         initialise=model_to_start_from,
     output:
         weights=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/weights.pt",
@@ -18,10 +19,11 @@ rule train:
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].train_slice(wildcards.model),
         folder=subpath(output.weights, parent=True),
+        models=model_folders,
         initialise=lambda wildcards, input: (
             f"--initialise {Path(input.initialise[0]).parent}" if input.initialise else ""
         ),
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
-        " {params.initialise} --log {log:q}"
+        " --models {params.models:q} {params.initialise} --log {log:q}"

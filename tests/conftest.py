@@ -10,16 +10,19 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "plumbline.constraints.burgers.residual",
-    "plumbline.constraints.divergence.spectral",
+    "plumbline.constraints.divergence",
     "plumbline.constraints.linear.equality",
     "plumbline.constraints.linear.maps",
+    "plumbline.constraints.tiling.repetition",
     "plumbline.distributions",
+    "plumbline.models.analytic_mirror.map",
     "plumbline.models.constrained_diffusion.conditioned",
     "plumbline.models.constrained_diffusion.null_space",
     "plumbline.models.diffusion.model",
     "plumbline.models.diffusion.schedules",
     "plumbline.models.gaussian.model",
     "plumbline.models.gradient_estimator.model",
+    "plumbline.models.mirror_map.map",
     "plumbline.models.node_regression.ragged",
     "plumbline.models.outputs.feasible",
     "plumbline.models.outputs.head",
@@ -28,9 +31,12 @@ CHECKED = (
     "plumbline.models.vae.autoencoder",
     "plumbline.networks.blocks",
     "plumbline.networks.graph.gated",
+    "plumbline.networks.input_convex.gradient",
     "plumbline.networks.mlp.backbone",
     "plumbline.networks.perceptron.network",
+    "plumbline.networks.resnet.generator",
     "plumbline.networks.unet.backbone",
+    "plumbline.observations.selected.observation",
     "plumbline.solvers",
 )
 if os.environ.get("PLUMBLINE_CHECK_SHAPES"):

@@ -13,7 +13,8 @@ TESTS = Path(__file__).parent
 @pytest.mark.slow
 def test_declared_shapes_hold():
     folders = [
-        str(TESTS / name) for name in ("solvers", "constraints", "distributions", "networks", "models")
+        str(TESTS / name)
+        for name in ("solvers", "constraints", "distributions", "networks", "models", "observations")
     ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not rejects", "-p", "no:cacheprovider", *folders],

@@ -3,6 +3,7 @@
 Studies of published files need them under `../shared/data`, and are skipped, with the reason, without.
 """
 
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,18 +53,39 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
         models[model] = tmp_path / "models" / model
         parent = study.models[model].initialise
         started_from = models[parent] if parent else None
+        below = [models[name] for name in study.built_with(model)]
         train(
-            study.train_slice(model), seed=seed, dataset=parts, output=models[model], initialise=started_from
+            study.train_slice(model),
+            seed=seed,
+            dataset=parts,
+            output=models[model],
+            models=below,
+            initialise=started_from,
         )
     samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
     for g, spec in study.generators.items():
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
         cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
-        folders = [models[m] for m in spec.models()]
-        sample(cut.sample_slice(g), seed=seed, part=0, dataset=parts, model=folders, output=samples[g])
+        sample(
+            cut.sample_slice(g),
+            seed=seed,
+            part=0,
+            dataset=parts,
+            model=[models[m] for m in spec.models()],
+            output=samples[g],
+            measured_by=[models[m] for m in study.measured_by(spec.sampler.constraint_names())],
+        )
+    measuring = [models[m] for m in study.measured_by(list(study.constraints))]
     for g, path in metrics.items():
         drawn = [samples[g]] if g != REAL else []
-        evaluate(study.evaluate_slice(), seed=seed, dataset=parts, samples=drawn, output=path)
+        evaluate(
+            study.evaluate_slice(),
+            seed=seed,
+            dataset=parts,
+            samples=drawn,
+            output=path,
+            measured_by=measuring,
+        )
     compare(
         study.model_copy(update={"seeds": (seed,)}).compare_slice(),
         dataset=parts,
@@ -83,9 +105,6 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
                 assert (violation <= 1e-6) or not exact, f"{g} violates {constraint} by {violation}"
 
 
-def in_order(study) -> list[str]:
-    """The models, each after the one it starts from."""
-    done: list[str] = []
-    while len(done) < len(study.models):
-        done += [m for m, spec in study.models.items() if m not in done and spec.initialise in (None, *done)]
-    return done
+def in_order(study):
+    """Names of the models, parents before those that stand on them or start from them."""
+    return TopologicalSorter({name: study.parents(name) for name in study.models}).static_order()

@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     _stage(train)
     train.add_argument("--seed", type=int, required=True)
     train.add_argument("--dataset", type=Path, nargs="+", required=True)
+    train.add_argument(
+        "--models", type=Path, nargs="*", default=[], help="folders of the models it is built with"
+    )
     train.add_argument("--initialise", type=Path)
     train.set_defaults(run=_train)
 
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--part", type=int, required=True)
     sample.add_argument("--dataset", type=Path, nargs="+", required=True)
     sample.add_argument("--model", type=Path, nargs="+", required=True)
+    _measured_by(sample)
     sample.set_defaults(run=_sample)
 
     evaluate = commands.add_parser("evaluate", help="judge the samples of one generator and seed")
@@ -64,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("--dataset", type=Path, nargs="+", required=True)
     evaluate.add_argument("--samples", type=Path, nargs="*", default=[])
+    _measured_by(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
@@ -99,6 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_argument("--check", action="store_true", help="only say whether the file is up to date")
     keys.set_defaults(run=_keys)
     return parser
+
+
+def _measured_by(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--measured-by",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of models that constraints measure by",
+    )
 
 
 def _stage(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +163,7 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
         dataset=options.dataset,
         output=options.output,
+        models=options.models,
         initialise=options.initialise,
     )
 
@@ -163,6 +179,7 @@ def _sample(options: argparse.Namespace) -> None:
         dataset=options.dataset,
         model=options.model,
         output=options.output,
+        measured_by=options.measured_by,
     )
 
 
@@ -176,6 +193,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         dataset=options.dataset,
         samples=options.samples,
         output=options.output,
+        measured_by=options.measured_by,
     )
 
 

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel
+from plumbline.observations import AnyObservation
 from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
 from plumbline.spec import Spec, did_you_mean, key
 
@@ -55,6 +57,8 @@ class SampleCounts(Spec):
 
     count: int = key("samples", ge=2)
     """Samples of each generator and seed; no more than the test and the validation split hold."""
+    draws: int = key(ge=1, default=1)
+    """How many of them are for the same test sample: the size of an ensemble of posterior draws."""
     parts: int = key(ge=1, default=1)
     """Parts that are drawn by one job each."""
 
@@ -62,6 +66,8 @@ class SampleCounts(Spec):
     def _no_empty_part(self) -> SampleCounts:
         if self.parts > self.count:
             raise ValueError(f"{self.parts} parts for {self.count} samples: at most one part a sample")
+        if self.count % self.draws:
+            raise ValueError(f"{self.count} samples are no whole number of ensembles of {self.draws} draws")
         return self
 
     def bounds(self, part: int) -> tuple[int, int]:
@@ -88,6 +94,8 @@ class Study(Spec):
     """Models by name."""
     generators: dict[Name, GeneratorSpec] = Field(min_length=1)
     """Generators by name."""
+    observation: AnyObservation | None = None
+    """What is measured of each test sample, for samplers that draw from its posterior; null for none."""
     metrics: dict[Name, AnyMetric] = Field(min_length=1)
     """Metrics by name."""
     samples: SampleCounts
@@ -115,16 +123,36 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
+            for below, needed in model.stands_on().items():
+                if below not in self.models:
+                    yield f"models.{name}: {_undefined(below, self.models, 'model')}"
+                elif needed not in (offered := self.models[below].offers()):
+                    yield (
+                        f"models.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
+                        f"{' and '.join(offered)}"
+                    )
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
-                elif "condition" not in self.constraints[wanted].offers():
-                    yield f"models.{name}.constraint: {wanted!r} (`{self.constraints[wanted].kind}`) is no linear equality"
+                elif missing := [n for n in model.requires() if n not in self.constraints[wanted].offers()]:
+                    yield (
+                        f"models.{name}.constraint: `{model.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of "
+                        f"its constraint, which {wanted!r} (`{self.constraints[wanted].kind}`) does not have"
+                    )
             if (model.training.samples or 0) > self.dataset.splits.train:
                 yield (
                     f"models.{name}.training.samples: {model.training.samples} is more than the "
                     f"{self.dataset.splits.train} samples of the train split"
                 )
+        for name, constraint in self.constraints.items():
+            for below, needed in constraint.stands_on().items():
+                if below not in self.models:
+                    yield f"constraints.{name}: {_undefined(below, self.models, 'model')}"
+                elif needed not in (offered := self.models[below].offers()):
+                    yield (
+                        f"constraints.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which "
+                        f"offers {' and '.join(offered)}"
+                    )
         yield from self._cycles()
         for name, generator in self.generators.items():
             path = f"generators.{name}"
@@ -142,6 +170,8 @@ class Study(Spec):
             if len(generator.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
+            if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
+                yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
         level = f"{path}.sampler"
@@ -152,12 +182,13 @@ class Study(Spec):
                 f"denoiser, which can be done once; keep one of them"
             )
         for sampler in generator.sampler.nested():
+            for name in sampler.constraint_names():
+                if name not in self.constraints:
+                    yield f"{level}.constraint: {_undefined(name, self.constraints, 'constraint')}"
             if isinstance(sampler, ConstrainedSpec):
                 if sampler.needs() == "denoiser" and not isinstance(sampler.base, DenoisingSpec):
                     yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
-                if sampler.constraint not in self.constraints:
-                    yield f"{level}.constraint: {_undefined(sampler.constraint, self.constraints, 'constraint')}"
-                else:
+                if sampler.constraint in self.constraints:
                     constraint = self.constraints[sampler.constraint]
                     missing = [need for need in sampler.requires() if need not in constraint.offers()]
                     if missing:
@@ -168,13 +199,27 @@ class Study(Spec):
             level += ".base"
 
     def _cycles(self) -> Iterator[str]:
-        for start in self.models:
-            seen, name = [start], self.models[start].initialise
-            while name is not None and name in self.models and name not in seen:
-                seen.append(name)
-                name = self.models[name].initialise
-            if name == start:
-                yield f"models.{start}.initialise: {' -> '.join([*seen, start])} goes in a circle"
+        graph = {name: [p for p in self.parents(name) if p in self.models] for name in self.models}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle = error.args[1]
+            yield f"models.{circle[0]}: {' -> '.join(reversed(circle))} goes in a circle"
+
+    def parents(self, model: str) -> list[str]:
+        """The models that are trained before this one: those it is built with, and the one that it starts from."""
+        start = self.models[model].initialise
+        return [*self.built_with(model), *([start] if start else [])]
+
+    def built_with(self, model: str) -> list[str]:
+        """The models that this one stands on, and those that its constraints measure by."""
+        spec = self.models[model]
+        return [*spec.stands_on(), *self.measured_by(spec.constraint_names())]
+
+    def measured_by(self, constraints: list[str]) -> list[str]:
+        """The models that these constraints measure by."""
+        known = [self.constraints[name] for name in constraints if name in self.constraints]
+        return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
     # Paths, below the folder of results.
 
@@ -189,10 +234,8 @@ class Study(Spec):
         return self.dataset.canonical()
 
     def train_slice(self, model: str) -> str:
-        """The model and the constraints that it is built with."""
-        spec = self.models[model]
-        constraints = self._constraints(spec.constraint_names())
-        return _canonical({"model": spec.model_dump(mode="json"), "constraints": constraints})
+        """The model, the constraints that it is built with, and the slices of the models that it stands on."""
+        return _canonical(self._train_values(model))
 
     def sample_slice(self, generator: str) -> str:
         """The generator, its constraints and the number of samples."""
@@ -204,6 +247,8 @@ class Study(Spec):
                     self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
                 ],
                 "constraints": self._constraints(spec.sampler.constraint_names()),
+                "measured_by": self._measured_by(spec.sampler.constraint_names()),
+                "observation": self.observation.model_dump(mode="json") if self.observation else None,
                 "samples": self.samples.model_dump(mode="json"),
             }
         )
@@ -214,6 +259,7 @@ class Study(Spec):
             {
                 "metrics": {name: metric.model_dump(mode="json") for name, metric in self.metrics.items()},
                 "constraints": self._constraints(list(self.constraints)),
+                "measured_by": self._measured_by(list(self.constraints)),
                 "samples": self.samples.model_dump(mode="json"),
             }
         )
@@ -221,6 +267,18 @@ class Study(Spec):
     def compare_slice(self) -> str:
         """The whole study."""
         return self.canonical()
+
+    def _train_values(self, model: str) -> dict[str, Any]:
+        spec = self.models[model]
+        return {
+            "model": spec.model_dump(mode="json"),
+            "constraints": self._constraints(spec.constraint_names()),
+            "models": {name: self._train_values(name) for name in spec.stands_on()},
+            "measured_by": self._measured_by(spec.constraint_names()),
+        }
+
+    def _measured_by(self, names: list[str]) -> dict[str, Any]:
+        return {name: self._train_values(name) for name in self.measured_by(names)}
 
     def _constraints(self, names: list[str]) -> dict[str, Any]:
         return {name: self.constraints[name].model_dump(mode="json") for name in names}

@@ -1,4 +1,4 @@
-"""DivergenceFree: Leray's projection in Fourier space."""
+"""Zero divergence: projections in Fourier space, for spectral derivatives and backward differences."""
 
 import math
 
@@ -7,14 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbline.constraints.divergence.backward import BackwardDivergence
 from plumbline.constraints.divergence.spectral import DivergenceFree
 
 constraint = DivergenceFree(length=2 * math.pi)
+backward = BackwardDivergence(length=2 * math.pi)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from([8, 9, 16]), st.integers(0, 10**6), st.sampled_from([torch.float32, torch.float64]))
-def test_projection_is_feasible_idempotent_and_orthogonal(points, seed, dtype):
+@given(
+    st.sampled_from([constraint, backward]),
+    st.sampled_from([8, 9, 16]),
+    st.integers(0, 10**6),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_projection_is_feasible_idempotent_and_orthogonal(constraint, points, seed, dtype):
     g = torch.Generator().manual_seed(seed)
     x, y = torch.randn(2, 3, 2, points, points, generator=g, dtype=torch.float64).to(dtype).unbind(0)
     x, y = x[None], y[None]
@@ -49,3 +56,25 @@ def test_conditioning_needs_one_variance():
     )
     with pytest.raises(ValueError, match="one variance"):
         constraint.condition(mean, torch.rand(2, 8, 8))
+
+
+def test_backward_differences_count_what_flows_out_of_a_cell():
+    """A stream function on the corners has no outflow by construction; by another stencil it has."""
+    torch.manual_seed(0)
+    h = 2 * math.pi / 16
+    stream = torch.randn(3, 16, 16, dtype=torch.float64)
+    u, v = (stream - stream.roll(1, -1)) / h, -(stream - stream.roll(1, -2)) / h
+    field = torch.stack([u, v], dim=-3)
+    assert backward.distance(field).max() < 1e-13
+    swapped = torch.stack([v, u], dim=-3)
+    assert backward.distance(swapped).min() > 1.0
+    assert constraint.distance(field).min() > 0.1
+    torch.testing.assert_close(backward.project(field), field)
+
+
+def test_the_sensitivity_of_backward_differences_to_white_noise():
+    """The outflow of a cell is that of four faces: deviation 2 s / h, mean absolute sqrt(2 / pi) of that, 16.25 s."""
+    torch.manual_seed(0)
+    noise = torch.randn(16, 2, 64, 64, dtype=torch.float64)
+    expected = math.sqrt(2 / math.pi) * 2 * 64 / (2 * math.pi)
+    assert float(backward.distance(noise).mean()) == pytest.approx(expected, rel=0.02)  # about ten deviations

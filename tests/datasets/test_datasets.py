@@ -6,14 +6,18 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.divergence import DivergenceFreeSpec
-from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
+from plumbline.constraints.tiling import TilingSpec
 from plumbline.datasets import DatasetSpec
+from plumbline.datasets.accretion import AccretionSpec
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.drawing import normals, uniforms
+from plumbline.datasets.galaxies import PROPOSALS, GalaxiesSpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
 from plumbline.datasets.stored import StoredSpec
+from plumbline.datasets.tilings import TilingsSpec
 from plumbline.store import write_store
 
 SPLITS = {"train": 7, "validation": 3, "test": 3}
@@ -22,6 +26,9 @@ SMALL = [
     CombustionSpec(splits=SPLITS),
     GaussianSpec(splits=SPLITS),
     KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
+    TilingsSpec(tile=8, splits=SPLITS),
+    AccretionSpec(points=16, splits=SPLITS),
+    GalaxiesSpec(points=16, apart=3.0, splits=SPLITS),
 ]
 
 
@@ -171,3 +178,76 @@ def test_a_stored_dataset_comes_back_in_another_order(tmp_path):
     assert {row.tobytes() for row in drawn["state"].values} <= originals
     with pytest.raises(ValueError, match="lower them"):
         spec.model_copy(update={"splits": SMALL[0].splits}).draw_part(0)
+
+
+@pytest.mark.parametrize("values", ["binary", "grey"])
+def test_tilings_repeat_one_texture_that_is_periodic_itself(values):
+    spec = TilingsSpec(tile=16, values=values, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    x = torch.as_tensor(data["state"].values)
+    constraint = TilingSpec().build(data)
+    assert float(constraint.distance(x).max()) == 0.0
+    assert ((x >= 0) & (x <= 1)).all()
+    assert (set(x.unique().tolist()) == {0.0, 1.0}) == (values == "binary")
+    # The process has its first and last points in common.
+    torch.testing.assert_close(x[:, 0, :16], x[:, 15, :16])
+    # By symmetry the mean is a half; a texture has about two free signs, so 206 of them leave 0.03.
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.12)
+    assert float(x.flatten(1).std(0).mean()) > 0.3
+
+
+def test_accretion_flows_have_one_brightness_and_the_shapes_asked_for():
+    spec = AccretionSpec(points=64, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    x = torch.as_tensor(data["state"].values)
+    assert float(SumSpec(total=120.0).build(data).violation(x).max()) < 1e-6
+    assert (x >= 0).all()
+    # The hole in the middle is dark, and the ring, at 0.35 to 0.6 of half the side, is bright.
+    middle, ring = x[:, 29:35, 29:35].mean(), x[:, 31:33, 12:22].mean()
+    assert ring > 5 * middle
+    smooth = spec.model_copy(update={"turbulence": 0.0}).draw_part(0)["state"].values
+    assert np.abs(np.diff(smooth, axis=2)).mean() < np.abs(np.diff(data["state"].values, axis=2)).mean()
+
+
+def test_the_turbulence_has_unit_variance_and_the_spectrum_asked_for():
+    n, count = 32, 400
+    fields = AccretionSpec(points=n, splits=SPLITS)._field(
+        normals(3, np.arange(count), n * n).reshape(-1, n, n)
+    )
+    # A few large waves hold the variance: 400 fields estimate it to a few per cent.
+    assert fields.var() == pytest.approx(1.0, rel=0.2)
+    power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
+    assert power[0, 8] / power[0, 2] == pytest.approx((8 / 2) ** -3.0, rel=0.5)
+
+
+def test_galaxies_are_as_many_as_asked_for_and_apart():
+    """Places by the generator's own numbers; what is drawn is bright there."""
+    spec = GalaxiesSpec(points=64, count=3, most=9, splits=SPLITS | {"train": 200}, parts=1)
+    data = spec.draw_part(0)
+    assert ((data["state"] >= 0) & (data["state"] <= 1)).all()
+    np.testing.assert_array_equal(np.unique(data["label"]), np.arange(3, 10))
+    numbers = uniforms(5, np.arange(200), 8 * 2 * PROPOSALS).reshape(200, 8, -1)
+    places = spec._places(numbers)
+    assert ((places >= 0) & (places < 64) & (places == np.floor(places))).all()
+    apart = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)[:, *np.triu_indices(8, 1)]
+    assert apart.min() > spec.apart
+    exactly = spec.model_copy(update={"count": 8, "most": None}).draw_part(0)
+    assert (exactly["label"] == 8).all()
+
+
+def test_a_galaxy_stands_out_of_the_background():
+    """15 dB at least, where it was placed; with none, an image is background alone."""
+    one, none = (
+        GalaxiesSpec(points=64, count=count, splits=SPLITS | {"train": 50}, parts=1)
+        .draw_part(0)["state"]
+        .values
+        for count in (1, 0)
+    )
+    contrast = [(x.max((1, 2)) - np.median(x, (1, 2))) / x.std((1, 2)) for x in (one, none)]
+    assert np.median(contrast[0]) > 2 * np.median(contrast[1])
+
+
+@pytest.mark.rejects
+def test_fewer_at_most_than_at_least_is_refused():
+    with pytest.raises(ValueError, match="`most` must be at least `count`, found 3 and 8"):
+        GalaxiesSpec(count=8, most=3, splits=SPLITS)

@@ -6,6 +6,7 @@ import torch
 from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
+from plumbline.models import Foundation
 from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec, NullSpaceDiffusionSpec
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.spec import of_kind
@@ -30,7 +31,9 @@ def returns():
 def built(spec_class, dataset, network=MLP, **values):
     data, constraint = dataset()
     torch.manual_seed(0)
-    model = spec_class(network=network, constraint="equality", **values).build(data, {"equality": constraint})
+    model = spec_class(network=network, constraint="equality", **values).build(
+        Foundation(data, {"equality": constraint})
+    )
     model.prepare(batch_of(data))
     for parameter in model.parameters():  # an untrained network that says something
         torch.nn.init.normal_(parameter, std=0.3)

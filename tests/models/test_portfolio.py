@@ -8,6 +8,7 @@ import xarray as xr
 from plumbline.constraints.linear import SumSpec
 from plumbline.datasets.sp500_windows import SP500WindowsSpec
 from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
+from plumbline.models import Foundation
 from plumbline.models.portfolio import PortfolioRuleSpec, PortfolioSpec, SoftmaxPortfolioSpec
 from plumbline.models.portfolio.learned import sharpe_ratio
 from plumbline.stages.trained import batch_of
@@ -37,7 +38,7 @@ def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
     spec = PortfolioSpec(
         network=NETWORK, law={"kind": law}, constraint="budget", estimator={"kind": estimator}
     )
-    model = spec.build(data, {"budget": SumSpec(total=1.0).build(data)})
+    model = spec.build(Foundation(data, {"budget": SumSpec(total=1.0).build(data)}))
     batch = batch_of(data)
     model.prepare(batch)
     loss, terms = model.loss(batch)
@@ -50,7 +51,7 @@ def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
 
 
 def test_a_softmax_is_long_only(data):
-    model = SoftmaxPortfolioSpec(network=NETWORK).build(data, {})
+    model = SoftmaxPortfolioSpec(network=NETWORK).build(Foundation(data))
     batch = batch_of(data)
     model.prepare(batch)
     model.loss(batch)[0].backward()
@@ -62,7 +63,7 @@ def test_a_softmax_is_long_only(data):
 @pytest.mark.parametrize("rule", ["maximum_sharpe", "minimum_variance"])
 def test_rules_are_optimal_in_their_window(data, rule):
     """No long-only portfolio of 500 random ones, nor equal weights, does better in the window."""
-    weights = PortfolioRuleSpec(rule=rule).build(data, {}).predict(batch_of(data))["state"].numpy()
+    weights = PortfolioRuleSpec(rule=rule).build(Foundation(data)).predict(batch_of(data))["state"].numpy()
     others = np.concatenate(
         [np.random.default_rng(0).dirichlet(np.ones(20) * 0.3, 500), np.full((1, 20), 0.05)]
     )
@@ -75,7 +76,7 @@ def test_rules_are_optimal_in_their_window(data, rule):
 
 
 def test_equal_weights_trade_nothing_after_the_first_day(data):
-    weights = PortfolioRuleSpec(rule="equal_weights").build(data, {}).predict(batch_of(data))["state"]
+    weights = PortfolioRuleSpec(rule="equal_weights").build(Foundation(data)).predict(batch_of(data))["state"]
     samples = xr.Dataset({"state": (("sample", "asset"), weights.numpy()), "future": data["future"]})
     told = PortfolioPerformanceSpec().evaluate(samples, data, {})
     assert float(told["turnover"]) == pytest.approx(0.0, abs=1e-9)

@@ -7,6 +7,7 @@ import torch
 from plumbline.constraints.linear import LinearEqualitySpec
 from plumbline.datasets.reactor import ReactorSpec
 from plumbline.distributions.objectives import ObjectiveSpec
+from plumbline.models import Foundation
 from plumbline.models.regression import RegressionSpec
 from plumbline.spec import kinds
 from plumbline.stages.trained import batch_of
@@ -36,7 +37,7 @@ def constraint(data):
 def model(data, law, objective, **values):
     torch.manual_seed(0)
     spec = RegressionSpec(network=NETWORK, law=law, objective=objective, constraint="balances", **values)
-    built = spec.build(data, {"balances": constraint(data)}).double()
+    built = spec.build(Foundation(data, {"balances": constraint(data)})).double()
     built.prepare(batch_of(data))
     return built
 

@@ -7,6 +7,7 @@ import torch
 
 from plumbline.constraints.linear import SumSpec
 from plumbline.datasets.digits import DigitsSpec
+from plumbline.models import Foundation
 from plumbline.models.vae import LadderVAESpec, VAESpec
 from plumbline.stages.trained import batch_of
 
@@ -28,7 +29,7 @@ def built(data, spec_class, law="conditioned", objective="likelihood", **values)
         encoder=SMALL, decoder=SMALL, law={"kind": law}, objective={"kind": objective}, scaling="global",
         constraint="brightness", initial_deviation=0.7, **values,
     )  # fmt: skip
-    model = spec.build(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)})
+    model = spec.build(Foundation(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)}))
     model.prepare(batch_of(data))
     return model
 

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from plumbline.reporting import figures
+from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.keys import update_keys
 from plumbline.reporting.page import section, with_code, write_page
 from plumbline.store import write_store
@@ -36,7 +36,7 @@ def test_figures_are_well_formed_and_described(comparison):
         root = ET.fromstring(figure.svg)
         ids += [node.get("id") for node in root.iter() if node.get("id")]
         assert len(figure.alt) > 40
-        assert figures.INK not in figure.svg
+        assert INK not in figure.svg
         assert "viewBox" in root.attrib
         assert "width" not in root.attrib
     assert len(ids) == len(set(ids))

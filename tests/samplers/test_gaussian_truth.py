@@ -11,6 +11,7 @@ import torch
 from plumbline.constraints.linear import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
+from plumbline.models import Foundation
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.spec import kinds
@@ -30,7 +31,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
-    built = FittedGaussianSpec().build(data, {})
+    built = FittedGaussianSpec().build(Foundation(data))
     built.prepare(batch_of(select_split(data, "train")))
     return built
 

@@ -8,8 +8,9 @@ from plumbline.store import open_store
 pytestmark = pytest.mark.workflow
 
 
-# Some of the default studies: `tests/test_studies.py` runs every one in a single process, which is faster.
-STUDIES = ("burgers", "combustion", "gaussian")
+# Some studies, one of them with models and a constraint that stand on other models: `tests/test_studies.py` runs every
+# one in a single process, which is faster.
+STUDIES = ("burgers", "combustion", "gaussian", "mirror_count")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_snakemakes_own_report_holds_the_page(finished):
 def test_profiles_dry_run(workflow, profile, scale):
     done = workflow.snakemake(
         "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
-        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae]", "results=elsewhere",
+        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,assimilation_burgers]", "results=elsewhere",
     )  # fmt: skip
     assert "train" in done.stdout + done.stderr
 

@@ -58,6 +58,11 @@ class Constraint(ABC):
         del known
         return self
 
+    def standing_on(self, models: Mapping[str, Any]) -> Constraint:
+        """The constraint with the trained models, by name, that it measures by, if it is a learned one."""
+        del models
+        return self
+
 
 class ConstraintSpec(Kind):
     """Base of the constraint kinds."""
@@ -65,6 +70,10 @@ class ConstraintSpec(Kind):
     def build(self, example: xr.Dataset) -> Constraint:
         """The constraint for samples like those of `example`, a dataset with its coordinates and attributes."""
         raise NotImplementedError
+
+    def stands_on(self) -> dict[str, str]:
+        """The study's models that it measures by, and what it needs of each."""
+        return {}
 
     def offers(self) -> tuple[str, ...]:
         """What samplers can ask of it beyond residual and distance: `project`, `condition`, `matrix`."""

@@ -20,6 +20,7 @@ model by is the model's offer, one or more of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import model_validator
@@ -30,6 +31,25 @@ from plumbline.spec import ByKind, Kind, Spec, key
 if TYPE_CHECKING:
     import xarray as xr
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What a model is built on.
+
+    Attributes:
+        example: a sample of the dataset with its coordinates and attributes: the shape of the data.
+        constraints: the constraints that the model names.
+        models: the models that it stands on, by name.
+    """
+
+    example: xr.Dataset
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    models: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def constraint(self, name: str | None) -> Constraint | None:
+        """The constraint of this name; None for none."""
+        return None if name is None else self.constraints[name]
 
 
 class TrainingSpec(Spec):
@@ -88,16 +108,24 @@ class ModelSpec(Kind):
     initialise: str | None = None
     """Name of a model of the same shape, whose trained weights this one starts from."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
-        """An untrained model of samples like those of `example`, with the constraints that it names."""
+    def build(self, on: Foundation) -> nn.Module:
+        """An untrained model."""
         raise NotImplementedError
 
     def constraint_names(self) -> list[str]:
         """The study's constraints that the model is built with."""
         return []
 
+    def requires(self) -> tuple[str, ...]:
+        """What it asks of these constraints beyond residual and distance, such as `condition`."""
+        return ()
+
+    def stands_on(self) -> dict[str, str]:
+        """The study's models that the model is built with, which are trained before it, and what it needs of each."""
+        return {}
+
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`."""
+        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`; or what models can stand on: `mirror`."""
         return ("denoiser",)
 
 

@@ -20,6 +20,7 @@ from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.networks import GraphNetworkSpec, NetworkSpec, RegressorSpec
+from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
 from plumbline.study import Configuration, GeneratorSpec, SampleCounts, Study
@@ -41,6 +42,7 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "objectives": (ObjectiveSpec, "`models.<name>.objective`"),
     "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
     "samplers": (SamplerSpec, "`generators.<name>.sampler`, and `base` within"),
+    "observations": (ObservationSpec, "`observation`"),
     "metrics": (MetricSpec, "`metrics.<name>`"),
 }
 SCHEDULES: tuple[type[Spec], ...] = (EDMScheduleSpec, VPScheduleSpec)

@@ -16,7 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from plumbline import __version__
-from plumbline.reporting import figures
+from plumbline.reporting.figures.canvas import Figure, unique_ids
+from plumbline.reporting.figures.distances import cost_against_quality, distance_histogram
+from plumbline.reporting.figures.ensembles import rank_histograms
+from plumbline.reporting.figures.examples import examples
+from plumbline.reporting.figures.gradients import gradients
+from plumbline.reporting.figures.predictions import calibration, group_errors, predictions
+from plumbline.reporting.figures.statistics import marginals, spectra
+from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.store import open_store
 from plumbline.study import REAL, Study
@@ -34,7 +41,7 @@ class Section:
     metrics: Table
     costs: Table
     warnings: list[str]
-    figures: list[figures.Figure]
+    figures: list[Figure]
     config: str
     provenance: dict[str, str]
 
@@ -77,7 +84,7 @@ def section(comparison: xr.Dataset) -> Section:
         metrics=table,
         costs=cost_table(comparison),
         warnings=warnings_of(comparison),
-        figures=figures.unique_ids(_figures(study, comparison, table), study.name),
+        figures=unique_ids(_figures(study, comparison, table), study.name),
         config=yaml.safe_dump(json.loads(comparison.attrs["study"]), sort_keys=False, allow_unicode=True),
         provenance={
             name.removeprefix("plumbline_").replace("_", " "): str(value)
@@ -121,22 +128,23 @@ def _training_time(comparison: xr.Dataset, model: str) -> str:
     return f", trained {float(seconds):.0f} s)" if bool(seconds.notnull()) else ", fitted)"
 
 
-def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[figures.Figure]:
+def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]:
     constraint = next(iter(study.constraints), None)
     quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
     optional = [
-        *(figures.distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
-        figures.examples(comparison) if _can_be_seen(comparison) else None,
-        figures.cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
-        figures.spectra(comparison),
-        figures.marginals(comparison),
-        figures.learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
-        figures.gradients(comparison),
-        figures.predictions(comparison),
-        figures.group_errors(comparison),
-        figures.calibration(comparison),
-        figures.validation_curves(comparison),
-        figures.training_curves(comparison),
+        *(distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
+        examples(comparison) if _can_be_seen(comparison) else None,
+        cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
+        spectra(comparison),
+        marginals(comparison),
+        learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
+        gradients(comparison),
+        predictions(comparison),
+        group_errors(comparison),
+        calibration(comparison),
+        rank_histograms(comparison),
+        validation_curves(comparison),
+        training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]
 

@@ -42,6 +42,7 @@ class Problem:
         batch: the variables of the samples of the test split that these are drawn for (B, ...), by name. What a
             sampler draws must not depend on `state`, except through its shape.
         device: where to draw.
+        observation: what was measured of the true states, where the study observes them.
         costs: counted along the way.
         beat: called now and then, to tell that work goes on.
     """
@@ -50,6 +51,7 @@ class Problem:
     constraints: dict[str, Any]
     batch: dict[str, Tensor] = field(default_factory=dict)
     device: Any = "cpu"
+    observation: Any = None
     costs: Costs = field(default_factory=Costs)
     beat: Callable[[], None] = lambda: None
 
@@ -76,6 +78,10 @@ class SamplerSpec(Kind):
 
     def differentiates(self) -> bool:
         """Whether it goes back through the denoiser, and hands on what cannot be gone back through again."""
+        return False
+
+    def observes(self) -> bool:
+        """Whether it needs the study's observation."""
         return False
 
     def constraint_names(self) -> list[str]:

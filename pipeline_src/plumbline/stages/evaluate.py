@@ -12,14 +12,22 @@ import xarray as xr
 
 from plumbline.metrics import MetricSpec
 from plumbline.spec import of_kind
-from plumbline.stages.trained import build_constraints, example_of
+from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
 
 
-def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence[Path], output: Path) -> None:
+def evaluate(
+    spec: str,
+    *,
+    seed: int,
+    dataset: Sequence[Path],
+    samples: Sequence[Path],
+    output: Path,
+    measured_by: Sequence[Path] = (),
+) -> None:
     """Judges samples against the test split.
 
     Args:
@@ -29,6 +37,7 @@ def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence
         samples: the parts of the samples. None: as many samples of the validation split are judged, which
             gives the floor of every metric.
         output: the store to write.
+        measured_by: folders of the models that constraints measure by, in the order of the slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
@@ -39,9 +48,10 @@ def evaluate(spec: str, *, seed: int, dataset: Sequence[Path], samples: Sequence
         count = SampleCounts.model_validate(values["samples"]).count
         judged = held_out(data, count, seed)
     example = example_of(data)
+    measuring = load_models(values["measured_by"], measured_by, example)
     constraints = {
         name: constraint.given(judged)
-        for name, constraint in build_constraints(values["constraints"], example).items()
+        for name, constraint in build_constraints(values["constraints"], example, measuring).items()
     }
     parts = [of_kind(MetricSpec, m).evaluate(judged, data, constraints) for m in values["metrics"].values()]
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")

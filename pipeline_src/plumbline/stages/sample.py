@@ -11,14 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from plumbline.observations import ObservationSpec
+from plumbline.observations.selected.observation import Observation
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.ensemble import Ensemble
-from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model
+from plumbline.spec import of_kind
+from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
 
@@ -26,7 +30,14 @@ logger = logging.getLogger("plumbline.sample")
 
 
 def sample(
-    spec: str, *, seed: int, part: int, dataset: Sequence[Path], model: Sequence[Path], output: Path
+    spec: str,
+    *,
+    seed: int,
+    part: int,
+    dataset: Sequence[Path],
+    model: Sequence[Path],
+    output: Path,
+    measured_by: Sequence[Path] = (),
 ) -> None:
     """Draws part `part` of the samples of the generator `spec` (JSON).
 
@@ -39,18 +50,23 @@ def sample(
         dataset: the parts of the dataset.
         model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
+        measured_by: folders of the models that its constraints measure by, in the order of its slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
     generator = GeneratorSpec.model_validate(values["generator"])
-    first, last = SampleCounts.model_validate(values["samples"]).bounds(part)
+    counts = SampleCounts.model_validate(values["samples"])
+    first, last = counts.bounds(part)
     opened = open_parts(dataset)
-    known = select_split(opened, "test").isel(sample=slice(first, last))
+    cases = np.arange(first, last) // counts.draws
+    known = select_split(opened, "test").isel(sample=cases)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     example = example_of(opened)
     members = [load_model(folder, example).to(device) for folder in model]
     trained = members[0] if len(members) == 1 else Ensemble(members)
-    constraints = build_constraints(values["constraints"], example)
+    measuring = load_models(values["measured_by"], measured_by, example)
+    constraints = build_constraints(values["constraints"], example, measuring)
+    observation = observation_of(values["observation"], example)
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)
     drawn: list[dict[str, Tensor]] = []
@@ -62,6 +78,8 @@ def sample(
         heartbeat.beat(f"{start} of {last - first} samples drawn")
         problem = Problem(None, bound, batch_of(batch), device)
         problem.beat = partial(_tell, heartbeat, problem)
+        if observation is not None:
+            problem.observation = observation.of(problem.batch["state"], batch["sample"].values)
         drawn.append(draw(trained, generator.sampler, problem))
         x = drawn[-1]["state"]
         judged.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
@@ -71,6 +89,7 @@ def sample(
     for name in constraints:
         samples[f"final_distance_{name}"] = ("sample", torch.cat([j[name][0] for j in judged]).numpy())
         samples[f"converged_{name}"] = ("sample", torch.cat([j[name][1] for j in judged]).numpy())
+    samples["case"] = ("sample", cases)
     attrs = {**costs, "sampling_seconds_per_sample": wall / (last - first)}
     write_store(samples.assign_attrs(attrs), output, provenance(spec, str(device), started))
 
@@ -80,7 +99,17 @@ def draw(model: Any, sampler: SamplerSpec, problem: Problem) -> dict[str, Tensor
     found = sampler.draw(model, problem)
     with torch.no_grad():
         found["state"] = sampler.finish(found["state"].double(), problem)
+        if problem.observation is not None:
+            found["misfit"] = problem.observation.residual(found["state"]).square().mean(1)
+            found["truth"] = problem.batch["state"]
     return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+
+def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observation | None:
+    """The study's observation, without measurements, from the values of its spec; None from None."""
+    return (
+        None if values is None else of_kind(ObservationSpec, values).build(tuple(example["state"].shape[1:]))
+    )
 
 
 def _tell(heartbeat: Heartbeat, problem: Problem) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from plumbline.constraints import Constraint
 from plumbline.distributions.objectives import AnyObjective
-from plumbline.models import ModelSpec
+from plumbline.models import Foundation, ModelSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.constrained_diffusion.conditioned import ConstrainedDiffusion
     from plumbline.models.constrained_diffusion.null_space import NullSpaceDiffusion
 
@@ -37,11 +33,11 @@ class ConstrainedDiffusionSpec(LawModelSpec):
     initial_deviation: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
     """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> ConstrainedDiffusion:
+    def build(self, on: Foundation) -> ConstrainedDiffusion:
         from plumbline.models.constrained_diffusion.conditioned import ConstrainedDiffusion
         from plumbline.models.spaces.example import sample_shape
 
-        return ConstrainedDiffusion(self, sample_shape(example), constraints.get(self.constraint or ""))
+        return ConstrainedDiffusion(self, sample_shape(on.example), on.constraint(self.constraint))
 
     def offers(self) -> tuple[str, ...]:
         return ("denoiser",)
@@ -60,11 +56,14 @@ class NullSpaceDiffusionSpec(ModelSpec):
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> NullSpaceDiffusion:
+    def build(self, on: Foundation) -> NullSpaceDiffusion:
         from plumbline.models.constrained_diffusion.null_space import NullSpaceDiffusion
         from plumbline.models.spaces.example import sample_shape
 
-        return NullSpaceDiffusion(self, sample_shape(example), constraints[self.constraint])
+        return NullSpaceDiffusion(self, sample_shape(on.example), on.constraint(self.constraint))
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
+
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)

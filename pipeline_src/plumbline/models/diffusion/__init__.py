@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
-from plumbline.constraints import Constraint
-from plumbline.models import ModelSpec
+from plumbline.models import Foundation, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.diffusion.model import Diffusion
+    from plumbline.models.spaces.mirror import Mirror
 
 
 class EDMScheduleSpec(Spec):
@@ -62,10 +59,19 @@ class DiffusionSpec(ModelSpec):
     """Noise schedule, and the noise levels seen in training."""
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
+    space: str | None = None
+    """Name of a mirror map, in whose space the model works; null for that of the data. `scaling` is then global."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> Diffusion:
-        del constraints
+    def build(self, on: Foundation) -> Diffusion:
         from plumbline.models.diffusion.model import Diffusion
         from plumbline.models.spaces.example import sample_shape
+        from plumbline.models.spaces.mirror import MirrorSpace
+        from plumbline.models.spaces.standardisation import Standardisation
 
-        return Diffusion(self, sample_shape(example))
+        sample = sample_shape(on.example)
+        if self.space is None:
+            return Diffusion(self, sample, Standardisation(sample.shape, self.scaling))
+        return Diffusion(self, sample, MirrorSpace(cast("Mirror", on.models[self.space])))
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.space: "mirror"} if self.space else {}

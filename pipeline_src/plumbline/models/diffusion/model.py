@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.diffusion.schedules import build_schedule, stratified_times
 from plumbline.models.spaces.condition import StandardisedCondition
+from plumbline.models.spaces.mirror import MirrorSpace
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
 
@@ -23,19 +24,21 @@ from plumbline.networks import SampleShape
 class Diffusion(nn.Module):
     """A denoiser of standardised samples (B, ...), conditioned where the dataset has a condition."""
 
-    def __init__(self, spec: DiffusionSpec, sample: SampleShape) -> None:
+    def __init__(
+        self, spec: DiffusionSpec, sample: SampleShape, space: Standardisation | MirrorSpace
+    ) -> None:
         super().__init__()
-        self.space = Standardisation(sample.shape, spec.scaling)
+        self.space = space
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = build_schedule(spec.schedule)
         self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits the standardisation of samples and conditions."""
+        """Fits the space and the standardisation of conditions."""
         self.space.fit(data["state"])
         self.condition.fit(data)
 
-    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in."""
         del batch
         return self.space

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
 from plumbline.distributions.laws import AnyLaw
-from plumbline.models import FittedModelSpec
+from plumbline.models import FittedModelSpec, Foundation
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.element_means.model import ElementMeans
 
 
@@ -26,13 +22,16 @@ class ElementMeansSpec(FittedModelSpec):
     by_element: bool = True
     """Whether each element has its own mean; if not, all atoms share one."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> ElementMeans:
+    def build(self, on: Foundation) -> ElementMeans:
         from plumbline.models.element_means.model import ElementMeans
 
-        return ElementMeans(self, example.sizes["element"], constraints[self.constraint])
+        return ElementMeans(self, on.example.sizes["element"], on.constraint(self.constraint))
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
+
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)

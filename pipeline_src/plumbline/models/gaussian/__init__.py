@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from plumbline.constraints import Constraint
-from plumbline.models import FittedModelSpec
+from plumbline.models import FittedModelSpec, Foundation
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.gaussian.model import FittedGaussian
 
 
@@ -30,9 +26,8 @@ class FittedGaussianSpec(FittedModelSpec):
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> FittedGaussian:
-        del constraints
+    def build(self, on: Foundation) -> FittedGaussian:
         from plumbline.models.gaussian.model import FittedGaussian
         from plumbline.models.spaces.example import sample_shape
 
-        return FittedGaussian(self, sample_shape(example))
+        return FittedGaussian(self, sample_shape(on.example))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
-from plumbline.models import FittedModelSpec
+from plumbline.models import FittedModelSpec, Foundation
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.gradient_estimator.model import GradientEstimator
 
 
@@ -25,11 +21,10 @@ class GradientEstimatorSpec(FittedModelSpec):
     draws: int = key("gradients", ge=2, default=10000)
     """Gradients of each problem."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> GradientEstimator:
+    def build(self, on: Foundation) -> GradientEstimator:
         from plumbline.models.gradient_estimator.model import GradientEstimator
 
-        del constraints
-        if "matrix" not in example or "variance" not in example:
+        if "matrix" not in on.example or "variance" not in on.example:
             raise ValueError("gradient estimators are judged on the dataset `expectations`.")
         return GradientEstimator(self)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
+from plumbline.models import Foundation
 from plumbline.models.outputs import SupervisedLawSpec
 from plumbline.networks import AnyGraphNetwork
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.node_regression.model import NodeRegression
 
 
@@ -22,8 +19,7 @@ class NodeRegressionSpec(SupervisedLawSpec):
     network: AnyGraphNetwork
     """The network, from elements and bonds to features of each atom."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> NodeRegression:
+    def build(self, on: Foundation) -> NodeRegression:
         from plumbline.models.node_regression.model import NodeRegression
 
-        constraint = constraints[self.constraint] if self.constraint else None
-        return NodeRegression(self, example.sizes["element"], constraint)
+        return NodeRegression(self, on.example.sizes["element"], on.constraint(self.constraint))

@@ -35,6 +35,9 @@ class LawModelSpec(ModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint] if self.constraint else []
 
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)
+
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)
 

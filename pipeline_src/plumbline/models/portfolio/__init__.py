@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
-from plumbline.models import FittedModelSpec, ModelSpec
+from plumbline.models import FittedModelSpec, Foundation, ModelSpec
 from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyRegressor
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    import xarray as xr
     from torch import nn
 
 
@@ -34,10 +31,10 @@ class PortfolioSpec(LawModelSpec):
     initial_deviation: float = key(gt=0, default=0.02)
     """Standard deviation of the weights that the law starts with."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+    def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.learned import Portfolio
 
-        return Portfolio(self, example["window"].shape[1:], constraints.get(self.constraint or ""))
+        return Portfolio(self, on.example["window"].shape[1:], on.constraint(self.constraint))
 
 
 class SoftmaxPortfolioSpec(ModelSpec):
@@ -47,11 +44,10 @@ class SoftmaxPortfolioSpec(ModelSpec):
     network: AnyRegressor
     """The network, from the window of returns to features."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+    def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.learned import SoftmaxPortfolio
 
-        del constraints
-        return SoftmaxPortfolio(self, example["window"].shape[1:])
+        return SoftmaxPortfolio(self, on.example["window"].shape[1:])
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)
@@ -64,10 +60,9 @@ class PortfolioRuleSpec(FittedModelSpec):
     rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
     """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> nn.Module:
+    def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.rules import PortfolioRule
 
-        del example, constraints
         return PortfolioRule(self.rule)
 
     def offers(self) -> tuple[str, ...]:

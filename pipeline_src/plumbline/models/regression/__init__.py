@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
+from plumbline.models import Foundation
 from plumbline.models.outputs import FeasibleModelSpec
 from plumbline.networks import AnyRegressor
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.regression.model import Regression
 
 
@@ -22,9 +19,8 @@ class RegressionSpec(FeasibleModelSpec):
     network: AnyRegressor
     """The network, from the standardised condition to features."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> Regression:
+    def build(self, on: Foundation) -> Regression:
         from plumbline.models.regression.model import Regression
         from plumbline.models.spaces.example import sample_shape
 
-        constraint = constraints[self.constraint] if self.constraint else None
-        return Regression(self, sample_shape(example), constraint)
+        return Regression(self, sample_shape(on.example), on.constraint(self.constraint))

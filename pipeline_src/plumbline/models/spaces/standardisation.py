@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from plumbline.constraints.linear.equality import LinearEquality
 
-Scaling = Literal["coordinate", "global", "largest"]
+Scaling = Literal["coordinate", "global", "largest", "none"]
 
 # A coordinate that varies less than this share of its own size is a constant with rounding: it is not blown up to unit
 # variance. Its size is its own, since coordinates may be in units that are many orders apart.
@@ -24,7 +24,7 @@ class Standardisation(nn.Module):
     Args:
         shape: shape of a sample.
         scaling: `coordinate` for a mean and a standard deviation a coordinate, `global` for one of each, `largest`
-            for the largest absolute value of each coordinate, without a shift.
+            for the largest absolute value of each coordinate, without a shift, `none` for the data's own units.
     """
 
     mean: Tensor
@@ -35,7 +35,7 @@ class Standardisation(nn.Module):
         self.shape, self.scaling = shape, scaling
         self._equalities: dict[LinearEquality, LinearEquality] = {}
         self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
-        own = (1,) * len(shape) if scaling == "global" else shape
+        own = shape if scaling in ("coordinate", "largest") else (1,) * len(shape)
         self.register_buffer("mean", torch.zeros(own))
         self.register_buffer("scale", torch.ones(own))
 
@@ -44,6 +44,8 @@ class Standardisation(nn.Module):
 
         A coordinate that does not vary is scaled by its size, and one that is zero by the largest scale of the others.
         """
+        if self.scaling == "none":
+            return
         axes = tuple(range(x.ndim)) if self.scaling == "global" else (0,)
         size = x.double().abs().amax(axes)
         if self.scaling == "largest":

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import Constraint
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
+from plumbline.models import Foundation
 from plumbline.models.outputs import FeasibleModelSpec
 from plumbline.networks import AnyRegressor
 from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from plumbline.models.vae.ladder import LadderVAE
     from plumbline.models.vae.plain import PlainVAE
 
@@ -45,11 +42,11 @@ class VAESpec(AutoencoderSpec):
     estimator: AnyEstimator = ReparameterisedSpec()
     """How gradients pass the latent sample."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> PlainVAE:
+    def build(self, on: Foundation) -> PlainVAE:
         from plumbline.models.spaces.example import sample_shape
         from plumbline.models.vae.plain import PlainVAE
 
-        return PlainVAE(self, sample_shape(example), constraints.get(self.constraint or ""))
+        return PlainVAE(self, sample_shape(on.example), on.constraint(self.constraint))
 
 
 class LadderVAESpec(AutoencoderSpec):
@@ -61,8 +58,8 @@ class LadderVAESpec(AutoencoderSpec):
     upper_latent: int = key(ge=1, default=8)
     """Numbers in the upper latent vector."""
 
-    def build(self, example: xr.Dataset, constraints: Mapping[str, Constraint]) -> LadderVAE:
+    def build(self, on: Foundation) -> LadderVAE:
         from plumbline.models.spaces.example import sample_shape
         from plumbline.models.vae.ladder import LadderVAE
 
-        return LadderVAE(self, sample_shape(example), constraints.get(self.constraint or ""))
+        return LadderVAE(self, sample_shape(on.example), on.constraint(self.constraint))

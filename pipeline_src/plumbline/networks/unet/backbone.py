@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from azula.nn.unet import UNet
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks.blocks.embedding import LevelEmbedding
+from plumbline.networks.blocks.grid import AxisPadding, grid_of
 from plumbline.networks.unet import UNetSpec
 
 
@@ -21,18 +21,14 @@ class UNetBackbone(nn.Module):
 
     def __init__(self, spec: UNetSpec, sample: SampleShape) -> None:
         super().__init__()
-        if len(sample.shape) < 2:
-            raise ValueError(
-                f"a U-Net needs samples on a grid, found the sample shape {sample.shape}: use `mlp`."
-            )
+        self.grid = grid_of(sample)
         halvings = 2 ** (len(spec.channels) - 1)
         if any(size % halvings for size in sample.shape[-2:]):
             raise ValueError(
                 f"a U-Net of depth {len(spec.channels)} needs a grid divisible by {halvings}, "
                 f"found {sample.shape[-2:]}."
             )
-        channels = int(torch.tensor(sample.shape[:-2]).prod()) if len(sample.shape) > 2 else 1
-        self.grid = (channels, *sample.shape[-2:])
+        channels = self.grid[0]
         self.shape = sample.output_shape
         self.embedding = LevelEmbedding(spec.embedding, sample.condition)
         self.unet = UNet(
@@ -53,22 +49,6 @@ class UNetBackbone(nn.Module):
         """The network's output, of the shape of `x`, or (B, outputs, *S) for several."""
         output = self.unet(x.view(-1, *self.grid), self.embedding(level, condition))
         return output.view(-1, *self.shape)
-
-
-class AxisPadding(nn.Module):
-    """Pads the last two axes by one, circularly along the periodic one and with zeros along the other."""
-
-    def __init__(self, amount: tuple[int, int], periodic: tuple[bool, ...]) -> None:
-        super().__init__()
-        self.amount = amount
-        self.periodic = periodic
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """The padded tensor."""
-        for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True)):
-            padding = (0, 0, amount, amount) if axis == 0 else (amount, amount, 0, 0)
-            x = nn.functional.pad(x, padding, mode="circular" if periodic else "constant")
-        return x
 
 
 def pad_by_axis(network: nn.Module, periodic: tuple[bool, ...]) -> None:

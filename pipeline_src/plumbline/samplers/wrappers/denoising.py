@@ -14,10 +14,13 @@ from plumbline.samplers import Problem
 from plumbline.samplers.wrappers.counting import CountingDenoiser
 
 
-def denoise(model: Any, build: Callable[[Denoiser, Problem], Sampler], problem: Problem) -> Tensor:
+def denoise(
+    model: Any, build: Callable[[Denoiser, Problem], Sampler], problem: Problem, *, last_noise: float = 0.0
+) -> Tensor:
     """As many samples as the batch has conditions, in the data's units and double precision.
 
-    The sampler ends at the smallest noise of the schedule; one more evaluation takes that noise off.
+    The sampler ends at the smallest noise of the schedule; one more evaluation takes that noise off. `last_noise` is the
+    standard deviation, in the model's space, of noise that is then added: none, but to follow code that does so.
     """
     batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
     problem.space = model.space_of(batch)
@@ -29,4 +32,4 @@ def denoise(model: Any, build: Callable[[Denoiser, Problem], Sampler], problem: 
     z = sampler(sampler.init(shape, device=problem.device), **conditions)
     with torch.no_grad():
         mean = sampler.denoiser(z, torch.tensor(sampler.stop, device=problem.device), **conditions).mean
-        return problem.space.decode(mean.double())
+        return problem.space.decode((mean + last_noise * torch.randn_like(mean)).double())

@@ -1,0 +1,42 @@
+"""The number that a trained network counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from plumbline.constraints import Constraint
+
+
+class LearnedCount(Constraint):
+    """count(x) = n, with a trained counter.
+
+    Args:
+        name: name of the counter.
+        count: n.
+        counter: the trained model; None before `standing_on`.
+    """
+
+    unit = "count"
+    tolerance = 0.5
+    """An image whose count rounds to n is feasible."""
+
+    def __init__(self, name: str, count: float, counter: Any = None) -> None:
+        self.name, self.count, self.counter = name, count, counter
+
+    def standing_on(self, models: Mapping[str, Any]) -> LearnedCount:
+        return LearnedCount(self.name, self.count, models[self.name]) if self.name in models else self
+
+    def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B 1"]:
+        """count(x) - n.
+
+        Raises:
+            ValueError: the trained counter is not there.
+        """
+        if self.counter is None:
+            raise ValueError(f"this constraint needs the trained counter {self.name!r}.")
+        weight = next(self.counter.parameters())
+        return (self.counter.to(x.device).count(x.to(weight.dtype)) - self.count)[:, None].to(x.dtype)

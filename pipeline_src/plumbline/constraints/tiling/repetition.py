@@ -1,0 +1,49 @@
+r"""An image x that repeats one tile, x_q = x_{q'} for all tiles q.
+
+The nearest such image has the mean of the tiles in the place of each. The distance is the published one: with T(t) the
+image made of the tile t,
+
+    l(x) = sum_q mean |x - T(x_q)|,
+
+the mean over all numbers of the image. It is zero where the residual x - T(mean_q x_q) is.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plumbline.constraints import Constraint
+
+
+class Tiling(Constraint):
+    """One tile, repeated `rows` by `columns` times, on images (B, ..., H, W).
+
+    Raises:
+        ValueError: the grid is not a whole number of tiles.
+    """
+
+    def __init__(self, rows: int, columns: int, grid: tuple[int, ...]) -> None:
+        if grid[0] % rows or grid[1] % columns:
+            raise ValueError(f"{rows} x {columns} tiles do not divide a grid of {grid[0]} x {grid[1]}.")
+        self.rows, self.columns = rows, columns
+
+    def residual(self, x: Float[Tensor, "B *C H W"]) -> Float[Tensor, "B *C H W"]:
+        """What each number differs by from the mean of its place over the tiles."""
+        return x - self.project(x)
+
+    def distance(self, x: Float[Tensor, "B *C H W"]) -> Float[Tensor, " B"]:
+        """The sum over tiles of the mean absolute difference to the image made of that tile."""
+        tiles = self._tiles(x).movedim((-4, -2), (1, 2)).reshape(len(x), self.rows * self.columns, -1)
+        return torch.cdist(tiles, tiles, p=1).sum((1, 2)) / x[0].numel()
+
+    def project(self, x: Float[Tensor, "B *C H W"]) -> Float[Tensor, "B *C H W"]:
+        """The nearest image that repeats one tile: the mean of the tiles in each place."""
+        tiles = self._tiles(x.double())
+        return tiles.mean((-4, -2), keepdim=True).expand_as(tiles).reshape(x.shape).to(x.dtype)
+
+    def _tiles(self, x: Tensor) -> Tensor:
+        """(B, ..., rows, h, columns, w)."""
+        height, width = x.shape[-2:]
+        return x.reshape(*x.shape[:-2], self.rows, height // self.rows, self.columns, width // self.columns)

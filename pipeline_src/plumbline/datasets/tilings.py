@@ -1,0 +1,64 @@
+r"""Images that repeat one random texture (Feng, Baptista, Bouman, ICLR 2025).
+
+The texture is a Gaussian process with mean 1/2 and the periodic covariance
+
+    k(p, q) = s^2 exp(-2 sin^2(pi (p_1 - q_1)) / l^2) exp(-2 sin^2(pi (p_2 - q_2)) / l^2)
+
+on the unit square, which has its first and last points in common; it is cut off at zero and one, or rounded to them, and
+laid side by side. The covariance is a product over the axes: a draw is F Z F^T with F F^T that of one axis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.datasets import DatasetSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class TilingsSpec(DatasetSpec):
+    """Images of one texture, repeated along both axes."""
+
+    kind: Literal["tilings"] = "tilings"
+    tile: int = key("pixels", ge=2, default=32)
+    """Side of the texture."""
+    rows: int = key(ge=1, default=2)
+    """Repetitions along y."""
+    columns: int = key(ge=1, default=2)
+    """Repetitions along x."""
+    deviation: float = key(gt=0, default=0.7)
+    """Standard deviation s of the process."""
+    length: float = key("sides of the texture", gt=0, default=0.7)
+    """Correlation length l."""
+    values: Literal["binary", "grey"] = "binary"
+    """Whether values are rounded to zero and one (published) or cut off there."""
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+
+        from plumbline.datasets.drawing import normals
+
+        del splits
+        white = normals(self.seed, indices, self.tile**2).reshape(-1, self.tile, self.tile)
+        factor = self._factor()
+        texture = 0.5 + self.deviation * factor @ white @ factor.T
+        texture = (texture > 0.5) if self.values == "binary" else texture.clip(0, 1)
+        state = np.tile(texture.astype(np.float32), (1, self.rows, self.columns))
+        attrs = {"units": "pixel", "positive": "down"}, {"units": "pixel"}
+        return xr.Dataset(
+            {"state": (("sample", "y", "x"), state, {"long_name": "brightness", "units": "1"})},
+            coords={d: (d, np.arange(n), a) for d, n, a in zip("yx", state.shape[1:], attrs, strict=True)},
+            attrs={"title": "Tilings of random textures"},
+        )
+
+    def _factor(self) -> np.ndarray:
+        """F with F F^T the correlation of the points of one axis, which is singular."""
+        points = np.linspace(0, 1, self.tile)
+        correlation = np.exp(-2 * (np.sin(np.pi * np.subtract.outer(points, points)) / self.length) ** 2)
+        values, vectors = np.linalg.eigh(correlation)
+        return vectors * np.sqrt(values.clip(min=0))

@@ -1,0 +1,115 @@
+r"""Gradients of convex potentials and their inverses (Liu, Chen, Theodorou, Tao 2023, section 3).
+
+    simplex  sum x = T, x > 0     g(x) = log x - mean log x                    f(y) = T softmax(y)
+    ball     |x| < R              g(x) = 2 beta x / (R^2 - |x|^2)              f(y) = R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)
+    box      low < x < high       g(x) = atanh(u), u in (-1, 1) from x         f(y) = tanh(y), scaled back
+
+On the simplex the gradient of the entropy is known up to a constant, which softmax does not see; the symmetric choice
+keeps the shape of a state. What f gives is in the set whatever it is given.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models.analytic_mirror import BallSpec, BoxSpec, SimplexSpec
+from plumbline.models.spaces.standardisation import Standardisation
+
+
+class ConvexSet(nn.Module):
+    """A map of states (B, *S) in a convex set to all of space, and back."""
+
+    @abstractmethod
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g(x)."""
+
+    @abstractmethod
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f(y), the inverse of g."""
+
+
+class Simplex(ConvexSet):
+    """Positive states of one total."""
+
+    def __init__(self, spec: SimplexSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """log x - mean log x."""
+        logarithm = x.clamp(min=self.spec.smallest * self.spec.total / x[0].numel()).log()
+        return logarithm - logarithm.mean(tuple(range(1, x.ndim)), keepdim=True)
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """T softmax(y)."""
+        return self.spec.total * y.flatten(1).softmax(1).view_as(y)
+
+
+class Ball(ConvexSet):
+    """States inside a ball."""
+
+    def __init__(self, spec: BallSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """2 beta x / (R^2 - |x|^2)."""
+        room = self.spec.radius**2 - _squared_norm(x)
+        if bool((room <= 0).any()):
+            raise ValueError(f"a state is not inside the ball of radius {self.spec.radius}.")
+        return 2 * self.spec.barrier * x / room
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)."""
+        square, beta = self.spec.radius**2, self.spec.barrier
+        return square * y / (torch.sqrt(square * _squared_norm(y) + beta**2) + beta)
+
+
+class Box(ConvexSet):
+    """States between two bounds."""
+
+    def __init__(self, spec: BoxSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.middle, self.reach = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """atanh of the place between the bounds."""
+        most = 1 - 2 * self.spec.margin
+        return torch.atanh(((x - self.middle) / self.reach).clamp(-most, most))
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """The place between the bounds of tanh y."""
+        return self.middle + self.reach * torch.tanh(y)
+
+
+SETS: dict[type, type[ConvexSet]] = {SimplexSpec: Simplex, BallSpec: Ball, BoxSpec: Box}
+
+
+class AnalyticMirror(nn.Module):
+    """A mirror map in closed form, with the interface of a learned one; nothing to train."""
+
+    def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.set = SETS[type(spec)](spec)  # type: ignore[call-arg]
+        self.space = Standardisation(shape, "none")
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Nothing to fit."""
+        del data
+
+    def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g."""
+        return self.set.image(z)
+
+    def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f."""
+        return self.set.restored(y)
+
+
+def _squared_norm(x: Tensor) -> Tensor:
+    return x.square().sum(tuple(range(1, x.ndim)), keepdim=True)

@@ -1,0 +1,57 @@
+r"""The counting network: two convolutions, each with a rectifier and a halving by means, and two layers.
+
+The published one; its number is smooth enough in the image to be a constraint that others are trained by. The loss
+is the squared error of the number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models.counter import CounterSpec
+from plumbline.networks import SampleShape
+from plumbline.networks.blocks.grid import grid_of
+
+
+class Counter(nn.Module):
+    """The number of things in images (B, *S)."""
+
+    def __init__(self, spec: CounterSpec, sample: SampleShape) -> None:
+        super().__init__()
+        self.spec, self.grid = spec, grid_of(sample)
+        inputs, height, width = self.grid
+        c = spec.channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, c, 3, padding=1),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(c, 2 * c, 3, padding=1),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(2 * c * (height // 4) * (width // 4), spec.features),
+            nn.ReLU(),
+            nn.Linear(spec.features, 1),
+        )
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Puts the images that it learns from, the train split of its own dataset, in the place of the study's."""
+        drawn = self.spec.dataset.draw(
+            np.arange(self.spec.dataset.splits.train), np.repeat("train", self.spec.dataset.splits.train)
+        )
+        data.clear()
+        data["state"] = torch.as_tensor(drawn["state"].values)
+        data["label"] = torch.as_tensor(drawn["label"].values)
+
+    def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """The number, not rounded."""
+        return self.layers(x.reshape(-1, *self.grid)).squeeze(1)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error, and the mean absolute one."""
+        error = self.count(batch["state"]) - batch["label"]
+        loss = error.square().mean()
+        return loss, {"squared_error": loss.detach(), "absolute_error": error.detach().abs().mean()}

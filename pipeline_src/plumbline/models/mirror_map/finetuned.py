@@ -1,0 +1,115 @@
+r"""Finetuning of the inverse map on what the diffusion model in its space really draws.
+
+An image y is drawn for each training sample before the training, and f is trained on
+
+    w [ |f(g(x), 0) - x| + |g(f(y', s)) - y'| ] / 2 + lambda l(f(y', s)),    y' = y + s e,  s ~ U[0, sigma_max] std(g(x)),
+
+with g and the diffusion model frozen. Drawn images have no state that they came from: the second term keeps f near the
+image that it was given.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.constraints import Constraint
+from plumbline.models.mirror_map import FinetunedMirrorSpec
+from plumbline.models.mirror_map.map import NOISE_COST, PROBES
+from plumbline.models.spaces.mirror import CHUNK, ImageSpace, MirrorSpace
+from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.samplers.wrappers.denoising import denoise
+
+
+class FinetunedMirror(nn.Module):
+    """A diffusion model in a mirror space whose inverse map is trained on.
+
+    Raises:
+        ValueError: the diffusion model does not work in the space of a mirror map.
+    """
+
+    weight: Tensor
+
+    def __init__(self, spec: FinetunedMirrorSpec, diffusion: Any, constraint: Constraint) -> None:
+        super().__init__()
+        if not isinstance(diffusion.space, MirrorSpace):
+            raise ValueError(
+                f"`finetune_on`: {spec.finetune_on!r} does not work in the space of a mirror map."
+            )
+        self.spec, self.constraint = spec, constraint
+        self.diffusion = diffusion
+        self.space = copy.deepcopy(diffusion.space)
+        self.space.mirror.inverse_network.requires_grad_(True)
+        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Draws an image for each sample, which joins the data under `drawn`."""
+        mirror = self.space.mirror
+        probes = {name: tensor[:PROBES] for name, tensor in data.items()}
+        if mirror.spec.constraint_unit == "sensitivity":
+            self.weight.fill_(
+                self.spec.constraint_weight * NOISE_COST / mirror.sensitivity(self.constraint, probes)
+            )
+        drawn = [
+            self._drawn({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
+            for i in range(0, len(data["state"]), CHUNK)
+        ]
+        data["drawn"] = torch.cat(drawn)
+
+    @property
+    def denoiser(self) -> Any:
+        """The diffusion model's."""
+        return self.diffusion.denoiser
+
+    def space_of(self, batch: dict[str, Tensor]) -> MirrorSpace:
+        """The mirror space, with the finetuned way back."""
+        del batch
+        return self.space
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for a batch."""
+        return self.diffusion.conditions(batch)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms."""
+        mirror = self.space.mirror
+        z = mirror.space.encode(batch["state"])
+        with torch.no_grad():
+            y = mirror.image(z)
+        sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
+        unit = y.std() if mirror.spec.noise_unit == "image" else 1.0
+        drawn = batch["drawn"] + unit * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        told = sigma.clamp(min=mirror.spec.decoding_noise)
+        clean, restored = mirror.restored(
+            torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), told])
+        ).chunk(2)
+        terms = {
+            "reconstruction": (clean - z).abs().mean(),
+            "image_reconstruction": (mirror.image(restored) - drawn).abs().mean(),
+            "constraint": self.constraint.given(batch).distance(mirror.space.decode(restored)).mean(),
+        }
+        cycle = mirror.spec.cycle_weight * (terms["reconstruction"] + terms["image_reconstruction"]) / 2
+        return cycle + self.weight * terms["constraint"], {n: term.detach() for n, term in terms.items()}
+
+    @torch.no_grad()
+    def _drawn(self, batch: dict[str, Tensor]) -> Tensor:
+        """An image for each sample of a batch, in the scaled space that g maps to."""
+        assert isinstance(self.spec.sampler, DenoisingSpec)
+        problem = Problem(None, {}, batch, batch["state"].device)
+        return denoise(_Images(self.diffusion), self.spec.sampler.build, problem).to(batch["state"].dtype)
+
+
+class _Images:
+    """A diffusion model in a mirror space as one of the images themselves."""
+
+    def __init__(self, diffusion: Any) -> None:
+        self.denoiser, self.conditions = diffusion.denoiser, diffusion.conditions
+        self.images = ImageSpace(diffusion.space)
+
+    def space_of(self, batch: dict[str, Tensor]) -> ImageSpace:
+        """The images, standardised."""
+        del batch
+        return self.images

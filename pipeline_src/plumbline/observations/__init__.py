@@ -1,0 +1,42 @@
+"""Observations: what is known of a state in an inverse problem, some of its numbers, measured with noise.
+
+An operator A picks numbers of a state x; what is observed is y = A x + noise e, with e standard normal. The noise
+belongs to the sample that is observed, not to the seed of a generator: all methods see the same y.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from plumbline.spec import ByKind, Kind, key
+
+if TYPE_CHECKING:
+    from plumbline.observations.selected.observation import Observation
+
+
+class ObservationSpec(Kind):
+    """Base of the observation kinds."""
+
+    noise: float = key("data's units", gt=0)
+    """Standard deviation of the noise."""
+    seed: int = key(ge=0, default=0)
+    """Seed of the noise."""
+
+    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Which numbers of a flattened state of this shape are observed.
+
+        Raises:
+            ValueError: the state has no such numbers.
+        """
+        raise NotImplementedError
+
+    def build(self, shape: tuple[int, ...]) -> Observation:
+        """The operator, without measurements yet."""
+        from plumbline.observations.selected.observation import Observation
+
+        return Observation(self.chosen(shape), self.noise, self.seed)
+
+
+AnyObservation = Annotated[ObservationSpec, ByKind()]

@@ -1,0 +1,40 @@
+"""Observation of some of the numbers of a state."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from plumbline.observations import ObservationSpec
+from plumbline.spec import key
+
+
+class StatesSpec(ObservationSpec):
+    """Whole states of a trajectory, along the first dimension of a sample (Feng, Baptista, Bouman 2025)."""
+
+    kind: Literal["states"] = "states"
+    which: tuple[int, ...]
+    """Places along the first dimension, from zero on; negative ones count from the end."""
+
+    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
+        count = shape[0]
+        outside = [i for i in self.which if not -count <= i < count]
+        if outside or not self.which:
+            raise ValueError(
+                f"`which`: {list(self.which)} are no places among the {count} states of a sample."
+            )
+        return np.arange(np.prod(shape)).reshape(shape)[list(self.which)].ravel()
+
+
+class PointsSpec(ObservationSpec):
+    """Every so many points of the grid, the last two dimensions of a sample."""
+
+    kind: Literal["points"] = "points"
+    every: int = key("grid points", ge=1)
+    """Distance of observed points along both axes."""
+
+    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) < 2:
+            raise ValueError(f"`points` needs samples on a grid, found the shape {shape}.")
+        return np.arange(np.prod(shape)).reshape(shape)[..., :: self.every, :: self.every].ravel()

@@ -1,0 +1,1 @@
+"""Figures of the report, a module a question."""

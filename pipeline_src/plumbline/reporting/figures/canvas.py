@@ -1,0 +1,113 @@
+"""Figures as SVG whose ink is the text colour of the page, so that they suit light and dark: style, colours, SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+INK = "#010203"
+"""A colour that stands for the page's own and is replaced by `currentColor`."""
+
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "plumbline",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "savefig.transparent": True,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.12,
+}
+# Colours that differ in lightness too, legible on white and on near-black.
+PALETTE = (
+    "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793", "#6a994e",
+    "#5b5fc7", "#a0522d", "#e377a8", "#14746f",
+)  # fmt: skip
+
+
+LETTERS_IN_A_ROW = 60
+"""Letters that labels side by side may have."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG with its alternative text and caption."""
+
+    name: str
+    svg: str
+    alt: str
+    caption: str
+
+
+def colours(comparison: xr.Dataset) -> dict[str, str]:
+    """A colour for each generator; real data has the page's ink."""
+    others = [g for g in ordered_generators(comparison) if g != REAL]
+    return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
+
+
+def svg_of(canvas: Canvas) -> str:
+    """The canvas as an SVG element without size, in the page's ink; the ids are made the figure's own."""
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*"', r"\1\2", text, count=1
+    )
+
+
+def dots(
+    values: dict[str, np.ndarray], palette: dict[str, str], labels: list[str], across: str, up: str
+) -> str:
+    """A dot a generator above each label, on a logarithmic axis."""
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.0, 3.4))
+        axis = canvas.subplots()
+        for g, heights in values.items():
+            axis.plot(labels, heights, "o", color=palette[g], markersize=4, label=g)
+        axis.set_yscale("log")
+        if sum(map(len, labels)) > LETTERS_IN_A_ROW:
+            axis.tick_params(axis="x", rotation=90)
+        axis.set_xlabel(across)
+        axis.set_ylabel(up)
+        canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        return svg_of(canvas)
+
+
+def finite(values: xr.DataArray) -> np.ndarray:
+    """The finite numbers among the values, in a row."""
+    flat = values.values.ravel()
+    return flat[np.isfinite(flat)]
+
+
+def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
+    """The figures with every id prefixed, so that many can stand in one page."""
+    renamed = []
+    for figure in figures:
+        own = f"{prefix}-{figure.name}-"
+        svg = re.sub(r'\bid="', f'id="{own}', figure.svg)
+        svg = re.sub(r'(xlink:href="#|href="#|url\(#)', rf"\1{own}", svg)
+        renamed.append(Figure(figure.name, svg, figure.alt, figure.caption))
+    return renamed

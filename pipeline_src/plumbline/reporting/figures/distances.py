@@ -1,0 +1,88 @@
+"""How near samples come to a constraint, and at what price."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, finite, svg_of
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+# Distances under this share of the largest are drawn there: what is exact has no logarithm.
+SMALLEST_SHARE = 1e-9
+
+
+def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
+    """Distances to a constraint over the largest among all generators, as histograms of their logarithm."""
+    each = comparison[f"distance_{constraint}_each"]
+    largest = float(each.max())
+    with mpl.rc_context(STYLE):
+        generators, palette = ordered_generators(comparison), colours(comparison)
+        rows = len(generators)
+        canvas = Canvas(figsize=(6.4, 0.42 * rows + 0.8))
+        axes = canvas.subplots(rows, 1, sharex=True, gridspec_kw={"hspace": 0.15})
+        values = {
+            g: np.log10(np.maximum(finite(each.sel(generator=g)) / largest, SMALLEST_SHARE))
+            for g in generators
+        }
+        low = min(v.min() for v in values.values() if len(v)) - 0.2
+        bins = np.linspace(low, 0.05, 90)
+        for axis, g in zip(np.atleast_1d(axes), generators, strict=True):
+            axis.hist(values[g], bins=bins, color=palette[g], alpha=0.9)
+            axis.set_yticks([])
+            axis.spines["left"].set_visible(False)
+            axis.set_ylabel(g, rotation=0, ha="right", va="center")
+            axis.grid(axis="y", visible=False)
+        axis.set_xlabel(f"log10 of distance to {constraint}, over the largest ({largest:.3g})")
+        svg = svg_of(canvas)
+    medians = ", ".join(f"{g} {10 ** float(np.median(v)):.2g}" for g, v in values.items() if len(v))
+    return Figure(
+        f"histogram-{constraint}",
+        svg,
+        f"Histograms of the distance to {constraint} of each generator's samples. Medians, over the largest "
+        f"distance: {medians}.",
+        f"Distance to {constraint} of every sample of all seeds, over the largest one; what is under 1e-9 of it is "
+        f"drawn there. Real data is the floor.",
+    )
+
+
+def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) -> Figure:
+    """What a sample costs, and how near it is to the constraint, against its distance to the data."""
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    title = comparison[quality].attrs["long_name"]
+    panels = (
+        ("cost_sampling_seconds_per_sample", "sampling time a sample (s)"),
+        (f"distance_{constraint}", f"distance to {constraint}"),
+    )
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.2, 3.6))
+        axes = canvas.subplots(1, 2, sharey=True)
+        for axis, (name, label) in zip(axes, panels, strict=True):
+            smallest = SMALLEST_SHARE * float(comparison[name].max())
+            for g in generators:
+                one = comparison.sel(generator=g)
+                x, y = one[name].values, one[quality].values
+                if np.isfinite(x).all():
+                    axis.plot(np.maximum(x, smallest), y, "o", color=palette[g], markersize=5, label=g)
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            axis.set_xlabel(label)
+            axis.axhline(
+                float(comparison[quality].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
+            )
+        axes[0].set_ylabel(title)
+        handles, labels = axes[1].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside upper center", ncols=4)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    means = ", ".join(f"{g} {float(comparison[quality].sel(generator=g).mean()):.3g}" for g in generators)
+    return Figure(
+        "cost",
+        svg,
+        f"{title} against sampling time and against distance to {constraint}. {title}: {means}.",
+        f"{title} against cost and constraint, a point a seed; the dotted line is real data. Lower and further left "
+        f"is better.",
+    )

@@ -1,0 +1,44 @@
+"""Ensembles of posterior draws."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.tables import ordered_generators
+
+
+def rank_histograms(comparison: xr.Dataset) -> Figure | None:
+    """Ranks of true values among the draws of their ensemble, a panel a generator."""
+    if "rank_histogram" not in comparison:
+        return None
+    share = comparison["rank_histogram"].mean("seed")
+    generators = [g for g in ordered_generators(comparison) if np.isfinite(share.sel(generator=g)).all()]
+    palette = colours(comparison)
+    columns = 4
+    rows = -(-len(generators) // columns)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 1.9 * rows + 0.3))
+        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis in axes[len(generators) :]:
+            axis.set_visible(False)
+        for axis, g in zip(axes, generators, strict=False):
+            values = share.sel(generator=g).values
+            axis.bar(np.arange(len(values)), values, color=palette[g], width=0.9)
+            axis.axhline(1 / len(values), color=INK, linestyle=":", linewidth=1)
+            axis.set_title(g, fontsize=8)
+        canvas.supxlabel("draws below the true value", fontsize=9)
+        canvas.supylabel("share of true values", fontsize=9)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    lowest = ", ".join(f"{g} {float(share.sel(generator=g)[[0, -1]].sum()):.2f}" for g in generators)
+    return Figure(
+        "ranks",
+        svg,
+        f"Rank histograms of {', '.join(generators)}. Share of true values outside the ensemble: {lowest}.",
+        "Rank of each true number among the draws of its ensemble, all cases and seeds. The dotted line is a calibrated "
+        "ensemble; more at the ends means that it is too narrow.",
+    )

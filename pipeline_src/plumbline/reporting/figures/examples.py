@@ -1,0 +1,88 @@
+"""Samples beside the data."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+
+def examples(comparison: xr.Dataset) -> Figure:
+    """Samples of each generator beside the data, on one colour scale or one axis."""
+    shown = comparison["examples"]
+    shown = shown.sel(generator=ordered_generators(comparison))
+    return _field_examples(shown) if shown.ndim > 3 else _table_examples(comparison, shown)
+
+
+def _field_examples(shown: xr.DataArray) -> Figure:
+    """Rows of images, one a generator. Channels beyond the first are left out."""
+    generators = [str(g) for g in shown["generator"].values]
+    low, high = (float(q) for q in np.quantile(shown.sel(generator=REAL).values, [0.001, 0.999]))
+    vertical, horizontal = shown.dims[-2:]
+    # Rows of photographs are counted from the top.
+    down = shown[vertical].attrs.get("positive") == "down"
+    origin, way = ("upper", "downwards") if down else ("lower", "upwards")
+    with mpl.rc_context(STYLE):
+        count = shown.sizes["example"]
+        canvas = Canvas(figsize=(1.15 * count + 1.4, 1.18 * len(generators)))
+        axes = canvas.subplots(len(generators), count, squeeze=False)
+        for row, g in zip(axes, generators, strict=True):
+            for axis, image in zip(row, shown.sel(generator=g).values, strict=True):
+                flat = image.reshape(-1, *image.shape[-2:])[0]
+                drawn = axis.imshow(flat, vmin=low, vmax=high, cmap="viridis", origin=origin, aspect="auto")
+                axis.set_xticks([])
+                axis.set_yticks([])
+            row[0].set_ylabel(g, rotation=0, ha="right", va="center")
+        bar = canvas.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
+        bar.set_label(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
+        svg = svg_of(canvas)
+    return Figure(
+        "examples",
+        svg,
+        f"{count} samples of each of {', '.join(generators)}, as images of {vertical} {way} and {horizontal} to "
+        f"the right, on the colour scale of the real data.",
+        f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is real data.",
+    )
+
+
+def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
+    """A panel a generator: its samples as lines over the coordinates, before those of the data."""
+    palette = colours(comparison)
+    generators = [str(g) for g in shown["generator"].values]
+    dim = str(shown.dims[-1])
+    labels = [str(v) for v in shown[dim].values]
+    real = shown.sel(generator=REAL).values
+    smallest = float(np.quantile(np.abs(real), 0.3)) or 1e-6
+    unit = shown.attrs.get("units", "1")
+    columns = 3
+    rows = -(-len(generators) // columns)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 1.75 * rows + 0.4))
+        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis in axes[len(generators) :]:
+            axis.set_visible(False)
+        for axis, g in zip(axes, generators, strict=False):
+            axis.plot(labels, real.T, color=INK, alpha=0.3, linewidth=0.8)
+            if g != REAL:
+                axis.plot(labels, shown.sel(generator=g).values.T, color=palette[g], linewidth=1)
+            axis.set_title(g, fontsize=9)
+            axis.set_yscale("symlog", linthresh=smallest, linscale=1.5)
+            axis.yaxis.get_major_locator().set_params(numticks=5)
+            axis.tick_params(axis="x", rotation=90)
+        axes[0].set_ylabel(f"{shown.attrs.get('long_name', 'state')} ({unit})")
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    count = shown.sizes["example"]
+    return Figure(
+        "examples",
+        svg,
+        f"{count} samples of each of {', '.join(generators)}, as lines over {dim}, before those of the real data.",
+        f"{count} samples of each generator (coloured) and as many real ones (grey), for the same conditions; the "
+        f"axis is linear within ± {smallest:.1g} {unit if unit != '1' else ''}".rstrip()
+        + ".",
+    )

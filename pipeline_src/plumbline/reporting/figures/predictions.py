@@ -1,0 +1,100 @@
+"""Errors and calibration of predictions."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, dots, svg_of
+from plumbline.reporting.tables import ordered_generators
+
+
+def predictions(comparison: xr.Dataset) -> Figure | None:
+    """Errors of predicted means against true values, a panel a generator."""
+    if "pairs" not in comparison:
+        return None
+    pairs = comparison["pairs"].isel(seed=0)
+    generators = [g for g in ordered_generators(comparison) if np.isfinite(pairs.sel(generator=g)).all()]
+    palette = colours(comparison)
+    unit = pairs.attrs.get("units", "1")
+    columns = 4
+    rows = -(-len(generators) // columns)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 2.1 * rows + 0.3))
+        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis in axes[len(generators) :]:
+            axis.set_visible(False)
+        for axis, g in zip(axes, generators, strict=False):
+            true, predicted = pairs.sel(generator=g).values.T
+            axis.axhline(0.0, color=INK, linestyle=":", linewidth=1)
+            axis.plot(true, predicted - true, ".", color=palette[g], markersize=2.5, alpha=0.7)
+            axis.set_title(g, fontsize=8)
+        canvas.supxlabel(f"true value ({unit})", fontsize=9)
+        canvas.supylabel(f"predicted mean minus true value ({unit})", fontsize=9)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    return Figure(
+        "predictions",
+        svg,
+        f"Errors of the predicted means against true values of the test split, for {', '.join(generators)}.",
+        f"Errors of predicted means, {pairs.sizes['point']} of the test split, first seed; panels share one scale.",
+    )
+
+
+def group_errors(comparison: xr.Dataset) -> Figure | None:
+    """Mean absolute error by group, the largest groups first."""
+    if "error_by_group" not in comparison:
+        return None
+    size = comparison["size_of_group"].max(("seed", "generator"))
+    largest = size.sortby(size, ascending=False).isel(group=slice(0, 12))["group"]
+    error = comparison["error_by_group"].sel(group=largest).mean("seed")
+    labels = [str(name) for name in comparison["group_name"].sel(group=largest).values]
+    palette = colours(comparison)
+    generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
+    unit = error.attrs.get("units", "1")
+    svg = dots(
+        {g: error.sel(generator=g).values for g in generators},
+        palette,
+        labels,
+        "group, from the largest to the smallest",
+        f"mean absolute error ({unit})",
+    )
+    return Figure(
+        "groups",
+        svg,
+        f"Mean absolute error in the twelve largest groups, {', '.join(labels)}, for {', '.join(generators)}.",
+        "Mean absolute error of the predicted means in the twelve largest groups, mean over seeds.",
+    )
+
+
+def calibration(comparison: xr.Dataset) -> Figure | None:
+    """Share of true values inside central intervals against their level, for predictions."""
+    if "coverage_by_level" not in comparison:
+        return None
+    generators, palette = ordered_generators(comparison), colours(comparison)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(5.2, 4.0))
+        axis = canvas.subplots()
+        axis.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
+        level = comparison["level"].values
+        told = []
+        for g in generators:
+            inside = comparison["coverage_by_level"].sel(generator=g).mean("seed").values
+            if np.isfinite(inside).all():
+                axis.plot(level, inside, color=palette[g], linewidth=1.3, label=g)
+                told.append(f"{g} {float(np.interp(0.9, level, inside)):.2f}")
+        axis.set_xlabel("level of the central interval")
+        axis.set_ylabel("share of true values inside")
+        canvas.legend(loc="outside right center", fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    return Figure(
+        "calibration",
+        svg,
+        f"Share of true values inside the central intervals of the predictions against their level. Inside the 90% "
+        f"interval: {', '.join(told)}.",
+        "Calibration of the predictive marginals, mean over seeds; on the dotted line, intervals hold what they say. "
+        "Under it predictions are too sure, over it not sure enough.",
+    )

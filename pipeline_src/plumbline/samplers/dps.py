@@ -1,0 +1,59 @@
+r"""Diffusion posterior sampling (Chung et al., ICLR 2023): ancestral steps that move down the misfit to an observation.
+
+With the denoised estimate x0(x_t), an ancestral step to x_s is followed by
+
+    x_s <- x_s - scale (alpha_t^2 + sigma_t^2) grad_{x_t} [ |(y - A x0(x_t)) / noise| + w l(x0(x_t)) ],
+
+the norm not squared, as in the publication, and the factor what makes steps the same for all schedules. With a
+constraint, its distance l joins the misfit (Feng, Baptista, Bouman 2025, "constraint-guided"); in the space of a
+mirror map x0 comes back through f before it is compared ("mirror DPS"): nothing else changes.
+
+The last evaluation of the denoiser takes the noise that is left off. The published code instead adds the noise of
+its last step to what it returns, of 0.0074 in the space of the model; `last_noise` does the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from azula.denoise import Denoiser
+    from azula.sample import Sampler
+
+
+class DPSSpec(DenoisingSpec):
+    """Draws from the posterior of an observation, approximately, by the gradient of its misfit."""
+
+    kind: Literal["dps"] = "dps"
+    steps: int = key(ge=1, default=1000)
+    """Ancestral steps."""
+    scale: float = key("scaled space", gt=0, default=0.05)
+    """Length of the step along the gradient of the misfit."""
+    constraint: str | None = None
+    """Name of a constraint whose distance joins the misfit."""
+    constraint_weight: float = key(ge=0, default=200.0)
+    """w, its weight."""
+    last_noise: float = key("scaled space", ge=0, default=0.0)
+    """Standard deviation of noise that is added to the finished sample, as the published code does (0.0074)."""
+
+    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+        from plumbline.samplers.wrappers.posterior import PosteriorSampler
+
+        return PosteriorSampler(denoiser, self, problem)
+
+    def draw(self, model: Any, problem: Problem) -> dict[str, Any]:
+        from plumbline.samplers.wrappers.denoising import denoise
+
+        return {"state": denoise(model, self.build, problem, last_noise=self.last_noise)}
+
+    def differentiates(self) -> bool:
+        return True
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint] if self.constraint else []
+
+    def observes(self) -> bool:
+        return True

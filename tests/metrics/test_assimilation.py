@@ -1,0 +1,61 @@
+"""Ensembles of posterior draws against what is known of calibrated ones."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from plumbline.metrics.assimilation import AssimilationSpec, crps
+
+CASES, MEMBERS, NUMBERS = 200, 8, 40
+
+
+def ensemble(spread: float, seed: int = 0) -> xr.Dataset:
+    """Truths and draws around a common centre a case: calibrated for a spread of one."""
+    rng = np.random.default_rng(seed)
+    centre = 3 * rng.standard_normal((CASES, 1, NUMBERS))
+    truth = centre + rng.standard_normal((CASES, 1, NUMBERS))
+    draws = centre + spread * rng.standard_normal((CASES, MEMBERS, NUMBERS))
+    flat = CASES * MEMBERS
+    return xr.Dataset(
+        {
+            "state": (("sample", "coordinate"), draws.reshape(flat, NUMBERS), {"units": "m"}),
+            "truth": (("sample", "coordinate"), np.broadcast_to(truth, draws.shape).reshape(flat, NUMBERS)),
+            "case": ("sample", np.repeat(np.arange(CASES), MEMBERS)),
+            "misfit": ("sample", np.ones(flat)),
+        }
+    )
+
+
+def test_crps_is_that_of_its_definition_and_of_a_normal_law():
+    rng = np.random.default_rng(0)
+    draws, truth = rng.standard_normal((5, 6, 7)), rng.standard_normal((5, 7))
+    pairs = np.abs(draws[:, :, None] - draws[:, None]).sum((1, 2)) / (6 * 5)
+    expected = (np.abs(draws - truth[:, None]).mean(1) - pairs / 2).mean()
+    assert crps(draws, truth) == pytest.approx(expected, rel=1e-12)
+    # E CRPS of N(0, 1) for a truth of its own law is 1 / sqrt(pi); 20,000 truths leave 1%.
+    many = crps(rng.standard_normal((20_000, 20, 1)), rng.standard_normal((20_000, 1)))
+    assert many == pytest.approx(1 / math.sqrt(math.pi), rel=0.05)
+
+
+def test_a_calibrated_ensemble_has_flat_ranks_and_as_much_spread_as_error():
+    told = AssimilationSpec().evaluate(ensemble(1.0), xr.Dataset(), {})
+    # 8,000 ranks: a share of 1/9 has a standard error of .0035.
+    np.testing.assert_allclose(told["rank_histogram"], 1 / 9, atol=5 * 0.0035)
+    assert float(told["error_of_draw"]) == pytest.approx(math.sqrt(2), rel=0.03)
+    assert float(told["error_of_mean"]) == pytest.approx(math.sqrt(1 + 1 / MEMBERS), rel=0.04)
+    assert told["error_of_mean"].attrs["units"] == "m"
+
+
+@pytest.mark.parametrize("spread", [0.2, 4.0])
+def test_ensembles_too_narrow_or_too_wide_are_seen(spread):
+    calibrated, other = (AssimilationSpec().evaluate(ensemble(s), xr.Dataset(), {}) for s in (1.0, spread))
+    assert float(other["rank_unevenness"]) > 5 * float(calibrated["rank_unevenness"])
+    assert float(other["ensemble_crps"]) > 1.1 * float(calibrated["ensemble_crps"])
+
+
+def test_samples_without_a_truth_are_not_judged():
+    assert (
+        not AssimilationSpec().evaluate(xr.Dataset({"state": ("sample", [1.0])}), xr.Dataset(), {}).data_vars
+    )

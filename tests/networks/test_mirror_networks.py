@@ -1,0 +1,116 @@
+"""The input-convex potential, its gradient, and the residual generator."""
+
+import pytest
+import torch
+
+from plumbline.networks import SampleShape
+from plumbline.networks.input_convex import InputConvexSpec
+from plumbline.networks.resnet import ResNetSpec
+
+PERIODIC = SampleShape((2, 8, 12), (True, True))
+ONE_AXIS = SampleShape((8, 12), (False, True))
+LEVEL = torch.tensor(0.0)
+
+
+def random_weights(network, scale=0.3):
+    """Weights of order one, as after a training, cut off where they must not be negative."""
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=scale)
+    network.project_weights()
+    return network.double()
+
+
+@pytest.mark.parametrize("sample", [PERIODIC, ONE_AXIS], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": "circular", "potential": "published"}, {"layers": 0}], ids=str
+)
+def test_the_potential_is_convex_and_its_gradient_monotone(sample, options):
+    network = random_weights(InputConvexSpec(filters=6, **{"layers": 2, **options}).build(sample))
+    x, y = 3 * torch.randn(2, 64, *sample.shape, dtype=torch.float64)
+    share = torch.rand(64, *(1,) * len(sample.shape), dtype=torch.float64)
+    between = network.potential(share * x + (1 - share) * y)
+    chord = share.flatten() * network.potential(x) + (1 - share.flatten()) * network.potential(y)
+    assert (between <= chord + 1e-9 * chord.abs()).all()
+    growth = ((network(x) - network(y)) * (x - y)).flatten(1).sum(1)
+    assert (growth >= 0).all()
+    assert growth.mean() > 0
+
+
+def test_without_the_cut_it_is_not_convex():
+    network = random_weights(InputConvexSpec(filters=6, layers=2).build(PERIODIC))
+    network.last.weight.data.neg_()
+    x, y = torch.randn(2, 64, *PERIODIC.shape, dtype=torch.float64)
+    assert (((network(x) - network(y)) * (x - y)).flatten(1).sum(1) < 0).any()
+
+
+def test_it_is_the_gradient_of_the_potential():
+    network = random_weights(InputConvexSpec(filters=4, layers=1).build(ONE_AXIS))
+    x = torch.randn(3, *ONE_AXIS.shape, dtype=torch.float64)
+    direction = torch.randn_like(x)
+    step = 1e-6
+    slope = (network.potential(x + step * direction) - network.potential(x - step * direction)) / (2 * step)
+    torch.testing.assert_close((network(x) * direction).flatten(1).sum(1), slope, rtol=1e-6, atol=1e-6)
+
+
+def test_the_gradient_can_be_trained_and_is_recorded_only_where_asked():
+    network = random_weights(InputConvexSpec(filters=4, layers=1).build(PERIODIC))
+    x = torch.randn(2, *PERIODIC.shape, dtype=torch.float64)
+    with torch.no_grad():
+        assert not network(x).requires_grad
+    assert torch.autograd.gradcheck(network, x.requires_grad_())
+    network(x.detach()).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def awake(network, scale=0.1):
+    """A network with an output, which starts at zero."""
+    for parameter in network.parameters():
+        parameter.data += scale * torch.randn_like(parameter)
+    return network
+
+
+@pytest.mark.parametrize(("kind", "step"), [("input_convex", 1), ("resnet", 4)])
+def test_periodic_axes_have_no_first_point(kind, step):
+    """A shift of the input shifts the output, by the stride of the network."""
+    torch.manual_seed(0)
+    spec = (
+        InputConvexSpec(filters=4)
+        if kind == "input_convex"
+        else ResNetSpec(channels=4, blocks=1, embedding=8)
+    )
+    network = awake(spec.build(ONE_AXIS)).double()
+    x = torch.randn(2, *ONE_AXIS.shape, dtype=torch.float64)
+    shifted = network(x.roll(step, -1), LEVEL.double())
+    torch.testing.assert_close(shifted, network(x, LEVEL.double()).roll(step, -1))
+    other = network(x.roll(step, -2), LEVEL.double())
+    assert not torch.allclose(other, network(x, LEVEL.double()).roll(step, -2))
+
+
+def test_the_generator_knows_the_noise_level_and_the_amplitude_unless_published():
+    torch.manual_seed(0)
+    x = torch.randn(3, *PERIODIC.shape)
+    ours = awake(ResNetSpec(channels=4, blocks=2, embedding=8).build(PERIODIC))
+    assert not torch.allclose(ours(x, torch.tensor(-3.0)), ours(x, torch.tensor(0.0)))
+    published = ResNetSpec(channels=4, blocks=2, embedding=None, norm="instance", padding="zeros")
+    published = awake(published.build(PERIODIC))
+    # Instance norm takes the amplitude off every feature but for its epsilon: the body is blind to it.
+    x = 100 * x
+    torch.testing.assert_close(published(1.1 * x), published(x), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(ours(1.1 * x, LEVEL), ours(x, LEVEL), rtol=1e-2)
+
+
+def test_the_generator_starts_without_an_output_and_with_features_of_order_one():
+    torch.manual_seed(0)
+    network = ResNetSpec(channels=16, blocks=6, embedding=8).build(PERIODIC)
+    x = torch.randn(32, *PERIODIC.shape)
+    assert torch.equal(network(x, LEVEL), torch.zeros_like(x))
+    features = network.up(network.down(x))
+    assert 0.3 < float(features.std()) < 3
+
+
+def test_a_grid_that_cannot_be_halved_is_named():
+    with pytest.raises(ValueError, match=r"divisible by 4, found \(6, 8\)"):
+        ResNetSpec().build(SampleShape((1, 6, 8), (False, False)))
+    with pytest.raises(ValueError, match="needs samples on a grid"):
+        InputConvexSpec().build(SampleShape((12,), ()))
