@@ -15,7 +15,15 @@ def test_generate_then_a_broken_part(tmp_path, capsys):
     assert main(["generate", "--spec", SPEC, "--part", "0", "--output", str(part)]) == 0
     (part / "zarr.json").write_text("{")
     log = tmp_path / "job.log"
-    slices = json.dumps({"metrics": {}, "constraints": {}, "models": {}, "samples": {"count": 2, "parts": 1}})
+    slices = json.dumps(
+        {
+            "metrics": {},
+            "constraints": {},
+            "models": {},
+            "measured_by": {},
+            "samples": {"count": 2, "parts": 1},
+        }
+    )
     code = main(
         ["evaluate", "--spec", slices, "--seed", "0", "--dataset", str(part), "--output", str(tmp_path / "m.zarr"),
          "--log", str(log)]
@@ -36,6 +44,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
             "generator": {"model": "m", "sampler": {"kind": "ddpm"}},
             "constraints": {},
             "models": {},
+            "measured_by": {},
             "samples": {"count": 2, "parts": 1},
         }
     )

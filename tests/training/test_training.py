@@ -230,7 +230,9 @@ def small_job(tmp_path_factory):
 
     def arguments(output, **training):
         changed = model.model_copy(update={"training": model.training.model_copy(update=training)})
-        slice_ = json.dumps({"model": changed.model_dump(mode="json"), "constraints": {}, "models": {}})
+        slice_ = json.dumps(
+            {"model": changed.model_dump(mode="json"), "constraints": {}, "models": {}, "measured_by": {}}
+        )
         return [
             PLUMBLINE, "train", "--spec", slice_, "--seed", "1",
             "--dataset", str(folder / "part-0000.zarr"), "--output", str(output),
