@@ -154,3 +154,25 @@ def test_a_space_must_be_that_of_a_mirror_map():
     )
     with pytest.raises(ValueError, match="does not work in the space of a mirror map"):
         spec.build(foundation(plain=plain))
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("spec", "values", "message"),
+    [
+        (MirrorMapSpec, {"inverse": SMALL["inverse"], "decoding_noise": 0.2}, "more than `sigma_max`"),
+        (
+            FinetunedMirrorSpec,
+            {"finetune_on": "m", "sampler": {"kind": "predictive"}},
+            "does not draw by denoising",
+        ),
+        (
+            FinetunedMirrorSpec,
+            {"finetune_on": "m", "sampler": {"kind": "heun"}, "training": {"validate_every": 20}},
+            "images are drawn for the train split alone",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(spec, values, message):
+    with pytest.raises(ValueError, match=message):
+        spec(constraint="brightness", **values)

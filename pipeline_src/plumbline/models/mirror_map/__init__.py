@@ -98,6 +98,14 @@ class FinetunedMirrorSpec(ModelSpec):
             raise ValueError(f"`sampler`: `{self.sampler.kind}` does not draw by denoising")
         return self
 
+    @model_validator(mode="after")
+    def _not_validated(self) -> FinetunedMirrorSpec:
+        if self.training.validate_every:
+            raise ValueError(
+                "`training.validate_every` must be 0: images are drawn for the train split alone"
+            )
+        return self
+
     def build(self, on: Foundation) -> FinetunedMirror:
         from plumbline.models.mirror_map.finetuned import FinetunedMirror
 

@@ -98,8 +98,13 @@ class FinetunedMirror(nn.Module):
     def _drawn(self, batch: dict[str, Tensor]) -> Tensor:
         """An image for each sample of a batch, in the scaled space that g maps to."""
         assert isinstance(self.spec.sampler, DenoisingSpec)
-        problem = Problem(None, {}, batch, batch["state"].device)
-        return denoise(_Images(self.diffusion), self.spec.sampler.build, problem).to(batch["state"].dtype)
+        # Models are prepared on the CPU; thousands of images are drawn where drawing is fast.
+        problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu")
+        home = batch["state"].device
+        self.diffusion.to(problem.device)
+        drawn = denoise(_Images(self.diffusion), self.spec.sampler.build, problem)
+        self.diffusion.to(home)
+        return drawn.to(home, batch["state"].dtype)
 
 
 class _Images:
