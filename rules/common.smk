@@ -62,6 +62,16 @@ def model_files(study, model, seed):
     return [f"{folder}/weights.pt", f"{folder}/model.json", f"{folder}/training_log.csv"]
 
 
+def files_of_models(wildcards, names):
+    """The files of these models with the job's seed."""
+    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+
+
+def folders_of(files):
+    """The folders of these models, in order."""
+    return [str(Path(file).parent) for file in files if file.endswith("weights.pt")]
+
+
 def gpus(wildcards, model):
     """GPUs that a model asks a cluster for: none at the scales that a CPU is enough for, if it may choose."""
     training = STUDIES[wildcards.study].models[model].training
@@ -80,26 +90,26 @@ def model_to_start_from(wildcards):
 def models_below(wildcards):
     """The trained models that this one is built with, in the order of its slice."""
     names = STUDIES[wildcards.study].built_with(wildcards.model)
-    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+    return files_of_models(wildcards, names)
 
 
 def measuring_models(wildcards):
     """The trained models that constraints measure by: those of the generator's sampler."""
     study = STUDIES[wildcards.study]
     names = study.measured_by(study.generators[wildcards.generator].sampler.constraint_names())
-    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+    return files_of_models(wildcards, names)
 
 
 def all_measuring_models(wildcards):
     """The trained models that any constraint of the study measures by."""
     study = STUDIES[wildcards.study]
     names = study.measured_by(list(study.constraints))
-    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+    return files_of_models(wildcards, names)
 
 
 def measuring_folders(wildcards, input):
-    """Their folders, in order."""
-    return [str(Path(file).parent) for file in input.measured_by if file.endswith("weights.pt")]
+    """The folders of the models that constraints measure by, in order."""
+    return folders_of(input.measured_by)
 
 
 def models_of_generator(wildcards):
@@ -107,16 +117,12 @@ def models_of_generator(wildcards):
 
 
 def files_of_generator(wildcards):
-    return [
-        file
-        for model in models_of_generator(wildcards)
-        for file in model_files(wildcards.study, model, wildcards.seed)
-    ]
+    return files_of_models(wildcards, models_of_generator(wildcards))
 
 
 def model_folders(wildcards, input):
     """The folders of the models among the inputs, in order."""
-    return [str(Path(file).parent) for file in input.models if file.endswith("weights.pt")]
+    return folders_of(input.models)
 
 
 def judged_samples(wildcards):

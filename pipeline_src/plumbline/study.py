@@ -123,14 +123,7 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
-            for below, needed in model.stands_on().items():
-                if below not in self.models:
-                    yield f"models.{name}: {_undefined(below, self.models, 'model')}"
-                elif needed not in (offered := self.models[below].offers()):
-                    yield (
-                        f"models.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
-                        f"{' and '.join(offered)}"
-                    )
+            yield from self._standing_problems(f"models.{name}", model.stands_on())
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
@@ -145,14 +138,7 @@ class Study(Spec):
                     f"{self.dataset.splits.train} samples of the train split"
                 )
         for name, constraint in self.constraints.items():
-            for below, needed in constraint.stands_on().items():
-                if below not in self.models:
-                    yield f"constraints.{name}: {_undefined(below, self.models, 'model')}"
-                elif needed not in (offered := self.models[below].offers()):
-                    yield (
-                        f"constraints.{name}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which "
-                        f"offers {' and '.join(offered)}"
-                    )
+            yield from self._standing_problems(f"constraints.{name}", constraint.stands_on())
         yield from self._cycles()
         for name, generator in self.generators.items():
             path = f"generators.{name}"
@@ -172,6 +158,16 @@ class Study(Spec):
             yield from self._sampler_problems(path, generator)
             if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
                 yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
+
+    def _standing_problems(self, path: str, stands_on: dict[str, str]) -> Iterator[str]:
+        for below, needed in stands_on.items():
+            if below not in self.models:
+                yield f"{path}: {_undefined(below, self.models, 'model')}"
+            elif needed not in (offered := self.models[below].offers()):
+                yield (
+                    f"{path}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
+                    f"{' and '.join(offered)}"
+                )
 
     def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
         level = f"{path}.sampler"

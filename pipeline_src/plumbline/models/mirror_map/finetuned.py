@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models.mirror_map import FinetunedMirrorSpec
-from plumbline.models.mirror_map.map import NOISE_COST, PROBES
 from plumbline.models.spaces.mirror import CHUNK, ImageSpace, MirrorSpace
 from plumbline.samplers import DenoisingSpec, Problem
 from plumbline.samplers.wrappers.denoising import denoise
@@ -47,12 +46,8 @@ class FinetunedMirror(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Draws an image for each sample, which joins the data under `drawn`."""
-        mirror = self.space.mirror
-        probes = {name: tensor[:PROBES] for name, tensor in data.items()}
-        if mirror.spec.constraint_unit == "sensitivity":
-            self.weight.fill_(
-                self.spec.constraint_weight * NOISE_COST / mirror.sensitivity(self.constraint, probes)
-            )
+        unit = self.space.mirror.unit_of_weight(self.constraint, data)
+        self.weight.fill_(self.spec.constraint_weight * unit)
         drawn = [
             self._drawn({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
             for i in range(0, len(data["state"]), CHUNK)

@@ -51,11 +51,14 @@ class MirrorMap(nn.Module):
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling, and measures what white noise does to the constraint."""
         self.space.fit(data["state"])
-        if self.spec.constraint_unit == "sensitivity":
-            probes = {name: tensor[:PROBES] for name, tensor in data.items()}
-            self.weight.fill_(
-                self.spec.constraint_weight * NOISE_COST / self.sensitivity(self.constraint, probes)
-            )
+        self.weight.fill_(self.spec.constraint_weight * self.unit_of_weight(self.constraint, data))
+
+    def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:
+        """What a weight of one multiplies the distance to a constraint by."""
+        if self.spec.constraint_unit == "distance":
+            return 1.0
+        probes = {name: tensor[:PROBES] for name, tensor in data.items()}
+        return NOISE_COST / self.sensitivity(constraint, probes)
 
     def sensitivity(self, constraint: Constraint, batch: dict[str, Tensor]) -> float:
         """The distance to a constraint that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""

@@ -65,6 +65,16 @@ def colours(comparison: xr.Dataset) -> dict[str, str]:
     return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
 
 
+def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]:
+    """A canvas with a panel for each of `count` things, on shared axes; those left over are hidden."""
+    rows = -(-count // columns)
+    canvas = Canvas(figsize=(8.4, height * rows + 0.4))
+    axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return canvas, axes
+
+
 def svg_of(canvas: Canvas) -> str:
     """The canvas as an SVG element without size, in the page's ink; the ids are made the figure's own."""
     buffer = io.StringIO()

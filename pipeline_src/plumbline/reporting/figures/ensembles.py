@@ -5,9 +5,8 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, panels, svg_of
 from plumbline.reporting.tables import ordered_generators
 
 
@@ -18,13 +17,8 @@ def rank_histograms(comparison: xr.Dataset) -> Figure | None:
     share = comparison["rank_histogram"].mean("seed")
     generators = [g for g in ordered_generators(comparison) if np.isfinite(share.sel(generator=g)).all()]
     palette = colours(comparison)
-    columns = 4
-    rows = -(-len(generators) // columns)
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(8.4, 1.9 * rows + 0.3))
-        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axis in axes[len(generators) :]:
-            axis.set_visible(False)
+        canvas, axes = panels(len(generators), 4, 1.9)
         for axis, g in zip(axes, generators, strict=False):
             values = share.sel(generator=g).values
             axis.bar(np.arange(len(values)), values, color=palette[g], width=0.9)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, panels, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -59,13 +59,8 @@ def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
     real = shown.sel(generator=REAL).values
     smallest = float(np.quantile(np.abs(real), 0.3)) or 1e-6
     unit = shown.attrs.get("units", "1")
-    columns = 3
-    rows = -(-len(generators) // columns)
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(8.4, 1.75 * rows + 0.4))
-        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axis in axes[len(generators) :]:
-            axis.set_visible(False)
+        canvas, axes = panels(len(generators), 3, 1.75)
         for axis, g in zip(axes, generators, strict=False):
             axis.plot(labels, real.T, color=INK, alpha=0.3, linewidth=0.8)
             if g != REAL:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, dots, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, dots, panels, svg_of
 from plumbline.reporting.tables import ordered_generators
 
 
@@ -19,13 +19,8 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
     generators = [g for g in ordered_generators(comparison) if np.isfinite(pairs.sel(generator=g)).all()]
     palette = colours(comparison)
     unit = pairs.attrs.get("units", "1")
-    columns = 4
-    rows = -(-len(generators) // columns)
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(8.4, 2.1 * rows + 0.3))
-        axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axis in axes[len(generators) :]:
-            axis.set_visible(False)
+        canvas, axes = panels(len(generators), 4, 2.1)
         for axis, g in zip(axes, generators, strict=False):
             true, predicted = pairs.sel(generator=g).values.T
             axis.axhline(0.0, color=INK, linestyle=":", linewidth=1)

@@ -32,4 +32,6 @@ def denoise(
     z = sampler(sampler.init(shape, device=problem.device), **conditions)
     with torch.no_grad():
         mean = sampler.denoiser(z, torch.tensor(sampler.stop, device=problem.device), **conditions).mean
-        return problem.space.decode((mean + last_noise * torch.randn_like(mean)).double())
+        if last_noise:
+            mean = mean + last_noise * torch.randn_like(mean)
+        return problem.space.decode(mean.double())
