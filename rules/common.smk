@@ -32,7 +32,7 @@ RESULTS = CONFIGURATION.results
 
 wildcard_constraints:
     study="|".join(STUDIES),
-    generator="[a-z][a-z0-9_]*",
+    generator=r"[a-z][a-z0-9_]*(-step\d+)?",
     model="[a-z][a-z0-9_]*",
     seed=r"\d+",
     part=r"\d{4}",
@@ -96,7 +96,8 @@ def models_below(wildcards):
 def measuring_models(wildcards):
     """The trained models that constraints measure by: those of the generator's sampler."""
     study = STUDIES[wildcards.study]
-    names = study.measured_by(study.generators[wildcards.generator].sampler.constraint_names())
+    generator, _ = study.at_step(wildcards.generator)
+    names = study.measured_by(generator.sampler.constraint_names())
     return files_of_models(wildcards, names)
 
 
@@ -113,11 +114,23 @@ def measuring_folders(wildcards, input):
 
 
 def models_of_generator(wildcards):
-    return STUDIES[wildcards.study].generators[wildcards.generator].models()
+    generator, _ = STUDIES[wildcards.study].at_step(wildcards.generator)
+    return generator.models()
 
 
 def files_of_generator(wildcards):
-    return files_of_models(wildcards, models_of_generator(wildcards))
+    """The models that a generator draws from, or the checkpoints of the one that it draws from at a step."""
+    _, step = STUDIES[wildcards.study].at_step(wildcards.generator)
+    if step is None:
+        return files_of_models(wildcards, models_of_generator(wildcards))
+    (name,) = models_of_generator(wildcards)
+    return f"{RESULTS}/{wildcards.study}/models/{name}/seed{wildcards.seed}/checkpoints"
+
+
+def folders_of_generator(wildcards, input):
+    """The folders to draw from, in order."""
+    _, step = STUDIES[wildcards.study].at_step(wildcards.generator)
+    return folders_of(input.models) if step is None else [f"{input.models}/step{step}"]
 
 
 def model_folders(wildcards, input):
@@ -134,7 +147,7 @@ def all_metrics(wildcards):
     study = STUDIES[wildcards.study]
     return [
         f"{RESULTS}/{study.name}/metrics/{generator}/seed{seed}.zarr"
-        for generator in (REAL, *study.generators)
+        for generator in (REAL, *study.generators, *study.at_checkpoints())
         for seed in study.seeds
     ]
 

@@ -17,7 +17,7 @@ rule sample:
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
-        model=model_folders,
+        model=folders_of_generator,
         measured_by=measuring_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline sample --spec {params.spec:q}"

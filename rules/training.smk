@@ -7,6 +7,7 @@ rule train:
         weights=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/weights.pt",
         card=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/model.json",
         log=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/training_log.csv",
+        checkpoints=directory(f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/checkpoints"),
     log:
         "logs/train/{study}-{model}-seed{seed}.log",
     conda:

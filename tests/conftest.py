@@ -9,7 +9,11 @@ import os
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "plumbline.constraints.burgers.residual",
+    "plumbline.constraints.burgers.differences",
+    "plumbline.constraints.burgers.spectral",
+    "plumbline.constraints.evolution.projection",
+    "plumbline.constraints.evolution.residual",
+    "plumbline.constraints.kolmogorov.residual",
     "plumbline.constraints.divergence",
     "plumbline.constraints.linear.equality",
     "plumbline.constraints.linear.maps",

@@ -63,7 +63,9 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
             initialise=started_from,
         )
     samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
-    for g, spec in study.generators.items():
+    for g in (*study.generators, *study.at_checkpoints()):
+        spec, step = study.at_step(g)
+        folders = [models[m] if step is None else models[m] / "checkpoints" / f"step{step}" for m in spec.models()]
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
         cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
         sample(
@@ -71,7 +73,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
             seed=seed,
             part=0,
             dataset=parts,
-            model=[models[m] for m in spec.models()],
+            model=folders,
             output=samples[g],
             measured_by=[models[m] for m in study.measured_by(spec.sampler.constraint_names())],
         )
@@ -89,9 +91,10 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     compare(
         study.model_copy(update={"seeds": (seed,)}).compare_slice(),
         dataset=parts,
-        metrics={g: [path] for g, path in metrics.items()},
-        samples=samples,
+        metrics={g: [metrics[g]] for g in (REAL, *study.generators)},
+        samples={g: samples[g] for g in study.generators},
         models={model: [folder] for model, folder in models.items()},
+        checkpoints={g: [metrics[g]] for g in study.at_checkpoints()},
         output=tmp_path / "comparison.zarr",
     )
     write_page([tmp_path / "comparison.zarr"], tmp_path / "report.html")

@@ -75,6 +75,11 @@ def test_every_study_is_valid_at_every_scale(path, scale):
             ),
             r"generators\.guided\.sampler: `guided` and `guided` both go back through the denoiser",
         ),
+        (
+            setting("generators.ddpm.at_checkpoints", True),
+            r"generators\.ddpm\.at_checkpoints: needs `training\.checkpoints` of its one model",
+        ),
+        (setting("scales.smoke.models.diffusion.training.checkpoints", 10**6), r"`checkpoints` \(1000000\) must be at most"),
         (setting("scales", [1]), r"scales: expected a mapping of scales, found list"),
         (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
         (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*not trained by steps"),
@@ -116,6 +121,22 @@ def test_configuration_is_checked():
         StudyError, match=r"scale: input should be 'smoke', 'laptop' or 'paper', found 'large'"
     ):
         load_configuration({"studies": ["burgers"], "scale": "large"})
+
+
+def test_a_generator_is_judged_at_the_checkpoints_of_its_model(tmp_path):
+    def edit(values):
+        values["models"]["diffusion"]["training"]["checkpoints"] = 3
+        values["generators"]["ddpm"]["at_checkpoints"] = True
+
+    study = changed(tmp_path, edit)
+    steps = study.models["diffusion"].training.steps
+    expected = {f"ddpm-step{steps * i // 3}": ("ddpm", steps * i // 3) for i in (1, 2, 3)}
+    assert study.at_checkpoints() == expected
+    name = next(iter(expected))
+    assert study.at_step(name) == (study.generators["ddpm"], expected[name][1])
+    assert study.at_step("ddpm") == (study.generators["ddpm"], None)
+    # What is drawn is the same but for the weights, whether checkpoints are judged or not.
+    assert study.sample_slice(name) == study.sample_slice("ddpm") == load_study(BURGERS, "smoke").sample_slice("ddpm")
 
 
 def test_order_and_comments_change_no_slice(tmp_path):

@@ -217,6 +217,10 @@ def _compare(options: argparse.Namespace) -> None:
         models={
             name: [root / "models" / name / f"seed{seed}" for seed in study.seeds] for name in study.models
         },
+        checkpoints={
+            name: [root / "metrics" / name / f"seed{seed}.zarr" for seed in study.seeds]
+            for name in study.at_checkpoints()
+        },
         output=options.output,
     )
 

@@ -46,6 +46,8 @@ class GeneratorSpec(Spec):
     """How samples are drawn from it."""
     batch: int = key("samples", ge=1, default=256)
     """Samples that are drawn together."""
+    at_checkpoints: bool = False
+    """Whether it is judged at each numbered checkpoint of its model (`training.checkpoints`) too."""
 
     def models(self) -> tuple[str, ...]:
         """The names of the models."""
@@ -145,17 +147,19 @@ class Study(Spec):
             if name == REAL:
                 yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
             needed = generator.sampler.needs()
-            for name in generator.models():
-                if name not in self.models:
-                    yield f"{path}.model: {_undefined(name, self.models, 'model')}"
-                elif needed not in (model := self.models[name]).offers():
+            for drawn in generator.models():
+                if drawn not in self.models:
+                    yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
+                elif needed not in (model := self.models[drawn]).offers():
                     yield (
-                        f"{path}.sampler: `{generator.sampler.kind}` draws by the {needed} of a model; {name!r} "
+                        f"{path}.sampler: `{generator.sampler.kind}` draws by the {needed} of a model; {drawn!r} "
                         f"(`{model.kind}`) offers {' and '.join(model.offers())}"
                     )
             if len(generator.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
+            if generator.at_checkpoints and not self.steps_of(name):
+                yield f"{path}.at_checkpoints: needs `training.checkpoints` of its one model, which is 0 or not given"
             if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
                 yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
 
@@ -217,6 +221,32 @@ class Study(Spec):
         known = [self.constraints[name] for name in constraints if name in self.constraints]
         return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
+    def rests_on(self, model: str) -> list[str]:
+        """The models that this one could not be without, at any remove."""
+        below: dict[str, None] = {}
+        for parent in self.parents(model):
+            below |= dict.fromkeys([parent, *self.rests_on(parent)])
+        return list(below)
+
+    # Generators at the checkpoints of their models.
+
+    def steps_of(self, generator: str) -> tuple[int, ...]:
+        """The steps of its model that a generator is judged at, beside the end; none where it is not."""
+        spec = self.generators[generator]
+        known = [self.models[name] for name in spec.models() if name in self.models]
+        return known[0].training.checkpoint_steps() if spec.at_checkpoints and len(known) == 1 else ()
+
+    def at_checkpoints(self) -> dict[str, tuple[str, int]]:
+        """Generator and step by the name under which the generator is judged at this step of its model."""
+        return {
+            f"{name}-step{step}": (name, step) for name in self.generators for step in self.steps_of(name)
+        }
+
+    def at_step(self, judged: str) -> tuple[GeneratorSpec, int | None]:
+        """The generator that is judged under a name, and the step of its model; None for the end."""
+        name, step = self.at_checkpoints().get(judged, (judged, None))
+        return self.generators[name], step
+
     # Paths, below the folder of results.
 
     def dataset_folder(self) -> str:
@@ -235,10 +265,10 @@ class Study(Spec):
 
     def sample_slice(self, generator: str) -> str:
         """The generator, its constraints and the number of samples."""
-        spec = self.generators[generator]
+        spec, _ = self.at_step(generator)
         return _canonical(
             {
-                "generator": spec.model_dump(mode="json"),
+                "generator": spec.model_dump(mode="json", exclude={"at_checkpoints"}),
                 "models": [
                     self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
                 ],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,10 @@ from plumbline.training_log import TrainingLog
 logger = logging.getLogger("plumbline.training")
 
 
+# Decay of AdamW's second moment, which no recipe that we know of changes.
+SECOND_MOMENT = 0.999
+
+
 class DivergedTrainingError(RuntimeError):
     """The loss or a gradient stopped being finite."""
 
@@ -44,6 +48,8 @@ def train(
     seed: int,
     folder: str | Path,
     identity: str,
+    keep: Callable[[nn.Module, int], None] = lambda model, step: None,
+    spent: float = 0.0,
 ) -> nn.Module:
     """Trains a model and returns it with the weights to draw from: the moving average, if there is one.
 
@@ -55,6 +61,8 @@ def train(
         seed: seed of batches and noise.
         folder: where the training log and the saved state go.
         identity: what the training depends on; a saved state of another identity is not resumed.
+        keep: called in the first process with the weights to draw from and the step, at each checkpoint.
+        spent: seconds of preparation, which the log's wall time begins with.
 
     Raises:
         DivergedTrainingError: a loss or gradient that is not finite. The last saved state is kept.
@@ -67,7 +75,11 @@ def train(
     fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
     fabric.launch()
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True
+        model.parameters(),
+        lr=spec.learning_rate,
+        betas=(spec.momentum, SECOND_MOMENT),
+        weight_decay=spec.weight_decay,
+        fused=True,
     )
     wrapped, optimiser = fabric.setup(model, optimiser)
     wrapped.mark_forward_method("loss")
@@ -80,7 +92,10 @@ def train(
         state["averaged"] = averaged
     saved = folder / "state.pt"
     first = _resume(fabric, saved, state, identity)
-    log = TrainingLog(folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard)
+    log = TrainingLog(
+        folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent
+    )
+    kept = spec.checkpoint_steps()
     data, validation = (
         {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)
     )
@@ -106,13 +121,17 @@ def train(
         if hasattr(model, "after_step"):
             cast(Any, model).after_step(terms)
         log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
-        done = step + 1
+        done, current = step + 1, model if averaged is None else averaged.module
         if done % spec.log_every == 0 or done == spec.steps:
             judged = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
-            current = model if averaged is None else averaged.module
-            log.flush(_validate(current, validation, spec.batch, seed) if judged and log.enabled else {})
-        if done % spec.save_every == 0 and done < spec.steps:
-            _save(fabric, saved, state, identity, done)
+            with log.paused():
+                told = _validate(current, validation, spec.batch, seed) if judged and log.enabled else {}
+            log.flush(told)
+        with log.paused():
+            if done in kept and fabric.is_global_zero:
+                keep(current, done)
+            if done % spec.save_every == 0 and done < spec.steps:
+                _save(fabric, saved, state, identity, done)
         heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
     saved.unlink(missing_ok=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,10 +22,20 @@ def read_log(path: Path) -> list[dict[str, float]]:
 class TrainingLog:
     """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
 
-    A resumed training keeps the rows of the steps that it does not repeat.
+    A resumed training keeps the rows of the steps that it does not repeat. Wall time is that of the training itself: what
+    happens while the log is `paused` does not count.
+
+    Args:
+        folder: where the log goes.
+        start: steps that were taken before.
+        enabled: whether this process writes it.
+        tensorboard: whether TensorBoard events are written too.
+        spent: seconds that the training took before its first step.
     """
 
-    def __init__(self, folder: Path, start: int, *, enabled: bool, tensorboard: bool) -> None:
+    def __init__(
+        self, folder: Path, start: int, *, enabled: bool, tensorboard: bool, spent: float = 0.0
+    ) -> None:
         self.enabled = enabled
         self.path = folder / "training_log.csv"
         self.rows: list[dict[str, float]] = []
@@ -38,7 +49,7 @@ class TrainingLog:
             self.events = SummaryWriter(folder / "tensorboard")
         if start and self.path.exists():
             self.rows = [row for row in read_log(self.path) if row["step"] <= start]
-        self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else 0.0
+        self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else spent
 
     def add(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
         """Adds the terms of a step to the interval."""
@@ -48,6 +59,13 @@ class TrainingLog:
         self.count += 1
         self.step, self.learning_rate = step, learning_rate
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock, for validations and files."""
+        started = time.perf_counter()
+        yield
+        self.last += time.perf_counter() - started
+
     def flush(self, validation: Mapping[str, float]) -> None:
         """Ends the interval: a row, and the file written anew under a temporary name.
 
@@ -56,9 +74,10 @@ class TrainingLog:
         """
         if not self.count or not self.enabled:
             return
+        row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
+        # Only now has a GPU done what it was asked.
         now = time.perf_counter()
         self.elapsed += now - self.last
-        row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
         row["learning_rate"] = self.learning_rate
         row["steps_per_second"] = self.count / max(now - self.last, 1e-9)
         row["wall_time_seconds"] = self.elapsed

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -67,6 +68,57 @@ def test_it_learns(tmp_path):
     assert model.layer.weight.item() == pytest.approx(3, abs=0.15)
     assert model.layer.bias.item() == pytest.approx(1, abs=0.1)
     assert not (tmp_path / "state.pt").exists()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_checkpoint_is_the_training_that_ends_there(tmp_path, ema):
+    """At a constant learning rate a training of 20 steps is the first third of one of 60."""
+    kept = {}
+
+    def keep(model, step):
+        kept[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    torch.manual_seed(0)
+    values = {"decay": "constant", "ema": ema}
+    train(
+        Line(), dict(DATA), spec(checkpoints=3, **values), validation={}, seed=3, folder=tmp_path / "long", identity="a",
+        keep=keep,
+    )  # fmt: skip
+    assert list(kept) == [20, 40, 60]
+    short = run(tmp_path / "short", steps=20, **values)
+    for name, tensor in short.state_dict().items():
+        assert torch.equal(kept[20][name], tensor), name
+
+
+def test_wall_time_begins_with_the_preparation_and_leaves_out_what_is_kept(tmp_path):
+    train(
+        Line(), dict(DATA), spec(checkpoints=6), validation={}, seed=3, folder=tmp_path, identity="a",
+        keep=lambda model, step: time.sleep(0.2), spent=100.0,
+    )  # fmt: skip
+    seconds = _log(tmp_path, "wall_time_seconds")
+    assert 100 < seconds[0] < seconds[-1] < 101
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_momentum_is_that_of_adam(tmp_path, momentum):
+    """Against Adam's recursion written out (Kingma and Ba 2015, algorithm 1)."""
+    gradients, weights = [], []
+
+    class Records(Line):
+        def after_step(self, terms):
+            super().after_step(terms)
+            gradients.append(float(self.layer.weight.grad))
+            weights.append(float(self.layer.weight.detach()))
+
+    values = {"warmup": 0, "decay": "constant", "gradient_clip": None, "learning_rate": 0.01}
+    run(tmp_path, model=_seeded(Records), momentum=momentum, steps=30, **values)
+    first = second = 0.0
+    for i, gradient in enumerate(gradients):
+        first = momentum * first + (1 - momentum) * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        moved = 0.01 * first / (1 - momentum ** (i + 1)) / (np.sqrt(second / (1 - 0.999 ** (i + 1))) + 1e-8)
+        if i:
+            assert weights[i] == pytest.approx(weights[i - 1] - moved, abs=1e-6)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

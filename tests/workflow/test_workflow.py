@@ -27,6 +27,26 @@ def test_it_ends_with_a_report_of_every_study(finished):
         assert f'<section id="{study}"' in page
 
 
+def test_generators_are_judged_at_checkpoints(finished):
+    results = finished.folder / "results"
+    kept = results / "mirror_count/models/free/seed0/checkpoints"
+    assert {path.name for path in kept.glob("step*")} == {"step3", "step6"}
+    assert not list(kept.parent.glob("*.partial"))
+    table = open_store(results / "mirror_count" / "comparison.zarr").load()
+    assert set(table["checkpoint_generator"].values) == {
+        "unconstrained",
+        "f_alone",
+        "mirror",
+        "mirror_finetuned",
+    }
+    at_the_end = table.sel(judged="mirror-step6")["checkpoint_distance_feasible"].values
+    assert at_the_end == table["distance_feasible"].sel(generator="mirror").values
+    seconds = table["checkpoint_seconds"].isel(seed=0)
+    # A mirror diffusion model rests on its map, a finetuned one on both.
+    assert seconds.sel(judged="mirror_finetuned-step3") > seconds.sel(judged="mirror-step6")
+    assert "training-time-feasible" in (results / "report.html").read_text()
+
+
 def test_constrained_generators_are_feasible_and_others_are_not(finished):
     """Even untrained: feasibility is by construction."""
     table = open_store(finished.folder / "results" / "combustion" / "comparison.zarr").load()

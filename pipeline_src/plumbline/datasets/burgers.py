@@ -7,6 +7,10 @@ Initial conditions are periodic Gaussian fields with the Matern spectrum
 smoothness nu and correlation length l, kept to the modes that the solver resolves, and scaled, each by
 itself, to the range [0, 1]. A sample is the trajectory at equally spaced times; the initial condition is
 not part of it. Setting: Feng, Baptista, Bouman (ICLR 2025), with a periodic field in place of one cut off.
+
+To remake their data to the letter, take `initial: interval`, fields of the same covariance that are not periodic, and
+`discretisation: differences`, with a length of 10 x 64 / 63: their grid has both ends of an interval of length ten, and
+goes round.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch import Tensor
 
 
 class BurgersSpec(DatasetSpec):
@@ -40,28 +45,23 @@ class BurgersSpec(DatasetSpec):
     """Matern smoothness of the initial conditions."""
     correlation_length: float = key("length", gt=0, default=1.0)
     """Matern correlation length of the initial conditions."""
+    initial: Literal["periodic", "interval"] = "periodic"
+    """Whether the first field is periodic, or a piece of one on the line, which jumps where the interval closes."""
+    discretisation: Literal["spectral", "differences"] = "spectral"
+    """How the equation is solved: a Fourier method, or central differences and explicit Euler steps (published)."""
     max_step: float = key("time", gt=0, default=0.05)
-    """Longest time step of the solver."""
+    """Longest time step of the solver (published: 0.025)."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import torch
         import xarray as xr
 
-        from plumbline.solvers import burgers
-
         del splits
         times = self.duration / self.times * np.arange(1, self.times + 1)
-        solution = burgers.solve(
-            torch.from_numpy(self.initial_conditions(indices)),
-            torch.from_numpy(times),
-            length=self.length,
-            viscosity=self.viscosity,
-            max_step=self.max_step,
-        )
-        state = solution.numpy().astype(np.float32)
+        state = self.trajectories(torch.from_numpy(self.initial_conditions(indices)), times)
         x = self.length / self.points * np.arange(self.points)
         return xr.Dataset(
-            {"state": (("sample", "time", "x"), state, {"long_name": "velocity", "units": "length/time"})},
+            {"state": (("sample", "time", "x"), state.numpy().astype(np.float32), {"long_name": "velocity", "units": "length/time"})},
             coords={
                 "time": ("time", times, {"units": "time", "long_name": "time"}),
                 "x": ("x", x, {"units": "length", "long_name": "position", "period": self.length}),
@@ -69,8 +69,37 @@ class BurgersSpec(DatasetSpec):
             attrs={"viscosity": self.viscosity, "title": "Burgers trajectories"},
         )
 
+    def trajectories(self, initial: Tensor, times: np.ndarray) -> Tensor:
+        """The states (samples, times, points) after these initial conditions."""
+        import torch
+
+        from plumbline.solvers import burgers, burgers_differences
+
+        about = {"length": self.length, "viscosity": self.viscosity}
+        if self.discretisation == "spectral":
+            return burgers.solve(initial, torch.from_numpy(times), max_step=self.max_step, **about)
+        spacing = self.duration / self.times
+        every = burgers_differences.steps_between(spacing, self.max_step)
+        return burgers_differences.solve(initial, self.times, every, step=spacing / every, **about)[:, 1:]
+
     def initial_conditions(self, indices: np.ndarray) -> np.ndarray:
-        """Band-limited periodic Matern fields, each scaled to [0, 1], float64 (samples, points)."""
+        """Matern fields, each scaled to [0, 1], float64 (samples, points)."""
+        field = self.periodic_fields(indices) if self.initial == "periodic" else self.fields(indices)
+        lowest = field.min(-1, keepdims=True)
+        return (field - lowest) / (field.max(-1, keepdims=True) - lowest)
+
+    def fields(self, indices: np.ndarray) -> np.ndarray:
+        """Gaussian fields with the Matern covariance on the line, at the grid points (samples, points)."""
+        from sklearn.gaussian_process.kernels import Matern
+
+        from plumbline.datasets.drawing import normals
+
+        x = self.length / self.points * np.arange(self.points)
+        covariance = Matern(length_scale=self.correlation_length, nu=self.smoothness)(x[:, None])
+        return normals(self.seed, indices, self.points) @ np.linalg.cholesky(covariance).T
+
+    def periodic_fields(self, indices: np.ndarray) -> np.ndarray:
+        """Band-limited periodic fields with the Matern spectrum (samples, points)."""
         from plumbline.datasets.drawing import normals
 
         modes = (self.points - 1) // 3 + 1
@@ -79,6 +108,4 @@ class BurgersSpec(DatasetSpec):
         amplitude = (2 * self.smoothness / self.correlation_length**2 + wavenumber**2) ** exponent
         parts = normals(self.seed, indices, 2 * modes).reshape(-1, 2, modes)
         spectrum = amplitude * (parts[:, 0] + 1j * parts[:, 1])
-        field = np.fft.irfft(spectrum, n=self.points)
-        lowest = field.min(-1, keepdims=True)
-        return (field - lowest) / (field.max(-1, keepdims=True) - lowest)
+        return np.fft.irfft(spectrum, n=self.points)

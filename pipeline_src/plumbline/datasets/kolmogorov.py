@@ -86,7 +86,13 @@ class KolmogorovSpec(DatasetSpec):
                 "x": ("x", grid, {**axis, "long_name": "position along x"}),
                 "y": ("y", grid, {**axis, "long_name": "position along y"}),
             },
-            attrs={"viscosity": 1 / self.reynolds, "drag": self.drag, "title": "Kolmogorov flow"},
+            attrs={
+                "viscosity": 1 / self.reynolds,
+                "drag": self.drag,
+                "forcing_amplitude": self.forcing_amplitude,
+                "forcing_wavenumber": self.forcing_wavenumber,
+                "title": "Kolmogorov flow",
+            },
         )
 
     def initial_vorticities(self, indices: np.ndarray) -> np.ndarray:

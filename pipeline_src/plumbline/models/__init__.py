@@ -65,6 +65,8 @@ class TrainingSpec(Spec):
     """Samples in a batch, over all devices."""
     learning_rate: float = key(gt=0, default=1e-3)
     """Peak learning rate of AdamW."""
+    momentum: float = key(ge=0, lt=1, default=0.9)
+    """Decay of AdamW's first moment (its beta_1)."""
     weight_decay: float = key(ge=0, default=0.0)
     """Weight decay of AdamW."""
     warmup: int = key("optimiser steps", ge=0, default=100)
@@ -83,12 +85,24 @@ class TrainingSpec(Spec):
     """Precision of the forward and backward passes, in the words of Lightning Fabric."""
     save_every: int = key("optimiser steps", ge=1, default=500)
     """Interval between saved states, from which a killed job resumes."""
+    checkpoints: int = key(ge=0, default=0)
+    """Numbered checkpoints that are kept, at equal intervals, the last at the end; 0 keeps the end alone."""
     log_every: int = key("optimiser steps", ge=1, default=20)
     """Interval between rows of the training log; each is a mean over the interval."""
     validate_every: int = key("optimiser steps", ge=0, default=0)
     """Interval between validations, whose losses are columns of the log; a multiple of `log_every`, or 0 for none."""
     tensorboard: bool = False
     """Whether to write TensorBoard events beside the weights."""
+
+    @model_validator(mode="after")
+    def _checkpoints_are_apart(self) -> TrainingSpec:
+        if self.checkpoints > self.steps:
+            raise ValueError(f"`checkpoints` ({self.checkpoints}) must be at most `steps` ({self.steps})")
+        return self
+
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        """The steps after which numbered checkpoints are kept."""
+        return tuple(self.steps * (i + 1) // self.checkpoints for i in range(self.checkpoints))
 
     @model_validator(mode="after")
     def _validations_end_intervals(self) -> TrainingSpec:

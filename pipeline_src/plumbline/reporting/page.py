@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from plumbline import __version__
 from plumbline.reporting.figures.canvas import Figure, unique_ids
+from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.distances import cost_against_quality, distance_histogram
 from plumbline.reporting.figures.ensembles import rank_histograms
 from plumbline.reporting.figures.examples import examples
@@ -133,6 +134,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
     quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
     optional = [
         *(distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
+        *(against_training_time(comparison, name) for name in study.constraints),
         examples(comparison) if _can_be_seen(comparison) else None,
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         spectra(comparison),

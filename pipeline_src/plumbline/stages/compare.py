@@ -26,6 +26,7 @@ def compare(
     metrics: Mapping[str, Sequence[Path]],
     samples: Mapping[str, Path],
     models: Mapping[str, Sequence[Path]],
+    checkpoints: Mapping[str, Sequence[Path]],
     output: Path,
 ) -> None:
     """Gathers metrics, costs, examples and training logs.
@@ -36,6 +37,7 @@ def compare(
         metrics: stores of metrics by generator (and `real`), one a seed.
         samples: a part of the samples of each generator.
         models: folders of trained models by name, one a seed.
+        checkpoints: stores of metrics by the names of generators at checkpoints, one a seed.
         output: the store to write.
     """
     started = time.perf_counter()
@@ -54,6 +56,8 @@ def compare(
         if source is not None:
             table[name].attrs = source.attrs
     table = table.merge(_examples(dataset, samples)).merge(_training(models, seeds))
+    if checkpoints:
+        table = table.merge(_at_checkpoints(study, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
     table.attrs = {"study": spec, "samples_devices": json.dumps(devices)}
     write_store(table, output, provenance(spec, started=started))
@@ -77,6 +81,50 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Datase
     ]  # fmt: skip
     names = xr.DataArray(list(states), dims="generator")
     return xr.concat(shown, dim=names, coords="minimal", compat="override").to_dataset(name="examples")
+
+
+def _at_checkpoints(
+    study: Study, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
+) -> xr.Dataset:
+    """The metrics of generators at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
+    named = {name: study.at_checkpoints()[name] for name in checkpoints}
+    judged = [
+        xr.concat([_numbers(open_store(path).load()) for path in paths], dim="seed", join="outer", combine_attrs="override")
+        for paths in checkpoints.values()
+    ]  # fmt: skip
+    names = xr.DataArray(list(named), dims="judged")
+    table = xr.concat(judged, dim=names, join="outer", data_vars="all", combine_attrs="override")
+    table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars}).assign_coords(
+        seed=list(study.seeds)
+    )
+    for name in table.data_vars:
+        table[name].attrs = next(d[str(name).removeprefix("checkpoint_")] for d in judged).attrs
+    table["checkpoint_generator"] = ("judged", [generator for generator, _ in named.values()])
+    table["checkpoint_step"] = ("judged", [step for _, step in named.values()])
+    seconds = [
+        [_training_seconds(study, models, generator, step, i) for i in range(len(study.seeds))]
+        for generator, step in named.values()
+    ]
+    about = {"units": "s", "long_name": "training time, with that of all models below"}
+    table["checkpoint_seconds"] = (("judged", "seed"), seconds, about)
+    return table
+
+
+def _numbers(judged: xr.Dataset) -> xr.Dataset:
+    """The metrics that are one number."""
+    return judged[[name for name, v in judged.data_vars.items() if not v.dims and "better" in v.attrs]]
+
+
+def _training_seconds(
+    study: Study, models: Mapping[str, Sequence[Path]], generator: str, step: int, seed: int
+) -> float:
+    """Wall time of the training of a generator's model up to a step, and of all that it rests on."""
+    (model,) = study.generators[generator].models()
+    below = [read_log(models[name][seed] / "training_log.csv") for name in study.rests_on(model)]
+    own = [
+        row for row in read_log(models[model][seed] / "training_log.csv") if row["step"] >= step
+    ]
+    return own[0]["wall_time_seconds"] + sum(rows[-1]["wall_time_seconds"] for rows in below if rows)
 
 
 def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Dataset:

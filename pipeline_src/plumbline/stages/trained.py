@@ -17,6 +17,9 @@ from plumbline.models import Foundation, ModelSpec
 from plumbline.spec import of_kind
 from plumbline.store import CorruptStoreError, provenance
 
+CHECKPOINTS = "checkpoints"
+"""Folder, below a model's own, of its numbered checkpoints."""
+
 
 def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]) -> Any:
     """An untrained model from the values of its slice: a module with the interface in `plumbline.models`.

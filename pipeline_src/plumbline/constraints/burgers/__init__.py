@@ -10,25 +10,31 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     import xarray as xr
 
-    from plumbline.constraints.burgers.residual import BurgersResidual
+    from plumbline.constraints.evolution.residual import EvolutionResidual
 
 
 class BurgersResidualSpec(ConstraintSpec):
     """States u(time, x) follow Burgers' equation; length, viscosity and times are those of the dataset."""
 
     kind: Literal["burgers_residual"] = "burgers_residual"
+    discretisation: Literal["spectral", "differences"] = "spectral"
+    """That of the dataset: a Fourier method, or central differences and explicit Euler steps (published)."""
     max_step: float = key("time", gt=0, default=0.05)
     """Longest time step of the propagation."""
 
-    def build(self, example: xr.Dataset) -> BurgersResidual:
-        from plumbline.constraints.burgers.residual import BurgersResidual
+    def build(self, example: xr.Dataset) -> EvolutionResidual:
+        from plumbline.constraints.burgers.differences import BurgersDifferences
+        from plumbline.constraints.burgers.spectral import BurgersResidual
+        from plumbline.solvers.burgers_differences import steps_between
 
         time = example["time"].values
+        spacing = float(time[1] - time[0])
+        length, viscosity = float(example["x"].attrs["period"]), float(example.attrs["viscosity"])
+        if self.discretisation == "differences":
+            steps = steps_between(spacing, self.max_step)
+            return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)
         return BurgersResidual(
-            spacing=float(time[1] - time[0]),
-            length=float(example["x"].attrs["period"]),
-            viscosity=float(example.attrs["viscosity"]),
-            max_step=self.max_step,
+            spacing=spacing, length=length, viscosity=viscosity, max_step=self.max_step
         )
 
     def offers(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""What constraints on trajectories share: each state follows from the one before."""

@@ -1,0 +1,61 @@
+"""How the distances to a constraint and to the data fall with the time of all training that a generator rests on."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+
+def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | None:
+    """Distance to a constraint, and sliced Wasserstein distance, at checkpoints; nothing if none were judged."""
+    shown = {
+        name: comparison[f"checkpoint_{name}"]
+        for name in (f"distance_{constraint}", "sliced_wasserstein")
+        if f"checkpoint_{name}" in comparison
+    }
+    if not shown:
+        return None
+    of = comparison["checkpoint_generator"].values
+    generators = [g for g in ordered_generators(comparison) if g in of]
+    palette, told = colours(comparison), []
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(7.6, 3.4))
+        axes = canvas.subplots(1, len(shown), squeeze=False)[0]
+        for axis, (name, values) in zip(axes, shown.items(), strict=True):
+            for g in generators:
+                seconds = comparison["checkpoint_seconds"].sel(judged=of == g).mean("seed").values
+                heights = values.sel(judged=of == g)
+                mean = heights.mean("seed").values
+                spread = heights.std("seed", ddof=min(1, heights.sizes["seed"] - 1)).values
+                axis.errorbar(
+                    seconds, mean, spread, color=palette[g], marker="o", markersize=3, linewidth=1.2, capsize=2, label=g
+                )  # fmt: skip
+                told.append(f"{g} {values.attrs['long_name']} {_course(seconds, mean)}")
+            axis.axhline(
+                float(comparison[name].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
+            )
+            axis.set_xlabel("training time, of all models below too (s)")
+            axis.set_ylabel(f"{values.attrs['long_name']} ({values.attrs['units']})")
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+        canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    return Figure(
+        f"training-time-{constraint}",
+        svg,
+        f"Distances at checkpoints against training time. {'; '.join(told)}.",
+        f"Distance to {constraint} and to the data at checkpoints of the training, against the wall time of the "
+        "training so far and of all that it rests on, without validations and files; mean and standard deviation over "
+        "seeds. The dotted line is real data; a distance of zero is not drawn.",
+    )
+
+
+def _course(seconds: np.ndarray, values: np.ndarray) -> str:
+    return f"from {values[0]:.3g} at {seconds[0]:.0f} s to {values[-1]:.3g} at {seconds[-1]:.0f} s"
