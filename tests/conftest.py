@@ -39,6 +39,7 @@ CHECKED = (
     "plumbline.networks.mlp.backbone",
     "plumbline.networks.perceptron.network",
     "plumbline.networks.resnet.generator",
+    "plumbline.networks.tiled.picture",
     "plumbline.networks.unet.backbone",
     "plumbline.observations.selected.observation",
     "plumbline.solvers",

@@ -65,7 +65,9 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
     for g in (*study.generators, *study.at_checkpoints()):
         spec, step = study.at_step(g)
-        folders = [models[m] if step is None else models[m] / "checkpoints" / f"step{step}" for m in spec.models()]
+        folders = [
+            models[m] if step is None else models[m] / "checkpoints" / f"step{step}" for m in spec.models()
+        ]
         samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
         cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
         sample(

@@ -136,7 +136,11 @@ def test_a_generator_is_judged_at_the_checkpoints_of_its_model(tmp_path):
     assert study.at_step(name) == (study.generators["ddpm"], expected[name][1])
     assert study.at_step("ddpm") == (study.generators["ddpm"], None)
     # What is drawn is the same but for the weights, whether checkpoints are judged or not.
-    assert study.sample_slice(name) == study.sample_slice("ddpm") == load_study(BURGERS, "smoke").sample_slice("ddpm")
+    assert (
+        study.sample_slice(name)
+        == study.sample_slice("ddpm")
+        == load_study(BURGERS, "smoke").sample_slice("ddpm")
+    )
 
 
 def test_order_and_comments_change_no_slice(tmp_path):

@@ -92,9 +92,7 @@ def train(
         state["averaged"] = averaged
     saved = folder / "state.pt"
     first = _resume(fabric, saved, state, identity)
-    log = TrainingLog(
-        folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent
-    )
+    log = TrainingLog(folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
     kept = spec.checkpoint_steps()
     data, validation = (
         {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)

@@ -76,9 +76,7 @@ PUBLISHED = {
 @pytest.fixture(scope="module")
 def published():
     """Data by the published recipe (Feng, Baptista, Bouman, ICLR 2025)."""
-    return BurgersSpec(
-        parts=1, splits={"train": 160, "validation": 2, "test": 2}, **PUBLISHED
-    ).draw_part(0)
+    return BurgersSpec(parts=1, splits={"train": 160, "validation": 2, "test": 2}, **PUBLISHED).draw_part(0)
 
 
 def test_published_data(published):
@@ -106,4 +104,6 @@ def test_published_residual(published):
     finer = BurgersSpec(
         parts=1, splits={"train": 16, "validation": 2, "test": 2}, **(PUBLISHED | {"max_step": 0.00125})
     ).draw_part(0)
-    assert float(constraint.distance(torch.as_tensor(finer["state"].values)).mean()) == pytest.approx(1.5e-4, rel=0.2)
+    assert float(constraint.distance(torch.as_tensor(finer["state"].values)).mean()) == pytest.approx(
+        1.5e-4, rel=0.2
+    )

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from pydantic import ValidationError
 
 from plumbline.constraints.linear.equality import LinearEquality
 from plumbline.models import Foundation
-from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.spaces.standardisation import Standardisation
@@ -86,7 +87,22 @@ def test_vp_schedule_preserves_variance():
     torch.testing.assert_close(alpha**2 + sigma**2, torch.full_like(alpha, 1 + 1e-6))
 
 
-@pytest.mark.parametrize("schedule", [{"kind": "edm"}, {"kind": "vp"}])
+def test_the_published_schedule():
+    """Variance preserving, between the times and with the rates of Song et al. (2021)."""
+    schedule = build_schedule(VPSDEScheduleSpec())
+    alpha, sigma = schedule(torch.linspace(0, 1, 11, dtype=torch.float64))
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
+    integral = 0.1 * 1e-3 + 19.9 * 1e-6 / 2  # of beta(t) = 0.1 + 19.9 t up to the time 0.001
+    assert float(sigma[0] ** 2) == pytest.approx(1 - np.exp(-integral), rel=1e-9)
+    assert float(alpha[-1]) == pytest.approx(np.exp(-0.5 * (0.1 + 19.9 / 2)), rel=1e-9)
+
+
+def test_rates_that_do_not_rise_are_refused():
+    with pytest.raises(ValidationError, match=r"`beta_min` must be less than `beta_max`, found 3\.0, 2\.0"):
+        VPSDEScheduleSpec(beta_min=3.0, beta_max=2.0)
+
+
+@pytest.mark.parametrize("schedule", [{"kind": "edm"}, {"kind": "vp"}, {"kind": "vp_sde"}])
 def test_gaussian_denoiser_is_the_posterior_mean(schedule):
     """Against the textbook formula S (alpha^2 S + sigma^2 I)^-1 alpha (x_t - alpha m) + m on dense matrices."""
     torch.manual_seed(1)

@@ -61,7 +61,13 @@ class BurgersSpec(DatasetSpec):
         state = self.trajectories(torch.from_numpy(self.initial_conditions(indices)), times)
         x = self.length / self.points * np.arange(self.points)
         return xr.Dataset(
-            {"state": (("sample", "time", "x"), state.numpy().astype(np.float32), {"long_name": "velocity", "units": "length/time"})},
+            {
+                "state": (
+                    ("sample", "time", "x"),
+                    state.numpy().astype(np.float32),
+                    {"long_name": "velocity", "units": "length/time"},
+                )
+            },
             coords={
                 "time": ("time", times, {"units": "time", "long_name": "time"}),
                 "x": ("x", x, {"units": "length", "long_name": "position", "period": self.length}),

@@ -44,7 +44,8 @@ class EquivalentNoiseSpec(MetricSpec):
         scale = training.std(0) if clean.ndim == 2 else training.std()
         noise = scale * np.random.default_rng(SEED).standard_normal(clean.shape).reshape(len(clean), -1)
         clean, noisy = (
-            torch.as_tensor(values.astype(np.float32)) for values in (clean, clean + self.noise * noise.reshape(clean.shape))
+            torch.as_tensor(values.astype(np.float32))
+            for values in (clean, clean + self.noise * noise.reshape(clean.shape))
         )
         judged = {}
         for name, constraint in constraints.items():

@@ -17,7 +17,14 @@ COST_COLUMNS = {
     "cost_projection_solves": ("projection solves a sample", "1"),
     "cost_sampling_seconds_per_sample": ("sampling time a sample", "s"),
 }
-ABOUT_CONSTRAINT = ("distance_", "equivalent_noise_", "largest_distance_", "violation_", "mean_violation_", "feasible_")
+ABOUT_CONSTRAINT = (
+    "distance_",
+    "equivalent_noise_",
+    "largest_distance_",
+    "violation_",
+    "mean_violation_",
+    "feasible_",
+)
 # Share of the largest distance under which distances are rounding, and say nothing of an order.
 ROUNDING = 1e-4
 # Shares of real data's recall and distance to the training data under which the report warns.

@@ -102,7 +102,13 @@ class DenoisingSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         from plumbline.samplers.wrappers.denoising import denoise
 
-        return {"state": denoise(model, self.build, problem)}
+        return {"state": denoise(model, self, problem)}
+
+    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+        """What is returned of the point (B, ...) that the sampler ends at: what is left when its noise is taken off."""
+        import torch
+
+        return sampler.denoiser(z, torch.tensor(sampler.stop, device=z.device), **conditions).mean
 
     def needs(self) -> str:
         return "denoiser"
@@ -118,6 +124,9 @@ class ConstrainedSpec(DenoisingSpec):
 
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         return self.denoising_base().build(denoiser, problem)
+
+    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+        return self.denoising_base().last(sampler, z, conditions)
 
     def denoising_base(self) -> DenoisingSpec:
         """The wrapped sampler, which must denoise; studies are checked for that."""

@@ -22,6 +22,7 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
     from azula.sample import Sampler
+    from torch import Tensor
 
 
 class DPSSpec(DenoisingSpec):
@@ -44,10 +45,9 @@ class DPSSpec(DenoisingSpec):
 
         return PosteriorSampler(denoiser, self, problem)
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Any]:
-        from plumbline.samplers.wrappers.denoising import denoise
-
-        return {"state": denoise(model, self.build, problem, last_noise=self.last_noise)}
+    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+        mean = super().last(sampler, z, conditions)
+        return mean + self.last_noise * mean.new_empty(mean.shape).normal_() if self.last_noise else mean
 
     def differentiates(self) -> bool:
         return True

@@ -121,9 +121,7 @@ def _training_seconds(
     """Wall time of the training of a generator's model up to a step, and of all that it rests on."""
     (model,) = study.generators[generator].models()
     below = [read_log(models[name][seed] / "training_log.csv") for name in study.rests_on(model)]
-    own = [
-        row for row in read_log(models[model][seed] / "training_log.csv") if row["step"] >= step
-    ]
+    own = [row for row in read_log(models[model][seed] / "training_log.csv") if row["step"] >= step]
     return own[0]["wall_time_seconds"] + sum(rows[-1]["wall_time_seconds"] for rows in below if rows)
 
 

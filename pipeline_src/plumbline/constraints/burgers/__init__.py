@@ -33,9 +33,7 @@ class BurgersResidualSpec(ConstraintSpec):
         if self.discretisation == "differences":
             steps = steps_between(spacing, self.max_step)
             return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)
-        return BurgersResidual(
-            spacing=spacing, length=length, viscosity=viscosity, max_step=self.max_step
-        )
+        return BurgersResidual(spacing=spacing, length=length, viscosity=viscosity, max_step=self.max_step)
 
     def offers(self) -> tuple[str, ...]:
         return ("project",)

@@ -54,9 +54,7 @@ def nearest_trajectory(
     return fitted.to(x.dtype)
 
 
-def _normal_equations(
-    equation: EvolutionResidual, start: Tensor, misfit: Tensor
-) -> tuple[Tensor, Tensor]:
+def _normal_equations(equation: EvolutionResidual, start: Tensor, misfit: Tensor) -> tuple[Tensor, Tensor]:
     """J^T J (B, X, X) and J^T misfit (B, X), J the derivative of the trajectory by its first state."""
     points = start.shape[-1]
     normal = start.new_empty(len(start), points, points)

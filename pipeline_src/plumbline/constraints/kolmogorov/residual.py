@@ -66,6 +66,9 @@ class KolmogorovResidual(EvolutionResidual):
         points = velocity.shape[-1]
         u, v = torch.fft.rfft2(velocity).unbind(-3)
         unit = 2 * math.pi / self.length
-        kx = unit * torch.fft.fftfreq(points, 1 / points, dtype=velocity.dtype, device=velocity.device)[:, None]
+        kx = (
+            unit
+            * torch.fft.fftfreq(points, 1 / points, dtype=velocity.dtype, device=velocity.device)[:, None]
+        )
         ky = unit * torch.fft.rfftfreq(points, 1 / points, dtype=velocity.dtype, device=velocity.device)
         return torch.fft.irfft2(1j * (kx * v - ky * u), s=(points, points))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.objectives import AnyObjective
 from plumbline.models import Foundation, ModelSpec
-from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
@@ -26,7 +24,7 @@ class ConstrainedDiffusionSpec(LawModelSpec):
     """The backbone; it gives a mean and a variance a coordinate."""
     objective: AnyObjective
     """What the law is trained by."""
-    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
     scaling: Literal["coordinate", "global", "largest"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
@@ -51,7 +49,7 @@ class NullSpaceDiffusionSpec(ModelSpec):
     """Name of the equality, one of the study's `constraints`."""
     network: AnyNetwork
     """The backbone, for a vector."""
-    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""

@@ -49,18 +49,41 @@ class VPScheduleSpec(Spec):
     """Noise at the end of sampling."""
 
 
+class VPSDEScheduleSpec(Spec):
+    """alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2 (Song et al. 2021)."""
+
+    kind: Literal["vp_sde"] = "vp_sde"
+    beta_min: float = key("1/time", gt=0, default=0.1)
+    """Rate of the noising at its start."""
+    beta_max: float = key("1/time", gt=0, default=20.0)
+    """Rate at its end, at time one."""
+    first_time: float = key("time", gt=0, lt=1, default=1e-3)
+    """Time at which sampling ends, and the least that is trained at; other times are uniform in training."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> VPSDEScheduleSpec:
+        if self.beta_min >= self.beta_max:
+            raise ValueError(
+                f"`beta_min` must be less than `beta_max`, found {self.beta_min}, {self.beta_max}"
+            )
+        return self
+
+
+AnySchedule = Annotated[EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec, Field(discriminator="kind")]
+
+
 class DiffusionSpec(ModelSpec):
     """A denoiser of standardised data, conditioned on the dataset's condition where it has one."""
 
     kind: Literal["diffusion"] = "diffusion"
     network: AnyNetwork
     """The backbone."""
-    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
-    scaling: Literal["coordinate", "global"] = key(default="global")
-    """Standardisation: a mean and a scale a coordinate, or one of each."""
+    scaling: Literal["coordinate", "global", "none"] = key(default="global")
+    """Standardisation: a mean and a scale a coordinate, one of each, or none."""
     space: str | None = None
-    """Name of a mirror map, in whose space the model works; null for that of the data. `scaling` is then global."""
+    """Name of a mirror map, in whose space the model works; null for that of the data."""
 
     def build(self, on: Foundation) -> Diffusion:
         from plumbline.models.diffusion.model import Diffusion
@@ -71,7 +94,7 @@ class DiffusionSpec(ModelSpec):
         sample = sample_shape(on.example)
         if self.space is None:
             return Diffusion(self, sample, Standardisation(sample.shape, self.scaling))
-        return Diffusion(self, sample, MirrorSpace(cast("Mirror", on.models[self.space])))
+        return Diffusion(self, sample, MirrorSpace(cast("Mirror", on.models[self.space]), self.scaling))
 
     def stands_on(self) -> dict[str, str]:
         return {self.space: "mirror"} if self.space else {}

@@ -9,7 +9,7 @@ from azula.noise import Schedule, VPSchedule
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 
 
 @runtime_checkable
@@ -51,9 +51,31 @@ class UniformVPSchedule(VPSchedule):
         return uniform
 
 
-def build_schedule(spec: EDMScheduleSpec | VPScheduleSpec) -> EDMSchedule | UniformVPSchedule:
+class VPSDESchedule(Schedule):
+    """Song et al. (2021), eq. 33, with t = 0 at the time at which sampling ends."""
+
+    def __init__(self, spec: VPSDEScheduleSpec) -> None:
+        self.spec = spec
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t."""
+        spec = self.spec
+        time = spec.first_time + t * (1 - spec.first_time)
+        log_alpha = -0.25 * time**2 * (spec.beta_max - spec.beta_min) - 0.5 * time * spec.beta_min
+        return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The uniform numbers themselves."""
+        return uniform
+
+
+def build_schedule(
+    spec: EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec,
+) -> EDMSchedule | UniformVPSchedule | VPSDESchedule:
     """The schedule that a spec names."""
-    return EDMSchedule(spec) if isinstance(spec, EDMScheduleSpec) else UniformVPSchedule(spec)
+    if isinstance(spec, EDMScheduleSpec):
+        return EDMSchedule(spec)
+    return VPSDESchedule(spec) if isinstance(spec, VPSDEScheduleSpec) else UniformVPSchedule(spec)
 
 
 def stratified_times(schedule: TrainingTimes, count: int, like: Tensor) -> Float[Tensor, " B"]:

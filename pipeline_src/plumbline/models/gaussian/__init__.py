@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.models import FittedModelSpec, Foundation
-from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class FittedGaussianSpec(FittedModelSpec):
     """
 
     kind: Literal["fitted_gaussian"] = "fitted_gaussian"
-    schedule: Annotated[EDMScheduleSpec | VPScheduleSpec, Field(discriminator="kind")] = EDMScheduleSpec()
+    schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule that samplers follow."""
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""

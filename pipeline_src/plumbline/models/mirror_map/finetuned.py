@@ -97,7 +97,7 @@ class FinetunedMirror(nn.Module):
         problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu")
         home = batch["state"].device
         self.diffusion.to(problem.device)
-        drawn = denoise(_Images(self.diffusion), self.spec.sampler.build, problem)
+        drawn = denoise(_Images(self.diffusion), self.spec.sampler, problem)
         self.diffusion.to(home)
         return drawn.to(home, batch["state"].dtype)
 

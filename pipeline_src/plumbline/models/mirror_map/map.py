@@ -121,8 +121,9 @@ class MirrorMap(nn.Module):
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """Keeps the weights of a convex potential from going negative."""
         del terms
-        if isinstance(self.forward_network, InputConvexGradient):
-            self.forward_network.project_weights()
+        for module in self.forward_network.modules():
+            if isinstance(module, InputConvexGradient):
+                module.project_weights()
 
     def _noisy_reconstruction(self, restored: Tensor, z: Tensor, noisy: Tensor) -> Tensor:
         if self.spec.noisy_target == "state":

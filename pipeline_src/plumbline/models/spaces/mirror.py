@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.models.spaces.standardisation import Scaling, Standardisation
 
 # Samples that are mapped together where a whole dataset is.
 CHUNK = 512
@@ -33,12 +33,12 @@ class Mirror(Protocol):
 
 
 class MirrorSpace(nn.Module):
-    """Standardised images of samples (B, *S) under a trained mirror map."""
+    """Images of samples (B, *S) under a trained mirror map, standardised."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, scaling: Scaling = "global") -> None:
         super().__init__()
         self.mirror: Any = mirror
-        self.standard = Standardisation(mirror.space.shape, "global")
+        self.standard = Standardisation(mirror.space.shape, scaling)
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Fits the standardisation to the images of the samples."""

@@ -1,0 +1,55 @@
+"""A network of one picture as one of trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.networks import SampleShape
+from plumbline.networks.tiled import TiledSpec
+
+
+class TiledNetwork(nn.Module):
+    """A network over (B, *C, rows H, columns W) as one over states (B, T, *C, H, W), T = rows x columns.
+
+    A picture mixes what touches in it, the right edge of one state with the left edge of the next: it is what is
+    published, and no better than states as channels.
+
+    Raises:
+        ValueError: the states fill no whole number of rows, or a sample is no trajectory of fields.
+    """
+
+    def __init__(self, spec: TiledSpec, sample: SampleShape) -> None:
+        super().__init__()
+        if len(sample.shape) < 3 or sample.shape[0] % spec.columns:
+            raise ValueError(
+                f"`tiled` needs states of fields, a whole number of rows of {spec.columns}, found samples of shape "
+                f"{sample.shape}."
+            )
+        states, *channels, height, width = sample.shape
+        self.shape, self.output_shape = sample.shape, sample.output_shape
+        self.rows, self.columns = states // spec.columns, spec.columns
+        picture = (*channels, self.rows * height, self.columns * width)
+        self.network = spec.network.build(replace(sample, shape=picture, periodic=(False, False)))
+
+    def forward(
+        self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
+    ) -> Float[Tensor, "B *O"]:
+        """The network's output for the picture, cut into states again."""
+        picture = self.network(self.picture(x), level, condition)
+        if self.output_shape == self.shape:
+            return self.states(picture)
+        return self.states(picture.flatten(0, 1)).view(-1, *self.output_shape)
+
+    def picture(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *P"]:
+        """The states of each sample, row by row."""
+        cells = x.unflatten(1, (self.rows, self.columns)).movedim((1, 2), (-4, -2))
+        return cells.flatten(-4, -3).flatten(-2, -1)
+
+    def states(self, picture: Float[Tensor, "B *P"]) -> Float[Tensor, "B *S"]:
+        """The states of a picture."""
+        height, width = self.shape[-2:]
+        cells = picture.unflatten(-1, (self.columns, width)).unflatten(-3, (self.rows, height))
+        return cells.movedim((-4, -2), (1, 2)).flatten(1, 2)
