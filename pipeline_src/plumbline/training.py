@@ -107,7 +107,7 @@ def train(
         loss, terms = wrapped.loss(batch)
         _require_finite(loss, step, saved)
         fabric.backward(loss)
-        if spec.gradient_clip is not None:
+        if spec.gradient_clip:
             norm = fabric.clip_gradients(
                 wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False
             )

@@ -110,7 +110,7 @@ def test_the_momentum_is_that_of_adam(tmp_path, momentum):
             gradients.append(float(self.layer.weight.grad))
             weights.append(float(self.layer.weight.detach()))
 
-    values = {"warmup": 0, "decay": "constant", "gradient_clip": None, "learning_rate": 0.01}
+    values = {"warmup": 0, "decay": "constant", "gradient_clip": 0.0, "learning_rate": 0.01}
     run(tmp_path, model=_seeded(Records), momentum=momentum, steps=30, **values)
     first = second = 0.0
     for i, gradient in enumerate(gradients):

@@ -73,8 +73,8 @@ class TrainingSpec(Spec):
     """Steps over which the learning rate rises linearly."""
     decay: Literal["cosine", "constant"] = "cosine"
     """Course of the learning rate after the rise: to zero as a half cosine, or constant."""
-    gradient_clip: float | None = key(gt=0, default=1.0)
-    """Largest norm of the gradient; null for no clipping."""
+    gradient_clip: float = key(ge=0, default=1.0)
+    """Largest norm of the gradient; 0 for no clipping."""
     ema: float = key(ge=0, lt=1, default=0.999)
     """Decay of the exponential moving average of the weights; 0 keeps the last ones."""
     devices: int = key(ge=1, default=1)

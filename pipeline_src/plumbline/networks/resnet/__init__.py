@@ -23,10 +23,12 @@ class ResNetSpec(NetworkSpec):
     """Instance normalisation (published) makes the network blind to the amplitude of its input."""
     padding: Literal["by_axis", "zeros"] = "by_axis"
     """Circular along the periodic axes of the data and zeros along the others, or zeros along all (published)."""
+    doubling: Literal["repeated", "transposed"] = "repeated"
+    """Resolution is doubled by repetition and a convolution, or by a transposed one (published), cheaper by a quarter."""
     dropout: float = key(ge=0, lt=1, default=0.0)
     """Share of features dropped in training (published: a half)."""
-    embedding: int | None = key(ge=8, default=64)
-    """Features of noise level and condition, which shift and scale every block; null ignores both (published)."""
+    embedding: int = key(ge=0, default=64)
+    """Features of noise level and condition, which shift and scale every block; 0 ignores both (published)."""
 
     def build(self, sample: SampleShape) -> ResNetGenerator:
         from plumbline.networks.resnet.generator import ResNetGenerator

@@ -27,7 +27,7 @@ class ResNetGenerator(nn.Module):
             raise ValueError(f"a `resnet` needs a grid divisible by 4, found {self.grid[1:]}.")
         periodic = (False, False) if spec.padding == "zeros" else sample.periodic
         features = spec.embedding
-        self.embedding = None if features is None else LevelEmbedding(features, sample.condition)
+        self.embedding = LevelEmbedding(features, sample.condition) if features else None
         inputs, c = self.grid[0], spec.channels
         self.down = nn.Sequential(
             ConvolutionLayer(spec, inputs, c, periodic, size=7),
@@ -35,12 +35,9 @@ class ResNetGenerator(nn.Module):
             ConvolutionLayer(spec, 2 * c, 4 * c, periodic, stride=2),
         )
         self.blocks = nn.ModuleList(ResidualBlock(spec, 4 * c, periodic) for _ in range(spec.blocks))
-        # Doubled by repetition and a convolution: transposed convolutions leave the pattern of their stride.
         self.up = nn.Sequential(
-            nn.Upsample(scale_factor=2),
-            ConvolutionLayer(spec, 4 * c, 2 * c, periodic),
-            nn.Upsample(scale_factor=2),
-            ConvolutionLayer(spec, 2 * c, c, periodic),
+            *_doubling(spec, 4 * c, 2 * c, periodic),
+            *_doubling(spec, 2 * c, c, periodic),
             AxisPadding((3, 3), periodic),
         )
         self.last = nn.Conv2d(c, inputs * sample.outputs, 7)
@@ -83,7 +80,7 @@ class ResidualBlock(nn.Module):
         self.between = nn.Sequential(nn.ReLU(), nn.Dropout(spec.dropout), padding)
         self.last = nn.Conv2d(channels, channels, 3)
         self.norm = _norm(spec, channels)
-        self.modulation = None if spec.embedding is None else nn.Linear(spec.embedding, 2 * channels)
+        self.modulation = nn.Linear(spec.embedding, 2 * channels) if spec.embedding else None
 
     def forward(self, h: Float[Tensor, "B C H W"], embedded: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The features after the block."""
@@ -92,6 +89,14 @@ class ResidualBlock(nn.Module):
             scale, shift = self.modulation(embedded)[..., None, None].chunk(2, dim=1)
             inner = inner * (1 + scale) + shift
         return h + self.norm(self.last(self.between(inner)))
+
+
+def _doubling(spec: ResNetSpec, inputs: int, outputs: int, periodic: tuple[bool, ...]) -> list[nn.Module]:
+    """Layers that double the resolution; transposed convolutions leave the pattern of their stride in what they give."""
+    if spec.doubling == "repeated":
+        return [nn.Upsample(scale_factor=2), ConvolutionLayer(spec, inputs, outputs, periodic)]
+    transposed = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+    return [transposed, _norm(spec, outputs), nn.ReLU()]
 
 
 def _norm(spec: ResNetSpec, channels: int) -> nn.Module:
@@ -105,7 +110,7 @@ def _initialise(network: ResNetGenerator) -> None:
     the identity.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(cast(Tensor, module.bias))
     for block in network.blocks:

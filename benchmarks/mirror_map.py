@@ -1,0 +1,167 @@
+"""One training step of a mirror map's (g, f) at the published sizes: ours, written plainly, and in parts.
+
+The published maps of Feng, Baptista and Bouman (ICLR 2025), for batches of four images, the share of one of their four
+devices, in single precision on one thread:
+
+- `ours`: the library's step: one pass of f over clean and noisy images, one backward pass through f and the gradient of
+  the potential for both maps, one fused optimiser;
+- `plain`: the same loss as it is written: f for clean, f for noisy images, an optimiser each;
+- `channels last`: ours with f's weights laid out so;
+- `compiled f`: ours with f through `torch.compile`, which does not go through the gradient of a gradient, hence not g;
+- `g frozen`: ours without gradients of g, by whose difference the double backward pass is told.
+
+Ways are timed in turn, round after round; ratios are medians of the ratio within a round. Operations are counted by
+torch, products with padding included (the authors' f forwards, counted by XLA without: 3.98 GFLOP, their g 0.50).
+
+    python benchmarks/mirror_map.py            # some minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import xarray as xr
+from torch.utils.flop_counter import FlopCounterMode
+
+from plumbline.constraints.linear import SumSpec
+from plumbline.models import Foundation
+from plumbline.models.mirror_map import MirrorMapSpec
+from plumbline.models.mirror_map.map import MirrorMap
+
+ROUNDS = 5
+PUBLISHED = {
+    "constraint": "total",
+    "constraint_unit": "distance",
+    "constraint_weight": 0.01,
+    "forward": {"kind": "input_convex", "padding": "circular", "potential": "published"},
+    "inverse": {
+        "kind": "resnet", "norm": "instance", "padding": "zeros", "doubling": "transposed", "dropout": 0.5,
+        "embedding": 0,
+    },
+    "scaling": "none",
+    "noise_unit": "space",
+    "noisy_target": "image",
+    "activation": "softplus",
+}  # fmt: skip
+
+
+def built(points: int) -> MirrorMap:
+    torch.manual_seed(0)
+    example = xr.Dataset({"state": (("sample", "x", "y"), torch.rand(1, points, points).numpy())})
+    constraint = SumSpec(total=120.0).build(example)
+    return MirrorMapSpec.model_validate(PUBLISHED).build(Foundation(example, {"total": constraint}))
+
+
+def adam(*modules: torch.nn.Module, fused: bool) -> torch.optim.Optimizer:
+    parameters = [p for module in modules for p in module.parameters()]
+    return torch.optim.AdamW(parameters, lr=2e-4, betas=(0.5, 0.999), weight_decay=0.0, fused=fused)
+
+
+def ours(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    optimiser = adam(model, fused=True)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss, terms = model.loss(batch)
+        loss.backward()
+        optimiser.step()
+        model.after_step(terms)
+
+    return step
+
+
+def plain(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    g, f, spec = model.forward_network, model.inverse_network, model.spec
+    optimisers = [adam(network, fused=False) for network in (g, f)]
+    a, x = spec.strong_convexity, batch["state"]
+
+    def restored(y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.softplus(y + f(y))
+
+    def step() -> None:
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        gradient = g(x)
+        y = (1 - a) * gradient + a * x
+        sigma = spec.sigma_max * torch.rand(len(x), 1, 1)
+        noisy = y + sigma * torch.randn_like(y)
+        clean, back = restored(y), restored(noisy)
+        again = (1 - a) * g(back) + a * back
+        loss = 0.5 * (clean - x).abs().mean() + 0.5 * (again - noisy).abs().mean()
+        loss = loss + spec.constraint_weight * model.constraint.distance(back).mean()
+        (loss + spec.regularisation_weight * gradient.abs().mean()).backward()
+        for optimiser in optimisers:
+            optimiser.step()
+        for weight in (*g.convex.parameters(), *g.last.parameters()):
+            weight.data.clamp_(min=0)
+
+    return step
+
+
+def ways(points: int, batch: dict[str, torch.Tensor]) -> dict[str, Callable[[], None]]:
+    channels_last, compiled, frozen = (built(points) for _ in range(3))
+    channels_last.inverse_network.to(memory_format=torch.channels_last)
+    compiled.inverse_network = torch.compile(compiled.inverse_network)
+    frozen.forward_network.requires_grad_(False)
+    return {
+        "ours": ours(built(points), batch),
+        "plain": plain(built(points), batch),
+        "channels last": ours(channels_last, batch),
+        "compiled f": ours(compiled, batch),
+        "g frozen": ours(frozen, batch),
+    }
+
+
+def seconds(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def operations(points: int) -> None:
+    model = built(points)
+    image = torch.rand(1, points, points)
+    with FlopCounterMode(display=False) as forwards, torch.no_grad():
+        model.restored(image, torch.zeros(1))
+    with FlopCounterMode(display=False) as gradient:
+        model.network_output(image)
+    with FlopCounterMode(display=False) as whole:
+        model.loss({"state": image})[0].backward()
+    print(
+        f"An image of {points} x {points}, GFLOP: f forwards {forwards.get_total_flops() / 1e9:.2f}, "
+        f"g {gradient.get_total_flops() / 1e9:.2f}, a training step {whole.get_total_flops() / 1e9:.1f}.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--points", type=int, default=64, help="side of the images")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    operations(options.points)
+    batch = {"state": torch.rand(options.batch, options.points, options.points)}
+    steps = ways(options.points, batch)
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            times[name].append(seconds(step))
+    print("| way | images a second | times the time of `ours` |\n|---|---:|---:|")
+    for name, taken in times.items():
+        ratio = statistics.median(t / own for t, own in zip(taken, times["ours"], strict=True))
+        print(f"| {name} | {options.batch / statistics.median(taken):.2f} | {ratio:.3f} |")
+    share = 1 - statistics.median(t / own for t, own in zip(times["g frozen"], times["ours"], strict=True))
+    print(f"\nShare of the backward pass through the gradient of the potential: {share:.0%}")
+
+
+if __name__ == "__main__":
+    main()
