@@ -107,3 +107,15 @@ def test_published_residual(published):
     assert float(constraint.distance(torch.as_tensor(finer["state"].values)).mean()) == pytest.approx(
         1.5e-4, rel=0.2
     )
+
+
+def test_what_blows_up_is_projected_from_a_smaller_state(published):
+    """Samples of an untrained model may be too large for explicit steps; their projection is feasible all the same."""
+    constraint = BurgersResidualSpec(discretisation="differences", max_step=0.025).build(published)
+    state = torch.as_tensor(published["state"].values[:2]).double()
+    wild = torch.cat([1e6 * torch.randn_like(state[:1]), state[1:]])
+    assert not constraint.propagated(wild[:, 0], 63).isfinite().all()
+    projected = constraint.project(wild)
+    assert projected.isfinite().all()
+    assert (constraint.violation(projected) < 1e-9).all()
+    torch.testing.assert_close(projected[1], state[1], atol=1e-5, rtol=0)

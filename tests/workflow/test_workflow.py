@@ -100,7 +100,7 @@ def test_snakemakes_own_report_holds_the_page(finished):
 def test_profiles_dry_run(workflow, profile, scale):
     done = workflow.snakemake(
         "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
-        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,assimilation_burgers]", "results=elsewhere",
+        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,assimilation_burgers,mirror_divergence_published]", "results=elsewhere",
     )  # fmt: skip
     assert "train" in done.stdout + done.stderr
 

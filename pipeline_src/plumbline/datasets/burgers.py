@@ -81,12 +81,17 @@ class BurgersSpec(DatasetSpec):
 
         from plumbline.solvers import burgers, burgers_differences
 
-        about = {"length": self.length, "viscosity": self.viscosity}
+        length, viscosity = self.length, self.viscosity
         if self.discretisation == "spectral":
-            return burgers.solve(initial, torch.from_numpy(times), max_step=self.max_step, **about)
+            return burgers.solve(
+                initial, torch.from_numpy(times), length=length, viscosity=viscosity, max_step=self.max_step
+            )
         spacing = self.duration / self.times
         every = burgers_differences.steps_between(spacing, self.max_step)
-        return burgers_differences.solve(initial, self.times, every, step=spacing / every, **about)[:, 1:]
+        states = burgers_differences.solve(
+            initial, self.times, every, step=spacing / every, length=length, viscosity=viscosity
+        )
+        return states[:, 1:]
 
     def initial_conditions(self, indices: np.ndarray) -> np.ndarray:
         """Matern fields, each scaled to [0, 1], float64 (samples, points)."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from plumbline.metrics import MetricSpec, scalar, split_values
 from plumbline.spec import key
+from plumbline.store import select_split
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,18 +36,8 @@ class EquivalentNoiseSpec(MetricSpec):
         import torch
         import xarray as xr
 
-        test = dataset.isel(sample=dataset["split"].values == "test").isel(
-            sample=slice(0, samples.sizes["sample"])
-        )
-        clean = test["state"].values.astype(np.float64)
-        training = split_values(dataset, "train")
-        # As everywhere: tables are scaled by their columns, fields by one number.
-        scale = training.std(0) if clean.ndim == 2 else training.std()
-        noise = scale * np.random.default_rng(SEED).standard_normal(clean.shape).reshape(len(clean), -1)
-        clean, noisy = (
-            torch.as_tensor(values.astype(np.float32))
-            for values in (clean, clean + self.noise * noise.reshape(clean.shape))
-        )
+        test = select_split(dataset, "test").isel(sample=slice(0, samples.sizes["sample"]))
+        clean, noisy = (torch.as_tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
         judged = {}
         for name, constraint in constraints.items():
             bound = constraint.given(test)
@@ -60,3 +51,10 @@ class EquivalentNoiseSpec(MetricSpec):
                 "standard deviations",
             )
         return xr.Dataset(judged)
+
+    def _with_noise(self, test: xr.Dataset, dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """The states, and the same with noise."""
+        clean, training = test["state"].values.astype(np.float64), split_values(dataset, "train")
+        # As everywhere: tables are scaled by their columns, fields by one number.
+        scale = training.std(0) if clean.ndim == 2 else training.std()
+        return clean, clean + self.noise * scale * np.random.default_rng(SEED).standard_normal(clean.shape)

@@ -17,6 +17,10 @@ from plumbline.constraints.evolution.residual import EvolutionResidual
 # Trajectories times tangents that are propagated together: keeps the working set to some tens of megabytes.
 TANGENT_BATCH = 2048
 ITERATIONS = 12
+# From any state in single precision to one that is as good as zero.
+HALVINGS = 256
+# Neither equation's solutions outgrow their start; a scheme that has them do so has become unstable.
+LARGEST_GROWTH = 2.0
 
 
 def nearest_trajectory(
@@ -32,9 +36,8 @@ def nearest_trajectory(
         iterations: most Levenberg-Marquardt iterations.
     """
     target = x.detach().double()
-    start = target[:, 0]
+    start, fitted = _stable_start(equation, target[:, 0], x.shape[1] - 1)
     damping = torch.full((len(x),), 1e-3, dtype=torch.float64, device=x.device)
-    fitted = equation.propagated(start, x.shape[1] - 1)
     loss = (fitted - target).square().sum((1, 2))
     for _ in range(iterations):
         normal, gradient = _normal_equations(equation, start, fitted - target)
@@ -47,11 +50,23 @@ def nearest_trajectory(
         start = torch.where(better[:, None], trial, start)
         fitted = torch.where(better[:, None, None], trial_fitted, fitted)
         settled = (loss - trial_loss).abs() <= 1e-10 * loss
-        loss = torch.minimum(loss, trial_loss)
+        # A trial that blew up has no loss.
+        loss = torch.where(better, trial_loss, loss)
         damping = torch.where(better, damping / 10, damping * 10)
         if bool((settled | (damping > 1e6)).all()):
             break
     return fitted.to(x.dtype)
+
+
+def _stable_start(equation: EvolutionResidual, state: Tensor, states: int) -> tuple[Tensor, Tensor]:
+    """The states, halved as often as an explicit scheme needs not to blow up from them, and their trajectories."""
+    for _ in range(HALVINGS):
+        fitted = equation.propagated(state, states)
+        stable = fitted.abs().amax((1, 2)) <= LARGEST_GROWTH * state.abs().amax(1)
+        if bool(stable.all()):
+            break
+        state = torch.where(stable[:, None], state, state / 2)
+    return state, fitted
 
 
 def _normal_equations(equation: EvolutionResidual, start: Tensor, misfit: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,7 @@ class EulerMaruyamaSampler(Sampler):
 
 def coefficients(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """f and g^2 of the noising equation at a time (), by differentiation of the schedule."""
-    (alpha, sigma), (alpha_slope, sigma_slope) = torch.func.jvp(schedule, (t,), (torch.ones_like(t),))
+    now, slopes = torch.func.jvp(schedule, (t,), (torch.ones_like(t),))[:2]
+    (alpha, sigma), (alpha_slope, sigma_slope) = now, slopes
     drift = alpha_slope / alpha
     return drift, 2 * sigma * (sigma_slope - drift * sigma)
