@@ -60,6 +60,7 @@ class MirrorMap(nn.Module):
         probes = {name: tensor[:PROBES] for name, tensor in data.items()}
         return NOISE_COST / self.sensitivity(constraint, probes)
 
+    @torch.no_grad()
     def sensitivity(self, constraint: Constraint, batch: dict[str, Tensor]) -> float:
         """The distance to a constraint that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""
         z = self.space.encode(batch["state"])
