@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from plumbline.reporting.figures.canvas import INK
+from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.keys import update_keys
 from plumbline.reporting.page import section, with_code, write_page
 from plumbline.store import write_store
@@ -40,6 +41,21 @@ def test_figures_are_well_formed_and_described(comparison):
         assert "viewBox" in root.attrib
         assert "width" not in root.attrib
     assert len(ids) == len(set(ids))
+
+
+def test_distances_are_drawn_against_the_time_of_all_training(comparison):
+    assert against_training_time(comparison, "elements") is None
+    judged = ["projected-step5", "projected-step10"]
+    attrs = {"long_name": "distance to elements", "units": "mol"}
+    at = comparison.assign_coords(judged=judged).assign(
+        checkpoint_distance_elements=(("judged", "seed"), [[0.4, 0.6], [0.2, 0.2]], attrs),
+        checkpoint_generator=("judged", ["projected"] * 2),
+        checkpoint_step=("judged", [5, 10]),
+        checkpoint_seconds=(("judged", "seed"), [[30.0, 34.0], [60.0, 64.0]]),
+    )
+    figure = against_training_time(at, "elements")
+    assert "projected distance to elements from 0.5 at 32 s to 0.2 at 62 s" in figure.alt
+    assert figure.name in {f.name for f in section(at).figures}
 
 
 def test_the_page_is_self_contained(page):
