@@ -46,7 +46,9 @@ def trained(model, data, folder, steps):
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory):
     torch.manual_seed(0)
-    model = MirrorMapSpec(constraint="brightness", sigma_max=1.0, **SMALL).build(foundation())
+    model = MirrorMapSpec(constraint="brightness", sigma_max=1.0, decoding_noise=[0.1, 0.05], **SMALL).build(
+        foundation()
+    )
     data = {"state": images(500)}
     model.prepare(data)
     return trained(model, data, tmp_path_factory.mktemp("mirror"), 400).requires_grad_(False)
@@ -130,12 +132,17 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     assert float(images_of.std()) == pytest.approx(1.0, abs=1e-3)
     with torch.no_grad():
         back = model.space.decode(images_of)
-    assert (back - data["state"]).abs().mean() < 0.15 * data["state"].std()
+    assert (back - data["state"]).abs().mean() < 0.25 * data["state"].std()
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))
     tuned.prepare(data)
-    assert data["drawn"].shape == data["state"].shape
+    assert data["drawn"].shape == (500, 2, *data["state"].shape[1:])
+    with torch.no_grad():
+        second = mirror.image(mirror.restored(data["drawn"][:, 0], torch.tensor([0.1])))
+        target = mirror.restored(data["drawn"][:, 1], torch.tensor([0.05]))
+    torch.testing.assert_close(data["drawn"][:, 1], second, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(data["target"], target, rtol=1e-4, atol=1e-4)
     tuned = trained(tuned, data, tmp_path / "finetuned", 100)
     g = dict(model.space.mirror.forward_network.named_parameters())
     assert all(torch.equal(g[n], p) for n, p in tuned.space.mirror.forward_network.named_parameters())
@@ -160,7 +167,11 @@ def test_a_space_must_be_that_of_a_mirror_map():
 @pytest.mark.parametrize(
     ("spec", "values", "message"),
     [
-        (MirrorMapSpec, {"inverse": SMALL["inverse"], "decoding_noise": 0.2}, "more than `sigma_max`"),
+        (
+            MirrorMapSpec,
+            {"inverse": SMALL["inverse"], "decoding_noise": [0.05, 0.2]},
+            "more than `sigma_max`",
+        ),
         (
             FinetunedMirrorSpec,
             {"finetune_on": "m", "sampler": {"kind": "predictive"}},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from plumbline.models import Foundation, ModelSpec
 from plumbline.networks import AnyNetwork
@@ -38,8 +38,10 @@ class MirrorMapSpec(ModelSpec):
     """Largest standard deviation of the noise that f is trained to take off in the mirror space."""
     noise_unit: Literal["image", "space"] = "image"
     """Unit of noise: the standard deviation of the images, which g cannot outgrow, or that of the space (published)."""
-    decoding_noise: float = key("`noise_unit`", ge=0, default=0.05)
-    """Noise level that f is told of generated samples."""
+    decoding_noise: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.05,), min_length=1, json_schema_extra={"unit": "`noise_unit`"}
+    )
+    """Noise levels that f is told of generated samples; before each further one its result goes through g again."""
     cycle_weight: float = key(ge=0, default=1.0)
     """Weight of the reconstruction, half of it from clean images and half from noisy ones."""
     noisy_target: Literal["state", "image"] = "state"
@@ -57,10 +59,10 @@ class MirrorMapSpec(ModelSpec):
 
     @model_validator(mode="after")
     def _noise_within_what_is_trained(self) -> MirrorMapSpec:
-        if self.decoding_noise > self.sigma_max:
+        if max(self.decoding_noise) > self.sigma_max:
             raise ValueError(
-                f"`decoding_noise` ({self.decoding_noise}) is more than `sigma_max` ({self.sigma_max}), the largest "
-                f"noise that f is trained on"
+                f"`decoding_noise` ({max(self.decoding_noise)}) is more than `sigma_max` ({self.sigma_max}), the "
+                f"largest noise that f is trained on"
             )
         return self
 
@@ -85,6 +87,8 @@ class FinetunedMirrorSpec(ModelSpec):
     """Name of the diffusion model, which must work in the space of a mirror map."""
     sampler: AnySampler
     """How images are drawn, one for each training sample."""
+    drawn_target: Literal["restored", "image"] = "restored"
+    """What f gives of a drawn image: what it restored before, in all its passes, or the image itself through g (published)."""
     constraint: str
     """Name of the constraint, one of the study's `constraints`."""
     constraint_weight: float = key(ge=0, default=3.0)

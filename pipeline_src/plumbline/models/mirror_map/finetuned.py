@@ -2,10 +2,11 @@ r"""Finetuning of the inverse map on what the diffusion model in its space reall
 
 An image y is drawn for each training sample before the training, and f is trained on
 
-    w [ |f(g(x), 0) - x| + |g(f(y', s)) - y'| ] / 2 + lambda l(f(y', s)),    y' = y + s e,  s ~ U[0, sigma_max] std(g(x)),
+    w [ |f(g(x), 0) - x| + |f(y', s) - t| ] / 2 + lambda l(f(y', s)),    y' = y + s e,  s ~ U[0, sigma_max] std(g(x)),
 
-with g and the diffusion model frozen. Drawn images have no state that they came from: the second term keeps f near the
-image that it was given.
+with g and the diffusion model frozen. Drawn images have no state that they came from. In its place t is what f restored of y
+before the training, in as many passes as it decodes in, each of which is trained; the published loss has
+|g(f(y')) - y'|, which keeps what is wrong with the image.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ class FinetunedMirror(nn.Module):
         self.register_buffer("weight", torch.tensor(spec.constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Draws an image for each sample, which joins the data under `drawn`."""
+        """Draws an image for each sample: what each pass of f is given of it joins the data, and what the last restores."""
         unit = self.space.mirror.unit_of_weight(self.constraint, data)
         self.weight.fill_(self.spec.constraint_weight * unit)
         drawn = [
-            self._drawn({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
+            self._passes({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
             for i in range(0, len(data["state"]), CHUNK)
         ]
-        data["drawn"] = torch.cat(drawn)
+        data["drawn"], data["target"] = (torch.cat(parts) for parts in zip(*drawn, strict=True))
 
     @property
     def denoiser(self) -> Any:
@@ -76,30 +77,41 @@ class FinetunedMirror(nn.Module):
             y = mirror.image(z)
         sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         unit = y.std() if mirror.spec.noise_unit == "image" else 1.0
-        drawn = batch["drawn"] + unit * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
-        told = sigma.clamp(min=mirror.spec.decoding_noise)
+        which = torch.randint(batch["drawn"].shape[1], (len(z),), device=z.device)
+        drawn = batch["drawn"][torch.arange(len(z), device=z.device), which]
+        drawn = drawn + unit * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        told = torch.maximum(sigma, sigma.new_tensor(mirror.spec.decoding_noise)[which])
         clean, restored = mirror.restored(
             torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), told])
         ).chunk(2)
         terms = {
             "reconstruction": (clean - z).abs().mean(),
-            "image_reconstruction": (mirror.image(restored) - drawn).abs().mean(),
+            "drawn_reconstruction": self._drawn_reconstruction(restored, drawn, batch["target"]),
             "constraint": self.constraint.given(batch).distance(mirror.space.decode(restored)).mean(),
         }
-        cycle = mirror.spec.cycle_weight * (terms["reconstruction"] + terms["image_reconstruction"]) / 2
+        cycle = mirror.spec.cycle_weight * (terms["reconstruction"] + terms["drawn_reconstruction"]) / 2
         return cycle + self.weight * terms["constraint"], {n: term.detach() for n, term in terms.items()}
 
+    def _drawn_reconstruction(self, restored: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
+        if self.spec.drawn_target == "restored":
+            return (restored - target).abs().mean()
+        return (self.space.mirror.image(restored) - drawn).abs().mean()
+
     @torch.no_grad()
-    def _drawn(self, batch: dict[str, Tensor]) -> Tensor:
-        """An image for each sample of a batch, in the scaled space that g maps to."""
+    def _passes(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """For each sample of a batch, what the passes of f over an image are given (B, passes, *S), and restore (B, *S)."""
         assert isinstance(self.spec.sampler, DenoisingSpec)
         # Models are prepared on the CPU; thousands of images are drawn where drawing is fast.
         problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu")
-        home = batch["state"].device
-        self.diffusion.to(problem.device)
-        drawn = denoise(_Images(self.diffusion), self.spec.sampler, problem)
-        self.diffusion.to(home)
-        return drawn.to(home, batch["state"].dtype)
+        home, dtype = batch["state"].device, batch["state"].dtype
+        self.to(problem.device)
+        passes = self.space.mirror.passes(
+            denoise(_Images(self.diffusion), self.spec.sampler, problem).to(dtype)
+        )
+        self.to(home)
+        if self.spec.drawn_target == "image":
+            passes = passes[:1]
+        return torch.stack([given for given, _ in passes], dim=1).to(home), passes[-1][1].to(home)
 
 
 class _Images:

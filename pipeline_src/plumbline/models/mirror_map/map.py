@@ -13,6 +13,10 @@ all norms means over coordinates, l the constraint distance in the data's units.
 in place of |f(y, s) - x|, and no std: it asks f to keep the noise that the constraint asks it to remove (for white noise the
 constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa lambda
 means the same for every constraint.
+
+What a diffusion model draws is not g(x) with white noise: its errors are of structure, such as one tile that differs from
+the next. An f that is trained up to much noise, and told of much, mends them, at the price of detail; a second pass, over the image
+of what the first restored, told of less, brings it back.
 """
 
 from __future__ import annotations
@@ -73,9 +77,18 @@ class MirrorMap(nn.Module):
         return self.mixed(network, z)
 
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """f of generated images, at the noise level that is assumed of them."""
-        sigma = torch.full((1,), self.spec.decoding_noise, dtype=self._dtype(), device=y.device)
-        return self.restored(y.to(self._dtype()), sigma).to(y.dtype)
+        """f of generated images, as often as there are noise levels to tell it, with g in between."""
+        return self.passes(y.to(self._dtype()))[-1][1].to(y.dtype)
+
+    def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
+        """What each pass of f over generated images is given, and what it restores."""
+        found: list[tuple[Tensor, Tensor]] = []
+        for level in self.spec.decoding_noise:
+            given = self.image(found[-1][1]) if found else y
+            found.append(
+                (given, self.restored(given, torch.full((1,), level, dtype=y.dtype, device=y.device)))
+            )
+        return found
 
     def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """N_g(x)."""
