@@ -277,7 +277,7 @@ def small_job(tmp_path_factory):
     write_store(data.draw_part(0), folder / "part-0000.zarr")
     model = DiffusionSpec(
         network={"kind": "mlp", "width": 32, "blocks": 1, "embedding": 8},
-        training=spec(steps=1500, save_every=100, ema=0.99).model_dump(),
+        training=spec(steps=1500, save_every=100, checkpoints=30, ema=0.99).model_dump(),
     )
 
     def arguments(output, **training):
@@ -310,6 +310,15 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
     assert "resuming at step" in again.stderr
     one, other = (torch.load(tmp_path / f / "weights.pt", weights_only=True) for f in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    # Checkpoints from before the kill are kept, beside those from after it.
+    assert {path.name for path in (cut / "checkpoints").iterdir()} == {f"step{50 * i}" for i in range(1, 31)}
+    for step in (50, 1000, 1500):
+        one, other = (
+            torch.load(tmp_path / f / "checkpoints" / f"step{step}" / "weights.pt", weights_only=True)
+            for f in ("whole", "cut")
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one), step
+    assert not list(cut.glob("*.partial"))
     assert json.loads((cut / "model.json").read_text())["parameters"] > 0
 
 
@@ -317,9 +326,10 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
 def test_two_processes_share_a_batch(small_job, tmp_path):
     """Two CPU processes train together; one of them writes the result."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    arguments = small_job(tmp_path, devices=2, steps=40, save_every=20)
+    arguments = small_job(tmp_path, devices=2, steps=40, save_every=20, checkpoints=2)
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=180)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "weights.pt").exists()
     assert not (tmp_path / "state.pt").exists()
     assert _log(tmp_path, "step")[-1] == 40
+    assert (tmp_path / "checkpoints" / "step20" / "weights.pt").exists()
