@@ -65,6 +65,22 @@ def colours(comparison: xr.Dataset) -> dict[str, str]:
     return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
 
 
+def model_colours(comparison: xr.Dataset) -> dict[str, str]:
+    """A colour for each model: that of the generator of its name, or one that no such generator has."""
+    models, of_generators = [str(m) for m in comparison["model"].values], colours(comparison)
+    taken = {of_generators[m] for m in models if m in of_generators}
+    others = [m for m in models if m not in of_generators]
+    free = [colour for colour in PALETTE if colour not in taken] or list(PALETTE)
+    return {m: of_generators[m] for m in models if m in of_generators} | {
+        m: free[i % len(free)] for i, m in enumerate(others)
+    }
+
+
+def sentence(text: str) -> str:
+    """The text with its first letter as at the beginning of a sentence, and all others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]:
     """A canvas with a panel for each of `count` things, on shared axes; those left over are hidden."""
     rows = -(-count // columns)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, finite, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, finite, sentence, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -82,7 +82,7 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
     return Figure(
         "cost",
         svg,
-        f"{title} against sampling time and against distance to {constraint}. {title}: {means}.",
-        f"{title} against cost and constraint, a point a seed; the dotted line is real data. Lower and further left "
+        f"{sentence(title)} against sampling time and against distance to {constraint}. {sentence(title)}: {means}.",
+        f"{sentence(title)} against cost and constraint, a point a seed; the dotted line is real data. Lower and further left "
         f"is better.",
     )

@@ -57,7 +57,8 @@ def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
     dim = str(shown.dims[-1])
     labels = [str(v) for v in shown[dim].values]
     real = shown.sel(generator=REAL).values
-    smallest = float(np.quantile(np.abs(real), 0.3)) or 1e-6
+    # A power of ten, or ticks within and without the linear part would run into each other.
+    smallest = 10.0 ** np.floor(np.log10(float(np.quantile(np.abs(real), 0.3)) or 1e-6))
     unit = shown.attrs.get("units", "1")
     with mpl.rc_context(STYLE):
         canvas, axes = panels(len(generators), 3, 1.75)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, svg_of
+from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, model_colours, sentence, svg_of
 
 # Losses of either sign are drawn on a linear axis up to this one.
 LARGEST_ON_A_LINE = 100.0
@@ -21,7 +21,7 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
         canvas = Canvas(figsize=(6.4, 2.8))
         axis = canvas.subplots()
         names, lowest, largest = [], np.inf, -np.inf
-        for i, model in enumerate(str(m) for m in comparison["model"].values):
+        for model, colour in model_colours(comparison).items():
             for j, seed in enumerate(comparison["seed"].values):
                 run = comparison.sel(model=model, seed=seed)
                 steps, loss = run["training_step"].values, run["training_loss"].values
@@ -29,7 +29,7 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
                     axis.plot(
                         steps,
                         _smoothed(loss),
-                        color=PALETTE[i % len(PALETTE)],
+                        color=colour,
                         alpha=1 - 0.35 * min(j, 2),
                         linewidth=1.2,
                     )
@@ -70,14 +70,14 @@ def validation_curves(comparison: xr.Dataset) -> Figure | None:
         canvas = Canvas(figsize=(6.8, 3.4))
         axis = canvas.subplots()
         ends = []
-        for i, model in enumerate(str(m) for m in comparison["model"].values):
+        for model, colour in model_colours(comparison).items():
             curve = curves.sel(model=model).values
             judged = np.isfinite(curve)
             if judged.any():
                 axis.loglog(
                     steps.sel(model=model).values[judged],
                     curve[judged],
-                    color=PALETTE[i % len(PALETTE)],
+                    color=colour,
                     linewidth=1.2,
                     label=model,
                 )
@@ -90,8 +90,8 @@ def validation_curves(comparison: xr.Dataset) -> Figure | None:
     return Figure(
         "validation",
         svg,
-        f"{quantities[told[0]].capitalize()} against optimiser steps. At the end: {'; '.join(ends)}.",
-        f"{quantities[told[0]].capitalize()}, by the weights that samples would be drawn from at that step, mean "
+        f"{sentence(quantities[told[0]])} against optimiser steps. At the end: {'; '.join(ends)}.",
+        f"{sentence(quantities[told[0]])}, by the weights that samples would be drawn from at that step, mean "
         "over seeds.",
     )
 
@@ -133,7 +133,7 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
     return Figure(
         "learning-curves",
         svg,
-        f"{comparison[error].attrs['long_name']} against the number of training samples: {told}.",
+        f"{sentence(comparison[error].attrs['long_name'])} against the number of training samples: {told}.",
         "Error against the size of the training set, mean and standard deviation over seeds.",
     )
 
