@@ -149,7 +149,10 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     distances = []
     for drawing in (model, tuned):
         torch.manual_seed(2)
-        samples = draw(drawing, finetuned.sampler, Problem(None, {}, {"state": images(100, seed=3)}))["state"]
+        problem = Problem(None, {}, {"state": images(100, seed=3)})
+        samples = draw(drawing, finetuned.sampler, problem)["state"]
+        # Two evaluations a step of Heun's method, one at its end, f twice and g between.
+        assert problem.costs.network_evaluations == 2 * 10 + 1 + 3
         distances.append(float(mirror.constraint.distance(samples).mean()))
     assert distances[1] < distances[0]
 

@@ -106,6 +106,11 @@ class AnalyticMirror(nn.Module):
         """g."""
         return self.set.image(z)
 
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of bringing an image back: none, by a formula."""
+        return 0
+
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """f."""
         return self.set.restored(y)

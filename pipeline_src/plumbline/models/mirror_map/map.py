@@ -80,6 +80,11 @@ class MirrorMap(nn.Module):
         """f of generated images, as often as there are noise levels to tell it, with g in between."""
         return self.passes(y.to(self._dtype()))[-1][1].to(y.dtype)
 
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of bringing an image back: f in every pass, g between two."""
+        return 2 * len(self.spec.decoding_noise) - 1
+
     def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
         """What each pass of f over generated images is given, and what it restores."""
         found: list[tuple[Tensor, Tensor]] = []

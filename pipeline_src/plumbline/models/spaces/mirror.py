@@ -23,6 +23,11 @@ class Mirror(Protocol):
         """The space that the maps work in."""
         ...
 
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of bringing an image back."""
+        ...
+
     def image(self, z: Tensor) -> Tensor:
         """g, in the dtype of what it is given."""
         ...
@@ -39,6 +44,11 @@ class MirrorSpace(nn.Module):
         super().__init__()
         self.mirror: Any = mirror
         self.standard = Standardisation(mirror.space.shape, scaling)
+
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of one `decode`."""
+        return int(self.mirror.decoding_evaluations)
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Fits the standardisation to the images of the samples."""

@@ -68,7 +68,7 @@ def colours(comparison: xr.Dataset) -> dict[str, str]:
 def model_colours(comparison: xr.Dataset) -> dict[str, str]:
     """A colour for each model: that of the generator of its name, or one that no such generator has."""
     models, of_generators = [str(m) for m in comparison["model"].values], colours(comparison)
-    taken = {of_generators[m] for m in models if m in of_generators}
+    taken = set(of_generators.values())
     others = [m for m in models if m not in of_generators]
     free = [colour for colour in PALETTE if colour not in taken] or list(PALETTE)
     return {m: of_generators[m] for m in models if m in of_generators} | {

@@ -10,6 +10,7 @@ from azula.sample import Sampler
 from torch import Tensor
 
 from plumbline.samplers import Problem
+from plumbline.samplers.wrappers.denoising import decoding_evaluations
 
 if TYPE_CHECKING:
     from plumbline.samplers.dps import DPSSpec
@@ -44,4 +45,5 @@ class PosteriorSampler(Sampler):
                 misfit = misfit + spec.constraint_weight * problem.constraints[spec.constraint].distance(x)
             (descent,) = torch.autograd.grad(misfit.sum(), x_t)
         problem.costs.backward_passes += 1
+        problem.costs.network_evaluations += decoding_evaluations(problem)
         return mean.detach(), descent
