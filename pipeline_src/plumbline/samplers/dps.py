@@ -46,8 +46,10 @@ class DPSSpec(DenoisingSpec):
         return PosteriorSampler(denoiser, self, problem)
 
     def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+        import torch
+
         mean = super().last(sampler, z, conditions)
-        return mean + self.last_noise * mean.new_empty(mean.shape).normal_() if self.last_noise else mean
+        return mean + self.last_noise * torch.randn_like(mean) if self.last_noise else mean
 
     def differentiates(self) -> bool:
         return True

@@ -121,6 +121,15 @@ def velocity(vorticity: Float[Tensor, "*B X Y"], *, length: float) -> Float[Tens
     return torch.fft.irfft2(components.transpose(-1, -2), s=(points, points))
 
 
+def vorticity(velocity: Float[Tensor, "*B 2 X Y"], *, length: float) -> Float[Tensor, "*B X Y"]:
+    """v_x - u_y of a velocity (u, v), by derivatives in Fourier space (1/time): undoes `velocity`."""
+    points = velocity.shape[-1]
+    ky, kx = _wavenumbers(points, length, points // 2 + 1, velocity.device)
+    u, v = torch.fft.rfft2(velocity).transpose(-1, -2).unbind(-3)
+    modes = (1j * kx).to(u.dtype) * v - (1j * ky).to(u.dtype) * u
+    return torch.fft.irfft2(modes.transpose(-1, -2), s=(points, points))
+
+
 def _wavenumbers(points: int, length: float, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
     unit = 2 * math.pi / length
     ky = unit * torch.arange(rows, dtype=torch.float64, device=device)[:, None]

@@ -44,23 +44,26 @@ def compare(
     study = Study.model_validate_json(spec)
     seeds = list(study.seeds)
     judged = {name: [open_store(path).load() for path in paths] for name, paths in metrics.items()}
-    by_generator = [
-        xr.concat([_with_costs(one) for one in stores], dim="seed", join="outer", combine_attrs="override")
-        for stores in judged.values()
-    ]
-    generator = xr.DataArray(list(judged), dims="generator")
-    table = xr.concat(by_generator, dim=generator, join="outer", data_vars="all", combine_attrs="override")
-    table = table.assign_coords(seed=seeds)
-    for name in table.data_vars:
-        source = next((d[name] for stores in judged.values() for d in stores if name in d), None)
-        if source is not None:
-            table[name].attrs = source.attrs
+    with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
+    table = _gathered(with_costs, "generator").assign_coords(seed=seeds)
     table = table.merge(_examples(dataset, samples)).merge(_training(models, seeds))
     if checkpoints:
         table = table.merge(_at_checkpoints(study, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
     table.attrs = {"study": spec, "samples_devices": json.dumps(devices)}
     write_store(table, output, provenance(spec, started=started))
+
+
+def _gathered(judged: Mapping[str, Sequence[xr.Dataset]], dim: str) -> xr.Dataset:
+    """What was judged under each name, one a seed, along (dim, seed), each variable with the attributes of its first."""
+    runs = [
+        xr.concat(stores, dim="seed", join="outer", combine_attrs="override") for stores in judged.values()
+    ]
+    names = xr.DataArray(list(judged), dims=dim)
+    table = xr.concat(runs, dim=names, join="outer", data_vars="all", combine_attrs="override")
+    for name in table.data_vars:
+        table[name].attrs = next(d[name] for stores in judged.values() for d in stores if name in d).attrs
+    return table
 
 
 def _with_costs(judged: xr.Dataset) -> xr.Dataset:
@@ -88,17 +91,11 @@ def _at_checkpoints(
 ) -> xr.Dataset:
     """The metrics of generators at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
     named = {name: study.at_checkpoints()[name] for name in checkpoints}
-    judged = [
-        xr.concat([_numbers(open_store(path).load()) for path in paths], dim="seed", join="outer", combine_attrs="override")
-        for paths in checkpoints.values()
-    ]  # fmt: skip
-    names = xr.DataArray(list(named), dims="judged")
-    table = xr.concat(judged, dim=names, join="outer", data_vars="all", combine_attrs="override")
-    table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars}).assign_coords(
-        seed=list(study.seeds)
-    )
-    for name in table.data_vars:
-        table[name].attrs = next(d[str(name).removeprefix("checkpoint_")] for d in judged).attrs
+    judged = {
+        name: [_numbers(open_store(path).load()) for path in paths] for name, paths in checkpoints.items()
+    }
+    table = _gathered(judged, "judged").assign_coords(seed=list(study.seeds))
+    table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars})
     table["checkpoint_generator"] = ("judged", [generator for generator, _ in named.values()])
     table["checkpoint_step"] = ("judged", [step for _, step in named.values()])
     seconds = [

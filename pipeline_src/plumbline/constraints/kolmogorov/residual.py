@@ -6,8 +6,6 @@ diverges, or moves as a whole, is residual too.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,7 +47,7 @@ class KolmogorovResidual(EvolutionResidual):
     def propagated(self, state: Float[Tensor, "B 2 X Y"], states: int) -> Float[Tensor, "B T 2 X Y"]:
         times = self.spacing * torch.arange(1, states + 1, dtype=torch.float64)
         later = kolmogorov.solve(
-            self.vorticity(state),
+            kolmogorov.vorticity(state, length=self.length),
             times,
             length=self.length,
             viscosity=self.viscosity,
@@ -60,15 +58,3 @@ class KolmogorovResidual(EvolutionResidual):
         )
         velocities = kolmogorov.velocity(later, length=self.length)
         return torch.cat([state[:, None], velocities], dim=1)
-
-    def vorticity(self, velocity: Float[Tensor, "B 2 X Y"]) -> Float[Tensor, "B X Y"]:
-        """v_x - u_y, by spectral derivatives (1/time)."""
-        points = velocity.shape[-1]
-        u, v = torch.fft.rfft2(velocity).unbind(-3)
-        unit = 2 * math.pi / self.length
-        kx = (
-            unit
-            * torch.fft.fftfreq(points, 1 / points, dtype=velocity.dtype, device=velocity.device)[:, None]
-        )
-        ky = unit * torch.fft.rfftfreq(points, 1 / points, dtype=velocity.dtype, device=velocity.device)
-        return torch.fft.irfft2(1j * (kx * v - ky * u), s=(points, points))

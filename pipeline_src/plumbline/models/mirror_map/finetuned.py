@@ -76,10 +76,8 @@ class FinetunedMirror(nn.Module):
         with torch.no_grad():
             y = mirror.image(z)
         sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
-        unit = y.std() if mirror.spec.noise_unit == "image" else 1.0
         which = torch.randint(batch["drawn"].shape[1], (len(z),), device=z.device)
-        drawn = batch["drawn"][torch.arange(len(z), device=z.device), which]
-        drawn = drawn + unit * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        drawn = mirror.noised(batch["drawn"][torch.arange(len(z), device=z.device), which], sigma, y)
         told = torch.maximum(sigma, sigma.new_tensor(mirror.spec.decoding_noise)[which])
         clean, restored = mirror.restored(
             torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), told])

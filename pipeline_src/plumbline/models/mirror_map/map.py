@@ -4,19 +4,19 @@ In the scaled space, with a network N_g (the gradient of an input-convex potenti
 
     g(x) = (1 - a) N_g(x) + a x,        f(y, s) = y + N_f(y, s),
 
-where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, g - a id is too: g is injective, and its inverse
-is Lipschitz with 1 / a. With noise e, s ~ U[0, sigma_max] a sample and y = g(x) + s std(g(x)) e, the loss is
+where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, g - a id is too: g is
+injective, and its inverse is Lipschitz with 1 / a. With noise e, s ~ U[0, sigma_max] a sample and y = g(x) + s std(g(x)) e, the loss is
 
     w [ |f(g(x), 0) - x| + |f(y, s) - x| ] / 2 + lambda l(f(y, s)) + r |N_g(x)|,
 
 all norms means over coordinates, l the constraint distance in the data's units. The published loss has |g(f(y)) - y|
-in place of |f(y, s) - x|, and no std: it asks f to keep the noise that the constraint asks it to remove (for white noise the
-constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa lambda
-means the same for every constraint.
+in place of |f(y, s) - x|, and no std: it asks f to keep the noise that the constraint asks it to remove (for white
+noise the constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa
+lambda means the same for every constraint.
 
 What a diffusion model draws is not g(x) with white noise: its errors are of structure, such as one tile that differs from
-the next. An f that is trained up to much noise, and told of much, mends them, at the price of detail; a second pass, over the image
-of what the first restored, told of less, brings it back.
+the next. An f that is trained up to much noise, and told of much, mends them, at the price of detail; a second pass,
+over the image of what the first restored, told of less, brings it back.
 """
 
 from __future__ import annotations
@@ -95,6 +95,14 @@ class MirrorMap(nn.Module):
             )
         return found
 
+    def noised(
+        self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " B"], images: Float[Tensor, "B *S"]
+    ) -> Float[Tensor, "B *S"]:
+        """y with white noise of `sigma` in the unit of noise, which may be the standard deviation of `images`."""
+        # Noise in absolute terms would be outgrown: g would blow images up, and the diffusion model's errors with them.
+        unit = images.std() if self.spec.noise_unit == "image" else 1.0
+        return y + unit * sigma.view(-1, *(1,) * (y.ndim - 1)) * torch.randn_like(y)
+
     def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """N_g(x)."""
         return self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
@@ -117,9 +125,7 @@ class MirrorMap(nn.Module):
         network = self.network_output(z)
         y = self.mixed(network, z)
         sigma = spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
-        # Noise in absolute terms would be outgrown: g would blow images up, and the diffusion model's errors with them.
-        spread = y.detach().std() if spec.noise_unit == "image" else 1.0
-        noisy = y + spread * sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(y)
+        noisy = self.noised(y, sigma, y.detach())
         # One pass of f for clean and noisy images.
         clean, restored = self.restored(
             torch.cat([y, noisy]), torch.cat([torch.zeros_like(sigma), sigma])
