@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from plumbline.constraints.linear.equality import LinearEquality
 from plumbline.models import Foundation
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.spaces.standardisation import Standardisation
 
@@ -72,7 +71,7 @@ def test_equality_of_standardised_samples_follows_the_scaling():
 def test_edm_schedule_and_its_training_levels():
     """log sigma at 100,000 stratified times is normal with the mean and deviation asked for."""
     spec = EDMScheduleSpec()
-    schedule = build_schedule(spec)
+    schedule = spec.build()
     alpha, sigma = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(sigma, torch.tensor([0.002, 80.0], dtype=torch.float64))
     assert torch.equal(alpha, torch.ones(2, dtype=torch.float64))
@@ -83,18 +82,25 @@ def test_edm_schedule_and_its_training_levels():
 
 
 def test_vp_schedule_preserves_variance():
-    alpha, sigma = build_schedule(VPScheduleSpec())(torch.linspace(0, 1, 11, dtype=torch.float64))
+    alpha, sigma = VPScheduleSpec().build()(torch.linspace(0, 1, 11, dtype=torch.float64))
     torch.testing.assert_close(alpha**2 + sigma**2, torch.full_like(alpha, 1 + 1e-6))
 
 
 def test_the_published_schedule():
     """Variance preserving, between the times and with the rates of Song et al. (2021)."""
-    schedule = build_schedule(VPSDEScheduleSpec())
+    schedule = VPSDEScheduleSpec().build()
     alpha, sigma = schedule(torch.linspace(0, 1, 11, dtype=torch.float64))
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
     integral = 0.1 * 1e-3 + 19.9 * 1e-6 / 2  # of beta(t) = 0.1 + 19.9 t up to the time 0.001
     assert float(sigma[0] ** 2) == pytest.approx(1 - np.exp(-integral), rel=1e-9)
     assert float(alpha[-1]) == pytest.approx(np.exp(-0.5 * (0.1 + 19.9 / 2)), rel=1e-9)
+
+
+@pytest.mark.parametrize("spec", [EDMScheduleSpec(), VPScheduleSpec(), VPSDEScheduleSpec()])
+def test_each_ratio_of_noise_to_signal_has_its_time(spec):
+    schedule, times = spec.build(), torch.linspace(0, 1, 101, dtype=torch.float64)
+    alpha, sigma = schedule(times)
+    torch.testing.assert_close(schedule.time_of(sigma / alpha), times, atol=1e-9, rtol=1e-9)
 
 
 def test_rates_that_do_not_rise_are_refused():

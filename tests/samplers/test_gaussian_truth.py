@@ -14,7 +14,6 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation
 from plumbline.models.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec
@@ -93,7 +92,7 @@ def test_noise_that_euler_maruyama_leaves_on_a_point(steps, left):
     """With the exact denoiser of one point, against the recursion of the published scheme, worked out on paper."""
 
     class Point(Denoiser):
-        schedule = build_schedule(VPSDEScheduleSpec())
+        schedule = VPSDEScheduleSpec().build()
 
         def forward(self, x_t, t):
             return DiracPosterior(mean=torch.zeros_like(x_t))
@@ -109,7 +108,7 @@ def test_noise_that_euler_maruyama_leaves_on_a_point(steps, left):
 def test_coefficients_of_the_noising_equation(schedule):
     """Against their closed forms: drift -beta / 2 and g^2 = beta; none, and the slope of sigma^2."""
     t = torch.tensor(0.3, dtype=torch.float64)
-    drift, diffusion = coefficients(build_schedule(schedule), t)
+    drift, diffusion = coefficients(schedule.build(), t)
     if isinstance(schedule, EDMScheduleSpec):
         low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
         expected = (0.0, 14 * (high - low) * (low + 0.3 * (high - low)) ** 13)

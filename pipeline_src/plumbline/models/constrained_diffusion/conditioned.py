@@ -22,7 +22,7 @@ from azula.noise import Schedule
 from torch import Tensor, nn
 
 from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec
-from plumbline.models.diffusion.schedules import build_schedule, stratified_times
+from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.outputs.feasible import FeasibleOutput
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
@@ -76,7 +76,7 @@ class ConstrainedDiffusion(nn.Module):
         super().__init__()
         self.spec = spec
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = build_schedule(spec.schedule)
+        self.schedule = spec.schedule.build()
         self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
         both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
         self.denoiser = LawDenoiser(spec.network.build(both), self.schedule, self.output, spec)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models.constrained_diffusion import NullSpaceDiffusionSpec
-from plumbline.models.diffusion.schedules import build_schedule, stratified_times
+from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
@@ -50,7 +50,7 @@ class NullSpaceDiffusion(nn.Module):
         self.shape, self.constraint = sample.shape, constraint
         self.scaled = Standardisation(sample.shape, spec.scaling)
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = build_schedule(spec.schedule)
+        self.schedule = spec.schedule.build()
         numbers = math.prod(sample.shape)
         self.free = numbers - constraint.matrix.shape[0]
         self.register_buffer("basis", torch.zeros(numbers, self.free, dtype=torch.float64))

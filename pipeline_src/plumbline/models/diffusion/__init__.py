@@ -12,6 +12,7 @@ from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
     from plumbline.models.diffusion.model import Diffusion
+    from plumbline.models.diffusion.schedules import EDMSchedule, UniformVPSchedule, VPSDESchedule
     from plumbline.models.spaces.mirror import Mirror
 
 
@@ -38,6 +39,11 @@ class EDMScheduleSpec(Spec):
             )
         return self
 
+    def build(self) -> EDMSchedule:
+        from plumbline.models.diffusion.schedules import EDMSchedule
+
+        return EDMSchedule(self)
+
 
 class VPScheduleSpec(Spec):
     """alpha(t) = alpha_min^(t^2), variance preserving (Ho et al. 2020); times are uniform in training."""
@@ -47,6 +53,11 @@ class VPScheduleSpec(Spec):
     """Signal left at the start of sampling."""
     sigma_min: float = key("standard deviations of the data", gt=0, lt=1, default=1e-3)
     """Noise at the end of sampling."""
+
+    def build(self) -> UniformVPSchedule:
+        from plumbline.models.diffusion.schedules import UniformVPSchedule
+
+        return UniformVPSchedule(self)
 
 
 class VPSDEScheduleSpec(Spec):
@@ -67,6 +78,11 @@ class VPSDEScheduleSpec(Spec):
                 f"`beta_min` must be less than `beta_max`, found {self.beta_min}, {self.beta_max}"
             )
         return self
+
+    def build(self) -> VPSDESchedule:
+        from plumbline.models.diffusion.schedules import VPSDESchedule
+
+        return VPSDESchedule(self)
 
 
 AnySchedule = Annotated[EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec, Field(discriminator="kind")]

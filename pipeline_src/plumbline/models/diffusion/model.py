@@ -14,7 +14,7 @@ from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 
 from plumbline.models.diffusion import DiffusionSpec
-from plumbline.models.diffusion.schedules import build_schedule, stratified_times
+from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.mirror import MirrorSpace
 from plumbline.models.spaces.standardisation import Standardisation
@@ -30,7 +30,7 @@ class Diffusion(nn.Module):
         super().__init__()
         self.space = space
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = build_schedule(spec.schedule)
+        self.schedule = spec.schedule.build()
         self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:

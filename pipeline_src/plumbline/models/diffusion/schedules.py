@@ -1,7 +1,12 @@
-"""Noise schedules as azula's, with the law of the times that a model is trained at."""
+r"""Noise schedules as azula's, with the law of the times that a model is trained at.
+
+A schedule says alpha_t and sigma_t of x_t = alpha_t x + sigma_t e; what is known of x depends on their ratio
+rho = sigma_t / alpha_t alone, which grows with t, so that each ratio has its time.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,11 +18,19 @@ from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDESch
 
 
 @runtime_checkable
-class TrainingTimes(Protocol):
-    """A schedule that knows which times to train at."""
+class TrainedSchedule(Protocol):
+    """A schedule that knows which times to train at, and at which time a ratio of noise to signal is reached."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t."""
+        ...
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Times in [0, 1] from uniform numbers, by the inverse distribution function."""
+        ...
+
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """The time t with sigma_t / alpha_t of this value."""
         ...
 
 
@@ -36,8 +49,11 @@ class EDMSchedule(Schedule):
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Times at which log sigma is normal, cut to the range of the schedule."""
         log_sigma = self.spec.log_sigma_mean + self.spec.log_sigma_std * torch.special.ndtri(uniform)
-        sigma = log_sigma.exp().clamp(self.spec.sigma_min, self.spec.sigma_max)
-        return (sigma ** (1 / self.spec.rho) - self.low) / (self.high - self.low)
+        return self.time_of(log_sigma.exp().clamp(self.spec.sigma_min, self.spec.sigma_max))
+
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """The time at which sigma_t is this."""
+        return (ratio ** (1 / self.spec.rho) - self.low) / (self.high - self.low)
 
 
 class UniformVPSchedule(VPSchedule):
@@ -49,6 +65,11 @@ class UniformVPSchedule(VPSchedule):
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The uniform numbers themselves."""
         return uniform
+
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """From alpha_t^2 = (1 + sigma_min^2) / (1 + rho^2)."""
+        log_alpha = 0.5 * (math.log1p(self.sigma_min**2) - torch.log1p(ratio**2))
+        return (log_alpha / math.log(self.alpha_min)).sqrt()
 
 
 class VPSDESchedule(Schedule):
@@ -68,17 +89,15 @@ class VPSDESchedule(Schedule):
         """The uniform numbers themselves."""
         return uniform
 
-
-def build_schedule(
-    spec: EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec,
-) -> EDMSchedule | UniformVPSchedule | VPSDESchedule:
-    """The schedule that a spec names."""
-    if isinstance(spec, EDMScheduleSpec):
-        return EDMSchedule(spec)
-    return VPSDESchedule(spec) if isinstance(spec, VPSDEScheduleSpec) else UniformVPSchedule(spec)
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """From -log alpha_t = log(1 + rho^2) / 2, a quadratic equation of the time."""
+        spec, rest = self.spec, 0.5 * torch.log1p(ratio**2)
+        slope = spec.beta_max - spec.beta_min
+        time = 2 * rest / (0.5 * spec.beta_min + (0.25 * spec.beta_min**2 + slope * rest).sqrt())
+        return (time - spec.first_time) / (1 - spec.first_time)
 
 
-def stratified_times(schedule: TrainingTimes, count: int, like: Tensor) -> Float[Tensor, " B"]:
+def stratified_times(schedule: TrainedSchedule, count: int, like: Tensor) -> Float[Tensor, " B"]:
     """Training times, one in each of `count` equal shares of their law, in random order."""
     offsets = torch.rand(count, device=like.device)
     uniform = (torch.randperm(count, device=like.device) + offsets) / count

@@ -16,7 +16,6 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.diffusion.schedules import build_schedule
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.standardisation import Standardisation
@@ -69,7 +68,7 @@ class FittedGaussian(nn.Module):
         self.space = Standardisation(sample.shape, spec.scaling)
         self.condition = StandardisedCondition(sample.condition)
         self.denoiser = GaussianRegressionDenoiser(
-            math.prod(sample.shape), sample.condition, build_schedule(spec.schedule)
+            math.prod(sample.shape), sample.condition, spec.schedule.build()
         )
 
     def prepare(self, data: dict[str, Tensor]) -> None:

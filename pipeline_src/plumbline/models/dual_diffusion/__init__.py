@@ -1,0 +1,82 @@
+"""Diffusion models whose divergences to several distributions are under thresholds (Khalafi, Ding, Ribeiro, NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from plumbline.datasets import AnyDataset
+from plumbline.models import Foundation, ModelSpec
+from plumbline.models.diffusion import AnySchedule, EDMScheduleSpec
+from plumbline.models.multipliers import DualAscentSpec, FixedMultipliersSpec
+from plumbline.networks import AnyNetwork
+from plumbline.spec import Spec, key
+
+if TYPE_CHECKING:
+    from plumbline.models.dual_diffusion.disjoint import DisjointMultipliers
+    from plumbline.models.dual_diffusion.model import DualDiffusion
+
+
+class DisjointMultipliersSpec(Spec):
+    """The optimal multipliers in closed form, for sets that do not overlap: what ascent should find, without searching."""
+
+    kind: Literal["disjoint"] = "disjoint"
+
+    def build(self, constraints: int) -> DisjointMultipliers:
+        """Multipliers of so many constraints."""
+        from plumbline.models.dual_diffusion.disjoint import DisjointMultipliers
+
+        return DisjointMultipliers([0.0] * constraints)
+
+
+class ConstraintSetSpec(Spec):
+    """A distribution that the model must stay near to: part of the training data, or a dataset of its own."""
+
+    where: dict[str, tuple[int, ...]] | None = None
+    """Values of whole-numbered variables, such as `label`, that make a training sample one of the set."""
+    dataset: AnyDataset | None = None
+    """The dataset whose train split is the set, in place of `where`; its samples have the shape of the study's."""
+    threshold: float = key("nats", ge=0)
+    """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
+    oracle: str | None = None
+    """Name of a diffusion model that knows the set; null to learn one beside the model, by telling its network the set."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ConstraintSetSpec:
+        if (self.where is None) == (self.dataset is None):
+            raise ValueError("needs one of `where` and `dataset`, which say what the set is")
+        return self
+
+
+class DualDiffusionSpec(ModelSpec):
+    """A diffusion model near to its data under the constraint that it is near enough to each of several sets."""
+
+    kind: Literal["dual_diffusion"] = "dual_diffusion"
+    network: AnyNetwork
+    """The backbone."""
+    schedule: AnySchedule = EDMScheduleSpec()
+    """Noise schedule, and the noise levels seen in training."""
+    scaling: Literal["coordinate", "global", "none"] = key(default="global")
+    """Standardisation: a mean and a scale a coordinate, one of each, or none."""
+    sets: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], ConstraintSetSpec] = Field(
+        min_length=1
+    )
+    """The constraint distributions by name."""
+    set_batch: int = key("samples", ge=1, default=32)
+    """Samples of each set in a step, drawn with replacement, beside the batch of the data."""
+    multipliers: Annotated[
+        DualAscentSpec | FixedMultipliersSpec | DisjointMultipliersSpec, Field(discriminator="kind")
+    ] = DualAscentSpec()
+    """How the multipliers of the constraints are set."""
+    smoothing: float = key("standard deviations of the data", gt=0, default=0.3)
+    """Noise on both sides of a divergence: finer detail, in which networks err more than sets differ, does not count."""
+
+    def build(self, on: Foundation) -> DualDiffusion:
+        from plumbline.models.dual_diffusion.model import DualDiffusion
+        from plumbline.models.spaces.example import sample_shape
+
+        return DualDiffusion(self, sample_shape(on.example), on.models)
+
+    def stands_on(self) -> dict[str, str]:
+        return {entry.oracle: "denoiser" for entry in self.sets.values() if entry.oracle}

@@ -1,0 +1,175 @@
+r"""Dual training of a diffusion model (Khalafi, Ding, Ribeiro, NeurIPS 2024).
+
+The model p is to be near to the data q under constraints on its divergence from other distributions q_1 ... q_m:
+
+    min_p KL(q || p)   subject to   KL(q_i || p) <= b_i.
+
+The Lagrangian with the multipliers lambda is, up to what does not depend on p, (1 + L) KL(q_lambda || p) with L = sum_i
+lambda_i and the mixture
+
+    q_lambda = (q + sum_i lambda_i q_i) / (1 + L),
+
+which is the best model at these multipliers. Its denoiser is what the mean of the denoising losses with the weights
+(1, lambda_1, ..., lambda_m) / (1 + L) has as its minimiser, whatever the weights of the noise levels: **primal** steps minimise
+that. **Dual** steps move the multipliers by the violations KL(q_i || p) - b_i, in nats (`divergence`). A threshold on the
+loss itself would hide the entropy of q_i in it, and be so sharp that a few percent move the multipliers tenfold.
+
+The divergence needs the denoiser of q_i. Where no trained model is named, the network learns it too: told the set (one
+number for each, ones and zeros), it denoises that set alone. Both answers share their weights and so what they get wrong,
+and the difference of their losses is what knowing the set is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from azula.denoise import KarrasDenoiser
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models.diffusion.schedules import stratified_times
+from plumbline.models.dual_diffusion import DualDiffusionSpec
+from plumbline.models.dual_diffusion.divergence import divergence
+from plumbline.models.dual_diffusion.sets import Samples, read_set, share_of
+from plumbline.models.spaces.condition import StandardisedCondition
+from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.networks import SampleShape
+
+
+class DualDiffusion(nn.Module):
+    """A denoiser of standardised samples (B, ...), trained under constraints on divergences.
+
+    Args:
+        spec: the model.
+        sample: the shape of samples.
+        oracles: trained models by name, those that sets name.
+
+    Raises:
+        ValueError: a set is empty or not of the dataset's making, or its oracle works in another space.
+    """
+
+    def __init__(
+        self, spec: DualDiffusionSpec, sample: SampleShape, oracles: Mapping[str, nn.Module]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.condition = StandardisedCondition(sample.condition)
+        self.schedule = spec.schedule.build()
+        self.learned = [name for name, entry in spec.sets.items() if entry.oracle is None]
+        shape = replace(sample, condition=sample.condition + len(self.learned))
+        self.denoiser = KarrasDenoiser(spec.network.build(shape), self.schedule)
+        self.multipliers = spec.multipliers.build(len(spec.sets))
+        self.oracles = nn.ModuleDict(
+            {name: oracles[entry.oracle] for name, entry in spec.sets.items() if entry.oracle}
+        )
+        self.register_buffer("thresholds", torch.tensor([entry.threshold for entry in spec.sets.values()]))
+        # No buffers: training data is not saved with the weights, nor averaged.
+        self.sets: dict[str, Samples] = {}
+
+    thresholds: Tensor
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the space and the standardisation of conditions, and takes the samples of the sets."""
+        self.space.fit(data["state"])
+        self.condition.fit(data)
+        self.sets = {name: read_set(name, entry, data) for name, entry in self.spec.sets.items()}
+        shares = [share_of(entry, data) for entry in self.spec.sets.values()]
+        self.multipliers.fit(torch.tensor(shares), self.thresholds)
+
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The space that the denoiser works in."""
+        del batch
+        return self.space
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for a batch of no set."""
+        return self._conditions(batch, None)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The Lagrangian over one plus the sum of the multipliers, and what the learned oracles lose; and its terms."""
+        sets = {name: self._drawn(name, batch["state"].device) for name in self.sets}
+        groups: list[tuple[Samples, str | None]] = [(batch, None)]
+        groups += [(samples, None) for samples in sets.values()]
+        groups += [(sets[name], name) for name in self.learned]
+        losses = self._denoising_losses(groups)
+        objective, constraints, oracles = losses.split([1, len(sets), len(self.learned)])
+        weights = self.multipliers.values
+        lagrangian = (objective.squeeze(0) + weights @ constraints) / (1 + weights.sum())
+        divergences = self.divergences(sets)
+        terms = {"denoising": objective.squeeze(0).detach()}
+        for i, name in enumerate(sets):
+            terms[f"divergence_{name}"] = divergences[i]
+            terms[f"multiplier_{name}"] = weights[i].clone()
+        return lagrangian + oracles.sum(), terms
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """The dual step."""
+        found = torch.stack([terms[f"divergence_{name}"] for name in self.spec.sets])
+        self.multipliers.update(found - self.thresholds)
+
+    @torch.no_grad()
+    def divergences(self, sets: Mapping[str, Samples]) -> Float[Tensor, " m"]:
+        """Estimates of KL(q_i || p) from samples of each set, in nats."""
+        found = []
+        for name, samples in sets.items():
+            z = self.space.encode(samples["state"])
+            mean = self._mean(self, self._conditions(samples, None))
+            found.append(
+                divergence(self.schedule, z, mean, self._oracle(name, samples), self.spec.smoothing).mean()
+            )
+        return torch.stack(found)
+
+    def _denoising_losses(self, groups: list[tuple[Samples, str | None]]) -> Float[Tensor, " groups"]:
+        """The mean denoising loss of each group of samples, told its set or none, in one pass of the network."""
+        z = [self.space.encode(samples["state"]) for samples, _ in groups]
+        t = torch.cat([stratified_times(self.schedule, len(part), part) for part in z])
+        told = [self._conditions(samples, name) for samples, name in groups]
+        conditions = {key: torch.cat([one[key] for one in told]) for key in told[0]}
+        x = torch.cat(z)
+        alpha, sigma = (c.view(-1, *(1,) * (x.ndim - 1)) for c in self.schedule(t))
+        mean = self.denoiser(alpha * x + sigma * torch.randn_like(x), t, **conditions).mean
+        errors = ((alpha / sigma).square() + 1) * (mean - x).square()
+        return torch.stack([part.mean() for part in errors.split([len(part) for part in z])])
+
+    def _oracle(self, name: str, samples: Samples) -> Any:
+        if name not in self.oracles:
+            return self._mean(self, self._conditions(samples, name))
+        oracle: Any = self.oracles[name]
+        theirs, ours = oracle.space_of(samples).encode(samples["state"]), self.space.encode(samples["state"])
+        if not torch.allclose(theirs, ours, atol=1e-4, rtol=1e-4):
+            raise ValueError(
+                f"`sets.{name}.oracle`: {self.spec.sets[name].oracle!r} scales samples in another way than this model: "
+                f"start from it, with `initialise`."
+            )
+        return self._mean(oracle, oracle.conditions(samples))
+
+    @staticmethod
+    def _mean(model: Any, conditions: dict[str, Tensor]) -> Any:
+        def mean(denoiser: Any, x_t: Tensor, t: Tensor) -> Tensor:
+            return denoiser(x_t, t, **conditions).mean
+
+        return partial(mean, model.denoiser)
+
+    def _conditions(self, samples: Samples, name: str | None) -> dict[str, Tensor]:
+        """The network's condition: that of the dataset, and which of the sets with a learned oracle it is told."""
+        own = self.condition.arguments(samples)
+        if not self.learned:
+            return own
+        count, device = len(samples["state"]), samples["state"].device
+        told = torch.zeros(count, len(self.learned), device=device)
+        if name is not None:
+            told[:, self.learned.index(name)] = 1.0
+        return {"condition": torch.cat([own["condition"], told], dim=1) if own else told}
+
+    def _drawn(self, name: str, device: torch.device) -> Samples:
+        """A batch of a set, drawn with replacement."""
+        if self.sets[name]["state"].device != device:
+            self.sets[name] = {key: tensor.to(device) for key, tensor in self.sets[name].items()}
+        samples = self.sets[name]
+        chosen = torch.randint(len(samples["state"]), (self.spec.set_batch,), device=device)
+        return {key: tensor[chosen] for key, tensor in samples.items()}

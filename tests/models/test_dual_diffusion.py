@@ -1,0 +1,254 @@
+"""Dual training: divergences from denoisers against quadrature, multipliers against the optimal ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from pydantic import ValidationError
+from scipy.optimize import brentq
+
+from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
+from plumbline.models.dual_diffusion import DualDiffusionSpec
+from plumbline.models.dual_diffusion.divergence import divergence
+from plumbline.models.multipliers import DualAscentSpec
+from plumbline.samplers import Problem
+from plumbline.samplers.unconstrained import HeunSpec
+from plumbline.samplers.wrappers.denoising import denoise
+from plumbline.training import train
+
+SCHEDULE = EDMScheduleSpec().build()
+SMOOTHING = 0.1
+
+# Ground truth: mixtures of Gaussians on the line and in the plane, with exact posterior means.
+
+
+class Mixture:
+    """sum_k w_k N(m_k, s_k^2 I)."""
+
+    def __init__(self, weights, means, deviations):
+        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.means = torch.as_tensor(means, dtype=torch.float64)
+        self.variances = torch.as_tensor(deviations, dtype=torch.float64) ** 2
+
+    def log_parts(self, x, ratio):
+        variances = self.variances + torch.as_tensor(ratio, dtype=torch.float64).reshape(-1, 1) ** 2
+        squares = (x[:, None] - self.means).square().sum(-1)
+        size = self.means.shape[1]
+        return self.weights.log() - squares / (2 * variances) - 0.5 * size * (2 * math.pi * variances).log()
+
+    def mean(self, x_t, t):
+        """E[x | x_t] with the variance exploding."""
+        _, ratio = SCHEDULE(t)
+        shares = self.log_parts(x_t, ratio).softmax(1)
+        gain = self.variances / (self.variances + ratio[:, None] ** 2)
+        parts = self.means + gain[..., None] * (x_t[:, None] - self.means)
+        return (shares[..., None] * parts).sum(1)
+
+    def draw(self, count):
+        chosen = torch.multinomial(self.weights, count, replacement=True)
+        return self.means[chosen] + self.variances[chosen, None].sqrt() * torch.randn(
+            count, self.means.shape[1], dtype=torch.float64
+        )
+
+    def smoothed(self, grid):
+        return self.log_parts(torch.as_tensor(grid)[:, None], SMOOTHING).logsumexp(1).exp().numpy()
+
+
+MAIN = Mixture([0.95, 0.05], [[-1.5], [1.5]], [0.8, 0.6])
+RARE = Mixture([1.0], [[1.5]], [0.6])
+GRID = np.linspace(-8, 8, 20_001)
+
+
+def mixed(multiplier):
+    """The optimal model: (q + lambda q_1) / (1 + lambda)."""
+    weights = torch.tensor([0.95, 0.05 + multiplier], dtype=torch.float64)
+    return Mixture(weights / weights.sum(), MAIN.means, MAIN.variances.sqrt())
+
+
+def by_quadrature(q, p):
+    a, b = q.smoothed(GRID), p.smoothed(GRID)
+    return np.trapezoid(a * np.log(a / b), GRID)
+
+
+def estimated(q, p, oracle, count):
+    return divergence(SCHEDULE, q.draw(count), p.mean, oracle.mean, SMOOTHING)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 0.3, 2.0])
+def test_the_divergence_is_that_of_quadrature(multiplier):
+    """False alarm: 4 standard errors."""
+    p = mixed(multiplier)
+    found = estimated(RARE, p, RARE, 200_000)
+    error = float(found.std()) / math.sqrt(len(found))
+    assert error < 0.03
+    assert float(found.mean()) == pytest.approx(by_quadrature(RARE, p), abs=4 * error)
+
+
+def test_the_divergence_of_gaussians_in_space_is_the_closed_form():
+    a, b = Mixture([1.0], [[0.7, 0.0, -0.2]], [0.5]), Mixture([1.0], [[-0.4, 0.3, 0.0]], [0.9])
+    found = estimated(a, b, a, 200_000)
+    s, r = 0.5**2 + SMOOTHING**2, 0.9**2 + SMOOTHING**2
+    apart = float((a.means - b.means).square().sum())
+    truth = 0.5 * (3 * s / r + apart / r - 3 + 3 * math.log(r / s))
+    assert float(found.mean()) == pytest.approx(truth, abs=4 * float(found.std()) / math.sqrt(len(found)))
+
+
+def test_over_another_oracle_it_is_the_difference_of_two_divergences():
+    p, other = mixed(0.0), mixed(1.0)
+    found = estimated(RARE, p, other, 200_000)
+    truth = by_quadrature(RARE, p) - by_quadrature(RARE, other)
+    assert float(found.mean()) == pytest.approx(truth, abs=4 * float(found.std()) / math.sqrt(len(found)))
+
+
+def ascended(threshold, resilience=None, steps=3000):
+    """The multiplier, mean over the last quarter, when the model is at every step the best there is."""
+    ascent = DualAscentSpec(learning_rate=0.01, resilience=resilience).build(1)
+    seen = []
+    for _ in range(steps):
+        p = mixed(float(ascent.values))
+        ascent.update(estimated(RARE, p, RARE, 64).mean().float()[None] - threshold)
+        seen.append(float(ascent.values))
+    return np.mean(seen[-steps // 4 :])
+
+
+@pytest.mark.parametrize("threshold", [1.2, 2.0])
+def test_ascent_with_exact_denoisers_finds_the_optimal_multiplier(threshold):
+    truth = brentq(lambda m: by_quadrature(RARE, mixed(m)) - threshold, 0, 50)
+    assert ascended(threshold) == pytest.approx(truth, abs=0.02)
+
+
+def test_a_constraint_that_holds_does_not_bind():
+    assert by_quadrature(RARE, MAIN) < 3.0
+    assert ascended(3.5) < 0.002
+
+
+def test_the_resilient_multiplier():
+    truth = brentq(lambda m: by_quadrature(RARE, mixed(m)) - 1.2 - m / 0.5, 0, 50)
+    assert ascended(1.2, resilience=0.5) == pytest.approx(truth, abs=0.02)
+
+
+# A network: five Gaussians on a ring, one of them rare.
+
+ANGLES = 2 * np.pi * np.arange(5) / 5
+CENTRES = 1.5 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
+
+
+def ring(count=4000):
+    generator = np.random.default_rng(0)
+    label = generator.choice(5, count, p=[0.24, 0.24, 0.24, 0.24, 0.04])
+    state = CENTRES[label] + 0.2 * generator.standard_normal((count, 2))
+    return {"state": torch.as_tensor(state, dtype=torch.float32), "label": torch.as_tensor(label)}
+
+
+def example():
+    return xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
+
+
+LOG_FIVE = math.log(5)
+
+
+def spec(threshold=LOG_FIVE, **keys):
+    return DualDiffusionSpec(
+        network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16},
+        sets={"rare": {"where": {"label": [4]}, "threshold": threshold}},
+        **keys,
+    )
+
+
+def trained(model, tmp_path, steps=2500):
+    data = ring()
+    model.prepare(data)
+    training = TrainingSpec(steps=steps, batch=128, learning_rate=2e-3, ema=0.995, accelerator="cpu")
+    return train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+
+
+def share_of_the_rare(model, count=4000):
+    torch.manual_seed(3)
+    batch = {"state": torch.zeros(count, 2)}
+    with torch.no_grad():
+        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, batch, "cpu"))
+    nearest = torch.cdist(drawn, torch.as_tensor(CENTRES)).argmin(1)
+    return float((nearest == 4).double().mean())
+
+
+def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
+    """log 5 nats ask for a fifth; by the closed form, lambda = (.2 - .04) / .8 = .2. Within a seventh and a sixth."""
+    torch.manual_seed(0)
+    ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
+    model = trained(spec(multipliers=ascent, smoothing=0.1).build(Foundation(example())), tmp_path)
+    assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.03)
+    assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.035)
+
+
+def test_without_a_binding_constraint_the_rare_stay_rare(tmp_path):
+    torch.manual_seed(0)
+    model = trained(spec(threshold=20.0).build(Foundation(example())), tmp_path, steps=1200)
+    assert float(model.multipliers.values) == 0
+    assert share_of_the_rare(model) == pytest.approx(0.04, abs=0.02)
+
+
+def test_closed_form_multipliers_from_the_data():
+    model = spec(multipliers={"kind": "disjoint"}).build(Foundation(example()))
+    data = ring()
+    model.prepare(data)
+    share = float((data["label"] == 4).double().mean())
+    assert float(model.multipliers.values) == pytest.approx((0.2 - share) / 0.8, rel=1e-5)
+
+
+# Sets and oracles.
+
+
+def test_an_oracle_that_is_the_model_itself_finds_no_divergence():
+    torch.manual_seed(0)
+    known = DiffusionSpec(network={"kind": "mlp", "width": 16, "blocks": 1}).build(Foundation(example()))
+    data = ring(400)
+    known.prepare(data)
+    named = DualDiffusionSpec(
+        network={"kind": "mlp", "width": 16, "blocks": 1},
+        sets={"rare": {"where": {"label": [4]}, "threshold": 1.0, "oracle": "known"}},
+    )
+    assert named.stands_on() == {"known": "denoiser"}
+    model = named.build(Foundation(example(), models={"known": known}))
+    model.prepare(data)
+    model.denoiser.load_state_dict(known.denoiser.state_dict())
+    _, terms = model.loss(data)
+    assert float(terms["divergence_rare"]) == 0
+    known.space.scale.mul_(2)
+    with pytest.raises(ValueError, match="'known' scales samples in another way than this model"):
+        model.loss(data)
+
+
+def test_a_set_that_is_a_dataset_of_its_own():
+    other = GaussianSpec(dimension=2, equalities=1, splits={"train": 64, "validation": 2, "test": 2})
+    named = DualDiffusionSpec(
+        network={"kind": "mlp", "width": 16, "blocks": 1},
+        sets={"other": {"dataset": other, "threshold": 1.0}},
+    )
+    model = named.build(Foundation(example()))
+    model.prepare(ring(100))
+    assert model.sets["other"]["state"].shape == (64, 2)
+    assert math.isfinite(float(model.loss(ring(100))[0]))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"label": [7]}, r"no training sample is of this set"),
+        ({"digit": [4]}, r"no variable 'digit' with one number a sample; it has \['label'\]"),
+    ],
+)
+def test_sets_that_are_not_there_are_named(where, message):
+    model = DualDiffusionSpec(
+        network={"kind": "mlp", "width": 16, "blocks": 1}, sets={"rare": {"where": where, "threshold": 1.0}}
+    ).build(Foundation(example()))
+    with pytest.raises(ValueError, match=message):
+        model.prepare(ring(100))
+
+
+def test_a_set_has_one_source():
+    with pytest.raises(ValidationError, match="needs one of `where` and `dataset`"):
+        DualDiffusionSpec(network={"kind": "mlp"}, sets={"rare": {"threshold": 1.0}})
