@@ -102,14 +102,12 @@ def measuring_models(wildcards):
 
 
 def all_measuring_models(wildcards):
-    """The trained models that any constraint of the study measures by."""
-    study = STUDIES[wildcards.study]
-    names = study.measured_by(list(study.constraints))
-    return files_of_models(wildcards, names)
+    """The trained models that any constraint or metric of the study measures by."""
+    return files_of_models(wildcards, STUDIES[wildcards.study].judged_by())
 
 
 def measuring_folders(wildcards, input):
-    """The folders of the models that constraints measure by, in order."""
+    """The folders of the models that constraints and metrics measure by, in order."""
     return folders_of(input.measured_by)
 
 

@@ -112,7 +112,7 @@ def _measured_by(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         default=[],
-        help="folders of models that constraints measure by",
+        help="folders of models that constraints and metrics measure by",
     )
 
 

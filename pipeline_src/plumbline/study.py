@@ -141,6 +141,8 @@ class Study(Spec):
                 )
         for name, constraint in self.constraints.items():
             yield from self._standing_problems(f"constraints.{name}", constraint.stands_on())
+        for name, metric in self.metrics.items():
+            yield from self._standing_problems(f"metrics.{name}", metric.stands_on())
         yield from self._cycles()
         for name, generator in self.generators.items():
             path = f"generators.{name}"
@@ -221,6 +223,11 @@ class Study(Spec):
         known = [self.constraints[name] for name in constraints if name in self.constraints]
         return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
+    def judged_by(self) -> list[str]:
+        """The models that the constraints and the metrics of the study measure by."""
+        of_metrics = [model for metric in self.metrics.values() for model in metric.stands_on()]
+        return list(dict.fromkeys([*self.measured_by(list(self.constraints)), *of_metrics]))
+
     def rests_on(self, model: str) -> list[str]:
         """The models that this one could not be without, at any remove."""
         below: dict[str, None] = {}
@@ -280,12 +287,12 @@ class Study(Spec):
         )
 
     def evaluate_slice(self) -> str:
-        """The metrics, all constraints and the number of samples."""
+        """The metrics, all constraints, what both measure by, and the number of samples."""
         return _canonical(
             {
                 "metrics": {name: metric.model_dump(mode="json") for name, metric in self.metrics.items()},
                 "constraints": self._constraints(list(self.constraints)),
-                "measured_by": self._measured_by(list(self.constraints)),
+                "measured_by": {name: self._train_values(name) for name in self.judged_by()},
                 "samples": self.samples.model_dump(mode="json"),
             }
         )

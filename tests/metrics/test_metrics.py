@@ -6,6 +6,7 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.metrics import Instruments
 from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec, gaussian_wasserstein
 from plumbline.metrics.constraint_distance import ConstraintDistanceSpec
 from plumbline.metrics.energy_spectrum import EnergySpectrumSpec, energy_spectrum
@@ -35,7 +36,7 @@ def data():
 
 
 def evaluate(spec, samples, data, constraints=None):
-    return spec.evaluate(samples, data, constraints or {})
+    return spec.evaluate(samples, data, Instruments(constraints or {}))
 
 
 def test_constraint_distance():

@@ -7,6 +7,7 @@ import xarray as xr
 
 from plumbline.constraints.linear import SumSpec
 from plumbline.datasets.sp500_windows import SP500WindowsSpec
+from plumbline.metrics import Instruments
 from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
 from plumbline.models import Foundation
 from plumbline.models.portfolio import PortfolioRuleSpec, PortfolioSpec, SoftmaxPortfolioSpec
@@ -78,9 +79,9 @@ def test_rules_are_optimal_in_their_window(data, rule):
 def test_equal_weights_trade_nothing_after_the_first_day(data):
     weights = PortfolioRuleSpec(rule="equal_weights").build(Foundation(data)).predict(batch_of(data))["state"]
     samples = xr.Dataset({"state": (("sample", "asset"), weights.numpy()), "future": data["future"]})
-    told = PortfolioPerformanceSpec().evaluate(samples, data, {})
+    told = PortfolioPerformanceSpec().evaluate(samples, data, Instruments())
     assert float(told["turnover"]) == pytest.approx(0.0, abs=1e-9)
-    free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, {})
+    free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, Instruments())
     assert float(free["sharpe_after_costs"]) > float(told["sharpe_after_costs"])
     daily = data["future"].values.astype(float).mean(2).ravel()
     expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))

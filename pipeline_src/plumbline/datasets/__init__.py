@@ -75,6 +75,11 @@ class DatasetSpec(Kind):
             split=xr.DataArray(splits.astype("<U10"), dims="sample", attrs={"long_name": "split"}),
         )
 
+    def draw_train(self) -> xr.Dataset:
+        """The whole train split, for a model that learns from a dataset of its own."""
+        count = self.splits.train
+        return self.draw(np.arange(count), self.splits.names()[:count])
+
     def has_condition(self) -> bool:
         """Whether samples come with a `condition`."""
         return False

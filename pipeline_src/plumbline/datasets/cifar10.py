@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets.files import own_file
-from plumbline.datasets.images import ImagesSpec
+from plumbline.datasets.images import LabelledImagesSpec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,7 +16,7 @@ BATCHES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 
 
-class CIFAR10Spec(ImagesSpec):
+class CIFAR10Spec(LabelledImagesSpec):
     """CIFAR-10's training images, values in [0, 1], with their class."""
 
     kind: Literal["cifar10"] = "cifar10"
@@ -34,6 +34,7 @@ class CIFAR10Spec(ImagesSpec):
         raw = np.concatenate(read)
         if raw.size % RECORD:
             raise ValueError(f"{self.data_dir}: the batches are cut short: records have {RECORD} bytes.")
-        records = raw.reshape(-1, RECORD)[self.choice(raw.size // RECORD, indices)]
+        records = raw.reshape(-1, RECORD)
+        records = records[self.choice_of(records[:, 0], indices)]
         images = records[:, 1:].reshape(-1, 3, 32, 32) / 255
         return self.as_dataset(images, records[:, 0], "CIFAR-10")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.images import ImagesSpec
+from plumbline.datasets.images import LabelledImagesSpec
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class DigitsSpec(ImagesSpec):
+class DigitsSpec(LabelledImagesSpec):
     """scikit-learn's digits, values in [0, 1], with their class."""
 
     kind: Literal["digits"] = "digits"
@@ -22,5 +22,5 @@ class DigitsSpec(ImagesSpec):
 
         del splits
         bundled = load_digits()
-        chosen = self.choice(len(bundled.images), indices)
+        chosen = self.choice_of(bundled.target, indices)
         return self.as_dataset(bundled.images[chosen] / 16, bundled.target[chosen], "digits of scikit-learn")

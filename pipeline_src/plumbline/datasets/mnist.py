@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets.files import PublishedFile
-from plumbline.datasets.images import ImagesSpec
+from plumbline.datasets.images import LabelledImagesSpec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ HASHES = {
 }
 
 
-class MNISTSpec(ImagesSpec):
+class MNISTSpec(LabelledImagesSpec):
     """MNIST digits, values in [0, 1], with their class."""
 
     kind: Literal["mnist"] = "mnist"
@@ -38,5 +38,5 @@ class MNISTSpec(ImagesSpec):
             read_idx(PublishedFile(name, f"{MIRROR}/{name}", HASHES[name]).fetch(self.data_dir))
             for name in (f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz")
         )
-        chosen = self.choice(len(images), indices)
+        chosen = self.choice_of(labels, indices)
         return self.as_dataset(images[chosen] / 255, labels[chosen], f"MNIST, {self.files} files")

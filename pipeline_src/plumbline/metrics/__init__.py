@@ -9,6 +9,8 @@ same number stands on both sides; real data judged the same way gives each metri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,18 +21,35 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@dataclass(frozen=True)
+class Instruments:
+    """What metrics measure with.
+
+    Attributes:
+        constraints: constraints by name, bound to the conditions of the samples.
+        models: trained models by name, those that a metric of the study names.
+    """
+
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Any] = field(default_factory=dict)
+
+
 class MetricSpec(Kind):
     """Base of the metric kinds."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         """Judges samples.
 
         Args:
             samples: the samples, with the variable `state` as in the dataset.
             dataset: the dataset, with all its splits, in memory.
-            constraints: constraints by name, bound to the conditions of the samples.
+            by: what to measure with.
         """
         raise NotImplementedError
+
+    def stands_on(self) -> dict[str, str]:
+        """The study's models that it measures with, and what it needs of each."""
+        return {}
 
 
 AnyMetric = Annotated[MetricSpec, ByKind()]

@@ -11,11 +11,11 @@ The K draws x^k of a case share its observation. Told are means over cases:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,10 +26,10 @@ class AssimilationSpec(MetricSpec):
 
     kind: Literal["assimilation"] = "assimilation"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del dataset, constraints
+        del dataset, by
         if "truth" not in samples:
             return xr.Dataset()
         cases, members = np.unique(samples["case"].values, return_counts=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, split_values
+from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +17,7 @@ class AutoencodingSpec(MetricSpec):
 
     kind: Literal["autoencoding"] = "autoencoding"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -37,7 +37,7 @@ class AutoencodingSpec(MetricSpec):
                 if name + suffix in samples:
                     value = -np.mean(samples[name + suffix].values)
                     told[f"negative_{name}{suffix}"] = scalar(value, title + of, "lower", "nats a sample")
-        for name, constraint in constraints.items():
+        for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["reconstruction"].values))
             told[f"mean_violation_{name}"] = scalar(
                 violation.max(), f"largest violation of {name} by a reconstruction", "lower"

@@ -7,11 +7,11 @@ The 2-Wasserstein distance of Gaussians with the samples' moments and the exact 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,10 +22,10 @@ class ConditionalGaussianSpec(MetricSpec):
 
     kind: Literal["conditional_gaussian"] = "conditional_gaussian"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         if "conditional_mean" not in dataset:
             raise ValueError(
                 "this metric is for the dataset `gaussian`, which stores its exact constrained law."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,13 +15,13 @@ class ConstraintDistanceSpec(MetricSpec):
 
     kind: Literal["constraint_distance"] = "constraint_distance"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import torch
         import xarray as xr
 
         state = torch.as_tensor(samples["state"].values)
         judged = {}
-        for name, constraint in constraints.items():
+        for name, constraint in by.constraints.items():
             distance, violation = constraint.distance(state), constraint.violation(state)
             unit = constraint.unit
             judged[f"distance_{name}"] = scalar(distance.mean(), f"distance to {name}", "lower", unit)

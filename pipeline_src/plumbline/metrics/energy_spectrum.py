@@ -7,11 +7,11 @@ wavenumbers of |log10 E(k) - log10 E_test(k)|, over those that hold more than a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,10 +24,10 @@ class EnergySpectrumSpec(MetricSpec):
 
     kind: Literal["energy_spectrum"] = "energy_spectrum"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         periodic = [d for d in dataset["state"].dims if "period" in dataset[d].attrs]
         if not periodic:
             raise ValueError("an energy spectrum needs a periodic direction, and this dataset has none.")

@@ -11,11 +11,11 @@ standard deviations, the same number in every unit. It can be compared with the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, split_values
+from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
 from plumbline.spec import key
 from plumbline.store import select_split
 
@@ -32,14 +32,14 @@ class EquivalentNoiseSpec(MetricSpec):
     noise: float = key("standard deviations of the data", gt=0, default=0.01)
     """Noise that the growth of the distance is measured at."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import torch
         import xarray as xr
 
         test = select_split(dataset, "test").isel(sample=slice(0, samples.sizes["sample"]))
         clean, noisy = (torch.as_tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
         judged = {}
-        for name, constraint in constraints.items():
+        for name, constraint in by.constraints.items():
             bound = constraint.given(test)
             without = float(bound.distance(clean).mean())
             growth = (float(bound.distance(noisy).mean()) - without) / self.noise

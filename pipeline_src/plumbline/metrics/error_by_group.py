@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, split_values
+from plumbline.metrics import Instruments, MetricSpec, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,10 +21,10 @@ class ErrorByGroupSpec(MetricSpec):
     names: str | None = None
     """The dataset's coordinate that names the groups; null for their numbers."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         if "predicted_mean" not in samples:
             return xr.Dataset()
         count = samples.sizes["sample"]

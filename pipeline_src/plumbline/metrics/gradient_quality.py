@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,10 +26,10 @@ class GradientQualitySpec(MetricSpec):
 
     kind: Literal["gradient_quality"] = "gradient_quality"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints, dataset
+        del by, dataset
         if "bias_mean" not in samples:
             return xr.Dataset()
         dimension, equalities, loss = (samples[name].values for name in ("dimension", "equalities", "loss"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, standardised
+from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,10 +17,10 @@ class MarginalWassersteinSpec(MetricSpec):
 
     kind: Literal["marginal_wasserstein"] = "marginal_wasserstein"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         drawn, reference = standardised(samples, dataset, "test")
         # With as many samples on both sides, the distance is that of the order statistics.
         each = np.abs(np.sort(drawn, 0) - np.sort(reference, 0)).mean(0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, standardised
+from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,11 +17,11 @@ class MemorisationSpec(MetricSpec):
 
     kind: Literal["memorisation"] = "memorisation"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
         from sklearn.neighbors import NearestNeighbors
 
-        del constraints
+        del by
         drawn, training = standardised(samples, dataset, "train")
         _, test = standardised(samples, dataset, "test")
         nearest = NearestNeighbors(n_neighbors=1).fit(training)

@@ -8,11 +8,11 @@ biased estimate is used, which is never negative; its floor shows its bias.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, standardised
+from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,10 +25,10 @@ class MMDSpec(MetricSpec):
 
     kind: Literal["mmd"] = "mmd"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         drawn, reference = standardised(samples, dataset, "test")
         value = maximum_mean_discrepancy(drawn, reference)
         return xr.Dataset({"mmd": scalar(value, "maximum mean discrepancy", "lower")})

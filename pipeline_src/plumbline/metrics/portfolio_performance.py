@@ -7,11 +7,11 @@ mean Sharpe ratio of a window, without costs; the Sharpe ratio of the whole seri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar
+from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ class PortfolioPerformanceSpec(MetricSpec):
     risk_free: float = key("a year", default=0.03)
     """Risk-free rate."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         weights, future = (samples[name].values.astype(np.float64) for name in ("state", "future"))
         daily = np.einsum("bdi,bi->bd", future, weights)
         each = self._sharpe(daily)

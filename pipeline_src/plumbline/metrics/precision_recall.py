@@ -8,11 +8,11 @@ sample, which an outlier among the samples cannot inflate. High precision with l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, standardised
+from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class PrecisionRecallSpec(MetricSpec):
     neighbours: int = key(ge=1, default=5)
     """k, the neighbour that a ball reaches."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        del constraints
+        del by
         drawn, reference = standardised(samples, dataset, "test")
         return xr.Dataset(
             {

@@ -13,11 +13,11 @@ Coordinates that the data marks as absent, by a variable `present`, do not count
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import MetricSpec, scalar, split_values
+from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PredictionSpec(MetricSpec):
     scale: Literal["none", "largest", "deviation"] = key(default="deviation")
     """Unit of errors, a coordinate: the data's, the largest absolute value or the deviation in the train split."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import torch
         import xarray as xr
         from scipy.special import ndtr, ndtri  # scipy.stats takes half a second to import
@@ -79,7 +79,7 @@ class PredictionSpec(MetricSpec):
                 value = -samples[f"log_likelihood{suffix}"].values.mean()
                 title = f"negative log-likelihood{of}"
                 told[f"negative_log_likelihood{suffix}"] = scalar(value, title, "lower", "nats a sample")
-        for name, constraint in constraints.items():
+        for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
             told[f"mean_violation_{name}"] = scalar(
                 violation.max(), f"largest violation of {name} by a predicted mean", "lower"

@@ -5,9 +5,9 @@ The mean over random directions of the squared 2-Wasserstein distance of the pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from plumbline.metrics import MetricSpec, scalar, standardised
+from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ class SlicedWassersteinSpec(MetricSpec):
     directions: int = key(ge=1, default=256)
     """Random directions, the same for every generator."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, constraints: dict[str, Any]) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
         from ot.sliced import sliced_wasserstein_distance
 
-        del constraints
+        del by
         drawn, reference = standardised(samples, dataset, "test")
         distance = sliced_wasserstein_distance(drawn, reference, n_projections=self.directions, seed=0)
         unit = "standard deviations"

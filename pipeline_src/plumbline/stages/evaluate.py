@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from plumbline.metrics import MetricSpec
+from plumbline.metrics import Instruments, MetricSpec
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
@@ -37,7 +37,7 @@ def evaluate(
         samples: the parts of the samples. None: as many samples of the validation split are judged, which
             gives the floor of every metric.
         output: the store to write.
-        measured_by: folders of the models that constraints measure by, in the order of the slice.
+        measured_by: folders of the models that constraints and metrics measure by, in the order of the slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
@@ -53,7 +53,8 @@ def evaluate(
         name: constraint.given(judged)
         for name, constraint in build_constraints(values["constraints"], example, measuring).items()
     }
-    parts = [of_kind(MetricSpec, m).evaluate(judged, data, constraints) for m in values["metrics"].values()]
+    by = Instruments(constraints, measuring)
+    parts = [of_kind(MetricSpec, m).evaluate(judged, data, by) for m in values["metrics"].values()]
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
     result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}

@@ -6,9 +6,10 @@ gives its values the total asked for; the data then satisfies the constraint to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
 from plumbline.datasets import DatasetSpec
 from plumbline.spec import key
@@ -29,10 +30,7 @@ class ImagesSpec(DatasetSpec):
         Raises:
             ValueError: the splits ask for more images than there are.
         """
-        if self.splits.total > available:
-            raise ValueError(
-                f"there are {available} images, and `splits` ask for {self.splits.total}: lower them."
-            )
+        self._require(available)
         return np.random.default_rng(self.seed).permutation(available)[indices]
 
     def as_dataset(self, images: np.ndarray, labels: np.ndarray | None, title: str) -> xr.Dataset:
@@ -54,3 +52,37 @@ class ImagesSpec(DatasetSpec):
         if labels is not None:
             dataset["label"] = ("sample", labels.astype(np.int64), {"long_name": "class"})
         return dataset
+
+    def _require(self, available: int) -> None:
+        if self.splits.total > available:
+            raise ValueError(
+                f"there are {available} images, and `splits` ask for {self.splits.total}: lower them."
+            )
+
+
+class LabelledImagesSpec(ImagesSpec):
+    """Base of the image datasets with classes, of which some may be rare in the train split."""
+
+    rare: dict[int, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Share of the images of a class, by its number, that the train split may take; of classes not named, all."""
+
+    def choice_of(self, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Which images of these classes the samples with these indices are.
+
+        Where classes are rare, validation and test split are the last of all images in random order: those of a dataset
+        without rare classes that takes every image.
+
+        Raises:
+            ValueError: the splits ask for more images than there are.
+        """
+        if not self.rare:
+            return self.choice(len(labels), indices)
+        order = np.random.default_rng(self.seed).permutation(len(labels))
+        held = self.splits.validation + self.splits.test
+        first, last = order[: len(order) - held], order[len(order) - held :]
+        kept = np.ones(len(first), dtype=bool)
+        for rare, share in self.rare.items():
+            members = np.flatnonzero(labels[first] == rare)
+            kept[members[round(share * len(members)) :]] = False
+        self._require(np.count_nonzero(kept) + len(last))
+        return np.concatenate([first[kept][: self.splits.train], last])[indices]

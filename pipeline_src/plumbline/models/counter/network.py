@@ -6,7 +6,6 @@ is the squared error of the number.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from plumbline.models.counter import CounterSpec
 from plumbline.networks import SampleShape
 from plumbline.networks.blocks.grid import grid_of
+from plumbline.networks.blocks.reader import image_reader
 
 
 class Counter(nn.Module):
@@ -22,26 +22,13 @@ class Counter(nn.Module):
     def __init__(self, spec: CounterSpec, sample: SampleShape) -> None:
         super().__init__()
         self.spec, self.grid = spec, grid_of(sample)
-        inputs, height, width = self.grid
-        c = spec.channels
         self.layers = nn.Sequential(
-            nn.Conv2d(inputs, c, 3, padding=1),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-            nn.Conv2d(c, 2 * c, 3, padding=1),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(2 * c * (height // 4) * (width // 4), spec.features),
-            nn.ReLU(),
-            nn.Linear(spec.features, 1),
+            *image_reader(self.grid, spec.channels, spec.features), nn.Linear(spec.features, 1)
         )
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Puts the images that it learns from, the train split of its own dataset, in the place of the study's."""
-        drawn = self.spec.dataset.draw(
-            np.arange(self.spec.dataset.splits.train), np.repeat("train", self.spec.dataset.splits.train)
-        )
+        drawn = self.spec.dataset.draw_train()
         data.clear()
         data["state"] = torch.as_tensor(drawn["state"].values)
         data["label"] = torch.as_tensor(drawn["label"].values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +22,7 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
         if not bool(members.any()):
             raise ValueError(f"`sets.{name}.where`: no training sample is of this set, {spec.where}.")
         return {key: tensor[members] for key, tensor in data.items()}
-    count = spec.dataset.splits.train
-    drawn = spec.dataset.draw(np.arange(count), np.repeat("train", count))
+    drawn = spec.dataset.draw_train()
     samples = {key: torch.as_tensor(drawn[key].values) for key in data if key in drawn}
     if samples["state"].shape[1:] != data["state"].shape[1:]:
         raise ValueError(

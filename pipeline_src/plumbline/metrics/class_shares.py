@@ -1,0 +1,53 @@
+"""How often each class is generated, as an independently trained classifier tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics.classification import class_probabilities
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class ClassSharesSpec(MetricSpec):
+    """Shares of the classes among the samples, and their total variation distance to those of the test split.
+
+    Real data is counted by the same classifier; its row also has the share of images that the classifier tells right.
+    """
+
+    kind: Literal["class_shares"] = "class_shares"
+    classifier: str
+    """Name of the classifier, one of the study's `models`."""
+    watched: tuple[int, ...] = ()
+    """Classes whose shares stand in the table."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import xarray as xr
+
+        classifier = by.models[self.classifier]
+        told = class_probabilities(classifier, samples["state"].values)
+        test = dataset["state"].values[dataset["split"].values == "test"]
+        shares, expected = _shares(told), _shares(class_probabilities(classifier, test))
+        distance = 0.5 * float(np.abs(shares - expected).sum())
+        found = {
+            **{f"share_of_{c}": scalar(shares[c], f"share of class {c}", "neither") for c in self.watched},
+            "class_distance": scalar(distance, "total variation distance of class shares", "lower"),
+            "class_confidence": scalar(told.max(1).mean(), "mean probability of the class", "higher"),
+            "class_share": xr.DataArray(shares, dims="class", attrs={"long_name": "share", "units": "1"}),
+        }
+        if "split" in samples.coords:
+            right = float((told.argmax(1) == samples["label"].values).mean())
+            found["classifier_accuracy"] = scalar(right, "accuracy of the classifier", "higher")
+        return xr.Dataset(found, coords={"class": np.arange(len(shares))})
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.classifier: "classes"}
+
+
+def _shares(probabilities: np.ndarray) -> np.ndarray:
+    counts = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return counts / len(probabilities)

@@ -1,0 +1,55 @@
+r"""The Frechet distance of features (Heusel et al., NeurIPS 2017).
+
+Between the Gaussians with the means and covariances of the features of samples and of the test split,
+
+    d^2 = |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)).
+
+The features are those of a classifier of the study, or of the Inception network of which a file is given; only the latter is
+what the literature calls FID, and only with as many samples as it takes there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics.classification import class_features
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class FrechetSpec(MetricSpec):
+    """Frechet distance to the test split in the features of a trained classifier."""
+
+    kind: Literal["frechet"] = "frechet"
+    classifier: str
+    """Name of the classifier, one of the study's `models`."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import xarray as xr
+
+        test = dataset["state"].values[dataset["split"].values == "test"]
+        drawn, real = (
+            class_features(by.models[self.classifier], states) for states in (samples["state"].values, test)
+        )
+        name = f"Frechet distance in features of {self.classifier}"
+        return xr.Dataset(
+            {"frechet": scalar(frechet_distance(drawn, real), name, "lower", "squared features")}
+        )
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.classifier: "classes"}
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """d^2 between the Gaussians of two sets of features (N, F) and (M, F)."""
+    means = first.mean(0), second.mean(0)
+    a, b = (np.cov(features, rowvar=False) for features in (first, second))
+    # tr (A B)^(1/2) by the eigenvalues of the symmetric A^(1/2) B A^(1/2), which are those of A B.
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
+    between = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(min=0)).sum()
+    return float(((means[0] - means[1]) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * between)
