@@ -3,10 +3,13 @@
 import shutil
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 
 from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.figures.checkpoints import against_training_time
+from plumbline.reporting.figures.classes import class_shares
+from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.keys import update_keys
 from plumbline.reporting.page import section, with_code, write_page
 from plumbline.store import write_store
@@ -132,3 +135,29 @@ def test_tables_of_keys_are_checked(tmp_path):
 
 def test_words_between_backticks_are_code_and_the_rest_is_escaped():
     assert with_code("`a<b` & c") == "<code>a&lt;b</code> &amp; c"
+
+
+def test_shares_of_classes_are_drawn(comparison):
+    assert class_shares(comparison) is None
+    shares = np.broadcast_to([0.25, 0.75], (4, 2, 2)).copy()
+    shares[1, 0], shares[1, 1] = [0.1, 0.9], [0.2, 0.8]
+    counted = comparison.assign_coords({"class": [0, 1]}).assign(
+        class_share=(("generator", "seed", "class"), shares)
+    )
+    figure = class_shares(counted)
+    assert "unconstrained 0.150, 0.850" in figure.alt
+    assert figure.name in {f.name for f in section(counted).figures}
+
+
+def test_courses_of_multipliers_are_drawn_for_models_that_have_them(comparison):
+    assert multiplier_courses(comparison, {}) is None
+    course = np.broadcast_to(np.arange(10.0), (2, 2, 10))
+    trained = comparison.assign(
+        training_multiplier_rare=(("model", "seed", "row"), course / 10),
+        training_divergence_rare=(("model", "seed", "row"), 4 - course / 10),
+    )
+    model = str(comparison["model"].values[0])
+    figure = multiplier_courses(trained, {model: {"rare": 2.3}})
+    # Of ten rows the last quarter is the last two.
+    assert f"{model} rare multiplier 0.85; {model} rare divergence 3.15" in figure.alt
+    assert ET.fromstring(figure.svg).tag.endswith("svg")

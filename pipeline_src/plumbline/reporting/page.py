@@ -16,12 +16,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from plumbline import __version__
+from plumbline.models.dual_diffusion import DualDiffusionSpec
 from plumbline.reporting.figures.canvas import Figure, unique_ids
 from plumbline.reporting.figures.checkpoints import against_training_time
+from plumbline.reporting.figures.classes import class_shares
 from plumbline.reporting.figures.distances import cost_against_quality, distance_histogram
 from plumbline.reporting.figures.ensembles import rank_histograms
 from plumbline.reporting.figures.examples import examples
 from plumbline.reporting.figures.gradients import gradients
+from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.predictions import calibration, group_errors, predictions
 from plumbline.reporting.figures.statistics import marginals, spectra
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
@@ -137,6 +140,8 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         *(against_training_time(comparison, name) for name in study.constraints),
         examples(comparison) if _can_be_seen(comparison) else None,
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
+        class_shares(comparison),
+        multiplier_courses(comparison, _thresholds(study)),
         spectra(comparison),
         marginals(comparison),
         learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
@@ -149,6 +154,15 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]
+
+
+def _thresholds(study: Study) -> dict[str, dict[str, float]]:
+    """Thresholds of the models that are trained under constraints on distributions, by model and set."""
+    return {
+        name: {of: entry.threshold for of, entry in model.sets.items()}
+        for name, model in study.models.items()
+        if isinstance(model, DualDiffusionSpec)
+    }
 
 
 def _can_be_seen(comparison: xr.Dataset) -> bool:

@@ -18,6 +18,9 @@ from plumbline.training_log import read_log
 EXAMPLES = 6
 """Samples of each generator that the report shows, at most."""
 
+# Beginnings of the names of columns of a training log that are kept, beside step, loss and time.
+FURTHER_COLUMNS = ("validation_loss", "validation_absolute_error", "multiplier_", "divergence_")
+
 
 def compare(
     spec: str,
@@ -133,9 +136,9 @@ def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Data
     parameters = xr.DataArray([float(cards[name]["parameters"]) for name in models], dims="model")
     gathered = xr.Dataset({"parameters": parameters}, coords={"model": list(models)})
     longest = max((len(run) for runs in trained.values() for run in runs), default=0)
-    validated = {name for runs in trained.values() for run in runs for row in run for name in row}
-    validated &= {"validation_loss", "validation_absolute_error"}
-    for column in ("step", "loss", "wall_time_seconds", *sorted(validated)):
+    logged = {name for runs in trained.values() for run in runs for row in run for name in row}
+    told = [name for name in sorted(logged) if name.startswith(FURTHER_COLUMNS)]
+    for column in ("step", "loss", "wall_time_seconds", *told):
         values = np.full((len(models), len(seeds), longest), np.nan)
         for i, name in enumerate(models):
             for j, run in enumerate(logs[name]):

@@ -63,7 +63,7 @@ class ImagesSpec(DatasetSpec):
 class LabelledImagesSpec(ImagesSpec):
     """Base of the image datasets with classes, of which some may be rare in the train split."""
 
-    rare: dict[int, Annotated[float, Field(ge=0, le=1)]] = {}
+    rare: dict[int, Annotated[float, Field(ge=0, le=1)]] = key(default_factory=dict)
     """Share of the images of a class, by its number, that the train split may take; of classes not named, all."""
 
     def choice_of(self, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -84,5 +84,5 @@ class LabelledImagesSpec(ImagesSpec):
         for rare, share in self.rare.items():
             members = np.flatnonzero(labels[first] == rare)
             kept[members[round(share * len(members)) :]] = False
-        self._require(np.count_nonzero(kept) + len(last))
+        self._require(int(kept.sum()) + len(last))
         return np.concatenate([first[kept][: self.splits.train], last])[indices]

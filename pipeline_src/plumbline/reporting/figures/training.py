@@ -7,7 +7,15 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, model_colours, sentence, svg_of
+from plumbline.reporting.figures.canvas import (
+    PALETTE,
+    STYLE,
+    Figure,
+    model_colours,
+    sentence,
+    smoothed,
+    svg_of,
+)
 
 # Losses of either sign are drawn on a linear axis up to this one.
 LARGEST_ON_A_LINE = 100.0
@@ -28,7 +36,7 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
                 if np.isfinite(loss).any():
                     axis.plot(
                         steps,
-                        _smoothed(loss),
+                        smoothed(loss),
                         color=colour,
                         alpha=1 - 0.35 * min(j, 2),
                         linewidth=1.2,
@@ -136,12 +144,6 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
         f"{sentence(comparison[error].attrs['long_name'])} against the number of training samples: {told}.",
         "Error against the size of the training set, mean and standard deviation over seeds.",
     )
-
-
-def _smoothed(loss: np.ndarray) -> np.ndarray:
-    width = max(1, int(np.isfinite(loss).sum()) // 40)
-    padded = np.pad(loss, (width // 2, width - 1 - width // 2), mode="edge")
-    return np.convolve(padded, np.ones(width) / width, mode="valid")
 
 
 def _last(loss: np.ndarray) -> float:

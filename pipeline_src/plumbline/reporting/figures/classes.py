@@ -1,0 +1,49 @@
+"""How often each class is drawn."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure as Canvas
+
+from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
+from plumbline.reporting.tables import ordered_generators
+from plumbline.study import REAL
+
+
+def class_shares(comparison: xr.Dataset) -> Figure | None:
+    """The share of each class, a group of bars a class and a bar a generator; nothing if no one counted."""
+    if "class_share" not in comparison:
+        return None
+    shares = comparison["class_share"]
+    generators, palette, told = ordered_generators(comparison), colours(comparison), []
+    classes = np.arange(shares.sizes["class"])
+    width = 0.84 / len(generators)
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(8.4, 3.2))
+        axis = canvas.subplots()
+        for i, g in enumerate(generators):
+            of_one = shares.sel(generator=g)
+            mean = of_one.mean("seed").values
+            spread = of_one.std("seed", ddof=min(1, of_one.sizes["seed"] - 1)).values
+            axis.bar(
+                classes + (i + 0.5) * width - 0.42, mean, width, yerr=spread, color=palette[g], label=g,
+                error_kw={"elinewidth": 0.8, "ecolor": palette[REAL]},
+            )  # fmt: skip
+            told.append(f"{g} {', '.join(f'{value:.3f}' for value in mean)}")
+        axis.axhline(1 / len(classes), color=palette[REAL], linestyle=":", linewidth=1)
+        axis.set_xticks(classes, [str(c) for c in comparison["class"].values])
+        axis.grid(visible=False, axis="x")
+        axis.set_xlabel("class")
+        axis.set_ylabel("share of the samples")
+        canvas.legend(loc="outside upper center", ncols=6, fontsize=8)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    return Figure(
+        "class-shares",
+        svg,
+        f"Share of each class among the samples. {'; '.join(told)}.",
+        "Share of each class among the samples, as the classifier tells, mean and standard deviation over seeds. Real data is "
+        "counted by the same classifier; the dotted line is an equal share.",
+    )

@@ -1,0 +1,116 @@
+"""The classifier, and what is told of samples by it."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy.linalg import sqrtm
+
+from plumbline.datasets.digits import DigitsSpec
+from plumbline.metrics import Instruments
+from plumbline.metrics.class_shares import ClassSharesSpec
+from plumbline.metrics.frechet import FrechetSpec, frechet_distance
+from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.classifier import ClassifierSpec
+from plumbline.training import train
+
+ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    rare = {4: 0.3, 5: 0.3, 7: 0.3}
+    splits = {"train": 780, "validation": 400, "test": 400}
+    return DigitsSpec(rare=rare, parts=1, splits=splits).draw_part(0)
+
+
+@pytest.fixture(scope="module")
+def classifier(digits, tmp_path_factory):
+    torch.manual_seed(0)
+    model = ClassifierSpec(dataset=ALL, channels=16).build(Foundation(digits))
+    batches = {"state": torch.zeros(2, 8, 8)}
+    model.prepare(batches)
+    assert batches["state"].shape == (997, 8, 8)
+    spec = TrainingSpec(steps=500, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
+    folder = tmp_path_factory.mktemp("classifier")
+    return train(model, batches, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+
+
+def real(digits, split):
+    return digits.isel(sample=np.flatnonzero(digits["split"].values == split))
+
+
+def test_classes_are_rare_in_the_train_split_alone(digits):
+    counts = {split: np.bincount(real(digits, split)["label"], minlength=10) for split in ("train", "test")}
+    assert counts["train"][[4, 5, 7]].max() < 0.35 * np.delete(counts["train"], [4, 5, 7]).min() + 5
+    assert counts["test"][[4, 5, 7]].min() > 25
+
+
+def test_held_out_images_are_in_no_training(digits):
+    trained = {image.tobytes() for image in DigitsSpec.model_validate(ALL).draw_train()["state"].values}
+    shared = {image.tobytes() for image in real(digits, "train")["state"].values}
+    held = {
+        image.tobytes() for split in ("validation", "test") for image in real(digits, split)["state"].values
+    }
+    assert shared <= trained
+    assert not held & trained
+
+
+def test_more_images_than_rare_classes_leave_are_refused():
+    splits = {"train": 997, "validation": 400, "test": 400}
+    with pytest.raises(ValueError, match=r"there are 1[0-9]{3} images, and `splits` ask for 1797"):
+        DigitsSpec(rare={4: 0.3}, parts=1, splits=splits).draw_part(0)
+
+
+def test_it_tells_classes_of_images_that_it_has_not_seen(classifier, digits):
+    told = ClassSharesSpec(classifier="c", watched=(4,)).evaluate(
+        real(digits, "test"), digits, Instruments(models={"c": classifier})
+    )
+    assert float(told["classifier_accuracy"]) > 0.93
+    assert float(told["class_distance"]) == 0
+    assert float(told["class_share"].sum()) == pytest.approx(1)
+    assert float(told["share_of_4"]) == pytest.approx(float(told["class_share"][4]))
+
+
+def test_shares_are_of_what_was_drawn(classifier, digits):
+    """Samples that are real fours: as many as the classifier tells right have the share of fours."""
+    fours = real(digits, "test")
+    fours = fours.isel(sample=np.flatnonzero(fours["label"].values == 4)).drop_vars("split")
+    told = ClassSharesSpec(classifier="c", watched=(4, 7)).evaluate(
+        fours, digits, Instruments(models={"c": classifier})
+    )
+    assert "classifier_accuracy" not in told
+    assert float(told["share_of_4"]) > 0.9
+    assert float(told["class_distance"]) > 0.75
+
+
+def test_the_frechet_distance_of_gaussians():
+    """Against the textbook formula with SciPy's square root of a matrix."""
+    generator = np.random.default_rng(0)
+    a = generator.standard_normal((500, 6)) @ generator.standard_normal((6, 6)) + 1
+    b = generator.standard_normal((400, 6)) @ generator.standard_normal((6, 6))
+    s, r = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    truth = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s + r - 2 * sqrtm(s @ r).real)
+    assert frechet_distance(a, b) == pytest.approx(truth, rel=1e-8)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_images_of_other_shares_are_farther(classifier, digits):
+    by = Instruments(models={"c": classifier})
+    spec = FrechetSpec(classifier="c")
+    held, trained = (
+        float(spec.evaluate(real(digits, split), digits, by)["frechet"]) for split in ("validation", "train")
+    )
+    assert 0 < held < 0.7 * trained
+
+
+def test_labels_beyond_the_classes_are_refused(digits):
+    model = ClassifierSpec(dataset=ALL, classes=5).build(Foundation(digits))
+    with pytest.raises(ValueError, match="`classes`: 5 are not enough for the label 9"):
+        model.prepare({"state": torch.zeros(2, 8, 8)})
+
+
+def test_it_needs_images():
+    table = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 3)))})
+    with pytest.raises(ValueError, match="needs samples on a grid"):
+        ClassifierSpec(dataset=ALL).build(Foundation(table))
