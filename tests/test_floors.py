@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "pipeline_src" / "plumbline"
 FLOORS = {
     "distributions": 0, "solvers": 0, "networks": 0,
-    "constraints": 1, "observations": 1,
+    "constraints": 1, "observations": 1, "attributes": 1,
     "samplers": 2,
     "models": 3, "datasets": 3, "metrics": 3, "reporting": 3, "training": 3,
     "stages": 4,

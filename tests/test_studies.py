@@ -79,7 +79,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
             output=samples[g],
             measured_by=[models[m] for m in study.measured_by(spec.sampler.constraint_names())],
         )
-    measuring = [models[m] for m in study.measured_by(list(study.constraints))]
+    measuring = [models[m] for m in study.judged_by()]
     for g, path in metrics.items():
         drawn = [samples[g]] if g != REAL else []
         evaluate(

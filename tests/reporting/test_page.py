@@ -157,7 +157,7 @@ def test_courses_of_multipliers_are_drawn_for_models_that_have_them(comparison):
         training_divergence_rare=(("model", "seed", "row"), 4 - course / 10),
     )
     model = str(comparison["model"].values[0])
-    figure = multiplier_courses(trained, {model: {"rare": 2.3}})
+    figure = multiplier_courses(trained, {model: {"rare": ("divergence_rare", 2.3)}})
     # Of ten rows the last quarter is the last two.
-    assert f"{model} rare multiplier 0.85; {model} rare divergence 3.15" in figure.alt
+    assert f"{model} multiplier rare 0.85; {model} divergence rare 3.15" in figure.alt
     assert ET.fromstring(figure.svg).tag.endswith("svg")

@@ -142,6 +142,10 @@ class ModelSpec(Kind):
         """What samplers can draw from it by: `denoiser`, `prediction`, `prior`; or what models can stand on: `mirror`."""
         return ("denoiser",)
 
+    def bounds(self) -> dict[str, tuple[str, float]]:
+        """What multipliers answer for: by constraint, the column of the training log that is bound, and its bound."""
+        return {}
+
 
 class FittedModelSpec(ModelSpec):
     """Base of the models without gradient steps: fitted in closed form, or with nothing to fit."""

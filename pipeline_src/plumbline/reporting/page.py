@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from plumbline import __version__
-from plumbline.models.dual_diffusion import DualDiffusionSpec
 from plumbline.reporting.figures.canvas import Figure, unique_ids
 from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.classes import class_shares
@@ -141,7 +140,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         examples(comparison) if _can_be_seen(comparison) else None,
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         class_shares(comparison),
-        multiplier_courses(comparison, _thresholds(study)),
+        multiplier_courses(comparison, {name: bounds for name, m in study.models.items() if (bounds := m.bounds())}),
         spectra(comparison),
         marginals(comparison),
         learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
@@ -154,15 +153,6 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]
-
-
-def _thresholds(study: Study) -> dict[str, dict[str, float]]:
-    """Thresholds of the models that are trained under constraints on distributions, by model and set."""
-    return {
-        name: {of: entry.threshold for of, entry in model.sets.items()}
-        for name, model in study.models.items()
-        if isinstance(model, DualDiffusionSpec)
-    }
 
 
 def _can_be_seen(comparison: xr.Dataset) -> bool:

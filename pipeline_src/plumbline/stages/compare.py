@@ -19,7 +19,7 @@ EXAMPLES = 6
 """Samples of each generator that the report shows, at most."""
 
 # Beginnings of the names of columns of a training log that are kept, beside step, loss and time.
-FURTHER_COLUMNS = ("validation_loss", "validation_absolute_error", "multiplier_", "divergence_")
+FURTHER_COLUMNS = ("validation_loss", "validation_absolute_error", "multiplier_", "divergence_", "reward_")
 
 
 def compare(

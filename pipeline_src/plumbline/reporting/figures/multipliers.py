@@ -1,4 +1,4 @@
-"""What dual training came to: the multipliers, and the divergences that they answer for."""
+"""What dual training came to: the multipliers, and the divergences or rewards that they answer for."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, PALETTE, STYLE, Figure, smoothed, svg_of
+from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, smoothed, svg_of
 
-# Columns of the training log, and what they are called.
-QUANTITIES = {"multiplier": "multiplier", "divergence": "divergence (nats)"}
+# Beginnings of columns of the training log that multipliers answer for, and what they are called.
+QUANTITIES = {"divergence": "divergence (nats)", "reward": "reward (deviations)"}
 
 
-def multiplier_courses(comparison: xr.Dataset, thresholds: dict[str, dict[str, float]]) -> Figure | None:
-    """Multipliers and divergences against steps, a row of panels a model, a line a constraint and seed.
+def multiplier_courses(
+    comparison: xr.Dataset, bounds: dict[str, dict[str, tuple[str, float]]]
+) -> Figure | None:
+    """Multipliers, and what they answer for, against steps: a row of panels a model, a line a constraint and seed.
 
     Args:
         comparison: a study's comparison.
-        thresholds: by model and constraint; models that are not named are not drawn.
+        bounds: by model and constraint, the column of the training log that is bound, and its bound; models that are not
+            named are not drawn.
     """
-    if not thresholds:
+    if not bounds:
         return None
     told = []
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(8.4, 1.9 * len(thresholds) + 0.5))
-        rows = canvas.subplots(len(thresholds), len(QUANTITIES), sharex=True, sharey="col", squeeze=False)
-        for axes, (model, sets) in zip(rows, thresholds.items(), strict=True):
+        canvas = Canvas(figsize=(8.4, 1.9 * len(bounds) + 0.5))
+        rows = canvas.subplots(len(bounds), 2, sharex=True, sharey="col", squeeze=False)
+        for (left, right), (model, of_model) in zip(rows, bounds.items(), strict=True):
             run = comparison.sel(model=model)
-            for axis, (column, title) in zip(axes, QUANTITIES.items(), strict=True):
-                for i, (name, threshold) in enumerate(sets.items()):
-                    values = run[f"training_{column}_{name}"].values
+            for i, (name, (column, bound)) in enumerate(of_model.items()):
+                for axis, drawn in ((left, f"multiplier_{name}"), (right, column)):
+                    values = run[f"training_{drawn}"].values
                     for j, (steps, course) in enumerate(
                         zip(run["training_step"].values, values, strict=True)
                     ):
@@ -38,10 +41,10 @@ def multiplier_courses(comparison: xr.Dataset, thresholds: dict[str, dict[str, f
                             steps, smoothed(course), color=PALETTE[i % len(PALETTE)], linewidth=1.1,
                             alpha=1 - 0.35 * min(j, 2), label=name if j == 0 else None,
                         )  # fmt: skip
-                    if column == "divergence":
-                        axis.axhline(threshold, color=INK, linestyle=":", linewidth=1)
-                    told.append(f"{model} {name} {column} {_last_quarter(values):.3g}")
-                axis.set_title(f"{model}: {title}", fontsize=9)
+                    told.append(f"{model} {drawn.replace('_', ' ')} {_last_quarter(values):.3g}")
+                right.axhline(bound, color=PALETTE[i % len(PALETTE)], linestyle=":", linewidth=1)
+            left.set_title(f"{model}: multiplier", fontsize=9)
+            right.set_title(f"{model}: {QUANTITIES[column.split('_')[0]]}", fontsize=9)
         for axis in rows[-1]:
             axis.set_xlabel("optimiser steps")
         canvas.legend(
@@ -52,9 +55,9 @@ def multiplier_courses(comparison: xr.Dataset, thresholds: dict[str, dict[str, f
     return Figure(
         "multipliers",
         svg,
-        f"Multipliers and divergences against optimiser steps. Mean of the last quarter: {'; '.join(told)}.",
-        "Multipliers of the constraints on distributions and the divergences from them, a moving mean over a fortieth of the "
-        "training; a line a constraint and seed. The dotted lines are the thresholds.",
+        f"Multipliers and what they answer for against optimiser steps. Mean of the last quarter: {'; '.join(told)}.",
+        "Multipliers of the constraints, and what they answer for, a moving mean over a fortieth of the training; a line a "
+        "constraint and seed. The dotted lines are the bounds.",
     )
 
 

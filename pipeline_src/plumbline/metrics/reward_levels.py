@@ -1,0 +1,38 @@
+"""Whether samples reach the levels of rewards that a model was aligned to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.metrics import Instruments, MetricSpec, scalar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class RewardLevelsSpec(MetricSpec):
+    """Mean rewards, in deviations of what the pretrained model draws, and by how much the worst misses its level."""
+
+    kind: Literal["reward_levels"] = "reward_levels"
+    aligned: str
+    """Name of the aligned model whose rewards and levels are asked about, one of the study's `models`."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import torch
+        import xarray as xr
+
+        del dataset
+        aligned = by.models[self.aligned]
+        with torch.no_grad():
+            rewards = aligned.rewards(torch.as_tensor(samples["state"].values, dtype=torch.float32))
+        unit = "deviations"
+        found = {
+            f"reward_{name}": scalar(reward, f"mean {name} (level {float(level):g})", "neither", unit)
+            for name, reward, level in zip(aligned.attributes, rewards, aligned.levels, strict=True)
+        }
+        shortfall = (aligned.levels - rewards).max()
+        found["largest_shortfall"] = scalar(shortfall, "largest shortfall of a level", "lower", unit)
+        return xr.Dataset(found)
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.aligned: "rewards"}
