@@ -16,7 +16,9 @@ loss itself would hide the entropy of q_i in it, and be so sharp that a few perc
 
 The divergence needs the denoiser of q_i. Where no trained model is named, the network learns it too: told the set (one
 number for each, ones and zeros), it denoises that set alone. Both answers share their weights and so what they get wrong,
-and the difference of their losses is what knowing the set is worth.
+and the difference of their losses is what knowing the set is worth. What the network is told to learn of the set so is weighted
+by exp(-b_i), the share that the constraint asks for: weighted more, it would know the few samples of a rare set by heart where
+the model itself does not, and call that a divergence.
 """
 
 from __future__ import annotations
@@ -105,7 +107,8 @@ class DualDiffusion(nn.Module):
         for i, name in enumerate(sets):
             terms[f"divergence_{name}"] = divergences[i]
             terms[f"multiplier_{name}"] = weights[i].clone()
-        return lagrangian + oracles.sum(), terms
+        asked = torch.exp(-self.thresholds[[name in self.learned for name in sets]])
+        return lagrangian + asked @ oracles, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """The dual step."""
