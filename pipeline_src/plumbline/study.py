@@ -134,10 +134,11 @@ class Study(Spec):
                         f"models.{name}.constraint: `{model.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of "
                         f"its constraint, which {wanted!r} (`{self.constraints[wanted].kind}`) does not have"
                     )
-            if (model.training.samples or 0) > self.dataset.splits.train:
+            splits = (model.dataset or self.dataset).splits
+            if (model.training.samples or 0) > splits.train:
                 yield (
                     f"models.{name}.training.samples: {model.training.samples} is more than the "
-                    f"{self.dataset.splits.train} samples of the train split"
+                    f"{splits.train} samples of the train split"
                 )
         for name, constraint in self.constraints.items():
             yield from self._standing_problems(f"constraints.{name}", constraint.stands_on())

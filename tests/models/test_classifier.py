@@ -12,6 +12,7 @@ from plumbline.metrics.class_shares import ClassSharesSpec
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.classifier import ClassifierSpec
+from plumbline.stages.trained import batch_of
 from plumbline.training import train
 
 ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}
@@ -27,10 +28,10 @@ def digits():
 @pytest.fixture(scope="module")
 def classifier(digits, tmp_path_factory):
     torch.manual_seed(0)
-    model = ClassifierSpec(dataset=ALL, channels=16).build(Foundation(digits))
-    batches = {"state": torch.zeros(2, 8, 8)}
+    own = ClassifierSpec(dataset=ALL, channels=16)
+    model = own.build(Foundation(digits))
+    batches = batch_of(own.dataset.draw_split("train"))
     model.prepare(batches)
-    assert batches["state"].shape == (997, 8, 8)
     spec = TrainingSpec(steps=500, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
     folder = tmp_path_factory.mktemp("classifier")
     return train(model, batches, spec, validation={}, seed=0, folder=folder, identity="test").eval()
@@ -47,13 +48,21 @@ def test_classes_are_rare_in_the_train_split_alone(digits):
 
 
 def test_held_out_images_are_in_no_training(digits):
-    trained = {image.tobytes() for image in DigitsSpec.model_validate(ALL).draw_train()["state"].values}
+    trained = {
+        image.tobytes() for image in DigitsSpec.model_validate(ALL).draw_split("train")["state"].values
+    }
     shared = {image.tobytes() for image in real(digits, "train")["state"].values}
     held = {
         image.tobytes() for split in ("validation", "test") for image in real(digits, split)["state"].values
     }
     assert shared <= trained
     assert not held & trained
+
+
+def test_of_some_classes_alone():
+    splits = {"train": 40, "validation": 20, "test": 20}
+    data = DigitsSpec(classes=[5, 6], parts=1, splits=splits).draw_part(0)
+    assert set(data["label"].values.tolist()) == {5, 6}
 
 
 def test_more_images_than_rare_classes_leave_are_refused():
@@ -107,7 +116,7 @@ def test_images_of_other_shares_are_farther(classifier, digits):
 def test_labels_beyond_the_classes_are_refused(digits):
     model = ClassifierSpec(dataset=ALL, classes=5).build(Foundation(digits))
     with pytest.raises(ValueError, match="`classes`: 5 are not enough for the label 9"):
-        model.prepare({"state": torch.zeros(2, 8, 8)})
+        model.prepare(batch_of(digits))
 
 
 def test_it_needs_images():

@@ -7,6 +7,7 @@ from plumbline.constraints.count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.counter import CounterSpec
+from plumbline.stages.trained import batch_of
 from plumbline.training import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}
@@ -23,11 +24,11 @@ def data():
 @pytest.fixture(scope="module")
 def counter(data, tmp_path_factory):
     torch.manual_seed(0)
-    own = {**IMAGES, "count": 0, "most": 8, "seed": 50, "splits": SPLITS}
-    model = CounterSpec(dataset=own, channels=16, features=64).build(Foundation(data))
-    batches = {"state": torch.zeros(2, 24, 24)}
+    own = {**IMAGES, "kind": "galaxies", "count": 0, "most": 8, "seed": 50, "splits": SPLITS}
+    spec = CounterSpec(dataset=own, channels=16, features=64)
+    model = spec.build(Foundation(data))
+    batches = batch_of(spec.dataset.draw_split("train"))
     model.prepare(batches)
-    assert batches["state"].shape == (3000, 24, 24)
     assert set(batches["label"].tolist()) == set(range(9))
     spec = TrainingSpec(steps=500, batch=64, learning_rate=2e-3, ema=0.98, accelerator="cpu")
     folder = tmp_path_factory.mktemp("counter")

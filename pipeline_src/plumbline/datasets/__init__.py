@@ -75,10 +75,11 @@ class DatasetSpec(Kind):
             split=xr.DataArray(splits.astype("<U10"), dims="sample", attrs={"long_name": "split"}),
         )
 
-    def draw_train(self) -> xr.Dataset:
-        """The whole train split, for a model that learns from a dataset of its own."""
-        count = self.splits.train
-        return self.draw(np.arange(count), self.splits.names()[:count])
+    def draw_split(self, split: str) -> xr.Dataset:
+        """All samples of one split, for a model or a metric with a dataset of its own."""
+        splits = self.splits.names()
+        indices = np.flatnonzero(splits == split)
+        return self.draw(indices, splits[indices])
 
     def has_condition(self) -> bool:
         """Whether samples come with a `condition`."""

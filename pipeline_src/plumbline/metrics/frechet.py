@@ -10,12 +10,15 @@ what the literature calls FID, and only with as many samples as it takes there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import StringConstraints
 
+from plumbline.datasets import AnyDataset
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.metrics.classification import class_features
+from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,18 +30,24 @@ class FrechetSpec(MetricSpec):
     kind: Literal["frechet"] = "frechet"
     classifier: str
     """Name of the classifier, one of the study's `models`."""
+    to: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], AnyDataset] = key(
+        default_factory=dict
+    )
+    """Further datasets by name, to whose test splits the distance is taken too."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        test = dataset["state"].values[dataset["split"].values == "test"]
-        drawn, real = (
-            class_features(by.models[self.classifier], states) for states in (samples["state"].values, test)
-        )
-        name = f"Frechet distance in features of {self.classifier}"
-        return xr.Dataset(
-            {"frechet": scalar(frechet_distance(drawn, real), name, "lower", "squared features")}
-        )
+        classifier = by.models[self.classifier]
+        drawn = class_features(classifier, samples["state"].values)
+        tests = {"": dataset["state"].values[dataset["split"].values == "test"]}
+        tests |= {f"_to_{name}": other.draw_split("test")["state"].values for name, other in self.to.items()}
+        found = {}
+        for suffix, test in tests.items():
+            title = f"Frechet distance{suffix.replace('_', ' ')} in features of {self.classifier}"
+            distance = frechet_distance(drawn, class_features(classifier, test))
+            found[f"frechet{suffix}"] = scalar(distance, title, "lower", "squared features")
+        return xr.Dataset(found)
 
     def stands_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}

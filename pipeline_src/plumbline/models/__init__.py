@@ -3,6 +3,8 @@
 A model is an `nn.Module` with
 
 - `prepare(data)`: fits, once and before training, what has a closed form (standardisation, moments);
+- optionally `start_from(weights)`: takes over the trained weights of the model that it is initialised by; without it, they
+  are loaded as its own;
 - `loss(batch) -> (scalar, terms)`, unless it takes no steps: the training loop minimises the scalar and logs the terms;
 - optionally `after_step(terms)`, called after every optimiser step.
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import model_validator
 
 from plumbline.constraints import Constraint
+from plumbline.datasets import AnyDataset
 from plumbline.spec import ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
@@ -121,6 +124,8 @@ class ModelSpec(Kind):
     """How the model is trained."""
     initialise: str | None = None
     """Name of a model of the same shape, whose trained weights this one starts from."""
+    dataset: AnyDataset | None = None
+    """Dataset that it learns from in place of the study's, of samples of the same shape; null for the study's."""
 
     def build(self, on: Foundation) -> nn.Module:
         """An untrained model."""

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import xarray as xr
 from torch import nn
 
+from plumbline.datasets import DatasetSpec
 from plumbline.models import ModelSpec
 from plumbline.spec import of_kind
 from plumbline.stages.trained import CHECKPOINTS, batch_of, build_model, example_of, load_models, save_model
@@ -43,9 +45,14 @@ def train(
     """
     opened = open_parts(dataset)
     values = json.loads(spec)
-    training = of_kind(ModelSpec, values["model"]).training
-    data = batch_of(select_split(opened, "train").isel(sample=slice(0, training.samples)))
-    validation = batch_of(select_split(opened, "validation")) if training.validate_every else {}
+    own = of_kind(ModelSpec, values["model"])
+    training = own.training
+
+    def split(name: str) -> xr.Dataset:
+        return select_split(opened, name) if own.dataset is None else _own_samples(own.dataset, name, opened)
+
+    data = batch_of(split("train").isel(sample=slice(0, training.samples)))
+    validation = batch_of(split("validation")) if training.validate_every else {}
     seed += training.seed_offset
     torch.manual_seed(seed)
     below = load_models([*values["models"], *values["measured_by"]], models, example_of(opened))
@@ -54,7 +61,8 @@ def train(
     model.prepare(data)
     spent = time.perf_counter() - started
     if initialise is not None:
-        model.load_state_dict(torch.load(initialise / "weights.pt", weights_only=True))
+        started_from = torch.load(initialise / "weights.pt", weights_only=True)
+        getattr(model, "start_from", model.load_state_dict)(started_from)
     depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
     identity = hashlib.sha256(depends_on.encode()).hexdigest()
     # Named for the training that they belong to, lest another one that is resumed here takes them for its own.
@@ -77,6 +85,21 @@ def train(
         for left in output.glob("checkpoints-*.partial"):
             shutil.rmtree(left)
         save_model(trained, output, spec)
+
+
+def _own_samples(spec: DatasetSpec, split: str, example: xr.Dataset) -> xr.Dataset:
+    """A split of a model's own dataset, whose samples must be of the shape of the study's.
+
+    Raises:
+        ValueError: they are not.
+    """
+    drawn = spec.draw_split(split)
+    if drawn["state"].shape[1:] != example["state"].shape[1:]:
+        raise ValueError(
+            f"`dataset`: `{spec.kind}` has samples of the shape {drawn['state'].shape[1:]}, where those of the study have "
+            f"{example['state'].shape[1:]}."
+        )
+    return drawn
 
 
 def _keep(folder: Path, spec: str, model: nn.Module, step: int) -> None:

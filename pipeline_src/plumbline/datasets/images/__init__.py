@@ -66,6 +66,9 @@ class LabelledImagesSpec(ImagesSpec):
     rare: dict[int, Annotated[float, Field(ge=0, le=1)]] = key(default_factory=dict)
     """Share of the images of a class, by its number, that the train split may take; of classes not named, all."""
 
+    classes: tuple[int, ...] | None = None
+    """Classes that there are, by their numbers; null for all."""
+
     def choice_of(self, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Which images of these classes the samples with these indices are.
 
@@ -75,9 +78,12 @@ class LabelledImagesSpec(ImagesSpec):
         Raises:
             ValueError: the splits ask for more images than there are.
         """
+        there = (
+            np.arange(len(labels)) if self.classes is None else np.flatnonzero(np.isin(labels, self.classes))
+        )
         if not self.rare:
-            return self.choice(len(labels), indices)
-        order = np.random.default_rng(self.seed).permutation(len(labels))
+            return there[self.choice(len(there), indices)]
+        order = there[np.random.default_rng(self.seed).permutation(len(there))]
         held = self.splits.validation + self.splits.test
         first, last = order[: len(order) - held], order[len(order) - held :]
         kept = np.ones(len(first), dtype=bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,15 +24,11 @@ class Classifier(nn.Module):
         self.head = nn.Linear(spec.features, spec.classes)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Puts the images that it learns from, the train split of its own dataset, in the place of the study's.
+        """Fits the standardisation.
 
         Raises:
             ValueError: a label is none of the classes.
         """
-        drawn = self.spec.dataset.draw_train()
-        data.clear()
-        data["state"] = torch.as_tensor(drawn["state"].values)
-        data["label"] = torch.as_tensor(drawn["label"].values)
         if int(data["label"].max()) >= self.spec.classes:
             raise ValueError(
                 f"`classes`: {self.spec.classes} are not enough for the label {int(data['label'].max())}."

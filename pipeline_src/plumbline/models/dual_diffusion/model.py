@@ -83,6 +83,14 @@ class DualDiffusion(nn.Module):
         shares = [share_of(entry, data) for entry in self.spec.sets.values()]
         self.multipliers.fit(torch.tensor(shares), self.thresholds)
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes over the denoiser of a diffusion model, and the space that it works in."""
+        for name in ("denoiser", "space", "condition"):
+            own = {
+                key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")
+            }
+            getattr(self, name).load_state_dict(own)
+
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""
         del batch

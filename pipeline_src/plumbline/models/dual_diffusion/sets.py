@@ -22,7 +22,7 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
         if not bool(members.any()):
             raise ValueError(f"`sets.{name}.where`: no training sample is of this set, {spec.where}.")
         return {key: tensor[members] for key, tensor in data.items()}
-    drawn = spec.dataset.draw_train()
+    drawn = spec.dataset.draw_split("train")
     samples = {key: torch.as_tensor(drawn[key].values) for key in data if key in drawn}
     if samples["state"].shape[1:] != data["state"].shape[1:]:
         raise ValueError(
