@@ -74,8 +74,10 @@ def train(
         return model
     fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
     fabric.launch()
+    # Where multipliers alone are learned, there may be no parameters, which optimisers refuse.
+    parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0))]
     optimiser = torch.optim.AdamW(
-        model.parameters(),
+        parameters,
         lr=spec.learning_rate,
         betas=(spec.momentum, SECOND_MOMENT),
         weight_decay=spec.weight_decay,
@@ -106,7 +108,8 @@ def train(
         optimiser.zero_grad(set_to_none=True)
         loss, terms = wrapped.loss(batch)
         _require_finite(loss, step, saved)
-        fabric.backward(loss)
+        if loss.requires_grad:
+            fabric.backward(loss)
         if spec.gradient_clip:
             norm = fabric.clip_gradients(
                 wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False

@@ -14,7 +14,10 @@ from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.models.dual_diffusion import DualDiffusionSpec
 from plumbline.models.dual_diffusion.divergence import divergence
+from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.multipliers import DualAscentSpec
+from plumbline.models.spaces.shared import SharedSpace
+from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.samplers import Problem
 from plumbline.samplers.unconstrained import HeunSpec
 from plumbline.samplers.wrappers.denoising import denoise
@@ -217,9 +220,28 @@ def test_an_oracle_that_is_the_model_itself_finds_no_divergence():
     model.denoiser.load_state_dict(known.denoiser.state_dict())
     _, terms = model.loss(data)
     assert float(terms["divergence_rare"]) == 0
-    known.space.scale.mul_(2)
-    with pytest.raises(ValueError, match="'known' scales samples in another way than this model"):
-        model.loss(data)
+
+
+def test_an_oracle_in_a_space_of_another_scale_says_the_same():
+    """A fitted Gaussian, which is exact in any scale; coordinates with scales of their own are not of one space."""
+    data, means = ring(400), []
+    for factor in (1.0, 3.0):
+        known = FittedGaussianSpec(scaling="global").build(Foundation(example()))
+        known.prepare({"state": data["state"]})
+        with torch.no_grad():
+            known.space.scale.mul_(factor)
+            known.space.mean.add_(factor - 1)
+            z = known.space.encode(data["state"].double())
+            known.denoiser.fit(z, z.new_zeros(len(z), 0))
+        space = Standardisation((2,), "global")
+        space.fit(data["state"])
+        x_t, t = space.encode(data["state"][:50]), torch.linspace(0.2, 0.6, 50)
+        means.append(SharedSpace(known, "known").mean(space, SCHEDULE, x_t, t))
+    torch.testing.assert_close(means[0], means[1], atol=1e-4, rtol=1e-4)
+    own = FittedGaussianSpec(scaling="coordinate").build(Foundation(example()))
+    own.prepare({"state": data["state"] * torch.tensor([1.0, 5.0])})
+    with pytest.raises(ValueError, match="'known' scales coordinates in another way"):
+        SharedSpace(own, "known").mean(space, SCHEDULE, x_t, t)
 
 
 def test_a_set_that_is_a_dataset_of_its_own():

@@ -35,9 +35,10 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.dual_diffusion import DualDiffusionSpec
-from plumbline.models.dual_diffusion.divergence import divergence
+from plumbline.models.dual_diffusion.divergence import MeanOf, divergence
 from plumbline.models.dual_diffusion.sets import Samples, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
+from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
 
@@ -67,7 +68,11 @@ class DualDiffusion(nn.Module):
         self.denoiser = KarrasDenoiser(spec.network.build(shape), self.schedule)
         self.multipliers = spec.multipliers.build(len(spec.sets))
         self.oracles = nn.ModuleDict(
-            {name: oracles[entry.oracle] for name, entry in spec.sets.items() if entry.oracle}
+            {
+                name: SharedSpace(oracles[entry.oracle], entry.oracle)
+                for name, entry in spec.sets.items()
+                if entry.oracle
+            }
         )
         self.register_buffer("thresholds", torch.tensor([entry.threshold for entry in spec.sets.values()]))
         # No buffers: training data is not saved with the weights, nor averaged.
@@ -129,7 +134,7 @@ class DualDiffusion(nn.Module):
         found = []
         for name, samples in sets.items():
             z = self.space.encode(samples["state"])
-            mean = self._mean(self, self._conditions(samples, None))
+            mean = self._mean(self._conditions(samples, None))
             found.append(
                 divergence(self.schedule, z, mean, self._oracle(name, samples), self.spec.smoothing).mean()
             )
@@ -147,24 +152,14 @@ class DualDiffusion(nn.Module):
         errors = ((alpha / sigma).square() + 1) * (mean - x).square()
         return torch.stack([part.mean() for part in errors.split([len(part) for part in z])])
 
-    def _oracle(self, name: str, samples: Samples) -> Any:
+    def _oracle(self, name: str, samples: Samples) -> MeanOf:
         if name not in self.oracles:
-            return self._mean(self, self._conditions(samples, name))
+            return self._mean(self._conditions(samples, name))
         oracle: Any = self.oracles[name]
-        theirs, ours = oracle.space_of(samples).encode(samples["state"]), self.space.encode(samples["state"])
-        if not torch.allclose(theirs, ours, atol=1e-4, rtol=1e-4):
-            raise ValueError(
-                f"`sets.{name}.oracle`: {self.spec.sets[name].oracle!r} scales samples in another way than this model: "
-                f"start from it, with `initialise`."
-            )
-        return self._mean(oracle, oracle.conditions(samples))
+        return partial(oracle.mean, self.space, self.schedule)
 
-    @staticmethod
-    def _mean(model: Any, conditions: dict[str, Tensor]) -> Any:
-        def mean(denoiser: Any, x_t: Tensor, t: Tensor) -> Tensor:
-            return denoiser(x_t, t, **conditions).mean
-
-        return partial(mean, model.denoiser)
+    def _mean(self, conditions: dict[str, Tensor]) -> MeanOf:
+        return lambda x_t, t: self.denoiser(x_t, t, **conditions).mean
 
     def _conditions(self, samples: Samples, name: str | None) -> dict[str, Tensor]:
         """The network's condition: that of the dataset, and which of the sets with a learned oracle it is told."""

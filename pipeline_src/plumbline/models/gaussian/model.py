@@ -52,7 +52,7 @@ class GaussianRegressionDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> DiracPosterior:
         """The posterior mean, of the shape of `x_t` (B, ...)."""
-        alpha, sigma = self.schedule(t)
+        alpha, sigma = (value.reshape(-1, 1) for value in self.schedule(t))
         flat = x_t.flatten(1)
         prior = self.offset if condition is None else self.offset + condition @ self.weights.mT
         gain = alpha * self.variances / (alpha**2 * self.variances + sigma**2)

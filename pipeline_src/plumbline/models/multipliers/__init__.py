@@ -9,20 +9,25 @@ from pydantic import Field, model_validator
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    from plumbline.models.multipliers.ascent import DualAscent
+    from plumbline.models.multipliers.ascent import DualAscent, SimplexAscent
     from plumbline.models.multipliers.multipliers import Multipliers
 
 
-class DualAscentSpec(Spec):
-    """Projected gradient ascent of the dual function: a multiplier rises while its constraint is violated."""
+class AscentSpec(Spec):
+    """Projected gradient ascent of a dual function."""
 
-    kind: Literal["ascent"] = "ascent"
     learning_rate: float = key("multiplier per unit of violation", gt=0, default=1e-3)
     """Step of the multipliers. Too large, they overshoot before the model has followed."""
     every: int = key("optimiser steps", ge=1, default=2)
     """Primal steps to each dual step, which sees the mean violation over them."""
     start: int = key("optimiser steps", ge=0, default=0)
     """Primal steps before the first dual step: an untrained model violates everything."""
+
+
+class DualAscentSpec(AscentSpec):
+    """A multiplier rises while its constraint is violated, and falls to zero where it holds with room to spare."""
+
+    kind: Literal["ascent"] = "ascent"
     initial: float = key(ge=0, default=0.0)
     """Multipliers at the start; zero is no constraint."""
     resilience: float | None = key("unit of violation, squared", gt=0, default=None)
@@ -43,6 +48,30 @@ class DualAscentSpec(Spec):
         return DualAscent(self, constraints)
 
 
+class SimplexAscentSpec(AscentSpec):
+    """Multipliers that sum to one: they rise for the constraints that are violated most, whatever the bound is."""
+
+    kind: Literal["simplex_ascent"] = "simplex_ascent"
+
+    def build(self, constraints: int) -> SimplexAscent:
+        """Multipliers of so many constraints, all alike at first."""
+        from plumbline.models.multipliers.ascent import SimplexAscent
+
+        return SimplexAscent(self, constraints)
+
+
+class EqualMultipliersSpec(Spec):
+    """Multipliers that sum to one and are all alike, throughout."""
+
+    kind: Literal["equal"] = "equal"
+
+    def build(self, constraints: int) -> Multipliers:
+        """Multipliers of so many constraints."""
+        from plumbline.models.multipliers.multipliers import Multipliers
+
+        return Multipliers([1 / constraints] * constraints)
+
+
 class FixedMultipliersSpec(Spec):
     """The same multiplier for every constraint, throughout: the usual weights, set by hand."""
 
@@ -57,4 +86,5 @@ class FixedMultipliersSpec(Spec):
         return Multipliers([self.value] * constraints)
 
 
+AnyWeights = Annotated[SimplexAscentSpec | EqualMultipliersSpec, Field(discriminator="kind")]
 AnyMultipliers = Annotated[DualAscentSpec | FixedMultipliersSpec, Field(discriminator="kind")]

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.models.multipliers import DualAscentSpec
+from plumbline.models.multipliers import AscentSpec, DualAscentSpec, SimplexAscentSpec
 from plumbline.models.multipliers.multipliers import Multipliers
 
 
@@ -28,47 +28,81 @@ class InfeasibleConstraintsError(RuntimeError):
     """A multiplier grew beyond all bounds: no model satisfies the constraints together."""
 
 
-class DualAscent(Multipliers):
-    """Multipliers that follow the violations of their constraints."""
+class Ascent(Multipliers):
+    """Multipliers that follow the mean violations of their constraints over some primal steps."""
 
     violations: Tensor
     steps: Tensor
 
-    def __init__(self, spec: DualAscentSpec, constraints: int) -> None:
-        super().__init__([spec.initial] * constraints)
-        self.spec = spec
+    def __init__(self, spec: AscentSpec, initial: float, constraints: int) -> None:
+        super().__init__([initial] * constraints)
+        self.every, self.start, self.learning_rate = spec.every, spec.start, spec.learning_rate
         self.register_buffer("violations", torch.zeros(constraints))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def update(self, violations: Float[Tensor, " m"]) -> None:
-        """Adds the violations that a primal step found; every so many, a dual step.
-
-        Raises:
-            InfeasibleConstraintsError: a multiplier reached the largest that is allowed.
-        """
-        spec = self.spec
+        """Adds the violations that a primal step found; every so many, a dual step."""
         self.steps += 1
         done = int(self.steps)
-        if done <= spec.start:
+        if done <= self.start:
             return
-        self.violations += _mean_over_processes(violations) / spec.every
-        if (done - spec.start) % spec.every:
-            return
-        self.values.copy_((self.values + spec.learning_rate * self.gradient(self.violations)).clamp(min=0))
-        self.violations.zero_()
-        if spec.resilience is None and float(self.values.max()) >= spec.largest:
+        self.violations += _mean_over_processes(violations) / self.every
+        if (done - self.start) % self.every == 0:
+            self.values.copy_(self.moved(self.violations))
+            self.violations.zero_()
+
+    def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """The multipliers after a dual step."""
+        raise NotImplementedError
+
+
+class DualAscent(Ascent):
+    """Multipliers of inequalities: they are not negative."""
+
+    def __init__(self, spec: DualAscentSpec, constraints: int) -> None:
+        super().__init__(spec, spec.initial, constraints)
+        self.spec = spec
+
+    def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """The multipliers after a dual step.
+
+        Raises:
+            InfeasibleConstraintsError: one reached the largest that is allowed.
+        """
+        spec = self.spec
+        moved = (self.values + spec.learning_rate * self.gradient(violations)).clamp(min=0)
+        if spec.resilience is None and float(moved.max()) >= spec.largest:
             raise InfeasibleConstraintsError(
-                f"multiplier {int(self.values.argmax()) + 1} of {len(self.values)} reached {spec.largest} at step {done}: "
+                f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {spec.largest} at step {int(self.steps)}: "
                 f"no model seems to satisfy the constraints together. Loosen the thresholds, set `resilience` so that they "
                 f"give way at a cost, or lower `learning_rate` if the multipliers only overshot."
             )
+        return moved
 
     def gradient(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The gradient of the dual function where the constraints are violated by so much."""
         if self.spec.resilience is None:
             return violations
         return violations - self.values / self.spec.resilience
+
+
+class SimplexAscent(Ascent):
+    """Multipliers of c_i(p) <= u with the least u that there is: its own stationarity makes them sum to one."""
+
+    def __init__(self, spec: SimplexAscentSpec, constraints: int) -> None:
+        super().__init__(spec, 1 / constraints, constraints)
+
+    def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """The multipliers after a dual step."""
+        return onto_simplex(self.values + self.learning_rate * violations)
+
+
+def onto_simplex(x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """The nearest vector without negative entries that sums to one (Held, Wolfe, Crowder 1974)."""
+    falling, count = x.sort(descending=True).values, torch.arange(1, len(x) + 1, device=x.device)
+    levels = (falling.cumsum(0) - 1) / count
+    return (x - levels[(falling > levels).sum() - 1]).clamp(min=0)
 
 
 def _mean_over_processes(values: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""A mixture of isotropic Gaussians: points whose density is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from plumbline.datasets import DatasetSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class MixtureSpec(DatasetSpec):
+    """Points of sum_k w_k N(m_k, s_k^2 I), with the component that each is of as its label."""
+
+    kind: Literal["mixture"] = "mixture"
+    means: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    """m_k, a point a component."""
+    deviations: tuple[Annotated[float, Field(gt=0)], ...]
+    """s_k."""
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """w_k, in any unit; null for components of equal weight."""
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> MixtureSpec:
+        for name, given in (("deviations", self.deviations), ("weights", self.weights or self.deviations)):
+            if len(given) != len(self.means):
+                raise ValueError(f"`{name}` has {len(given)} entries, and `means` {len(self.means)}")
+        if len({len(mean) for mean in self.means}) != 1 or len(self.means[0]) < 2:
+            raise ValueError("`means` must be points of one dimension, of two or more coordinates")
+        return self
+
+    def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        import xarray as xr
+        from scipy.special import ndtri
+
+        from plumbline.datasets.drawing import uniforms
+
+        del splits
+        means, deviations, weights = self.components()
+        size = means.shape[1]
+        numbers = uniforms(self.seed, indices, 1 + size)
+        label = np.searchsorted(weights.cumsum()[:-1], numbers[:, 0])
+        state = means[label] + deviations[label, None] * ndtri(numbers[:, 1:])
+        return xr.Dataset(
+            {
+                "state": (
+                    ("sample", "coordinate"),
+                    state.astype(np.float32),
+                    {"long_name": "coordinate", "units": "1"},
+                ),
+                "label": ("sample", label, {"long_name": "component"}),
+            },
+            coords={"coordinate": ("coordinate", np.arange(size), {"long_name": "coordinate"})},
+            attrs={"title": "mixture of Gaussians"},
+        )
+
+    def components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means (K, n), deviations (K,) and weights (K,), which sum to one."""
+        weights = np.array(self.weights or [1.0] * len(self.means))
+        return np.array(self.means), np.array(self.deviations), weights / weights.sum()
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """The logarithm of the density (N,) at points (N, n)."""
+        from scipy.special import logsumexp
+
+        means, deviations, weights = self.components()
+        squares = ((x[:, None] - means) ** 2).sum(-1)
+        size = means.shape[1]
+        parts = (
+            np.log(weights) - squares / (2 * deviations**2) - size * np.log(deviations * np.sqrt(2 * np.pi))
+        )
+        return logsumexp(parts, axis=1)

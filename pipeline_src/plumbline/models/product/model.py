@@ -1,0 +1,98 @@
+r"""A product of experts under constraints (Khalafi, Hounie, Ding, Ribeiro 2025, algorithm 3).
+
+The problem is to be near to every expert at once,
+
+    min_{p, u} u   subject to   KL(p || q_i) <= u.
+
+At multipliers lambda, which the stationarity of u makes sum to one, the best distribution is the product prod_i q_i^lambda_i
+over its integral. The dual function is minus the logarithm of that integral, and its gradient the divergences themselves:
+the power of the expert that the product is farthest from rises, until all that have a power are equally far.
+
+The score of the product is the sum of the scores of the experts with the powers as weights, and so is its posterior mean as
+Langevin dynamics uses it. Divergences are estimated on samples (`dual_diffusion.divergence`), as the excess over one
+denoiser, the weighted sum: what that adds is the same for all, and on the simplex it does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from azula.denoise import Denoiser, DiracPosterior
+from torch import Tensor, nn
+
+from plumbline.models.dual_diffusion.divergence import divergence
+from plumbline.models.multipliers.multipliers import Multipliers
+from plumbline.models.product import ProductSpec
+from plumbline.models.spaces.shared import SharedSpace
+from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.samplers.wrappers.denoising import denoise
+
+
+class ProductDenoiser(Denoiser):
+    """The weighted sum of the posterior means of experts, in the space of the first."""
+
+    def __init__(self, experts: Mapping[str, Any], multipliers: Multipliers) -> None:
+        super().__init__()
+        self.experts = nn.ModuleDict({name: SharedSpace(expert, name) for name, expert in experts.items()})
+        self.multipliers = multipliers
+        first = next(iter(experts.values()))
+        self.schedule = first.denoiser.schedule
+        self.space: Standardisation = first.space_of({})
+
+    def forward(self, x_t: Tensor, t: Tensor) -> DiracPosterior:
+        """The posterior of the product as Langevin dynamics uses it."""
+        means = torch.stack([self.expert_mean(name, x_t, t) for name in self.experts])
+        return DiracPosterior(torch.tensordot(self.multipliers.values.to(means), means, dims=1))
+
+    def expert_mean(self, name: str, x_t: Tensor, t: Tensor) -> Tensor:
+        """The posterior mean of one expert."""
+        expert: Any = self.experts[name]
+        return expert.mean(self.space, self.schedule, x_t, t)
+
+
+class Product(nn.Module):
+    """A product of experts, of which nothing but the powers is learned."""
+
+    def __init__(self, spec: ProductSpec, models: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.spec = spec
+        experts = {name: models[name] for name in spec.experts}
+        self.denoiser = ProductDenoiser(experts, spec.weights.build(len(experts)))
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Nothing: the experts are trained."""
+
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The space of the first expert."""
+        del batch
+        return self.denoiser.space
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """None: experts are not conditioned."""
+        del batch
+        return {}
+
+    @torch.no_grad()
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The largest divergence, up to what is the same for all, without a gradient: dual steps follow it. And the terms."""
+        assert isinstance(self.spec.sampler, DenoisingSpec)
+        x = denoise(self, self.spec.sampler, Problem(None, {}, batch, batch["state"].device))
+        z = self.space_of(batch).encode(x).to(batch["state"].dtype)
+        composed = lambda x_t, t: self.denoiser(x_t, t).mean  # noqa: E731
+        schedule, smoothing, terms = self.denoiser.schedule, self.spec.smoothing, {}
+        for i, name in enumerate(self.spec.experts):
+            mean = partial(self.denoiser.expert_mean, name)
+            terms[f"divergence_{name}"] = divergence(schedule, z, mean, composed, smoothing).mean()
+            terms[f"multiplier_{name}"] = self.denoiser.multipliers.values[i].clone()
+        return self._divergences(terms).max(), terms
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """The dual step."""
+        self.denoiser.multipliers.update(self._divergences(terms))
+
+    def _divergences(self, terms: dict[str, Tensor]) -> Tensor:
+        return torch.stack([terms[f"divergence_{name}"] for name in self.spec.experts])

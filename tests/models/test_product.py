@@ -1,0 +1,165 @@
+"""Products of experts: powers and samples against the closed forms of Gaussians."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal, norm
+
+from plumbline.datasets.mixture import MixtureSpec
+from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.gaussian import FittedGaussianSpec
+from plumbline.models.multipliers import SimplexAscentSpec
+from plumbline.models.multipliers.ascent import onto_simplex
+from plumbline.models.product import ProductSpec
+from plumbline.samplers import Problem
+from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
+from plumbline.samplers.wrappers.denoising import denoise
+from plumbline.training import train
+
+LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 0.1}
+
+
+def example():
+    return xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
+
+
+def expert(mean, deviation):
+    """The exact denoiser of a Gaussian, standardised by its own samples, differently for each."""
+    torch.manual_seed(0)
+    points = torch.randn(4000, 2)
+    points = (points - points.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(points.T.cov())).T
+    model = FittedGaussianSpec(scaling="global").build(Foundation(example()))
+    model.prepare({"state": torch.tensor(mean) + deviation * points})
+    return model.eval().requires_grad_(False)
+
+
+def product(experts, tmp_path, steps, **keys):
+    named = {f"e{i}": one for i, one in enumerate(experts)}
+    model = ProductSpec(experts=tuple(named), sampler=LANGEVIN, **keys).build(
+        Foundation(example(), models=named)
+    )
+    data = {"state": torch.zeros(256, 2)}
+    model.prepare(data)
+    spec = TrainingSpec(steps=steps, batch=256, ema=0.9, accelerator="cpu")
+    return train(model, data, spec, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+
+
+def drawn(model, **keys):
+    torch.manual_seed(1)
+    batch = {"state": torch.zeros(4000, 2)}
+    return denoise(
+        model, AnnealedLangevinSpec.model_validate(LANGEVIN | keys), Problem(None, {}, batch, "cpu")
+    )
+
+
+def test_equal_weights_give_the_product_of_gaussians(tmp_path):
+    """Precision sum l_i / s_i^2 and the mean weighted by precision; experts in spaces of different scale.
+
+    Of different width, so that the flow leads astray, and Langevin dynamics needs more steps.
+    """
+    experts = [expert([0.0, 0.0], 1.0), expert([1.5, 0.3], 0.5)]
+    model = product(experts, tmp_path, steps=1, weights={"kind": "equal"})
+    torch.testing.assert_close(model.denoiser.multipliers.values, torch.full((2,), 0.5))
+    precision = 0.5 / 1.0 + 0.5 / 0.25
+    mean = np.array([1.5, 0.3]) * 0.5 / 0.25 / precision
+    samples = drawn(model, steps=40, step_size=0.2)
+    np.testing.assert_allclose(samples.mean(0), mean, atol=0.05)
+    np.testing.assert_allclose(samples.var(0), 1 / precision, rtol=0.12)
+
+
+def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path):
+    """Of N((1, 0)), N((-1, -.2)) and N((-1, .2)), of variance .05: powers (.495, .2525, .2525), all divergences 10.2."""
+    experts = [expert(mean, math.sqrt(0.05)) for mean in ([1.0, 0.0], [-1.0, -0.2], [-1.0, 0.2])]
+    ascent = {"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 1}
+    model = product(experts, tmp_path, steps=50, weights=ascent, smoothing=0.05)
+    found = model.denoiser.multipliers.values.tolist()
+    assert found == pytest.approx([0.495, 0.2525, 0.2525], abs=0.03)
+    samples = drawn(model)
+    np.testing.assert_allclose(samples.mean(0), [-0.01, 0.0], atol=0.06)
+    np.testing.assert_allclose(samples.var(0), 0.05, rtol=0.2)
+
+
+def test_an_expert_that_is_near_anyway_has_no_power(tmp_path):
+    """Against the powers that maximise the dual function, which is known for Gaussians."""
+    laws = [([0.0, 0.0], 0.6), ([0.1, 0.0], 0.8), ([2.0, 0.0], 0.6)]
+
+    def dual(raw):
+        powers = np.exp(raw) / np.exp(raw).sum()
+        precisions = np.array([1 / s**2 for _, s in laws])
+        means = np.array([m for m, _ in laws])
+        total = (powers * precisions).sum()
+        mean = (powers * precisions) @ means / total
+        log_integral = (
+            math.log(2 * math.pi / total)
+            - 0.5 * ((powers * precisions) @ (means**2).sum(1) - total * (mean**2).sum())
+            - sum(p * math.log(2 * math.pi * s**2) for p, (_, s) in zip(powers, laws, strict=True))
+        )
+        return log_integral
+
+    best = minimize(dual, np.zeros(3), method="Nelder-Mead", options={"maxiter": 4000, "xatol": 1e-6}).x
+    truth = np.exp(best) / np.exp(best).sum()
+    assert truth[1] < 1e-3
+    ascent = {"kind": "simplex_ascent", "learning_rate": 0.03, "every": 1}
+    model = product([expert(*law) for law in laws], tmp_path, steps=50, weights=ascent)
+    assert model.denoiser.multipliers.values.tolist() == pytest.approx(truth, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [([0.2, 0.3, 0.5], [0.2, 0.3, 0.5]), ([2.0, 0.0], [1.0, 0.0]), ([0.5, 0.5, -3.0], [0.5, 0.5, 0.0])],
+)
+def test_the_nearest_point_of_the_simplex(given, nearest):
+    torch.testing.assert_close(onto_simplex(torch.tensor(given)), torch.tensor(nearest))
+
+
+def test_no_point_of_the_simplex_is_nearer():
+    torch.manual_seed(0)
+    for x in torch.randn(20, 4, dtype=torch.float64):
+        found = onto_simplex(x)
+        assert float(found.sum()) == pytest.approx(1)
+        assert bool((found >= 0).all())
+        others = torch.distributions.Dirichlet(torch.ones(4, dtype=torch.float64)).sample((2000,))
+        assert float((x - found).norm()) <= float((x - others).norm(dim=1).min()) + 1e-12
+
+
+def test_multipliers_on_the_simplex_stay_there():
+    multipliers = SimplexAscentSpec(learning_rate=0.1, every=1).build(3)
+    for _ in range(50):
+        multipliers.update(torch.tensor([1.0, 5.0, 0.0]))
+    torch.testing.assert_close(multipliers.values, torch.tensor([0.0, 1.0, 0.0]))
+
+
+# The mixtures that experts are trained on.
+
+MIXTURE = {
+    "means": [[0.0, 0.0], [2.0, -1.0]], "deviations": [0.5, 0.2], "weights": [1.0, 3.0], "parts": 1,
+    "splits": {"train": 20000, "validation": 2, "test": 2},
+}  # fmt: skip
+
+
+def test_a_mixture_has_the_moments_and_the_density_that_it_says():
+    spec = MixtureSpec.model_validate(MIXTURE)
+    points = spec.draw_split("train")["state"].values.astype(float)
+    np.testing.assert_allclose(points.mean(0), [1.5, -0.75], atol=0.03)
+    assert (spec.draw_split("train")["label"].values == 1).mean() == pytest.approx(0.75, abs=0.01)
+    at = np.array([[0.3, 0.1], [2.1, -1.0]])
+    truth = 0.25 * multivariate_normal([0, 0], 0.25).pdf(at) + 0.75 * multivariate_normal([2, -1], 0.04).pdf(
+        at
+    )
+    np.testing.assert_allclose(np.exp(spec.log_density(at)), truth)
+
+
+def test_a_mixture_of_one_is_a_gaussian():
+    splits = {"train": 2, "validation": 2, "test": 2}
+    spec = MixtureSpec(means=[[1.0, 2.0]], deviations=[3.0], parts=1, splits=splits)
+    truth = norm(1, 3).logpdf(0.5) + norm(2, 3).logpdf(0.7)
+    assert spec.log_density(np.array([[0.5, 0.7]]))[0] == pytest.approx(truth)
+
+
+def test_lists_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"`deviations` has 1 entries, and `means` 2"):
+        MixtureSpec.model_validate(MIXTURE | {"deviations": [0.5]})
