@@ -6,11 +6,13 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.datasets.mixture import MixtureSpec
 from plumbline.metrics import Instruments
 from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec, gaussian_wasserstein
 from plumbline.metrics.constraint_distance import ConstraintDistanceSpec
 from plumbline.metrics.energy_spectrum import EnergySpectrumSpec, energy_spectrum
 from plumbline.metrics.equivalent_noise import EquivalentNoiseSpec
+from plumbline.metrics.log_density import LogDensitySpec
 from plumbline.metrics.marginal_wasserstein import MarginalWassersteinSpec
 from plumbline.metrics.memorisation import MemorisationSpec
 from plumbline.metrics.mmd import MMDSpec, maximum_mean_discrepancy
@@ -161,3 +163,14 @@ def test_conditional_gaussian_needs_its_dataset(data):
 def test_more_samples_than_the_test_split_are_refused(data):
     with pytest.raises(ValueError, match="201 samples to judge by 200"):
         evaluate(MMDSpec(), table(np.zeros((201, 3))), data)
+
+
+def test_log_densities_and_the_least_of_them():
+    splits = {"train": 2, "validation": 2, "test": 2}
+    near, far = (MixtureSpec(means=[[m, 0.0]], deviations=[1.0], parts=1, splits=splits) for m in (0.0, 3.0))
+    points = xr.Dataset({"state": (("sample", "coordinate"), np.zeros((4, 2)))})
+    told = LogDensitySpec(under={"near": near, "far": far}).evaluate(points, xr.Dataset(), Instruments())
+    peak = -np.log(2 * np.pi)
+    assert float(told["log_density_near"]) == pytest.approx(peak)
+    assert float(told["log_density_far"]) == pytest.approx(peak - 4.5)
+    assert float(told["least_log_density"]) == float(told["log_density_far"])

@@ -147,8 +147,9 @@ class ModelSpec(Kind):
         """What samplers can draw from it by: `denoiser`, `prediction`, `prior`; or what models can stand on: `mirror`."""
         return ("denoiser",)
 
-    def bounds(self) -> dict[str, tuple[str, float]]:
-        """What multipliers answer for: by constraint, the column of the training log that is bound, and its bound."""
+    def bounds(self) -> dict[str, tuple[str, float | None]]:
+        """What multipliers answer for: by constraint, the column of the training log that is bound, and its bound; None for
+        the least that there is."""
         return {}
 
 

@@ -65,5 +65,5 @@ class AlignmentSpec(ModelSpec):
     def offers(self) -> tuple[str, ...]:
         return ("denoiser", "rewards")
 
-    def bounds(self) -> dict[str, tuple[str, float]]:
+    def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {name: (f"reward_{name}", reward.level) for name, reward in self.rewards.items()}

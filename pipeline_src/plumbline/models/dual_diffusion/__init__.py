@@ -81,5 +81,5 @@ class DualDiffusionSpec(ModelSpec):
     def stands_on(self) -> dict[str, str]:
         return {entry.oracle: "denoiser" for entry in self.sets.values() if entry.oracle}
 
-    def bounds(self) -> dict[str, tuple[str, float]]:
+    def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {name: (f"divergence_{name}", entry.threshold) for name, entry in self.sets.items()}

@@ -36,3 +36,6 @@ class ProductSpec(ModelSpec):
 
     def stands_on(self) -> dict[str, str]:
         return dict.fromkeys(self.experts, "denoiser")
+
+    def bounds(self) -> dict[str, tuple[str, float | None]]:
+        return {name: (f"divergence_{name}", None) for name in self.experts}

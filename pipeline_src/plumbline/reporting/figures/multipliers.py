@@ -14,7 +14,7 @@ QUANTITIES = {"divergence": "divergence (nats)", "reward": "reward (deviations)"
 
 
 def multiplier_courses(
-    comparison: xr.Dataset, bounds: dict[str, dict[str, tuple[str, float]]]
+    comparison: xr.Dataset, bounds: dict[str, dict[str, tuple[str, float | None]]]
 ) -> Figure | None:
     """Multipliers, and what they answer for, against steps: a row of panels a model, a line a constraint and seed.
 
@@ -42,7 +42,8 @@ def multiplier_courses(
                             alpha=1 - 0.35 * min(j, 2), label=name if j == 0 else None,
                         )  # fmt: skip
                     told.append(f"{model} {drawn.replace('_', ' ')} {_last_quarter(values):.3g}")
-                right.axhline(bound, color=PALETTE[i % len(PALETTE)], linestyle=":", linewidth=1)
+                if bound is not None:
+                    right.axhline(bound, color=PALETTE[i % len(PALETTE)], linestyle=":", linewidth=1)
             left.set_title(f"{model}: multiplier", fontsize=9)
             right.set_title(f"{model}: {QUANTITIES[column.split('_')[0]]}", fontsize=9)
         for axis in rows[-1]:

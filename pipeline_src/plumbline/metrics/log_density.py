@@ -1,0 +1,39 @@
+"""How likely samples are under distributions whose density is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, StringConstraints
+
+from plumbline.datasets.mixture import MixtureSpec
+from plumbline.metrics import Instruments, MetricSpec, scalar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class LogDensitySpec(MetricSpec):
+    """Mean log-density of the samples under each of some mixtures, and under the one that finds them least likely."""
+
+    kind: Literal["log_density"] = "log_density"
+    under: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], MixtureSpec] = Field(
+        min_length=1
+    )
+    """The mixtures by name."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import xarray as xr
+
+        del dataset, by
+        points = samples["state"].values.astype(np.float64)
+        means = {name: float(mixture.log_density(points).mean()) for name, mixture in self.under.items()}
+        found = {
+            f"log_density_{name}": scalar(mean, f"mean log-density under {name}", "neither", "nats")
+            for name, mean in means.items()
+        }
+        found["least_log_density"] = scalar(
+            min(means.values()), "least of the mean log-densities", "higher", "nats"
+        )
+        return xr.Dataset(found)
