@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from plumbline.attributes import AttributeSpec
 from plumbline.constraints import ConstraintSpec
 from plumbline.datasets import DatasetSpec, SplitSizes
 from plumbline.distributions.estimators import EstimatorSpec
@@ -18,7 +19,15 @@ from plumbline.distributions.laws import LawSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
-from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec
+from plumbline.models.alignment import RewardSpec
+from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
+from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec
+from plumbline.models.multipliers import (
+    DualAscentSpec,
+    EqualMultipliersSpec,
+    FixedMultipliersSpec,
+    SimplexAscentSpec,
+)
 from plumbline.networks import GraphNetworkSpec, NetworkSpec, RegressorSpec
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
@@ -43,9 +52,27 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
     "samplers": (SamplerSpec, "`generators.<name>.sampler`, and `base` within"),
     "observations": (ObservationSpec, "`observation`"),
+    "attributes": (AttributeSpec, "`models.<name>.rewards.<name>.attribute`"),
     "metrics": (MetricSpec, "`metrics.<name>`"),
 }
-SCHEDULES: tuple[type[Spec], ...] = (EDMScheduleSpec, VPScheduleSpec)
+WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
+    "`models.<name>.schedule`: kinds of noise schedules": (
+        EDMScheduleSpec,
+        VPScheduleSpec,
+        VPSDEScheduleSpec,
+    ),
+    "`models.<name>.multipliers`, and `weights` of products: kinds of multipliers": (
+        DualAscentSpec,
+        FixedMultipliersSpec,
+        DisjointMultipliersSpec,
+        SimplexAscentSpec,
+        EqualMultipliersSpec,
+    ),
+}
+ENTRIES_OF_MODELS: dict[str, type[Spec]] = {
+    "`models.<name>.sets.<name>` of dual diffusion": ConstraintSetSpec,
+    "`models.<name>.rewards.<name>` of alignment": RewardSpec,
+}
 
 
 def update_keys(path: Path, *, check: bool) -> int:
@@ -83,8 +110,10 @@ def tables() -> str:
         parts.append(f"## {place}: kinds of {room}\n")
         parts += [_table(f"`{name}`", spec, "###") for name, spec in kinds(base).items()]
         if room == "models":
-            parts.append("## `models.<name>.schedule`: kinds of noise schedules\n")
-            parts += [_table(f"`{s.model_fields['kind'].default}`", s, "###") for s in SCHEDULES]
+            parts += [_table(title, spec, "##") for title, spec in ENTRIES_OF_MODELS.items()]
+            for title, specs in WITHIN_MODELS.items():
+                parts.append(f"## {title}\n")
+                parts += [_table(f"`{s.model_fields['kind'].default}`", s, "###") for s in specs]
     return "\n".join(parts)
 
 
@@ -154,7 +183,7 @@ def _name(annotation: Any) -> str:
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    value = info.default
+    value = info.get_default(call_default_factory=True)
     if value is PydanticUndefined or isinstance(value, Spec):
         return "as below"
     if value is None:
