@@ -272,5 +272,64 @@ def test_sets_that_are_not_there_are_named(where, message):
 
 
 def test_a_set_has_one_source():
-    with pytest.raises(ValidationError, match="needs one of `where` and `dataset`"):
+    with pytest.raises(ValidationError, match="needs one of `where`, `dataset` and `drawn`"):
         DualDiffusionSpec(network={"kind": "mlp"}, sets={"rare": {"threshold": 1.0}})
+
+
+# Mixtures of trained models.
+
+
+def gaussian_expert(mean):
+    torch.manual_seed(0)
+    model = FittedGaussianSpec(scaling="global").build(Foundation(example()))
+    model.prepare({"state": torch.tensor(mean) + 0.3 * torch.randn(4000, 2)})
+    return model.eval().requires_grad_(False)
+
+
+def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_path):
+    """Of three experts, two are the same: equal weights leave the third log 3 nats away, half of all makes it log 2."""
+    experts = {"left": gaussian_expert([-2.0, 0.0]), "right": gaussian_expert([2.0, 0.0])}
+    sampler = {"kind": "heun", "steps": 10}
+    sets = {
+        name: {"drawn": {"model": model, "sampler": sampler, "samples": 1000}}
+        for name, model in {"alone": "left", "twin": "right", "other": "right"}.items()
+    }
+    composed = DualDiffusionSpec(
+        network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16},
+        objective="largest_divergence", sets=sets, smoothing=0.1,
+        multipliers={"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 2, "start": 200},
+    )  # fmt: skip
+    assert composed.stands_on() == {"left": "denoiser", "right": "denoiser"}
+    torch.manual_seed(0)
+    model = composed.build(Foundation(example(), models=experts))
+    data = {"state": torch.randn(500, 2)}
+    model.prepare(data)
+    training = TrainingSpec(steps=1500, batch=8, learning_rate=2e-3, ema=0.99, accelerator="cpu")
+    model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    alone, *twins = model.multipliers.values.tolist()
+    assert alone == pytest.approx(0.5, abs=0.05)
+    assert sum(twins) == pytest.approx(0.5, abs=0.05)
+    with torch.no_grad():
+        batch = {"state": torch.zeros(2000, 2)}
+        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, batch, "cpu"))
+    assert float((drawn[:, 0] < 0).double().mean()) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"threshold": None}, r"`sets\.rare\.threshold` is required where the objective is `data`"),
+        (
+            {"multipliers": {"kind": "equal"}},
+            r"the objective `data` goes with `ascent`, `fixed` or `disjoint`",
+        ),
+        ({"objective": "largest_divergence"}, r"`sets\.rare\.threshold` has no meaning"),
+        (
+            {"objective": "largest_divergence", "threshold": None},
+            r"`largest_divergence` goes with `simplex_ascent` or `equal`",
+        ),
+    ],
+)
+def test_multipliers_that_do_not_go_with_the_objective_are_refused(keys, message):
+    with pytest.raises(ValidationError, match=message):
+        spec(**keys)

@@ -9,8 +9,14 @@ from pydantic import Field, StringConstraints, model_validator
 from plumbline.datasets import AnyDataset
 from plumbline.models import Foundation, ModelSpec
 from plumbline.models.diffusion import AnySchedule, EDMScheduleSpec
-from plumbline.models.multipliers import DualAscentSpec, FixedMultipliersSpec
+from plumbline.models.multipliers import (
+    DualAscentSpec,
+    EqualMultipliersSpec,
+    FixedMultipliersSpec,
+    SimplexAscentSpec,
+)
 from plumbline.networks import AnyNetwork
+from plumbline.samplers import AnySampler, DenoisingSpec
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -30,6 +36,23 @@ class DisjointMultipliersSpec(Spec):
         return DisjointMultipliers([0.0] * constraints)
 
 
+class DrawnSetSpec(Spec):
+    """Samples of a trained diffusion model."""
+
+    model: str
+    """Name of the model."""
+    sampler: AnySampler
+    """How it is drawn from."""
+    samples: int = key("samples", ge=2, default=4096)
+    """Samples that are drawn, once, before the training."""
+
+    @model_validator(mode="after")
+    def _draws_by_denoising(self) -> DrawnSetSpec:
+        if not isinstance(self.sampler, DenoisingSpec):
+            raise ValueError(f"`sampler`: `{self.sampler.kind}` does not draw by denoising")
+        return self
+
+
 class ConstraintSetSpec(Spec):
     """A distribution that the model must stay near to: part of the training data, or a dataset of its own."""
 
@@ -37,15 +60,22 @@ class ConstraintSetSpec(Spec):
     """Values of whole-numbered variables, such as `label`, that make a training sample one of the set."""
     dataset: AnyDataset | None = None
     """The dataset whose train split is the set, in place of `where`; its samples have the shape of the study's."""
-    threshold: float = key("nats", ge=0)
+    drawn: DrawnSetSpec | None = None
+    """The model that the set is drawn from, in place of `where`."""
+    threshold: float | None = key("nats", ge=0, default=None)
     """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
     oracle: str | None = None
-    """Name of a diffusion model that knows the set; null to learn one beside the model, by telling its network the set."""
+    """Name of a diffusion model that knows the set; null for the one that it is drawn from, or to learn one beside the
+    model, by telling its network the set."""
+
+    def known_by(self) -> str | None:
+        """Name of the model that knows the set; None if it is learned."""
+        return self.oracle or (self.drawn.model if self.drawn else None)
 
     @model_validator(mode="after")
     def _one_source(self) -> ConstraintSetSpec:
-        if (self.where is None) == (self.dataset is None):
-            raise ValueError("needs one of `where` and `dataset`, which say what the set is")
+        if [self.where, self.dataset, self.drawn].count(None) != 2:
+            raise ValueError("needs one of `where`, `dataset` and `drawn`, which say what the set is")
         return self
 
 
@@ -63,14 +93,36 @@ class DualDiffusionSpec(ModelSpec):
         min_length=1
     )
     """The constraint distributions by name."""
+    objective: Literal["data", "largest_divergence"] = "data"
+    """What is least: the divergence from the data, under thresholds; or the largest of those from the sets, whatever it is."""
     set_batch: int = key("samples", ge=1, default=32)
     """Samples of each set in a step, drawn with replacement, beside the batch of the data."""
     multipliers: Annotated[
-        DualAscentSpec | FixedMultipliersSpec | DisjointMultipliersSpec, Field(discriminator="kind")
+        DualAscentSpec
+        | FixedMultipliersSpec
+        | DisjointMultipliersSpec
+        | SimplexAscentSpec
+        | EqualMultipliersSpec,
+        Field(discriminator="kind"),
     ] = DualAscentSpec()
-    """How the multipliers of the constraints are set."""
+    """How the multipliers of the constraints are set; those of the largest divergence sum to one."""
     smoothing: float = key("standard deviations of the data", gt=0, default=0.3)
     """Noise on both sides of a divergence: finer detail, in which networks err more than sets differ, does not count."""
+
+    @model_validator(mode="after")
+    def _multipliers_of_the_objective(self) -> DualDiffusionSpec:
+        bounded = self.objective == "data"
+        for name, entry in self.sets.items():
+            if bounded and entry.threshold is None:
+                raise ValueError(f"`sets.{name}.threshold` is required where the objective is `data`")
+            if not bounded and entry.threshold is not None:
+                raise ValueError(
+                    f"`sets.{name}.threshold` has no meaning where the objective is the largest divergence"
+                )
+        if bounded == isinstance(self.multipliers, SimplexAscentSpec | EqualMultipliersSpec):
+            fit = "`ascent`, `fixed` or `disjoint`" if bounded else "`simplex_ascent` or `equal`"
+            raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
+        return self
 
     def build(self, on: Foundation) -> DualDiffusion:
         from plumbline.models.dual_diffusion.model import DualDiffusion
@@ -79,7 +131,12 @@ class DualDiffusionSpec(ModelSpec):
         return DualDiffusion(self, sample_shape(on.example), on.models)
 
     def stands_on(self) -> dict[str, str]:
-        return {entry.oracle: "denoiser" for entry in self.sets.values() if entry.oracle}
+        named = [
+            name
+            for entry in self.sets.values()
+            for name in (entry.oracle, entry.drawn.model if entry.drawn else None)
+        ]
+        return {name: "denoiser" for name in named if name}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {name: (f"divergence_{name}", entry.threshold) for name, entry in self.sets.items()}

@@ -14,6 +14,10 @@ which is the best model at these multipliers. Its denoiser is what the mean of t
 that. **Dual** steps move the multipliers by the violations KL(q_i || p) - b_i, in nats (`divergence`). A threshold on the
 loss itself would hide the entropy of q_i in it, and be so sharp that a few percent move the multipliers tenfold.
 
+Without data, the **largest divergence** is made as small as can be (composition by mixture; Khalafi, Hounie, Ding, Ribeiro
+2025, problem UF-C): u is least subject to KL(q_i || p) <= u, the multipliers sum to one, and q_lambda = sum_i lambda_i q_i.
+The publication puts losses there for the divergences, whose weights then follow the entropies of the sets.
+
 The divergence needs the denoiser of q_i. Where no trained model is named, the network learns it too: told the set (one
 number for each, ones and zeros), it denoises that set alone. Both answers share their weights and so what they get wrong,
 and the difference of their losses is what knowing the set is worth. What the network is told to learn of the set so is weighted
@@ -36,7 +40,7 @@ from torch import Tensor, nn
 from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.dual_diffusion import DualDiffusionSpec
 from plumbline.models.dual_diffusion.divergence import MeanOf, divergence
-from plumbline.models.dual_diffusion.sets import Samples, read_set, share_of
+from plumbline.models.dual_diffusion.sets import Samples, drawn_set, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
@@ -49,42 +53,52 @@ class DualDiffusion(nn.Module):
     Args:
         spec: the model.
         sample: the shape of samples.
-        oracles: trained models by name, those that sets name.
-
-    Raises:
-        ValueError: a set is empty or not of the dataset's making, or its oracle works in another space.
+        models: trained models by name, those that sets name.
     """
 
-    def __init__(
-        self, spec: DualDiffusionSpec, sample: SampleShape, oracles: Mapping[str, nn.Module]
-    ) -> None:
+    def __init__(self, spec: DualDiffusionSpec, sample: SampleShape, models: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.spec = spec
         self.space = Standardisation(sample.shape, spec.scaling)
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = spec.schedule.build()
-        self.learned = [name for name, entry in spec.sets.items() if entry.oracle is None]
+        self.learned = [name for name, entry in spec.sets.items() if entry.known_by() is None]
         shape = replace(sample, condition=sample.condition + len(self.learned))
         self.denoiser = KarrasDenoiser(spec.network.build(shape), self.schedule)
         self.multipliers = spec.multipliers.build(len(spec.sets))
         self.oracles = nn.ModuleDict(
             {
-                name: SharedSpace(oracles[entry.oracle], entry.oracle)
+                name: SharedSpace(models[known], known)
                 for name, entry in spec.sets.items()
-                if entry.oracle
+                if (known := entry.known_by())
             }
         )
-        self.register_buffer("thresholds", torch.tensor([entry.threshold for entry in spec.sets.values()]))
+        # Sets are drawn from them before the training; afterwards they are not needed.
+        self.drawn_from = {
+            entry.drawn.model: models[entry.drawn.model] for entry in spec.sets.values() if entry.drawn
+        }
+        self.register_buffer(
+            "thresholds", torch.tensor([entry.threshold or 0.0 for entry in spec.sets.values()])
+        )
         # No buffers: training data is not saved with the weights, nor averaged.
         self.sets: dict[str, Samples] = {}
 
     thresholds: Tensor
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits the space and the standardisation of conditions, and takes the samples of the sets."""
+        """Fits the space and the standardisation of conditions, and takes or draws the samples of the sets.
+
+        Raises:
+            ValueError: a set is empty, or the dataset does not tell who is of it.
+        """
         self.space.fit(data["state"])
         self.condition.fit(data)
-        self.sets = {name: read_set(name, entry, data) for name, entry in self.spec.sets.items()}
+        self.sets = {
+            name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], data)
+            if entry.drawn
+            else read_set(name, entry, data)
+            for name, entry in self.spec.sets.items()
+        }
         shares = [share_of(entry, data) for entry in self.spec.sets.values()]
         self.multipliers.fit(torch.tensor(shares), self.thresholds)
 
@@ -114,14 +128,14 @@ class DualDiffusion(nn.Module):
         losses = self._denoising_losses(groups)
         objective, constraints, oracles = losses.split([1, len(sets), len(self.learned)])
         weights = self.multipliers.values
-        lagrangian = (objective.squeeze(0) + weights @ constraints) / (1 + weights.sum())
+        of_data = 1.0 if self.spec.objective == "data" else 0.0
+        lagrangian = (of_data * objective.squeeze(0) + weights @ constraints) / (of_data + weights.sum())
         divergences = self.divergences(sets)
         terms = {"denoising": objective.squeeze(0).detach()}
         for i, name in enumerate(sets):
             terms[f"divergence_{name}"] = divergences[i]
             terms[f"multiplier_{name}"] = weights[i].clone()
-        asked = torch.exp(-self.thresholds[[name in self.learned for name in sets]])
-        return lagrangian + asked @ oracles, terms
+        return lagrangian + self._asked() @ oracles, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """The dual step."""
@@ -139,6 +153,12 @@ class DualDiffusion(nn.Module):
                 divergence(self.schedule, z, mean, self._oracle(name, samples), self.spec.smoothing).mean()
             )
         return torch.stack(found)
+
+    def _asked(self) -> Float[Tensor, " learned"]:
+        """The shares that the constraints ask for of the sets with a learned oracle; equal ones where none is asked for."""
+        if self.spec.objective != "data":
+            return torch.full((len(self.learned),), 1 / len(self.sets), device=self.thresholds.device)
+        return torch.exp(-self.thresholds[[name in self.learned for name in self.sets]])
 
     def _denoising_losses(self, groups: list[tuple[Samples, str | None]]) -> Float[Tensor, " groups"]:
         """The mean denoising loss of each group of samples, told its set or none, in one pass of the network."""

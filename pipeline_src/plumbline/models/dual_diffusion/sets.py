@@ -1,11 +1,16 @@
-"""The constraint distributions as samples: parts of the training data, or datasets of their own."""
+"""The constraint distributions as samples: parts of the training data, datasets of their own, or what models draw."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from plumbline.models.dual_diffusion import ConstraintSetSpec
+from plumbline.models.dual_diffusion import ConstraintSetSpec, DrawnSetSpec
+from plumbline.models.spaces.mirror import CHUNK
+from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.samplers.wrappers.denoising import denoise
 
 Samples = dict[str, Tensor]
 """Variables of samples by name."""
@@ -32,9 +37,22 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
     return samples
 
 
+@torch.no_grad()
+def drawn_set(spec: DrawnSetSpec, model: Any, data: Samples) -> Samples:
+    """Samples of a trained model, as many as are asked for, drawn for samples of the data again and again."""
+    assert isinstance(spec.sampler, DenoisingSpec)
+    parts = []
+    for first in range(0, spec.samples, CHUNK):
+        chosen = torch.arange(first, min(first + CHUNK, spec.samples)) % len(data["state"])
+        batch = {name: tensor[chosen] for name, tensor in data.items()}
+        drawn = denoise(model, spec.sampler, Problem(None, {}, batch, "cpu"))
+        parts.append(batch | {"state": drawn.to(data["state"].dtype)})
+    return {name: torch.cat([part[name] for part in parts]) for name in data}
+
+
 def share_of(spec: ConstraintSetSpec, data: Samples) -> float:
-    """The share of a set in the training data; none of a dataset of its own."""
-    return float(_members("", spec, data).float().mean()) if spec.dataset is None else 0.0
+    """The share of a set in the training data; none of one that comes from elsewhere."""
+    return float(_members("", spec, data).float().mean()) if spec.where is not None else 0.0
 
 
 def _members(name: str, spec: ConstraintSetSpec, data: Samples) -> Tensor:
