@@ -1,12 +1,15 @@
 """Every study of the house at smoke scale, in one process: data, training, samples, metrics, comparison, page.
 
-Studies of published files need them under `../shared/data`, and are skipped, with the reason, without.
+Studies of published files need them under `../shared/data`, and are skipped, with the reason, without. Those of CelebA's
+faces and of ImageNet's classes run on small folders of the same format.
 """
 
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from plumbline.datasets.files import DataFileError
 from plumbline.reporting.page import write_page
@@ -35,10 +38,42 @@ def test_it_is_valid_at_every_scale(name, scale):
     assert load_study(ROOT / "config" / "studies" / f"{name}.yaml", scale).name == name
 
 
+def write_image(path, generator):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(generator.integers(0, 256, (24, 20, 3), dtype=np.uint8)).save(path)
+
+
+def write_faces(folder):
+    """Images with a table of attributes, of which every second has the one that is asked for."""
+    generator = np.random.default_rng(0)
+    names = [f"{i + 1:06d}.jpg" for i in range(120)]
+    for name in names:
+        write_image(folder / "img_align_celeba" / name, generator)
+    lines = [f"{name} {1 if i % 2 else -1} -1" for i, name in enumerate(names)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(["120", "Male Young", *lines]))
+
+
+def write_classes(folder):
+    """A folder of images for each of ten classes."""
+    generator = np.random.default_rng(0)
+    for i in range(480):
+        write_image(folder / "imagenet" / f"n{i % 10:08d}" / f"{i}.JPEG", generator)
+
+
+WRITTEN = {
+    "fair_celeba": write_faces,
+    "constrained_vae_celeba": write_faces,
+    "adaptation_imagenet": write_classes,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
-    (tmp_path / "data").symlink_to(DATA)
+    if name in WRITTEN:
+        WRITTEN[name](tmp_path / "data")
+    else:
+        (tmp_path / "data").symlink_to(DATA)
     monkeypatch.chdir(tmp_path)
     study = load_study(ROOT / "config" / "studies" / f"{name}.yaml", "smoke")
     seed = study.seeds[0]

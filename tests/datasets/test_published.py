@@ -11,6 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
 from plumbline.datasets import mnist
@@ -138,6 +139,51 @@ def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
     np.testing.assert_allclose(red, (10 * np.arange(10) + 50) / 255, atol=1e-6)
     with pytest.raises(DataFileError, match="holds no images"):
         ImageFolderSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """Twelve images, every third of which has the attribute, with the table as CelebA's and as a CSV file."""
+    for i in range(12):
+        Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / f"{i:06d}.png")
+    lines = [f"{i:06d}.png  {'1' if i % 3 == 0 else '-1'} -1" for i in range(12)]
+    (tmp_path / "table.txt").write_text("\n".join(["12", "Male Young", *lines]))
+    commas = [",".join(line.split()) for line in lines]
+    (tmp_path / "table.csv").write_text("\n".join(["image_id,Male,Young", *commas]))
+    return tmp_path
+
+
+@pytest.mark.parametrize("table", ["table.txt", "table.csv"])
+def test_attributes_of_a_table_are_labels(faces, table):
+    splits = {"train": 4, "validation": 2, "test": 2}
+    spec = {"data_dir": str(faces), "table": str(faces / table), "attribute": "Male", "size": 8, "parts": 1}
+    data = ImageFolderSpec(**spec, splits=splits).draw_part(0)
+    numbers = np.round(data["state"].values[:, 0, 0, 0] * 255 / 20).astype(int)
+    np.testing.assert_array_equal(data["label"], numbers % 3 == 0)
+    rare = ImageFolderSpec(**spec, rare={1: 0.0}, splits=splits).draw_part(0)
+    assert not rare["label"].values[rare["split"].values == "train"].any()
+
+
+def test_tables_that_do_not_fit_are_named(faces):
+    spec = {"data_dir": str(faces), "size": 8, "parts": 1, "splits": SPLITS}
+    with pytest.raises(DataFileError, match=r"has no attribute 'Old'; it has Male, Young"):
+        ImageFolderSpec(**spec, table=str(faces / "table.txt"), attribute="Old").draw_part(0)
+    (faces / "short.txt").write_text("1\nMale\n000000.png 1")
+    with pytest.raises(DataFileError, match=r"no line for 11 images, 000001\.png among them"):
+        ImageFolderSpec(**spec, table=str(faces / "short.txt"), attribute="Male").draw_part(0)
+    with pytest.raises(DataFileError, match="is not there"):
+        ImageFolderSpec(**spec, table=str(faces / "none.txt"), attribute="Male").draw_part(0)
+    with pytest.raises(ValidationError, match="`table` and `attribute` go together"):
+        ImageFolderSpec(**spec, attribute="Male")
+
+
+def test_folders_are_labels(tmp_path):
+    for name, shade in (("n01440764", 40), ("n01443537", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.fromarray(np.full((8, 8, 3), shade + i, np.uint8)).save(tmp_path / name / f"{i}.JPEG")
+    data = ImageFolderSpec(data_dir=str(tmp_path), size=8, parts=1, splits=SPLITS).draw_part(0)
+    np.testing.assert_array_equal(data["label"], data["state"].values[:, 0, 0, 0] > 0.5)
 
 
 def test_lsun_is_read_from_its_database(tmp_path):
