@@ -10,6 +10,7 @@ from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.classes import class_shares
 from plumbline.reporting.figures.multipliers import multiplier_courses
+from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.keys import update_keys
 from plumbline.reporting.page import section, with_code, write_page
 from plumbline.store import write_store
@@ -161,3 +162,16 @@ def test_courses_of_multipliers_are_drawn_for_models_that_have_them(comparison):
     # Of ten rows the last quarter is the last two.
     assert f"{model} multiplier rare 0.85; {model} divergence rare 3.15" in figure.alt
     assert ET.fromstring(figure.svg).tag.endswith("svg")
+
+
+def test_metrics_are_drawn_against_bounds(comparison):
+    bounds = {
+        "projected": ("projected", 2.0),
+        "collapsed": ("projected", 1.0),
+        "unconstrained": ("other", 3.0),
+    }
+    assert trade_offs(comparison, {"projected": ("projected", 2.0)}) is None
+    figure = trade_offs(comparison, bounds)
+    # One method has two bounds, the other one alone.
+    assert "projected sliced Wasserstein distance 0.05 at 1, 0.3 at 2" in figure.alt
+    assert "other" not in figure.alt

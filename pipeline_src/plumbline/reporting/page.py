@@ -26,6 +26,7 @@ from plumbline.reporting.figures.gradients import gradients
 from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.predictions import calibration, group_errors, predictions
 from plumbline.reporting.figures.statistics import marginals, spectra
+from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.store import open_store
@@ -33,6 +34,8 @@ from plumbline.study import REAL, Study
 
 MOST_COLUMNS = 64
 """Columns of a table, over which its samples are not drawn as lines."""
+BOUND = re.compile(r'"(threshold|level)":[-+.e0-9]+')
+"""A bound in the canonical text of a model."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         class_shares(comparison),
         multiplier_courses(comparison, {name: bounds for name, m in study.models.items() if (bounds := m.bounds())}),
+        trade_offs(comparison, _mean_bounds(study)),
         spectra(comparison),
         marginals(comparison),
         learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
@@ -153,6 +157,20 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         training_curves(comparison),
     ]  # fmt: skip
     return [figure for figure in optional if figure is not None]
+
+
+def _mean_bounds(study: Study) -> dict[str, tuple[str, float]]:
+    """Method and mean bound of each generator whose model has bounds; a method is all that is alike but for these."""
+    found: dict[str, tuple[str, float]] = {}
+    names: dict[str, str] = {}
+    for generator, spec in study.generators.items():
+        model = study.models[spec.models()[0]]
+        bounds = [bound for _, bound in model.bounds().values() if bound is not None]
+        if bounds:
+            alike = BOUND.sub("", model.canonical()) + spec.sampler.canonical()
+            method = names.setdefault(alike, generator)
+            found[generator] = (method, sum(bounds) / len(bounds))
+    return found
 
 
 def _can_be_seen(comparison: xr.Dataset) -> bool:
