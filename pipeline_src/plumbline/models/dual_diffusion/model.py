@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.dual_diffusion import DualDiffusionSpec
-from plumbline.models.dual_diffusion.divergence import MeanOf, divergence
+from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
 from plumbline.models.dual_diffusion.sets import Samples, drawn_set, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.models.spaces.shared import SharedSpace
@@ -55,6 +54,8 @@ class DualDiffusion(nn.Module):
         sample: the shape of samples.
         models: trained models by name, those that sets name.
     """
+
+    thresholds: Tensor
 
     def __init__(self, spec: DualDiffusionSpec, sample: SampleShape, models: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -82,8 +83,6 @@ class DualDiffusion(nn.Module):
         )
         # No buffers: training data is not saved with the weights, nor averaged.
         self.sets: dict[str, Samples] = {}
-
-    thresholds: Tensor
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the space and the standardisation of conditions, and takes or draws the samples of the sets.
@@ -144,14 +143,18 @@ class DualDiffusion(nn.Module):
 
     @torch.no_grad()
     def divergences(self, sets: Mapping[str, Samples]) -> Float[Tensor, " m"]:
-        """Estimates of KL(q_i || p) from samples of each set, in nats."""
+        """Estimates of KL(q_i || p) from samples of each set, in nats: one pass of the network for all."""
+        z = {name: self.space.encode(samples["state"]) for name, samples in sets.items()}
+        noisy = {name: noisy_samples(self.schedule, part, self.spec.smoothing) for name, part in z.items()}
+        asked = [(name, None) for name in sets] + [(name, name) for name in sets if name in self.learned]
+        conditions = self._joined([(sets[of], told) for of, told in asked])
+        x_t, t = (torch.cat([noisy[of][k] for of, _ in asked]) for k in (0, 1))
+        told = self.denoiser(x_t, t, **conditions).mean.split([len(z[of]) for of, _ in asked])
+        means = dict(zip(asked, told, strict=True))
         found = []
-        for name, samples in sets.items():
-            z = self.space.encode(samples["state"])
-            mean = self._mean(self._conditions(samples, None))
-            found.append(
-                divergence(self.schedule, z, mean, self._oracle(name, samples), self.spec.smoothing).mean()
-            )
+        for name, (points, times, weights) in noisy.items():
+            oracle = means[name, name] if name in self.learned else self._known(name, points, times)
+            found.append((weights * excess(z[name], means[name, None], oracle)).mean())
         return torch.stack(found)
 
     def _asked(self) -> Float[Tensor, " learned"]:
@@ -164,22 +167,22 @@ class DualDiffusion(nn.Module):
         """The mean denoising loss of each group of samples, told its set or none, in one pass of the network."""
         z = [self.space.encode(samples["state"]) for samples, _ in groups]
         t = torch.cat([stratified_times(self.schedule, len(part), part) for part in z])
-        told = [self._conditions(samples, name) for samples, name in groups]
-        conditions = {key: torch.cat([one[key] for one in told]) for key in told[0]}
+        conditions = self._joined(groups)
         x = torch.cat(z)
         alpha, sigma = (c.view(-1, *(1,) * (x.ndim - 1)) for c in self.schedule(t))
         mean = self.denoiser(alpha * x + sigma * torch.randn_like(x), t, **conditions).mean
         errors = ((alpha / sigma).square() + 1) * (mean - x).square()
         return torch.stack([part.mean() for part in errors.split([len(part) for part in z])])
 
-    def _oracle(self, name: str, samples: Samples) -> MeanOf:
-        if name not in self.oracles:
-            return self._mean(self._conditions(samples, name))
+    def _known(self, name: str, x_t: Tensor, t: Tensor) -> Tensor:
+        """The posterior mean of a set that a trained model knows."""
         oracle: Any = self.oracles[name]
-        return partial(oracle.mean, self.space, self.schedule)
+        return oracle.mean(self.space, self.schedule, x_t, t)
 
-    def _mean(self, conditions: dict[str, Tensor]) -> MeanOf:
-        return lambda x_t, t: self.denoiser(x_t, t, **conditions).mean
+    def _joined(self, groups: list[tuple[Samples, str | None]]) -> dict[str, Tensor]:
+        """The conditions of several groups of samples, told their set or none, in a row."""
+        told = [self._conditions(samples, name) for samples, name in groups]
+        return {key: torch.cat([one[key] for one in told]) for key in told[0]}
 
     def _conditions(self, samples: Samples, name: str | None) -> dict[str, Tensor]:
         """The network's condition: that of the dataset, and which of the sets with a learned oracle it is told."""
