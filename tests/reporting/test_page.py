@@ -9,6 +9,7 @@ import pytest
 from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.classes import class_shares
+from plumbline.reporting.figures.examples import examples
 from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.keys import update_keys
@@ -175,3 +176,16 @@ def test_metrics_are_drawn_against_bounds(comparison):
     # One method has two bounds, the other one alone.
     assert "projected sliced Wasserstein distance 0.05 at 1, 0.3 at 2" in figure.alt
     assert "other" not in figure.alt
+
+
+def test_points_in_the_plane_are_drawn_as_points(comparison):
+    points = np.zeros((4, 20, 2))
+    points[2] += [0.25, -1.0]
+    plane = (
+        comparison.drop_vars("examples")
+        .assign(examples=(("generator", "example", "coordinate"), points))
+        .assign_coords(coordinate=[0, 1])
+    )
+    figure = examples(plane)
+    assert "projected around (0.25, -1)" in figure.alt
+    assert ET.fromstring(figure.svg).tag.endswith("svg")

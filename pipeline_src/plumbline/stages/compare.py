@@ -17,6 +17,8 @@ from plumbline.training_log import read_log
 
 EXAMPLES = 6
 """Samples of each generator that the report shows, at most."""
+POINTS = 300
+"""The same where samples are points in the plane."""
 
 # Beginnings of the names of columns of a training log that are kept, beside step, loss and time.
 FURTHER_COLUMNS = ("validation_loss", "validation_absolute_error", "multiplier_", "divergence_", "reward_")
@@ -80,7 +82,8 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Datase
     test = select_split(open_parts(dataset), "test")
     states = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
     # Parts may be smaller than that; every generator shows as many.
-    count = min(EXAMPLES, *(state.sizes["sample"] for state in states.values()))
+    most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
+    count = min(most, *(state.sizes["sample"] for state in states.values()))
     shown = [
         state.isel(sample=slice(0, count)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
         for state in states.values()

@@ -16,7 +16,9 @@ def examples(comparison: xr.Dataset) -> Figure:
     """Samples of each generator beside the data, on one colour scale or one axis."""
     shown = comparison["examples"]
     shown = shown.sel(generator=ordered_generators(comparison))
-    return _field_examples(shown) if shown.ndim > 3 else _table_examples(comparison, shown)
+    if shown.ndim > 3:
+        return _field_examples(shown)
+    return _points(comparison, shown) if shown.shape[-1] == 2 else _table_examples(comparison, shown)
 
 
 def _field_examples(shown: xr.DataArray) -> Figure:
@@ -47,6 +49,36 @@ def _field_examples(shown: xr.DataArray) -> Figure:
         f"{count} samples of each of {', '.join(generators)}, as images of {vertical} {way} and {horizontal} to "
         f"the right, on the colour scale of the real data.",
         f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is real data.",
+    )
+
+
+def _points(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
+    """A panel a generator: its samples as points in the plane, before those of the data."""
+    palette = colours(comparison)
+    generators = [str(g) for g in shown["generator"].values]
+    across, up = (str(v) for v in shown[shown.dims[-1]].values)
+    with mpl.rc_context(STYLE):
+        canvas, axes = panels(len(generators), 4, 2.0)
+        for axis, g in zip(axes, generators, strict=False):
+            for which, colour, alpha in ((REAL, INK, 0.25), (g, palette[g], 0.7)):
+                points = shown.sel(generator=which).values
+                axis.plot(*points.T, ".", color=colour, alpha=alpha, markersize=3, markeredgewidth=0)
+            axis.set_title(g, fontsize=9)
+            axis.set_aspect("equal", adjustable="box")
+        canvas.supxlabel(f"{shown.dims[-1]} {across}", fontsize=9)
+        canvas.supylabel(f"{shown.dims[-1]} {up}", fontsize=9)
+        canvas.set_layout_engine("constrained")
+        svg = svg_of(canvas)
+    count = shown.sizes["example"]
+    means = "; ".join(
+        f"{g} around ({', '.join(f'{m:.3g}' for m in shown.sel(generator=g).mean('example').values)})"
+        for g in generators
+    )
+    return Figure(
+        "examples",
+        svg,
+        f"{count} samples of each generator as points in the plane, before those of the real data: {means}.",
+        f"{count} samples of each generator (coloured) and as many real ones (grey).",
     )
 
 

@@ -23,6 +23,7 @@ def multiplier_courses(
         bounds: by model and constraint, the column of the training log that is bound, and its bound; models that are not
             named are not drawn.
     """
+    bounds = {model: own for model, own in bounds.items() if _steps(comparison, model) > 1}
     if not bounds:
         return None
     told = []
@@ -60,6 +61,11 @@ def multiplier_courses(
         "Multipliers of the constraints, and what they answer for, a moving mean over a fortieth of the training; a line a "
         "constraint and seed. The dotted lines are the bounds.",
     )
+
+
+def _steps(comparison: xr.Dataset, model: str) -> int:
+    """Rows of the training log of a model."""
+    return int(np.isfinite(comparison["training_step"].sel(model=model).values).any(0).sum())
 
 
 def _last_quarter(values: np.ndarray) -> float:
