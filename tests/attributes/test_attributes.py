@@ -1,0 +1,80 @@
+"""Attributes of pictures and vectors, against pictures whose attributes are known."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.attributes.class_score import ClassScoreSpec
+from plumbline.attributes.forms import LinearSpec, NearnessSpec
+from plumbline.attributes.pictures import InkSpec, SlantSpec, SymmetrySpec
+
+
+def example(*shape):
+    dims = ("sample", *"abc"[: len(shape)])
+    return xr.Dataset({"state": (dims, np.zeros((1, *shape), np.float32))})
+
+
+def sheared(shear, height=41, width=81):
+    """A soft stroke whose top is to the right of its bottom by `shear` columns a row."""
+    down = torch.arange(height, dtype=torch.float64)[:, None] - (height - 1) / 2
+    right = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    across = right + shear * down
+    return torch.exp(-across.square() / 8 - down.square() / 20)[None]
+
+
+@pytest.mark.parametrize("shear", [-0.6, 0.0, 0.35])
+def test_slant_is_the_shear_of_a_stroke(shear):
+    slant = SlantSpec().build(example(41, 81), {})
+    assert float(slant.value(sheared(shear))) == pytest.approx(shear, abs=1e-4)
+    # Neither its place nor its brightness matters.
+    moved = 3 * sheared(shear).roll((4, -9), dims=(1, 2))
+    assert float(slant.value(moved)) == pytest.approx(shear, abs=2e-3)
+
+
+def test_a_black_picture_has_no_slant_and_a_finite_gradient():
+    x = torch.zeros(1, 8, 8, requires_grad=True)
+    value = SlantSpec().build(example(8, 8), {}).value(x)
+    value.sum().backward()
+    assert float(value.detach()) == 0
+    assert bool(torch.isfinite(x.grad).all())
+
+
+def test_symmetry_is_that_of_left_and_right():
+    symmetry = SymmetrySpec().build(example(4, 4), {})
+    x = torch.zeros(2, 4, 4)
+    x[0, 1] = torch.tensor([1.0, 2.0, 2.0, 1.0])
+    x[1, 1] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    torch.testing.assert_close(symmetry.value(x), torch.tensor([0.0, -2 / 16]))
+
+
+def test_ink_is_the_mean():
+    x = torch.rand(3, 2, 4, 4)
+    torch.testing.assert_close(InkSpec().build(example(2, 4, 4), {}).value(x), x.mean((1, 2, 3)))
+
+
+def test_forms():
+    x = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
+    linear = LinearSpec(weights=[2.0, -1.0]).build(example(2), {})
+    torch.testing.assert_close(linear.value(x), torch.tensor([0.0, 1.0]))
+    near = NearnessSpec(centre=[1.0, 0.0]).build(example(2), {})
+    torch.testing.assert_close(near.value(x), torch.tensor([-4.0, -2.0]))
+
+
+@pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec()])
+def test_pictures_are_asked_for(spec):
+    with pytest.raises(ValueError, match="is an attribute of pictures, and samples are vectors"):
+        spec.build(example(5), {})
+
+
+class Told:
+    """A classifier of three classes that reads its logarithms off the picture."""
+
+    def log_probabilities(self, x):
+        return x.flatten(1)[:, :3].log_softmax(1)
+
+
+def test_the_class_score_is_the_logarithm_of_a_probability():
+    score = ClassScoreSpec(classifier="c", classes=[0, 2], floor=0.01).build(example(2, 2), {"c": Told()})
+    x = torch.tensor([[[0.0, 0.0], [0.0, 9.0]], [[-50.0, 50.0], [-50.0, 9.0]]])
+    torch.testing.assert_close(score.value(x), torch.tensor([2 / 3 + 0.01, 0.01]).log())
