@@ -38,7 +38,7 @@ class Workflow:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=800,
+            timeout=1800,
         )
         if check:
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
