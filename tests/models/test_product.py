@@ -163,3 +163,8 @@ def test_a_mixture_of_one_is_a_gaussian():
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"`deviations` has 1 entries, and `means` 2"):
         MixtureSpec.model_validate(MIXTURE | {"deviations": [0.5]})
+
+
+def test_samples_that_divergences_are_estimated_on_are_drawn_by_denoising():
+    with pytest.raises(ValueError, match="`prior` does not draw by denoising"):
+        ProductSpec(experts=["a", "b"], sampler={"kind": "prior"})

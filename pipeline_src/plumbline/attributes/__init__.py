@@ -1,6 +1,6 @@
 """Attributes: numbers that are measured of a sample and can be differentiated by it, such as the slant of a digit.
 
-Models are trained to reach levels of them on average, and samples are counted and compared by them. An attribute has
+Models are trained to reach levels of them on average. An attribute has
 `value(x) -> (B,)` for samples (B, *S) in the data's own units, in batches, on any device.
 """
 

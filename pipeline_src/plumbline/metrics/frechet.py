@@ -4,8 +4,8 @@ Between the Gaussians with the means and covariances of the features of samples 
 
     d^2 = |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)).
 
-The features are those of a classifier of the study, or of the Inception network of which a file is given; only the latter is
-what the literature calls FID, and only with as many samples as it takes there.
+The features are those of a classifier of the study: this is not what the literature calls FID, which has the features of the
+Inception network.
 """
 
 from __future__ import annotations

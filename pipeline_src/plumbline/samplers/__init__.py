@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import AfterValidator
+
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -112,6 +114,15 @@ class DenoisingSpec(SamplerSpec):
 
     def needs(self) -> str:
         return "denoiser"
+
+
+def _that_denoises(sampler: SamplerSpec) -> SamplerSpec:
+    if not isinstance(sampler, DenoisingSpec):
+        raise ValueError(f"`{sampler.kind}` does not draw by denoising")
+    return sampler
+
+
+AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_that_denoises)]
 
 
 class ConstrainedSpec(DenoisingSpec):

@@ -52,12 +52,11 @@ class Alignment(nn.Module):
         self.register_buffer("deviations", torch.ones(len(spec.rewards)))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Starts from the pretrained weights, and measures the rewards of what the pretrained model draws.
+        """Measures the rewards of what the pretrained model draws.
 
         Raises:
             ValueError: a reward is the same for every sample.
         """
-        self.denoiser.load_state_dict(self.reference.denoiser.state_dict())
         chosen = torch.arange(self.spec.calibration) % len(data["state"])
         batch = {name: tensor[chosen] for name, tensor in data.items()}
         with torch.no_grad():
@@ -85,9 +84,8 @@ class Alignment(nn.Module):
         weights = self.multipliers.values
         lagrangian = (divergence - weights @ rewards) / (1 + weights.sum())
         terms = {"divergence_pretrained": divergence.detach()}
-        for i, name in enumerate(self.attributes):
-            terms[f"reward_{name}"] = rewards[i].detach()
-            terms[f"multiplier_{name}"] = weights[i].clone()
+        terms |= {f"reward_{name}": r for name, r in zip(self.attributes, rewards.detach(), strict=True)}
+        terms |= self.multipliers.terms(self.attributes)
         return lagrangian, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:

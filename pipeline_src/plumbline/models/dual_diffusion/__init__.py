@@ -16,7 +16,7 @@ from plumbline.models.multipliers import (
     SimplexAscentSpec,
 )
 from plumbline.networks import AnyNetwork
-from plumbline.samplers import AnySampler, DenoisingSpec
+from plumbline.samplers import AnyDenoisingSampler
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -41,16 +41,10 @@ class DrawnSetSpec(Spec):
 
     model: str
     """Name of the model."""
-    sampler: AnySampler
+    sampler: AnyDenoisingSampler
     """How it is drawn from."""
     samples: int = key("samples", ge=2, default=4096)
     """Samples that are drawn, once, before the training."""
-
-    @model_validator(mode="after")
-    def _draws_by_denoising(self) -> DrawnSetSpec:
-        if not isinstance(self.sampler, DenoisingSpec):
-            raise ValueError(f"`sampler`: `{self.sampler.kind}` does not draw by denoising")
-        return self
 
 
 class ConstraintSetSpec(Spec):

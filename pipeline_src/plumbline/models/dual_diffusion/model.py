@@ -131,9 +131,8 @@ class DualDiffusion(nn.Module):
         lagrangian = (of_data * objective.squeeze(0) + weights @ constraints) / (of_data + weights.sum())
         divergences = self.divergences(sets)
         terms = {"denoising": objective.squeeze(0).detach()}
-        for i, name in enumerate(sets):
-            terms[f"divergence_{name}"] = divergences[i]
-            terms[f"multiplier_{name}"] = weights[i].clone()
+        terms |= {f"divergence_{name}": found for name, found in zip(sets, divergences, strict=True)}
+        terms |= self.multipliers.terms(sets)
         return lagrangian + self._asked() @ oracles, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:

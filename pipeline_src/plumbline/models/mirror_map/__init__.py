@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from plumbline.models import Foundation, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.networks.input_convex import InputConvexSpec
-from plumbline.samplers import AnySampler, DenoisingSpec
+from plumbline.samplers import AnyDenoisingSampler
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class FinetunedMirrorSpec(ModelSpec):
     kind: Literal["finetuned_mirror"] = "finetuned_mirror"
     finetune_on: str
     """Name of the diffusion model, which must work in the space of a mirror map."""
-    sampler: AnySampler
+    sampler: AnyDenoisingSampler
     """How images are drawn, one for each training sample."""
     drawn_target: Literal["restored", "image"] = "restored"
     """What f gives of a drawn image: what it restored before, in all its passes, or the image itself through g (published)."""
@@ -95,12 +95,6 @@ class FinetunedMirrorSpec(ModelSpec):
     """lambda_c, in the unit of the mirror map's own."""
     sigma_max: float = key("the map's `noise_unit`", ge=0, default=0.0)
     """Largest standard deviation of further noise on the drawn images (published: 0.1)."""
-
-    @model_validator(mode="after")
-    def _draws_by_denoising(self) -> FinetunedMirrorSpec:
-        if not isinstance(self.sampler, DenoisingSpec):
-            raise ValueError(f"`sampler`: `{self.sampler.kind}` does not draw by denoising")
-        return self
 
     @model_validator(mode="after")
     def _not_validated(self) -> FinetunedMirrorSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,10 @@ class Multipliers(nn.Module):
     def __init__(self, values: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("values", torch.tensor(list(values)))
+
+    def terms(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """The multipliers as terms for the log, by the names of their constraints."""
+        return {f"multiplier_{name}": value for name, value in zip(names, self.values.clone(), strict=True)}
 
     def fit(self, shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
         """Takes note, before the training, of shares in the data and thresholds; needed by closed forms alone."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from plumbline.models import Foundation, ModelSpec
 from plumbline.models.multipliers import AnyWeights, SimplexAscentSpec
-from plumbline.samplers import AnySampler
+from plumbline.samplers import AnyDenoisingSampler
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
 from plumbline.spec import key
 
@@ -24,7 +24,7 @@ class ProductSpec(ModelSpec):
     """Names of the diffusion models."""
     weights: AnyWeights = SimplexAscentSpec(learning_rate=0.02)
     """How the powers are set, which sum to one: by ascent, or all alike."""
-    sampler: AnySampler = AnnealedLangevinSpec()
+    sampler: AnyDenoisingSampler = AnnealedLangevinSpec()
     """How samples are drawn that divergences are estimated on; those of the report by the sampler of the generator."""
     smoothing: float = key("standard deviations of the first expert's data", gt=0, default=0.1)
     """Noise on both sides of a divergence."""

@@ -84,10 +84,10 @@ class Product(nn.Module):
         z = self.space_of(batch).encode(x).to(batch["state"].dtype)
         composed = lambda x_t, t: self.denoiser(x_t, t).mean  # noqa: E731
         schedule, smoothing, terms = self.denoiser.schedule, self.spec.smoothing, {}
-        for i, name in enumerate(self.spec.experts):
+        for name in self.spec.experts:
             mean = partial(self.denoiser.expert_mean, name)
             terms[f"divergence_{name}"] = divergence(schedule, z, mean, composed, smoothing).mean()
-            terms[f"multiplier_{name}"] = self.denoiser.multipliers.values[i].clone()
+        terms |= self.denoiser.multipliers.terms(self.spec.experts)
         return self._divergences(terms).max(), terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:

@@ -128,6 +128,12 @@ def finite(values: xr.DataArray) -> np.ndarray:
     return flat[np.isfinite(flat)]
 
 
+def over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over seeds; one seed has no deviation, which is drawn as none."""
+    deviation = values.std("seed", ddof=min(1, values.sizes["seed"] - 1))
+    return values.mean("seed").values, deviation.values
+
+
 def smoothed(course: np.ndarray) -> np.ndarray:
     """A moving mean over a fortieth of the numbers that a course has, its ends held on to."""
     width = max(1, int(np.isfinite(course).sum()) // 40)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, over_seeds, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -32,9 +32,7 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
         for axis, (name, values) in zip(axes, shown.items(), strict=True):
             for g in generators:
                 seconds = comparison["checkpoint_seconds"].sel(judged=of == g).mean("seed").values
-                heights = values.sel(judged=of == g)
-                mean = heights.mean("seed").values
-                spread = heights.std("seed", ddof=min(1, heights.sizes["seed"] - 1)).values
+                mean, spread = over_seeds(values.sel(judged=of == g))
                 axis.errorbar(
                     seconds, mean, spread, color=palette[g], marker="o", markersize=3, linewidth=1.2, capsize=2, label=g
                 )  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
+from plumbline.reporting.figures.canvas import STYLE, Figure, colours, over_seeds, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -24,9 +24,7 @@ def class_shares(comparison: xr.Dataset) -> Figure | None:
         canvas = Canvas(figsize=(8.4, 3.2))
         axis = canvas.subplots()
         for i, g in enumerate(generators):
-            of_one = shares.sel(generator=g)
-            mean = of_one.mean("seed").values
-            spread = of_one.std("seed", ddof=min(1, of_one.sizes["seed"] - 1)).values
+            mean, spread = over_seeds(shares.sel(generator=g))
             axis.bar(
                 classes + (i + 0.5) * width - 0.42, mean, width, yerr=spread, color=palette[g], label=g,
                 error_kw={"elinewidth": 0.8, "ecolor": palette[REAL]},

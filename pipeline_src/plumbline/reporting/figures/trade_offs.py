@@ -6,7 +6,7 @@ import matplotlib as mpl
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, PALETTE, STYLE, Figure, sentence, svg_of
+from plumbline.reporting.figures.canvas import INK, PALETTE, STYLE, Figure, over_seeds, sentence, svg_of
 from plumbline.study import REAL
 
 # Metrics that are drawn against bounds, where a study has them, the most telling first.
@@ -41,10 +41,9 @@ def trade_offs(comparison: xr.Dataset, bounds: dict[str, tuple[str, float]]) -> 
         for axis, price in zip(canvas.subplots(1, len(prices), squeeze=False)[0], prices, strict=True):
             title = comparison[price].attrs["long_name"]
             for i, (method, points) in enumerate(curves.items()):
-                values = comparison[price].sel(generator=[g for _, g in points])
-                mean = values.mean("seed").values
+                mean, spread = over_seeds(comparison[price].sel(generator=[g for _, g in points]))
                 axis.errorbar(
-                    [bound for bound, _ in points], mean, values.std("seed", ddof=min(1, values.sizes["seed"] - 1)),
+                    [bound for bound, _ in points], mean, spread,
                     color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
                 )  # fmt: skip
                 course = ", ".join(f"{m:.3g} at {b:.3g}" for m, (b, _) in zip(mean, points, strict=True))

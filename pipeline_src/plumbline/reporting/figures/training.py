@@ -12,6 +12,7 @@ from plumbline.reporting.figures.canvas import (
     STYLE,
     Figure,
     model_colours,
+    over_seeds,
     sentence,
     smoothed,
     svg_of,
@@ -122,10 +123,10 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
         canvas = Canvas(figsize=(6.4, 3.4))
         axis = canvas.subplots()
         for i, (method, points) in enumerate(curves.items()):
-            values = comparison[error].sel(generator=[g for _, g in points])
+            mean, spread = over_seeds(comparison[error].sel(generator=[g for _, g in points]))
             counts = [count for count, _ in points]
             axis.errorbar(
-                counts, values.mean("seed"), values.std("seed", ddof=1 if values.sizes["seed"] > 1 else 0),
+                counts, mean, spread,
                 color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
             )  # fmt: skip
         axis.set_xscale("log")
