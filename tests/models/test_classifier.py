@@ -5,9 +5,11 @@ import pytest
 import torch
 import xarray as xr
 from scipy.linalg import sqrtm
+from sklearn.metrics.pairwise import polynomial_kernel
 
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.metrics import Instruments
+from plumbline.metrics.class_quality import ClassQualitySpec, kernel_distance
 from plumbline.metrics.class_shares import ClassSharesSpec
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
 from plumbline.models import Foundation, TrainingSpec
@@ -111,6 +113,48 @@ def test_images_of_other_shares_are_farther(classifier, digits):
         float(spec.evaluate(real(digits, split), digits, by)["frechet"]) for split in ("validation", "train")
     )
     assert 0 < held < 0.7 * trained
+
+
+def test_the_kernel_distance_is_unbiased():
+    """The mean over 400 pairs of sets of ten from one Gaussian is zero within four standard errors (1 in 16,000)."""
+    rng = np.random.default_rng(0)
+    found = [kernel_distance(rng.standard_normal((10, 3)), rng.standard_normal((10, 3))) for _ in range(400)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / 20
+
+
+def test_the_kernel_distance_is_that_of_the_kernels():
+    rng = np.random.default_rng(1)
+    first, second = rng.standard_normal((6, 3)), 1 + rng.standard_normal((5, 3))
+    inner, outer = polynomial_kernel(first, gamma=1 / 3), polynomial_kernel(second, gamma=1 / 3)
+    between = polynomial_kernel(first, second, gamma=1 / 3).mean()
+    within = [k[~np.eye(len(k), dtype=bool)].mean() for k in (inner, outer)]
+    assert kernel_distance(first, second) == pytest.approx(sum(within) - 2 * between)
+
+
+def test_a_spoiled_class_is_worse_and_the_others_are_not(classifier, digits):
+    """Noise on the images of ones alone; what is still told a one is farther from real ones."""
+    images, quality = real(digits, "validation"), ClassQualitySpec(classifier="c", watched=(1, 6))
+    by = Instruments(models={"c": classifier})
+    clean = quality.evaluate(images, digits, by)
+    spoiled = images.copy(deep=True)
+    ones = spoiled["label"].values == 1
+    noise = np.random.default_rng(0).normal(0, 0.3, spoiled["state"].shape)
+    spoiled["state"].values[ones] += noise[ones].astype(np.float32)
+    found = quality.evaluate(spoiled, digits, by)
+    assert float(found["quality_of_1"]) > 3 * abs(float(clean["quality_of_1"]))
+    assert float(found["quality_of_6"]) == pytest.approx(float(clean["quality_of_6"]), abs=0.1)
+    assert float(found["class_quality"]) > float(clean["class_quality"])
+
+
+def test_a_class_that_is_not_drawn_has_no_quality(classifier, digits):
+    images = real(digits, "test")
+    fours = images.isel(sample=np.flatnonzero(images["label"].values == 4))
+    quality = ClassQualitySpec(classifier="c", watched=(0,))
+    assert np.isnan(quality.evaluate(fours, digits, Instruments(models={"c": classifier}))["quality_of_0"])
+    with pytest.raises(ValueError, match=r"`watched`: the test split has no images of \[10\]"):
+        ClassQualitySpec(classifier="c", watched=(10,)).evaluate(
+            images, digits, Instruments(models={"c": classifier})
+        )
 
 
 def test_labels_beyond_the_classes_are_refused(digits):

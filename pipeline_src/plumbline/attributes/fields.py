@@ -1,0 +1,123 @@
+r"""Attributes of fields on periodic grids, from their Fourier modes.
+
+Of a field u along periodic directions, with the modes u_k, the energy is half the mean square, and Parseval's theorem gives each
+wave its part:
+
+    1/2 <|u|^2> = 1/2 sum_k |u_k|^2.
+
+**Band energy** is the part of the waves whose number |k|, rounded, lies in a band. **Enstrophy** is half the mean square of the
+vorticity, which weighs every wave by the square of its wavenumber; on a line, where nothing turns, that of the slope takes its
+place. Both are means over the states of a trajectory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from plumbline.attributes import Attribute, AttributeSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor
+
+
+class EnstrophySpec(AttributeSpec):
+    """Half the mean square of the vorticity of a velocity in the plane, or of the slope of a field on a line."""
+
+    kind: Literal["enstrophy"] = "enstrophy"
+
+    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+        lengths = _periods(self.kind, example)
+        if len(lengths) == 1:
+            return _Steepness(lengths[0])
+        if example["state"].ndim < 4 or example["state"].shape[-3] != 2 or lengths[0] != lengths[1]:
+            raise ValueError(
+                "`enstrophy` in the plane needs velocities (..., 2, x, y) on a square, and samples have the "
+                f"shape {example['state'].shape[1:]} and the periods {lengths}."
+            )
+        return _Enstrophy(lengths[0])
+
+
+class BandEnergySpec(AttributeSpec):
+    """Energy in a band of wavenumbers, of all components together."""
+
+    kind: Literal["band_energy"] = "band_energy"
+    lowest: int = key("waves in the domain", ge=0, default=1)
+    """The lowest wavenumber of the band."""
+    highest: int = key("waves in the domain", ge=0)
+    """The highest."""
+
+    @model_validator(mode="after")
+    def _a_band(self) -> BandEnergySpec:
+        if self.highest < self.lowest:
+            raise ValueError(f"`highest` ({self.highest}) must be at least `lowest` ({self.lowest})")
+        return self
+
+    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+        directions = len(_periods(self.kind, example))
+        largest = min(example["state"].shape[-directions:]) // 2
+        if self.lowest > largest:
+            raise ValueError(f"`lowest`: {self.lowest} waves do not fit on this grid, which holds {largest}.")
+        return _BandEnergy(self, directions, example["state"].sizes.get("component", 1))
+
+
+class _Steepness(Attribute):
+    def __init__(self, length: float) -> None:
+        self.length = length
+
+    def value(self, x: Tensor) -> Tensor:
+        import torch
+
+        points = x.shape[-1]
+        waves = torch.arange(points // 2 + 1, dtype=x.dtype, device=x.device)
+        wavenumber = 2 * math.pi / self.length * waves
+        if points % 2 == 0:
+            # The slope of the last wave is zero on the grid.
+            wavenumber[-1] = 0
+        slope = torch.fft.irfft(1j * wavenumber * torch.fft.rfft(x), n=points)
+        return 0.5 * slope.square().flatten(1).mean(1)
+
+
+class _Enstrophy(Attribute):
+    def __init__(self, length: float) -> None:
+        self.length = length
+
+    def value(self, x: Tensor) -> Tensor:
+        from plumbline.solvers.kolmogorov import vorticity
+
+        return 0.5 * vorticity(x, length=self.length).square().flatten(1).mean(1)
+
+
+class _BandEnergy(Attribute):
+    def __init__(self, spec: BandEnergySpec, directions: int, components: int) -> None:
+        self.spec, self.directions, self.components = spec, directions, components
+
+    def value(self, x: Tensor) -> Tensor:
+        import torch
+
+        axes = tuple(range(-self.directions, 0))
+        grid = x.shape[-self.directions :]
+        squared = torch.zeros(grid, device=x.device)
+        for axis, points in zip(axes, grid, strict=True):
+            numbers = torch.fft.fftfreq(points, 1 / points, device=x.device)
+            squared = squared + numbers.square().view(-1, *(1,) * (-axis - 1))
+        waves = squared.sqrt().round()
+        band = (waves >= self.spec.lowest) & (waves <= self.spec.highest)
+        energy = torch.fft.fftn(x, dim=axes, norm="forward").abs().square() * band
+        return 0.5 * self.components * energy.sum(axes).flatten(1).mean(1)
+
+
+def _periods(kind: str, example: xr.Dataset) -> list[float]:
+    state = example["state"]
+    periods = [float(state[d].attrs["period"]) for d in state.dims if "period" in state[d].attrs]
+    if not 1 <= len(periods) <= 2:
+        raise ValueError(
+            f"`{kind}` is an attribute of fields with one or two periodic directions, and samples have "
+            f"{len(periods)}."
+        )
+    return periods

@@ -1,0 +1,34 @@
+"""An attribute with the other sign, for one that is to be small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from plumbline.attributes import AnyAttribute, Attribute, AttributeSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor
+
+
+class MinusSpec(AttributeSpec):
+    """Minus another attribute."""
+
+    kind: Literal["minus"] = "minus"
+    of: AnyAttribute
+    """The attribute."""
+
+    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+        return _Minus(self.of.build(example, models))
+
+    def stands_on(self) -> dict[str, str]:
+        return self.of.stands_on()
+
+
+class _Minus(Attribute):
+    def __init__(self, attribute: Attribute) -> None:
+        self.attribute = attribute
+
+    def value(self, x: Tensor) -> Tensor:
+        return -self.attribute.value(x)
