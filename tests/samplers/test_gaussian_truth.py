@@ -141,6 +141,16 @@ def test_exact_samplers_are_feasible_and_nearer_than_none(data, model, unconstra
     assert costs.projection_solves == {"conditioned": 130, "projected": 65, "final_projection": 1}[kind]
 
 
+def test_states_of_much_noise_are_left_alone(data, model):
+    """Of EDM's 64 levels from 80 to .002 with rho 7, those below one deviation; and the finished samples."""
+    keys = {"kind": "projected", "constraint": "equalities", "base": HEUN}
+    x, constraint, costs = sampled(data, model, noise_below=1.0, **keys)
+    assert (constraint.violation(x) < 1e-6).all()
+    low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
+    levels = (high + torch.linspace(0, 1, 65)[1:] * (low - high)) ** 7
+    assert costs.projection_solves == int((levels <= 1).sum()) + 1
+
+
 def test_guidance_and_rejection_come_nearer(data, model):
     free, constraint, _ = sampled(data, model, **HEUN)
     guided, _, costs = sampled(data, model, kind="guided", strength=0.5, constraint="equalities", base=HEUN)

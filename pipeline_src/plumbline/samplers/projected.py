@@ -7,9 +7,11 @@ every step, the noisy state itself is projected.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.samplers import ConstrainedSpec, Problem
+from plumbline.spec import key
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
@@ -55,8 +57,12 @@ class ProjectedSpec(_Projecting):
     """Projected diffusion: the state is projected after every step."""
 
     kind: Literal["projected"] = "projected"
+    noise_below: float | None = key("standard deviations of the model's space", gt=0, default=None)
+    """Noise above which states are left alone, as where the nearest feasible point takes long to find; null for none."""
 
     def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
         from plumbline.samplers.wrappers.stepwise import StepwiseProjection
 
-        return StepwiseProjection(self.denoising_base().build(denoiser, problem), self.constraint, problem)
+        base = self.denoising_base().build(denoiser, problem)
+        limit = math.inf if self.noise_below is None else self.noise_below
+        return StepwiseProjection(base, self.constraint, problem, limit)
