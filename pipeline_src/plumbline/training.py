@@ -31,10 +31,6 @@ from plumbline.training_log import TrainingLog
 logger = logging.getLogger("plumbline.training")
 
 
-# Decay of AdamW's second moment, which no recipe that we know of changes.
-SECOND_MOMENT = 0.999
-
-
 class DivergedTrainingError(RuntimeError):
     """The loss or a gradient stopped being finite."""
 
@@ -79,7 +75,7 @@ def train(
     optimiser = torch.optim.AdamW(
         parameters,
         lr=spec.learning_rate,
-        betas=(spec.momentum, SECOND_MOMENT),
+        betas=(spec.momentum, spec.second_moment),
         weight_decay=spec.weight_decay,
         fused=True,
     )

@@ -48,7 +48,7 @@ def test_it_is_the_frechet_distance_of_the_networks_features(network, shape):
 
 
 def test_a_missing_file_and_what_is_no_image_are_named(network):
-    with pytest.raises(FileNotFoundError, match="`weights`: there is no file nowhere.pt"):
+    with pytest.raises(FileNotFoundError, match=r"`weights`: there is no file nowhere\.pt"):
         InceptionFrechetSpec(weights="nowhere.pt").evaluate(images(0), images(1), Instruments())
     data = images(0, (100, 2, 8, 8))
     with pytest.raises(ValueError, match=r"samples have the shape \(2, 8, 8\)"):

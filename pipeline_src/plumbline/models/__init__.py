@@ -16,7 +16,10 @@ model by is the model's offer, one or more of
   `space_of(batch)`, which has `encode(x)`, `decode(z)` and, where coordinates correspond, `scale`;
 - `prediction`: `predict(batch)`, for the rest of each sample: a draw of the state, and what the model knows of it, such
   as mean, deviation and log-likelihood;
-- `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these.
+- `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these;
+- `latents`: `latent_draws(batch) -> (B, d)`, as many latent vectors, for whatever the batch tells of its samples, and
+  `decode(z, batch)`, the samples of latent vectors; `posterior`: also `posterior_draws(batch)`, latent vectors of the samples of
+  the batch themselves, and `posterior(batch)`, their law; `actor` and `critics`: see `models.latent`.
 """
 
 from __future__ import annotations
@@ -70,6 +73,8 @@ class TrainingSpec(Spec):
     """Peak learning rate of AdamW."""
     momentum: float = key(ge=0, lt=1, default=0.9)
     """Decay of AdamW's first moment (its beta_1)."""
+    second_moment: float = key(ge=0, lt=1, default=0.999)
+    """Decay of AdamW's second moment (its beta_2)."""
     weight_decay: float = key(ge=0, default=0.0)
     """Weight decay of AdamW."""
     warmup: int = key("optimiser steps", ge=0, default=100)
@@ -144,7 +149,7 @@ class ModelSpec(Kind):
         return {}
 
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`; or what models can stand on: `mirror`."""
+        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`, `latents`; or what models can stand on: `mirror`."""
         return ("denoiser",)
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:

@@ -13,6 +13,7 @@ from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
+    from plumbline.models.vae.conditional import ConditionalVAE
     from plumbline.models.vae.ladder import LadderVAE
     from plumbline.models.vae.plain import PlainVAE
 
@@ -47,6 +48,28 @@ class VAESpec(AutoencoderSpec):
         from plumbline.models.vae.plain import PlainVAE
 
         return PlainVAE(self, sample_shape(on.example), on.constraint(self.constraint))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("prior", "latents", "posterior")
+
+
+class ConditionalVAESpec(AutoencoderSpec):
+    """The autoencoder that is told the class of each sample (Sohn, Lee, Yan 2015)."""
+
+    kind: Literal["conditional_vae"] = "conditional_vae"
+    latent: int = key(ge=1, default=16)
+    """Numbers in the latent vector."""
+    classes: int = key(ge=2, default=10)
+    """Classes, which the dataset's `label` counts from zero."""
+
+    def build(self, on: Foundation) -> ConditionalVAE:
+        from plumbline.models.spaces.example import sample_shape
+        from plumbline.models.vae.conditional import ConditionalVAE
+
+        return ConditionalVAE(self, sample_shape(on.example), on.constraint(self.constraint))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("latents",)
 
 
 class LadderVAESpec(AutoencoderSpec):

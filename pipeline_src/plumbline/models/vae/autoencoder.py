@@ -12,7 +12,6 @@ space where that is.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -29,26 +28,36 @@ CHUNK = 64
 
 
 class Autoencoder(nn.Module):
-    """Base of the autoencoders of samples (B, *S), with a latent vector of d numbers that the decoder reads."""
+    """Base of the autoencoders of samples (B, *S), with a latent vector of d numbers that the decoder reads.
 
-    def __init__(self, spec: AutoencoderSpec, sample: SampleShape, latent: int, constraint: Any) -> None:
+    Args:
+        spec: networks and law.
+        sample: the shape of samples.
+        latent: d.
+        constraint: the equality of the output, or None.
+        told: numbers that encoder and decoder read beside, of what is known of each sample.
+    """
+
+    def __init__(
+        self, spec: AutoencoderSpec, sample: SampleShape, latent: int, constraint: Any, told: int = 0
+    ) -> None:
         super().__init__()
         self.spec = spec
         numbers = math.prod(sample.shape)
-        self.encoder = spec.encoder.build(numbers)
-        self.decoder = spec.decoder.build(latent)
+        self.encoder = spec.encoder.build(numbers + told)
+        self.decoder = spec.decoder.build(latent + told)
         self.head = GaussianHead(
             spec.decoder.features(), numbers, spec.initial_deviation, spec.smallest_deviation
         )
         self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
 
-    @abstractmethod
     def prior_draw(self, count: int, like: Tensor) -> Float[Tensor, "B d"]:
         """Latent vectors of the prior."""
+        raise NotImplementedError
 
-    @abstractmethod
     def posterior_draw(self, x: Float[Tensor, "B n"], samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latent vectors (S, B, d), log p(z) - log q(z | x) (S, B), and the divergence (S, B), of scaled samples."""
+        raise NotImplementedError
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling."""
@@ -61,6 +70,11 @@ class Autoencoder(nn.Module):
     def decoded(self, z: Float[Tensor, "B d"]) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
         """Mean and variance of the output before its law."""
         return self.head(self.decoder(z), variance_apart=self.spec.variance_apart())
+
+    def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
+        """Means of the output for latent vectors, in the data's units; differentiable."""
+        mean = self.output.law(*self.decoded(z), batch).mean
+        return self.output.space.decode(mean.view(batch["state"].shape))
 
     def draw(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draws of the prior; and, of the samples of the batch, reconstructions, bounds and likelihoods."""

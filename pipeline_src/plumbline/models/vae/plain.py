@@ -41,7 +41,7 @@ class PlainVAE(Autoencoder):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the divergence of the posterior, and both."""
-        posterior = self._law(*self.posterior_head(self.encoder(self.scaled(batch))))
+        posterior = self.posterior(batch)
         divergence = kl_divergence(posterior, self._prior(len(batch["state"]), batch["state"].device))
         terms: dict[str, Tensor] = {}
 
@@ -54,6 +54,18 @@ class PlainVAE(Autoencoder):
 
         each = self.estimator.surrogate(posterior, of_output).mean(0) + divergence
         return each.mean(), {**terms, "divergence": divergence.detach().mean()}
+
+    def posterior(self, batch: dict[str, Tensor]) -> Any:
+        """q(z | x) of the samples of a batch."""
+        return self._law(*self.posterior_head(self.encoder(self.scaled(batch))))
+
+    def latent_draws(self, batch: dict[str, Tensor]) -> Tensor:
+        """Latent vectors (B, d) of the prior."""
+        return self._prior(len(batch["state"]), batch["state"].device).sample()
+
+    def posterior_draws(self, batch: dict[str, Tensor]) -> Tensor:
+        """A latent vector (B, d) of each sample."""
+        return self.posterior(batch).sample()
 
     def prior_draw(self, count: int, like: Tensor) -> Tensor:
         return self._prior(count, like.device).sample()

@@ -1,0 +1,35 @@
+"""How much of a sample is left when it is changed to have another label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class IdentitySpec(MetricSpec):
+    """Distances between samples and what they were made of, for generators that change samples or move latent vectors."""
+
+    kind: Literal["identity"] = "identity"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import xarray as xr
+
+        del by
+        found = {}
+        if "latent_shift" in samples:
+            shift = float(samples["latent_shift"].mean())
+            title = "mean squared move in the latent space"
+            found["latent_shift"] = scalar(shift, title, "lower", "posterior deviations²")
+        if "source" in samples:
+            scale = split_values(dataset, "train").std()
+            difference = (samples["state"].values - samples["source"].values) / scale
+            distance = np.sqrt((difference**2).reshape(len(difference), -1).mean(1)).mean()
+            title = "distance from what was changed"
+            found["distance_to_source"] = scalar(distance, title, "lower", "standard deviations")
+        return xr.Dataset(found)

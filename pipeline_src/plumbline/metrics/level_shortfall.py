@@ -1,0 +1,48 @@
+"""Whether samples reach the levels of attributes that were asked for without labels (zero-shot)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.metrics import Instruments, MetricSpec, scalar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# A level reached but for this counts as reached: descent stops at the level itself.
+TOLERANCE = 0.05
+
+
+class LevelShortfallSpec(MetricSpec):
+    """Mean of each attribute, the mean shortfall, and the share of samples that reach all levels but for a twentieth of a
+    deviation."""
+
+    kind: Literal["level_shortfall"] = "level_shortfall"
+    of: str
+    """Name of the latent critics or actor whose `levels` are asked about, one of the study's `models`."""
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import torch
+        import xarray as xr
+
+        del dataset
+        levels = by.models[self.of].wanted
+        x = torch.as_tensor(samples["state"].values, dtype=torch.float32)
+        with torch.no_grad():
+            values, missing = levels.values(x), levels.shortfall(x)
+        reached = (values >= levels.levels - TOLERANCE).all(1).double().mean()
+        found = {
+            f"mean_{name}": scalar(
+                values[:, i].mean(),
+                f"mean {name} (level {float(levels.levels[i]):g})",
+                "neither",
+                "deviations",
+            )
+            for i, name in enumerate(levels.attributes)
+        }
+        found["level_shortfall"] = scalar(missing.mean(), "mean shortfall of levels", "lower", "deviations")
+        found["levels_reached"] = scalar(reached, "samples that reach all levels", "higher")
+        return xr.Dataset(found)
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.of: "labels"}

@@ -1,0 +1,162 @@
+"""What samples are to have: a class, attributes over their medians, or levels of attributes of the decoded sample.
+
+Each has
+
+- `count`, the numbers in a label, which is zero where nothing is learned from labels;
+- `fit(data)`, once, on the training data;
+- `of(batch) -> (B, count)`, the labels of samples, ones and zeros;
+- `changed(y)`, other labels than these, for samples that are to be changed;
+- `told(y)`, the labels as whole numbers (B,) by name, for whoever judges samples;
+- `shortfall(x) -> (B,)`, by how much decoded samples miss what is wanted of them beside labels, differentiable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.attributes import Attribute
+
+WANTED = "wanted"
+"""Variable of samples that tells the class that was asked for; with `_` and a name, whether an attribute was."""
+
+
+class Classes(nn.Module):
+    """One of several classes, as ones and zeros."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.count = classes
+
+    def fit(self, data: dict[str, Tensor]) -> None:
+        """Checks the labels of the training data.
+
+        Raises:
+            ValueError: there are none, or one is none of the classes.
+        """
+        if "label" not in data:
+            raise ValueError(
+                "`wanted`: the dataset has no `label`; ask for `measured` attributes or `levels`."
+            )
+        if int(data["label"].max()) >= self.count:
+            raise ValueError(
+                f"`wanted.classes`: {self.count} are not enough for the label {int(data['label'].max())}."
+            )
+
+    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+        """The labels of samples."""
+        return nn.functional.one_hot(batch["label"].long(), self.count).float()
+
+    def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The next class."""
+        return y.roll(1, dims=1)
+
+    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
+        """The class."""
+        return {WANTED: y.argmax(1)}
+
+    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """Nothing: critics judge by the labels."""
+        return x.new_zeros(len(x))
+
+
+class Measured(nn.Module):
+    """Whether each of some attributes is over its median in the training data.
+
+    Attributes:
+        medians: (C,).
+    """
+
+    medians: Tensor
+
+    def __init__(self, attributes: Mapping[str, Attribute]) -> None:
+        super().__init__()
+        self.attributes = dict(attributes)
+        self.count = len(self.attributes)
+        self.register_buffer("medians", torch.zeros(self.count))
+
+    @torch.no_grad()
+    def fit(self, data: dict[str, Tensor]) -> None:
+        """Measures the medians."""
+        self.medians.copy_(_measured(self.attributes, data["state"]).median(0).values)
+
+    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+        """The labels of samples."""
+        return (_measured(self.attributes, batch["state"]) > self.medians).float()
+
+    def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The first attribute the other way, and the others as they are."""
+        return torch.cat([1 - y[:, :1], y[:, 1:]], dim=1)
+
+    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
+        """Whether each attribute is wanted."""
+        return {
+            f"{WANTED}_{name}": one.long() for name, one in zip(self.attributes, y.unbind(1), strict=True)
+        }
+
+    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """Nothing: critics judge by the labels."""
+        return x.new_zeros(len(x))
+
+
+class Levels(nn.Module):
+    """Levels that attributes of the decoded sample are to reach.
+
+    Attributes:
+        means, deviations: of the attributes over the training data (m,).
+        levels: the least values (m,), in deviations from the means.
+    """
+
+    means: Tensor
+    deviations: Tensor
+    levels: Tensor
+    count = 0
+
+    def __init__(self, attributes: Mapping[str, Attribute], levels: Sequence[float]) -> None:
+        super().__init__()
+        self.attributes = dict(attributes)
+        self.register_buffer("means", torch.zeros(len(levels)))
+        self.register_buffer("deviations", torch.ones(len(levels)))
+        self.register_buffer("levels", torch.tensor(list(levels)))
+
+    @torch.no_grad()
+    def fit(self, data: dict[str, Tensor]) -> None:
+        """Measures means and deviations.
+
+        Raises:
+            ValueError: an attribute is the same for all samples.
+        """
+        deviations, means = torch.std_mean(_measured(self.attributes, data["state"]), dim=0)
+        for name, deviation in zip(self.attributes, deviations, strict=True):
+            if not float(deviation) > 0:
+                raise ValueError(f"`wanted.levels.{name}`: the same for all training samples.")
+        self.means.copy_(means)
+        self.deviations.copy_(deviations)
+
+    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B 0"]:
+        """No labels."""
+        return self.means.new_zeros(len(batch["state"]), 0)
+
+    def changed(self, y: Float[Tensor, "B 0"]) -> Float[Tensor, "B 0"]:
+        """What is wanted is the same for all samples."""
+        return y
+
+    def told(self, y: Float[Tensor, "B 0"]) -> dict[str, Tensor]:
+        """Nothing."""
+        del y
+        return {}
+
+    def values(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
+        """The attributes, in deviations from their means over the training data."""
+        return (_measured(self.attributes, x) - self.means) / self.deviations
+
+    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """The sum of what is missing of each level."""
+        return (self.levels - self.values(x)).clamp(min=0).sum(1)
+
+
+def _measured(attributes: Mapping[str, Attribute], x: Tensor) -> Float[Tensor, "B m"]:
+    return torch.stack([attribute.value(x) for attribute in attributes.values()], dim=1)

@@ -1,0 +1,67 @@
+r"""The latent space of a trained autoencoder, and how far a move in it is (Engel, Hoffman, Roberts, ICLR 2018, section 4).
+
+With the mean s_d of the posterior's standard deviation over the training data, a dimension,
+
+    L_dist(z', z) = mean_d s_d^-2 log(1 + (z'_d - z_d)^2).
+
+Dimensions that tell much of a sample have a narrow posterior, and are dear; those that tell nothing have s_d near one. The
+logarithm lets a few dimensions go far while the others stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Samples that are encoded together.
+CHUNK = 1024
+
+
+class LatentSpace(nn.Module):
+    """Latent vectors (B, d) of a frozen autoencoder.
+
+    Attributes:
+        deviation: s (d,), the mean standard deviation of the posterior.
+    """
+
+    deviation: Tensor
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.numbers: int = autoencoder.latent
+        self.register_buffer("deviation", torch.ones(self.numbers))
+
+    @torch.no_grad()
+    def fit(self, data: dict[str, Tensor]) -> None:
+        """Measures the deviations of the posterior."""
+        parts = [
+            self.autoencoder.posterior({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
+            for i in range(0, len(data["state"]), CHUNK)
+        ]
+        self.deviation.copy_(torch.cat([part.variance.sqrt() for part in parts]).mean(0))
+
+    @torch.no_grad()
+    def posterior_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
+        """A latent vector of each sample."""
+        return self.autoencoder.posterior(batch).sample()
+
+    @torch.no_grad()
+    def prior_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
+        """As many latent vectors of the prior."""
+        return self.autoencoder.latent_draws(batch)
+
+    def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
+        """The samples, in the data's units; differentiable."""
+        return self.autoencoder.decode(z, batch)
+
+    def distance(self, moved: Float[Tensor, "B d"], z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        """L_dist of each sample."""
+        return ((moved - z).square().log1p() / self.deviation.square()).mean(1)
+
+    def shift(self, moved: Float[Tensor, "B d"], z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        """How far each sample was moved: the mean square over dimensions, in deviations of the posterior."""
+        return ((moved - z) / self.deviation).square().mean(1)

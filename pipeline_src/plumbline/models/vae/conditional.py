@@ -1,0 +1,57 @@
+r"""An autoencoder that is told the class of each sample (Sohn, Lee, Yan, NeurIPS 2015).
+
+The encoder reads x and the class y as ones and zeros, the decoder z and y:
+
+    ELBO = E_{q(z | x, y)}[log p(x | z, y)] - KL(q(z | x, y) || N(0, I)).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import kl_divergence
+from torch.nn.functional import one_hot
+
+from plumbline.distributions.independent_gaussian import IndependentGaussian
+from plumbline.models.outputs.head import GaussianHead
+from plumbline.models.vae import ConditionalVAESpec
+from plumbline.models.vae.autoencoder import Autoencoder
+from plumbline.models.vae.plain import INITIAL_DEVIATION, SMALLEST_DEVIATION
+from plumbline.networks import SampleShape
+
+
+class ConditionalVAE(Autoencoder):
+    """An autoencoder of samples of known class."""
+
+    def __init__(self, spec: ConditionalVAESpec, sample: SampleShape, constraint: Any) -> None:
+        super().__init__(spec, sample, spec.latent, constraint, told=spec.classes)
+        self.posterior_head = GaussianHead(
+            spec.encoder.features(), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+        )
+        self.latent, self.classes = spec.latent, spec.classes
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of the output plus the divergence of the posterior, and both."""
+        y = self._told(batch)
+        read = self.encoder(torch.cat([self.scaled(batch), y], dim=1))
+        posterior = IndependentGaussian(*self.posterior_head(read))
+        prior = IndependentGaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
+        divergence = kl_divergence(posterior, prior)
+        each, terms = self.output.loss(
+            self.spec, *self.decoded(torch.cat([posterior.rsample(), y], dim=1)), batch
+        )
+        return (each + divergence).mean(), {**terms, "divergence": divergence.detach().mean()}
+
+    def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
+        """Latent vectors of the prior."""
+        return torch.randn(len(batch["state"]), self.latent, device=batch["state"].device)
+
+    def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
+        """Means of the output for latent vectors and the classes of the samples of the batch, in the data's units."""
+        return super().decode(torch.cat([z, self._told(batch)], dim=1), batch)
+
+    def _told(self, batch: dict[str, Tensor]) -> Float[Tensor, "B K"]:
+        return one_hot(batch["label"].long(), self.classes).float()

@@ -1,0 +1,44 @@
+"""Draws of the prior until one has the labels that are wanted, as the attribute critic tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from plumbline.samplers import Problem, SamplerSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LatentRejectionSpec(SamplerSpec):
+    """Rejection sampling in the latent space; a sample that never had its labels keeps its last draw."""
+
+    kind: Literal["latent_rejection"] = "latent_rejection"
+    proposals: int = key("draws", ge=1, default=200)
+    """Most draws for a sample."""
+
+    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+        import torch
+
+        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        y = model.wanted.of(batch)
+        with torch.no_grad():
+            z = model.space.prior_draws(batch)
+            accepted = model.has_labels(z, y) > 0
+            for _ in range(self.proposals - 1):
+                if bool(accepted.all()):
+                    break
+                problem.costs.network_evaluations += 1
+                proposed = model.space.prior_draws(batch)
+                z = torch.where(accepted[:, None], z, proposed)
+                accepted = accepted | (model.has_labels(z, y) > 0)
+            problem.costs.network_evaluations += 1
+            return {
+                "state": model.space.decode(z, batch),
+                "accepted": accepted.float(),
+                **model.wanted.told(y),
+            }
+
+    def needs(self) -> str:
+        return "label_critic"
