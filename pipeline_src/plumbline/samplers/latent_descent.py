@@ -56,9 +56,10 @@ class LatentDescentSpec(SamplerSpec):
             problem.costs.backward_passes += 1
             problem.beat()
         with torch.no_grad():
+            moved = z.detach()
             found = {
-                "state": model.space.decode(z, batch),
-                "latent_shift": model.space.shift(z, origin),
+                "state": model.space.decode(moved, batch),
+                "latent_shift": model.space.shift(moved, origin),
                 **model.wanted.told(y),
             }
             if self.start == "posterior":

@@ -1,0 +1,345 @@
+"""Latent constraints, where the latent space of the autoencoder is known in closed form."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.distributions.independent_gaussian import IndependentGaussian
+from plumbline.metrics import Instruments
+from plumbline.metrics.identity import IdentitySpec
+from plumbline.metrics.label_accuracy import LabelAccuracySpec
+from plumbline.metrics.level_shortfall import LevelShortfallSpec
+from plumbline.metrics.measured_labels import MeasuredLabelsSpec
+from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.latent import ClassGaussianSpec, LatentActorSpec, LatentCriticsSpec
+from plumbline.models.latent.critics import gradient_penalty
+from plumbline.models.latent.space import LatentSpace
+from plumbline.networks.perceptron import PerceptronSpec
+from plumbline.samplers import Problem
+from plumbline.samplers.latent import LatentsSpec, ReconstructionSpec
+from plumbline.samplers.latent_descent import LatentDescentSpec
+from plumbline.samplers.latent_edit import LatentEditSpec
+from plumbline.samplers.latent_rejection import LatentRejectionSpec
+from plumbline.training import train
+
+CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
+SPREAD = 0.2
+TRUNK = PerceptronSpec(width=64, layers=2, activation="relu")
+
+
+class Identity(torch.nn.Module):
+    """An autoencoder whose latent vector is the sample, but for noise of one twentieth; its prior is standard normal."""
+
+    latent = 2
+
+    def posterior(self, batch):
+        mean = batch["state"]
+        return IndependentGaussian(mean, torch.full_like(mean, 0.05**2))
+
+    def posterior_draws(self, batch):
+        return self.posterior(batch).sample()
+
+    def latent_draws(self, batch):
+        return torch.randn(len(batch["state"]), 2)
+
+    def decode(self, z, batch):
+        return z
+
+
+def example():
+    return xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
+
+
+def data(count=600, seed=0):
+    """Three classes, each a Gaussian of deviation .2 around its centre."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(count) % 3
+    state = CENTRES[label] + SPREAD * torch.randn(count, 2, generator=generator)
+    return {"state": state, "label": label}
+
+
+def built(spec, known=None):
+    torch.manual_seed(0)
+    model = spec.build(Foundation(example(), models={"vae": Identity()}))
+    model.prepare(known or data())
+    return model
+
+
+def trained(spec, steps, tmp_path, **keys):
+    model = built(spec)
+    recipe = TrainingSpec(
+        steps=steps, batch=128, learning_rate=1e-3, momentum=0.0, second_moment=0.9, decay="constant",
+        ema=0.98, accelerator="cpu", **keys,
+    )  # fmt: skip
+    return train(model, data(), recipe, validation={}, seed=0, folder=tmp_path, identity="t").eval()
+
+
+def nearest(x):
+    return torch.cdist(x, CENTRES).argmin(1)
+
+
+def problem(count=600, seed=1):
+    return Problem(None, {}, data(count, seed), "cpu")
+
+
+THREE = {"kind": "classes", "classes": 3}
+
+
+@pytest.fixture(scope="module")
+def critics(tmp_path_factory):
+    spec = LatentCriticsSpec(autoencoder="vae", wanted=THREE, network=TRUNK, gradient_penalty=1.0)
+    return trained(spec, 800, tmp_path_factory.mktemp("critics"))
+
+
+def test_distances_are_in_deviations_of_the_posterior():
+    space = LatentSpace(Identity())
+    space.fit(data())
+    torch.testing.assert_close(space.deviation, torch.full((2,), 0.05))
+    z, moved = torch.zeros(1, 2), torch.tensor([[0.1, 0.0]])
+    assert float(space.distance(moved, z)) == pytest.approx(math.log(1.01) / 0.05**2 / 2, rel=1e-5)
+    assert float(space.shift(moved, z)) == pytest.approx(0.1**2 / 0.05**2 / 2, rel=1e-5)
+
+
+def test_the_penalty_of_a_critic_of_slope_two_is_one():
+    slope = torch.tensor([[1.2], [1.6]])
+    z, other = torch.randn(8, 2), torch.randn(8, 2)
+    assert float(gradient_penalty(lambda x, y: x @ slope, z, other, None)) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_gaussians_are_those_of_the_classes():
+    """Of 200 samples a class and 20,000 draws: means within 4 of .2 / sqrt(200), deviations within a fifth."""
+    model = built(ClassGaussianSpec(autoencoder="vae", classes=3))
+    batch = data(60_000)
+    z = model.latent_draws(batch)
+    for label in range(3):
+        own = z[batch["label"] == label]
+        torch.testing.assert_close(own.mean(0), CENTRES[label], atol=4 * SPREAD / math.sqrt(200), rtol=0)
+        torch.testing.assert_close(own.std(0), torch.full((2,), SPREAD), atol=0, rtol=0.2)
+
+
+def test_a_class_without_samples_is_named():
+    with pytest.raises(ValueError, match="`classes`: the training data has 0 samples of class 3"):
+        built(ClassGaussianSpec(autoencoder="vae", classes=4))
+
+
+def test_critics_tell_data_from_the_prior_and_its_classes(critics):
+    known = data(300, seed=2)
+    prior = torch.randn(300, 2)
+    far = prior[torch.cdist(prior, CENTRES).min(1).values > 1.0]
+    with torch.no_grad():
+        assert float(critics.unrealistic(known["state"]).mean()) < 0.6
+        assert float(critics.unrealistic(far).mean()) > 1.2
+    y = critics.wanted.of(known)
+    assert float(critics.has_labels(known["state"], y).mean()) > 0.97
+    assert float(critics.has_labels(known["state"], critics.wanted.changed(y)).mean()) < 0.01
+    assert float(critics.mislabelled(known["state"], y).detach().mean()) < 0.2
+
+
+def test_descent_finds_the_class_and_realism_the_data(critics):
+    asked = problem()
+    spec = LatentDescentSpec(realism_weight=1.0, steps=150)
+    torch.manual_seed(0)
+    found = spec.draw(critics, asked)
+    assert float((nearest(found["state"]) == asked.batch["label"]).float().mean()) > 0.9
+    assert asked.costs.backward_passes == 150
+    torch.testing.assert_close(found["wanted"], asked.batch["label"])
+    alone = LatentDescentSpec(realism_weight=1.0, attribute_weight=0.0, steps=150).draw(critics, problem())
+    gaps = [torch.cdist(x, CENTRES).min(1).values.median() for x in (alone["state"], torch.randn(600, 2))]
+    assert float(gaps[0]) < 0.6 * float(gaps[1])
+
+
+def test_distance_keeps_a_changed_sample_near(critics):
+    torch.manual_seed(0)
+    free, near = (
+        LatentDescentSpec(start="posterior", distance_weight=w, steps=150).draw(critics, problem())
+        for w in (0.0, 0.02)
+    )
+    assert float(near["latent_shift"].mean()) < 0.9 * float(free["latent_shift"].mean())
+    torch.testing.assert_close(free["wanted"], (data()["label"] + 1) % 3)
+    assert float((nearest(free["state"]) == free["wanted"]).float().mean()) > 0.9
+    # What was changed is the test sample, but for the noise of the posterior.
+    assert float((free["source"] - problem().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
+
+
+def test_rejection_draws_until_the_critic_is_content(critics):
+    torch.manual_seed(0)
+    found = LatentRejectionSpec(proposals=200).draw(critics, problem())
+    assert float(found["accepted"].mean()) > 0.99
+    assert float(critics.has_labels(found["state"], critics.wanted.of(data())).mean()) > 0.99
+    few = LatentRejectionSpec(proposals=1).draw(critics, problem())
+    assert float(few["accepted"].mean()) < 0.6
+
+
+def test_the_actor_moves_draws_of_the_prior_to_their_classes(tmp_path):
+    spec = LatentActorSpec(
+        autoencoder="vae", wanted=THREE, network=TRUNK, distance=0.0, gradient_penalty=1.0, critic_steps=2
+    )
+    model = trained(spec, 1500, tmp_path, gradient_clip=0)
+    asked = problem()
+    found = LatentsSpec().draw(model, asked)["state"]
+    assert float((nearest(found) == asked.batch["label"]).float().mean()) > 0.95
+    assert float(torch.cdist(found, CENTRES).min(1).values.mean()) < 0.6
+    edited = LatentEditSpec().draw(model, problem())
+    torch.testing.assert_close(edited["wanted"], (data()["label"] + 1) % 3)
+    assert edited["latent_shift"].shape == (600,)
+
+
+def test_the_actor_rests_at_steps_of_the_critic():
+    model = built(LatentActorSpec(autoencoder="vae", wanted=THREE, network=TRUNK, critic_steps=3))
+    moving = []
+    for _ in range(4):
+        model.zero_grad(set_to_none=True)
+        loss, terms = model.loss(data(64))
+        loss.backward()
+        assert all(p.grad is not None for p in model.critic.parameters())
+        moving.append(any(p.grad is not None for p in model.actor.parameters()))
+        model.after_step(terms)
+    assert moving == [True, False, False, True]
+
+
+def test_the_critics_gradient_does_not_come_from_the_actor():
+    """With and without the actor's loss, the critic's gradient is the same."""
+    model = built(LatentActorSpec(autoencoder="vae", wanted=THREE, network=TRUNK, critic_steps=2))
+    gradients = []
+    for steps in (0, 1):
+        model.steps.fill_(steps)
+        model.zero_grad(set_to_none=True)
+        torch.manual_seed(3)
+        model.loss(data(64))[0].backward()
+        gradients.append([p.grad.clone() for p in model.critic.parameters()])
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second)
+
+
+LINEAR = {"right": {"kind": "linear", "weights": [1.0, 0.0]}, "up": {"kind": "linear", "weights": [0.0, 1.0]}}
+
+
+def test_measured_labels_are_sides_of_medians(critics):
+    model = built(LatentCriticsSpec(autoencoder="vae", wanted={"kind": "measured", "attributes": LINEAR}))
+    y = model.wanted.of(data())
+    np.testing.assert_allclose(y.mean(0), 0.5, atol=0.01)
+    torch.testing.assert_close(model.wanted.changed(y)[:, 0], 1 - y[:, 0])
+    torch.testing.assert_close(model.wanted.changed(y)[:, 1], y[:, 1])
+    told = model.wanted.told(y)
+    samples = xr.Dataset(
+        {"state": (("sample", "component"), data()["state"].numpy())}
+        | {name: ("sample", one.numpy()) for name, one in told.items()}
+    )
+    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, Instruments(models={"c": model}))
+    assert float(found["has_all"]) == 1
+    samples["wanted_up"] = 1 - samples["wanted_up"]
+    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, Instruments(models={"c": model}))
+    assert (float(found["has_right"]), float(found["has_up"]), float(found["has_all"])) == (1, 0, 0)
+
+
+def test_without_labels_beside_them_those_of_the_test_samples_are_asked_for():
+    model = built(LatentCriticsSpec(autoencoder="vae", wanted={"kind": "measured", "attributes": LINEAR}))
+    state = data(30)["state"].numpy()
+    dataset = xr.Dataset(
+        {"state": (("sample", "component"), state)}, coords={"split": ("sample", ["test"] * 30)}
+    )
+    samples = xr.Dataset(
+        {"state": (("sample", "component"), state[::-1].copy()), "case": ("sample", np.arange(30)[::-1])}
+    )
+    by = Instruments(models={"c": model})
+    assert float(MeasuredLabelsSpec(of="c").evaluate(samples, dataset, by)["has_all"]) == 1
+
+
+LEVELS = {"kind": "levels", "levels": {"right": {"attribute": LINEAR["right"], "level": 1.0}}}
+
+
+def test_levels_are_reached_without_labels(tmp_path):
+    """Zero-shot: one deviation to the right, by descent and by an actor."""
+    critics = built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS, network=TRUNK))
+    by = Instruments(models={"c": critics})
+
+    def judged(state):
+        samples = xr.Dataset({"state": (("sample", "component"), state.numpy())})
+        return LevelShortfallSpec(of="c").evaluate(samples, samples, by)
+
+    descent = LatentDescentSpec(realism_weight=0.0, steps=200)
+    assert float(judged(descent.draw(critics, problem())["state"])["levels_reached"]) > 0.99
+    before = judged(torch.randn(600, 2))
+    # A normal number z with the deviations 1 and s = 1.64 of the data is at 1 deviation with P(z > 1.64 - .08).
+    assert float(before["levels_reached"]) < 0.15
+    spec = LatentActorSpec(
+        autoencoder="vae", wanted=LEVELS, network=TRUNK, distance=0.0, critic_steps=1, level_weight=5.0
+    )
+    actor = trained(spec, 400, tmp_path)
+    assert float(judged(LatentsSpec().draw(actor, problem())["state"])["levels_reached"]) > 0.8
+
+
+def test_samples_of_the_prior_and_of_the_data_are_decoded():
+    autoencoder = Identity()
+    torch.manual_seed(0)
+    assert abs(float(LatentsSpec().draw(autoencoder, problem())["state"].std()) - 1) < 0.1
+    again = ReconstructionSpec().draw(autoencoder, problem())["state"]
+    assert float((again - problem().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
+
+
+class Nearest:
+    """A classifier that is sure of the nearest centre."""
+
+    def log_probabilities(self, x):
+        return (-100 * torch.cdist(x, CENTRES)).log_softmax(1)
+
+
+def as_dataset(seed):
+    known = data(600, seed)
+    split = np.repeat(["validation", "test"], 300)
+    return xr.Dataset(
+        {
+            "state": (("sample", "component"), known["state"].numpy()),
+            "label": ("sample", known["label"].numpy()),
+        },
+        coords={"split": ("sample", split)},
+    )
+
+
+@pytest.mark.parametrize(("points", "collapsed"), [("spread", False), ("one", True)])
+def test_more_accurate_than_real_data_without_its_variety_is_collapse(points, collapsed):
+    """Of real data one in a hundred is mislabelled; what is drawn is right, spread like the classes or all at one point."""
+    dataset = as_dataset(0)
+    labels = dataset["label"].values
+    labels[::100] = (labels[::100] + 1) % 3
+    dataset["label"] = ("sample", labels)
+    dataset = xr.concat([dataset, dataset.assign_coords(split=("sample", ["train"] * 600))], "sample")
+    wanted = torch.arange(300) % 3
+    noise = SPREAD * torch.randn(300, 2, generator=torch.Generator().manual_seed(5))
+    state = CENTRES[wanted] + (noise if points == "spread" else 0 * noise)
+    samples = xr.Dataset(
+        {"state": (("sample", "component"), state.numpy()), "wanted": ("sample", wanted.numpy())}
+    )
+    found = LabelAccuracySpec(classifier="c").evaluate(samples, dataset, Instruments(models={"c": Nearest()}))
+    assert float(found["label_accuracy"]) == 1
+    assert float(found["label_accuracy_over_real"]) == pytest.approx(0.01)
+    assert bool(found["collapsed"]) is collapsed
+
+
+def test_identity_is_told_of_what_was_changed():
+    dataset = xr.Dataset(
+        {"state": (("sample", "component"), np.array([[1.0, -1.0], [-1.0, 1.0]]))},
+        coords={"split": ("sample", ["train", "train"])},
+    )
+    samples = xr.Dataset({"state": (("sample", "component"), np.array([[3.0, 0.0]]))})
+    assert not IdentitySpec().evaluate(samples, dataset, Instruments()).data_vars
+    samples["source"] = (("sample", "component"), np.array([[0.0, 4.0]]))
+    samples["latent_shift"] = ("sample", np.array([2.0]))
+    found = IdentitySpec().evaluate(samples, dataset, Instruments())
+    assert float(found["distance_to_source"]) == pytest.approx(math.sqrt((9 + 16) / 2))
+    assert float(found["latent_shift"]) == 2
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(ValueError, match=r"`wanted`: the dataset has no `label`"):
+        built(LatentCriticsSpec(autoencoder="vae", wanted=THREE), {"state": data()["state"]})
+    two = {"kind": "classes", "classes": 2}
+    with pytest.raises(ValueError, match=r"`wanted.classes`: 2 are not enough for the label 2"):
+        built(LatentCriticsSpec(autoencoder="vae", wanted=two))
+    flat = {"state": torch.zeros(5, 2)}
+    with pytest.raises(ValueError, match=r"`wanted.levels.right`: the same for all training samples"):
+        built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS), flat)
+    assert "label_critic" not in LatentCriticsSpec(autoencoder="vae", wanted=LEVELS).offers()
