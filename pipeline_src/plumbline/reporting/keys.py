@@ -22,6 +22,7 @@ from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.alignment import RewardSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec
+from plumbline.models.latent import ClassLabelsSpec, LevelSpec, LevelsSpec, MeasuredLabelsSpec
 from plumbline.models.multipliers import (
     DualAscentSpec,
     EqualMultipliersSpec,
@@ -68,10 +69,16 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         SimplexAscentSpec,
         EqualMultipliersSpec,
     ),
+    "`models.<name>.wanted` of latent critics and actors: kinds of what samples are to have": (
+        ClassLabelsSpec,
+        MeasuredLabelsSpec,
+        LevelsSpec,
+    ),
 }
 ENTRIES_OF_MODELS: dict[str, type[Spec]] = {
     "`models.<name>.sets.<name>` of dual diffusion": ConstraintSetSpec,
     "`models.<name>.rewards.<name>` of alignment": RewardSpec,
+    "`models.<name>.wanted.levels.<name>` of latent critics and actors": LevelSpec,
 }
 
 
