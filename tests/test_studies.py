@@ -49,8 +49,8 @@ def write_faces(folder):
     names = [f"{i + 1:06d}.jpg" for i in range(120)]
     for name in names:
         write_image(folder / "img_align_celeba" / name, generator)
-    lines = [f"{name} {1 if i % 2 else -1} -1" for i, name in enumerate(names)]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["120", "Male Young", *lines]))
+    lines = [f"{name} {1 if i % 2 else -1} -1 {1 if i % 3 else -1}" for i, name in enumerate(names)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(["120", "Male Young Smiling", *lines]))
 
 
 def write_classes(folder):
@@ -63,6 +63,7 @@ def write_classes(folder):
 WRITTEN = {
     "fair_celeba": write_faces,
     "constrained_vae_celeba": write_faces,
+    "latent_celeba": write_faces,
     "adaptation_imagenet": write_classes,
 }
 

@@ -1,5 +1,7 @@
 """Attributes of pictures and vectors, against pictures whose attributes are known."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import xarray as xr
 
 from plumbline.attributes.class_score import ClassScoreSpec
 from plumbline.attributes.forms import LinearSpec, NearnessSpec
-from plumbline.attributes.pictures import InkSpec, SlantSpec, SymmetrySpec
+from plumbline.attributes.pictures import AreaSpec, InkSpec, SlantSpec, SymmetrySpec, ThicknessSpec
 
 
 def example(*shape):
@@ -53,6 +55,33 @@ def test_ink_is_the_mean():
     torch.testing.assert_close(InkSpec().build(example(2, 4, 4), {}).value(x), x.mean((1, 2, 3)))
 
 
+def bar(width, length=40, size=64):
+    """An upright bar of full brightness."""
+    x = torch.zeros(1, size, size)
+    x[0, 10 : 10 + length, 20 : 20 + width] = 1.0
+    return x
+
+
+@pytest.mark.parametrize("width", [1, 3, 6])
+def test_thickness_is_the_width_of_a_bar(width):
+    """2 w l over the perimeter 2 (w + l), but for a corner, which counts 2 - sqrt(2) less."""
+    thickness = ThicknessSpec().build(example(64, 64), {})
+    expected = 2 * width * 40 / (2 * (width + 40) - (2 - math.sqrt(2)))
+    assert float(thickness.value(bar(width))) == pytest.approx(expected, rel=0.01)
+    # Brightness does not matter.
+    torch.testing.assert_close(
+        thickness.value(0.5 * bar(width)), thickness.value(bar(width)), rtol=1e-3, atol=0
+    )
+
+
+def test_area_is_the_share_that_is_bright():
+    area = AreaSpec().build(example(64, 64), {})
+    assert float(area.value(bar(6))) == pytest.approx(6 * 40 / 64**2 + math.exp(-5), rel=0.05)
+    x = torch.rand(2, 5, 5, dtype=torch.float64, requires_grad=True)
+    for spec in (AreaSpec(), ThicknessSpec()):
+        assert torch.autograd.gradcheck(spec.build(example(5, 5), {}).value, x)
+
+
 def test_forms():
     x = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
     linear = LinearSpec(weights=[2.0, -1.0]).build(example(2), {})
@@ -61,7 +90,7 @@ def test_forms():
     torch.testing.assert_close(near.value(x), torch.tensor([-4.0, -2.0]))
 
 
-@pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec()])
+@pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec(), ThicknessSpec()])
 def test_pictures_are_asked_for(spec):
     with pytest.raises(ValueError, match="is an attribute of pictures, and samples are vectors"):
         spec.build(example(5), {})

@@ -5,7 +5,9 @@ about its centre (Castro et al., JMLR 2019, section 2.2): with x to the right an
 
     slant = -sum I (x - x_c)(y - y_c) / sum I (y - y_c)^2,
 
-positive for strokes that lean to the right. **Symmetry** is minus the mean absolute difference from the mirror image.
+positive for strokes that lean to the right. **Symmetry** is minus the mean absolute difference from the mirror image. **Area** is
+the share of the picture that is brighter than half, with a soft edge. **Thickness** is twice the ink over the total variation: a
+stroke of width w and length l has w l of the one and 2 l of the other.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # Brightness under the root of the moments, which keeps a black picture's slant finite.
 LEAST_MOMENT = 1e-6
+# Width of the soft edge of an area, in brightness.
+EDGE = 0.1
 
 
 class InkSpec(AttributeSpec):
@@ -30,6 +34,25 @@ class InkSpec(AttributeSpec):
 
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
         return _Ink()
+
+
+class AreaSpec(AttributeSpec):
+    """Share of the picture that is brighter than half of the largest brightness, one."""
+
+    kind: Literal["area"] = "area"
+
+    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+        return _Area()
+
+
+class ThicknessSpec(AttributeSpec):
+    """Width of strokes, in columns."""
+
+    kind: Literal["thickness"] = "thickness"
+
+    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+        _require_grid(self.kind, example)
+        return _Thickness()
 
 
 class SlantSpec(AttributeSpec):
@@ -55,6 +78,23 @@ class SymmetrySpec(AttributeSpec):
 class _Ink(Attribute):
     def value(self, x: Tensor) -> Tensor:
         return x.flatten(1).mean(1)
+
+
+class _Area(Attribute):
+    def value(self, x: Tensor) -> Tensor:
+        return ((x - 0.5) / EDGE).sigmoid().flatten(1).mean(1)
+
+
+class _Thickness(Attribute):
+    def value(self, x: Tensor) -> Tensor:
+        from torch.nn.functional import pad
+
+        bright = x.clamp(min=0).reshape(len(x), -1, *x.shape[-2:]).sum(1)
+        framed = pad(bright, (1, 1, 1, 1))
+        down = (framed[:, 1:, :-1] - framed[:, :-1, :-1]).square()
+        right = (framed[:, :-1, 1:] - framed[:, :-1, :-1]).square()
+        variation = (down + right + LEAST_MOMENT**2).sqrt().sum((1, 2))
+        return 2 * bright.sum((1, 2)) / (variation + LEAST_MOMENT)
 
 
 class _Slant(Attribute):
