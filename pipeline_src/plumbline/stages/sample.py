@@ -119,14 +119,15 @@ def _tell(heartbeat: Heartbeat, problem: Problem) -> None:
 def as_dataset(drawn: dict[str, Tensor], known: xr.Dataset) -> xr.Dataset:
     """Samples with the coordinates and units of the test samples they were drawn for, and what those were given.
 
-    A tensor beside `state` has its dimensions if it has its shape, and only `sample` otherwise.
+    A tensor beside `state` has its dimensions if it has its shape; otherwise `sample`, and of a vector a sample an index of its own.
     """
     state = known["state"]
     kept: dict[str, Any] = {}
     for name, tensor in drawn.items():
         whole = tensor.shape == state.shape
         attrs = state.attrs if name == "state" or whole else {}
-        kept[name] = (state.dims if whole else state.dims[:1], tensor.numpy(), attrs)
+        own = (*state.dims[:1], *(f"{name}_index" for _ in tensor.shape[1:]))
+        kept[name] = (state.dims if whole else own, tensor.numpy(), attrs)
     given = {name: v for name, v in known.data_vars.items() if v.dims[:1] == ("sample",) and name not in kept}
     coords = {name: c for name, c in known.coords.items() if "sample" not in c.dims}
     return xr.Dataset({**kept, **given}, coords=coords).drop_vars(["sample", "split"], errors="ignore")

@@ -1,0 +1,89 @@
+"""Forecasts of several systems: the error of each, beside what the tangent kernel said of its training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class KernelAlignmentSpec(MetricSpec):
+    """Normalised error, alignment and descent of forecasts by graph filters; nothing for samples without these.
+
+    The error of a system is its mean squared error over the mean square of what is asked for about the training mean, in the
+    standard deviations of each node: one for a forecast that knows nothing. Intervals of 95% are of the mean over systems.
+    """
+
+    kind: Literal["kernel_alignment"] = "kernel_alignment"
+
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+        import xarray as xr
+
+        del by
+        if "kernel_alignment" not in samples:
+            return xr.Dataset()
+        count = samples.sizes["sample"]
+        system = samples["system"].values
+        truth = split_values(dataset, "test")[:count]
+        training = split_values(dataset, "train")
+        trained = dataset["system"].values[dataset["split"].values == "train"]
+        predicted = samples["predicted_mean"].values.astype(np.float64)
+        systems = np.unique(system)
+        errors = np.array(
+            [
+                _normalised_error(predicted[system == r], truth[system == r], training[trained == r])
+                for r in systems
+            ]
+        )
+        first = np.array([np.flatnonzero(system == r)[0] for r in systems])
+        alignment = samples["kernel_alignment"].values[first]
+        descent, spectrum = (samples[f"kernel_{name}"].values[first] for name in ("descent", "spectrum"))
+        of_systems = {"long_name": "normalised test error", "units": "1"}
+        return xr.Dataset(
+            {
+                "normalised_error": scalar(errors.mean(), "normalised test error", "lower"),
+                "normalised_error_interval": scalar(
+                    half_width(errors), "half of its 95% interval over systems", "neither"
+                ),
+                "alignment": scalar(alignment.mean(), "alignment of the tangent kernel", "higher"),
+                "alignment_interval": scalar(
+                    half_width(alignment), "half of its 95% interval over systems", "neither"
+                ),
+                "error_of_system": ("system", errors, of_systems),
+                "kernel_descent": (
+                    ("system", "descent_step"),
+                    descent,
+                    {"long_name": "training error that the tangent kernel predicts"},
+                ),
+                "kernel_spectrum": (
+                    ("system", "mode"),
+                    spectrum,
+                    {"long_name": "eigenvalues of the tangent kernel, over the largest"},
+                ),
+            },
+            coords={
+                "system": systems,
+                "descent_step": np.arange(descent.shape[1]),
+                "mode": np.arange(1, 1 + spectrum.shape[1]),
+            },
+        )
+
+
+def half_width(values: np.ndarray) -> float:
+    """Half of the 95% interval of the mean, by Student's t; not a number for one value."""
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return float("nan")
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _normalised_error(predicted: np.ndarray, truth: np.ndarray, training: np.ndarray) -> float:
+    mean, scale = training.mean(0), training.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return float((((predicted - truth) / scale) ** 2).sum() / (((truth - mean) / scale) ** 2).sum())

@@ -1,0 +1,82 @@
+r"""The tangent kernel of a network: how its training by gradient descent goes, before it goes.
+
+With the Jacobian J of all outputs by the weights, the kernel is Theta = J J^T. Of the residual r = y - f at the start,
+
+    alignment   A = y^T Theta y = |J^T y|^2,
+    descent     |r_t|^2 = sum_i (1 - eta mu_i)^{2 t} c_i^2 + (what no weight moves),    J^T J v_i = mu_i v_i,    c_i = v_i^T J^T r / sqrt(mu_i),
+
+exactly for a network that is linear in its weights, and in the limit of many filters for others. Alignments are compared over
+mu_1 |y|^2: without it, the graph with the largest kernel would win whatever it knows (one at most, where y is the first
+eigenvector). For one filter, A = sum_k tr(S^k C_XY)^2 (arXiv:2310.10791, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Eigenvalues below this share of the largest are taken for zero.
+SMALLEST_SHARE = 1e-9
+# Weights that are moved together in a Jacobian.
+DIRECTIONS = 16
+
+
+@dataclass(frozen=True)
+class TangentKernel:
+    """What a tangent kernel says of a training.
+
+    Attributes:
+        alignment: A / (mu_1 |y|^2).
+        spectrum: mu_i / mu_1, falling, one for each weight.
+        descent: |r_t|^2 / |y|^2 after t = 0, 1, ... steps of gradient descent with eta = 1 / mu_1.
+    """
+
+    alignment: Float[Tensor, ""]
+    spectrum: Float[Tensor, " P"]
+    descent: Float[Tensor, " T"]
+
+
+def jacobian(
+    outputs: Callable[[Mapping[str, Tensor]], Tensor], weights: Mapping[str, Tensor]
+) -> Float[Tensor, "N P"]:
+    """The derivative of all outputs, flattened, by all weights, in their order, by forward mode: a pass for each weight."""
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    vector = torch.cat([weight.flatten() for weight in weights.values()])
+
+    def of_vector(v: Tensor) -> Tensor:
+        parts = v.split([shape.numel() for shape in shapes.values()])
+        return outputs(
+            {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        ).flatten()
+
+    along = lambda direction: torch.func.jvp(of_vector, (vector,), (direction,))[1]  # noqa: E731
+    return torch.func.vmap(along, chunk_size=DIRECTIONS)(torch.eye(len(vector), dtype=vector.dtype)).T
+
+
+def tangent_kernel(
+    derivative: Float[Tensor, "N P"], residual: Float[Tensor, " N"], target: Float[Tensor, " N"], steps: int
+) -> TangentKernel:
+    """What the kernel J J^T says.
+
+    Args:
+        derivative: J.
+        residual: y - f at the start.
+        target: y.
+        steps: steps of gradient descent.
+    """
+    j = derivative.double()
+    r, y = residual.double(), target.double()
+    values, vectors = torch.linalg.eigh(j.T @ j)
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    largest = values[0].clamp(min=torch.finfo(torch.float64).tiny)
+    active = values > SMALLEST_SHARE * largest
+    along = (vectors[:, active].T @ (j.T @ r)).square() / values[active]
+    times = torch.arange(steps + 1, dtype=torch.float64)
+    left = (1 - values[active] / largest)[:, None] ** (2 * times)
+    descent = r.square().sum() - (along[:, None] * (1 - left)).sum(0)
+    size = y.square().sum()
+    return TangentKernel((j.T @ y).square().sum() / (largest * size), values / largest, descent / size)
