@@ -5,7 +5,7 @@ z_{t+1} = A z_t + e, e ~ N(0, I), in the stationary state: z ~ N(0, S) with S = 
     z_{t+d} = A^d z_t + e_d,    e_d ~ N(0, S - A^d S (A^d)^T).
 
 Pairs are drawn from that law, each by itself. Three families of A: `symmetric`, with eigenvalues uniform in (-.95, .95), whose sign the
-covariance of z_t cannot tell and that with z_{t+d} can; `sparse`, with a fifth of the entries, not symmetric, scaled to the
+covariance of z_t cannot tell and that with z_{t+d} can; `sparse`, with a fifth of the entries and a ring through all nodes, not symmetric, scaled to the
 spectral radius .9; and `persistent`, .7 I and a sparse symmetric graph, scaled to .95, whose two covariances are nearly the same.
 """
 
@@ -62,7 +62,10 @@ class VectorAutoregressionsSpec(DatasetSpec):
         if self.family == "symmetric":
             basis, _ = np.linalg.qr(rng.standard_normal((n, n)))
             return basis * rng.uniform(-0.95, 0.95, n) @ basis.T
-        sparse = rng.standard_normal((n, n)) * (rng.random((n, n)) < 0.2)
+        kept = rng.random((n, n)) < 0.2
+        # A ring through all nodes, without which a small graph may have no cycle, and no eigenvalue to scale by.
+        kept |= np.roll(np.eye(n, dtype=bool), 1, axis=1)
+        sparse = rng.standard_normal((n, n)) * kept
         if self.family == "sparse":
             return 0.9 * sparse / np.abs(np.linalg.eigvals(sparse)).max()
         graph = 0.7 * np.eye(n) + 0.1 * (sparse + sparse.T) / np.sqrt(0.2 * n)

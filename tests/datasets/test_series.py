@@ -1,0 +1,114 @@
+"""Pairs of time series: their places, their laws, their files."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from plumbline.datasets import SplitSizes
+from plumbline.datasets.files import DataFileError
+from plumbline.datasets.series import places, series_pairs
+from plumbline.datasets.series_file import SeriesFileSpec
+from plumbline.datasets.sp500_series import SP500SeriesSpec
+from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec, stationary_covariance
+
+SPLITS = SplitSizes(train=12, validation=4, test=4)
+
+
+def test_every_split_goes_on_where_the_one_before_ended():
+    system, place = places(SPLITS, 2, np.arange(20))
+    for r in range(2):
+        assert place[system == r].tolist() == list(range(10))
+    with pytest.raises(ValueError, match=r"each must be a multiple of the 3 systems, found \[12, 4, 4\]"):
+        places(SPLITS, 3, np.arange(20))
+
+
+def test_pairs_are_as_far_apart_as_asked_and_within_their_period():
+    series = np.arange(30)[:, None]
+    before, after, system = series_pairs(series, 3, 2, SPLITS, np.arange(20))
+    np.testing.assert_array_equal(after - before, 3)
+    assert after[system == 0].max() < 15
+    assert before[system == 1].min() == 15
+    with pytest.raises(
+        ValueError, match="30 steps in 2 periods are 15 a period, and `splits` with `ahead` ask for 16"
+    ):
+        series_pairs(series, 6, 2, SPLITS, np.arange(20))
+
+
+@pytest.mark.parametrize("family", ["symmetric", "sparse", "persistent"])
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_autoregressions_have_their_covariances(family, ahead):
+    """Of 40,000 pairs, entries of relative deviation under 1%: 5% of the largest is more than five of them."""
+    splits = {"train": 40_000, "validation": 2, "test": 2}
+    spec = VectorAutoregressionsSpec(family=family, nodes=4, ahead=ahead, systems=2, parts=1, splits=splits)
+    data = spec.draw_part(0)
+    for r in range(2):
+        own = data.isel(sample=np.flatnonzero(data["system"].values == r))
+        x, y = own["condition"].values, own["state"].values
+        covariance = stationary_covariance(spec.matrix(r))
+        power = np.linalg.matrix_power(spec.matrix(r), ahead)
+        scale = 0.05 * np.abs(covariance).max()
+        np.testing.assert_allclose(x.T @ x / len(x), covariance, atol=scale)
+        np.testing.assert_allclose(y.T @ y / len(y), covariance, atol=scale)
+        np.testing.assert_allclose(y.T @ x / len(x), power @ covariance, atol=scale)
+    assert np.abs(np.linalg.eigvals(spec.matrix(0))).max() < 0.96
+
+
+def test_samples_do_not_depend_on_the_parts():
+    keys = {"nodes": 3, "systems": 2, "splits": {"train": 12, "validation": 4, "test": 4}}
+    whole = VectorAutoregressionsSpec(parts=1, **keys).draw_part(0)
+    second = VectorAutoregressionsSpec(parts=2, **keys).draw_part(1)
+    np.testing.assert_array_equal(whole["state"].values[10:], second["state"].values)
+
+
+def test_stocks_are_in_the_order_of_time():
+    splits = {"train": 1200, "validation": 192, "test": 192}
+    weeks = SP500SeriesSpec(parts=1, splits=splits).draw_part(0)
+    assert weeks["state"].shape == (1584, 20)
+    assert float(weeks["state"].min()) >= 0
+    # What is asked for of one week is known of the next.
+    first = weeks.isel(
+        sample=np.flatnonzero((weeks["system"].values == 1) & (weeks["split"].values == "train"))
+    )
+    np.testing.assert_array_equal(first["state"].values[:-1], first["condition"].values[1:])
+    days = SP500SeriesSpec(quantity="returns", systems=2, parts=1, splits=splits).draw_part(0)
+    assert float(days["state"].min()) < 0
+
+
+@pytest.fixture
+def series():
+    return np.random.default_rng(0).standard_normal((40, 3))
+
+
+def drawn(path, **keys):
+    return SeriesFileSpec(path=str(path), parts=1, splits=SPLITS.model_dump(), **keys).draw_part(0)
+
+
+def test_files_of_both_kinds_hold_the_same(series, tmp_path):
+    pd.DataFrame(series, columns=["a", "b", "c"]).to_csv(tmp_path / "series.csv", index=False)
+    with h5py.File(tmp_path / "series.h5", "w") as file:
+        file["regions"] = series
+    table, array = (
+        drawn(tmp_path / "series.csv", ahead=2),
+        drawn(tmp_path / "series.h5", ahead=2, array="regions"),
+    )
+    np.testing.assert_allclose(table["condition"], series[:20].astype(np.float32))
+    np.testing.assert_allclose(table["state"], series[2:22].astype(np.float32))
+    np.testing.assert_array_equal(table["state"], array["state"])
+    assert table["node"].values.tolist() == ["a", "b", "c"]
+
+
+def test_what_is_wrong_with_a_file_is_said(series, tmp_path):
+    with pytest.raises(DataFileError, match=r"`path`: there is no file .*nowhere\.csv"):
+        drawn(tmp_path / "nowhere.csv")
+    pd.DataFrame({"day": ["Monday"] * 40, "a": series[:, 0]}).to_csv(tmp_path / "days.csv", index=False)
+    with pytest.raises(DataFileError, match=r"expected columns of numbers, found others in \['day'\]"):
+        drawn(tmp_path / "days.csv")
+    with h5py.File(tmp_path / "series.h5", "w") as file:
+        file["regions"], file["flat"] = np.where(series > 2, np.nan, series), series[:, 0]
+    with pytest.raises(DataFileError, match=r"there is no array 'series'; there are \['flat', 'regions'\]"):
+        drawn(tmp_path / "series.h5")
+    with pytest.raises(DataFileError, match=r"'flat' should be \(time, node\), and has the shape \(40,\)"):
+        drawn(tmp_path / "series.h5", array="flat")
+    with pytest.raises(DataFileError, match=r"\d+ values are missing or not finite"):
+        drawn(tmp_path / "series.h5", array="regions")
