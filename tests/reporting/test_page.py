@@ -2,6 +2,7 @@
 
 import shutil
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.classes import class_shares
 from plumbline.reporting.figures.examples import examples
+from plumbline.reporting.figures.kernels import kernel_descent
 from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.keys import update_keys
-from plumbline.reporting.page import section, with_code, write_page
+from plumbline.reporting.page import _dials, section, with_code, write_page
 from plumbline.store import write_store
+from plumbline.study import load_study
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
@@ -171,11 +175,40 @@ def test_metrics_are_drawn_against_bounds(comparison):
         "collapsed": ("projected", 1.0),
         "unconstrained": ("other", 3.0),
     }
-    assert trade_offs(comparison, {"projected": ("projected", 2.0)}) is None
-    figure = trade_offs(comparison, bounds)
+    assert trade_offs(comparison, {"projected": ("projected", 2.0)}, "bound") is None
+    figure = trade_offs(comparison, bounds, "bound, mean over constraints")
+    assert figure.name == "trade-offs-bound"
     # One method has two bounds, the other one alone.
     assert "projected sliced Wasserstein distance 0.05 at 1, 0.3 at 2" in figure.alt
     assert "other" not in figure.alt
+
+
+def test_methods_are_drawn_against_the_number_that_they_trade_by():
+    study = load_study(ROOT / "config/studies/latent_digits.yaml", "laptop")
+    dials = _dials(study)
+    assert dials["distance"]["actor_003"] == ("actor_0", 0.003)
+    assert {name for name, (method, _) in dials["distance"].items() if method == "actor_0"} == {
+        "actor_0", "actor_003", "actor_01", "actor_03",
+    }  # fmt: skip
+    descents = {name for name, (method, _) in dials["realism weight"].items() if method == "descent_0"}
+    assert descents == {"descent_0", "descent_01", "descent_1"}
+
+
+def test_kernels_are_drawn_beside_the_errors(comparison):
+    """Of two systems, errors (.4, .6) and of one generator alone: Student's interval is 12.7 times .1."""
+    errors = np.full((4, 2, 2), np.nan)
+    errors[1] = [0.4, 0.6]
+    descent = np.full((4, 2, 2, 3), np.nan)
+    descent[1] = [1.0, 0.8, 0.7]
+    known = comparison.assign(
+        error_of_system=(("generator", "seed", "system"), errors),
+        kernel_descent=(("generator", "seed", "system", "descent_step"), descent),
+    )
+    assert kernel_descent(comparison) is None
+    figure = kernel_descent(known)
+    assert "unconstrained 0.500 ± 1.271" in figure.alt
+    assert "projected" not in figure.alt
+    assert ET.fromstring(figure.svg).tag.endswith("svg")
 
 
 def test_points_in_the_plane_are_drawn_as_points(comparison):

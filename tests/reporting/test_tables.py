@@ -75,6 +75,22 @@ def test_warnings(comparison):
     assert any("may be copies" in w for w in found)
 
 
+def test_accuracy_without_variety_is_called_collapse(comparison):
+    per_seed = lambda values: (  # noqa: E731
+        ("generator", "seed"),
+        np.repeat([values], 2, 0).T,
+        {"better": "lower", "long_name": "x", "units": "1"},
+    )
+    known = comparison.assign(
+        label_accuracy=per_seed([0.95, 0.9, 0.99, 0.99]),
+        recall_over_real=per_seed([1.0, 0.9, 0.9, 0.1]),
+        collapsed=per_seed([0.0, 0.0, 0.0, 1.0]),
+    )
+    found = [warning for warning in warnings_of(known) if "not success" in warning]
+    assert len(found) == 1
+    assert found[0].startswith("collapsed: its samples are more often of the class wanted (0.990)")
+
+
 def test_markdown(comparison):
     text = as_markdown(metric_table(comparison, ["sliced_wasserstein", "recall"])).splitlines()
     assert text[0] == "| generator | sliced Wasserstein distance | recall |"

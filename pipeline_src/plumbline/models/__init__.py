@@ -157,6 +157,10 @@ class ModelSpec(Kind):
         the least that there is."""
         return {}
 
+    def dial(self) -> str | None:
+        """The key whose number the model trades one merit for another by, which the report draws metrics against."""
+        return None
+
 
 class FittedModelSpec(ModelSpec):
     """Base of the models without gradient steps: fitted in closed form, or with nothing to fit."""

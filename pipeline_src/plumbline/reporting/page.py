@@ -23,6 +23,7 @@ from plumbline.reporting.figures.distances import cost_against_quality, distance
 from plumbline.reporting.figures.ensembles import rank_histograms
 from plumbline.reporting.figures.examples import examples
 from plumbline.reporting.figures.gradients import gradients
+from plumbline.reporting.figures.kernels import kernel_descent
 from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.predictions import calibration, group_errors, predictions
 from plumbline.reporting.figures.statistics import marginals, spectra
@@ -144,7 +145,9 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         class_shares(comparison),
         multiplier_courses(comparison, {name: bounds for name, m in study.models.items() if (bounds := m.bounds())}),
-        trade_offs(comparison, _mean_bounds(study)),
+        trade_offs(comparison, _mean_bounds(study), "bound, mean over constraints"),
+        *(trade_offs(comparison, values, dial) for dial, values in _dials(study).items()),
+        kernel_descent(comparison),
         spectra(comparison),
         marginals(comparison),
         learning_curves(comparison, _training_sizes(study), "absolute_error") if "absolute_error" in comparison else None,
@@ -170,6 +173,20 @@ def _mean_bounds(study: Study) -> dict[str, tuple[str, float]]:
             alike = BOUND.sub("", model.canonical()) + spec.sampler.canonical()
             method = names.setdefault(alike, generator)
             found[generator] = (method, sum(bounds) / len(bounds))
+    return found
+
+
+def _dials(study: Study) -> dict[str, dict[str, tuple[str, float]]]:
+    """By the number that methods trade by, the method and the number of each generator; a method is all but that number."""
+    found: dict[str, dict[str, tuple[str, float]]] = {}
+    names: dict[str, str] = {}
+    for generator, spec in study.generators.items():
+        model, sampler = study.models[spec.models()[0]], spec.sampler
+        for own, other in ((model, sampler), (sampler, model)):
+            if (dial := own.dial()) is not None:
+                alike = own.model_copy(update={dial: 0.0}).canonical() + other.canonical()
+                method = names.setdefault(alike, generator)
+                found.setdefault(dial.replace("_", " "), {})[generator] = (method, getattr(own, dial))
     return found
 
 

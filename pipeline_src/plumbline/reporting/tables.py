@@ -216,6 +216,12 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
                     f"{generator}: precision is that of real data ({number(precision)}) and recall is low "
                     f"({number(recall)} of {number(real_recall)}): it has collapsed to a part of the data."
                 )
+        if "collapsed" in index and cells[index["collapsed"]].mean > 0:
+            accuracy, recall = (cells[index[name]].mean for name in ("label_accuracy", "recall_over_real"))
+            found.append(
+                f"{generator}: its samples are more often of the class wanted ({number(accuracy)}) than real ones are told to be, "
+                f"at {number(recall)} times the recall of real data: this is collapse, not success."
+            )
         if "memorisation" in index:
             near, real_near = cells[index["memorisation"]].mean, floor[index["memorisation"]].mean
             if near < CLOSE_COPIES * real_near:

@@ -86,6 +86,10 @@ class SamplerSpec(Kind):
         """Whether it needs the study's observation."""
         return False
 
+    def dial(self) -> str | None:
+        """The key whose number the sampler trades one merit for another by, which the report draws metrics against."""
+        return None
+
     def constraint_names(self) -> list[str]:
         """The constraints that this sampler and those within use."""
         return sorted({s.constraint for s in self.nested() if isinstance(s, ConstrainedSpec)})

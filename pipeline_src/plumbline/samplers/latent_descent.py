@@ -79,3 +79,6 @@ class LatentDescentSpec(SamplerSpec):
 
     def needs(self) -> str:
         return "critics"
+
+    def dial(self) -> str | None:
+        return "realism_weight"

@@ -148,6 +148,9 @@ class LatentActorSpec(LatentSpec):
     def offers(self) -> tuple[str, ...]:
         return ("latents", "actor", "labels")
 
+    def dial(self) -> str | None:
+        return "distance"
+
 
 class ClassGaussianSpec(FittedModelSpec):
     """A Gaussian for each class, fitted to the latent vectors of its training samples: the baseline without training."""

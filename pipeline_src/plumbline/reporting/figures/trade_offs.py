@@ -1,4 +1,4 @@
-"""What is paid as bounds are drawn tighter."""
+"""What is paid as a number that methods trade by is changed: the bounds of constraints, or a weight."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from plumbline.study import REAL
 PRICES = (
     "class_distance",
     "largest_shortfall",
+    "label_accuracy",
+    "has_all",
+    "recall_over_real",
     "frechet",
     "frechet_to_original",
     "sliced_wasserstein",
@@ -21,16 +24,17 @@ PRICES = (
 MOST_PANELS = 3
 
 
-def trade_offs(comparison: xr.Dataset, bounds: dict[str, tuple[str, float]]) -> Figure | None:
-    """Metrics against the mean bound of generators that differ in their bounds alone; nothing if there are none.
+def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial: str) -> Figure | None:
+    """Metrics against a number, of generators that differ in that number alone; nothing if there are none.
 
     Args:
         comparison: a study's comparison.
-        bounds: method and mean bound of each generator whose model has bounds.
+        dials: method and number of each generator that has one.
+        dial: what the number is.
     """
     methods: dict[str, list[tuple[float, str]]] = {}
-    for generator, (method, bound) in bounds.items():
-        methods.setdefault(method, []).append((bound, generator))
+    for generator, (method, value) in dials.items():
+        methods.setdefault(method, []).append((value, generator))
     curves = {method: sorted(points) for method, points in methods.items() if len(points) > 1}
     prices = [name for name in PRICES if name in comparison][:MOST_PANELS]
     if not curves or not prices:
@@ -43,7 +47,7 @@ def trade_offs(comparison: xr.Dataset, bounds: dict[str, tuple[str, float]]) -> 
             for i, (method, points) in enumerate(curves.items()):
                 mean, spread = over_seeds(comparison[price].sel(generator=[g for _, g in points]))
                 axis.errorbar(
-                    [bound for bound, _ in points], mean, spread,
+                    [value for value, _ in points], mean, spread,
                     color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
                 )  # fmt: skip
                 course = ", ".join(f"{m:.3g} at {b:.3g}" for m, (b, _) in zip(mean, points, strict=True))
@@ -51,14 +55,14 @@ def trade_offs(comparison: xr.Dataset, bounds: dict[str, tuple[str, float]]) -> 
             axis.axhline(
                 float(comparison[price].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
             )
-            axis.set_xlabel("bound, mean over constraints")
+            axis.set_xlabel(dial)
             axis.set_title(sentence(title), fontsize=8)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
-        "trade-offs",
+        f"trade-offs-{dial.split(',')[0].replace(' ', '-')}",
         svg,
-        f"Metrics against the bounds of constraints. {'; '.join(told)}.",
-        "What the samples are like as the bounds vary, for models that differ in their bounds alone; mean and standard deviation "
+        f"Metrics against the {dial}. {'; '.join(told)}.",
+        f"What the samples are like as the {dial} varies, for methods that differ in it alone; mean and standard deviation "
         "over seeds. The dotted line is real data.",
     )
