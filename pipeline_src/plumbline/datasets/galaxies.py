@@ -3,7 +3,7 @@ r"""Images of a known number of radio galaxies, after the simulator of POLISH (C
 A galaxy is an elliptical Gaussian at a random pixel, at least `apart` pixels from the others, of amplitude uniform between
 15 dB over the background and 10, width Gamma(1.6) / 2 over the pixel scale and at least a pixel, ellipticity
 Beta(1.7, 4.5) and random angle. The background is white noise of deviation 8.5, blurred over four pixels. Each
-image is scaled to [0, 1].
+image is scaled to [0, 1]. On smaller images widths and blur are smaller, and the background's deviation is the same.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class GalaxiesSpec(DatasetSpec):
         galaxies = numbers[:, 1:].reshape(len(indices), -1, NUMBERS_A_GALAXY)
         white = normals(self.seed + 1, indices, n * n).reshape(-1, n, n)
         blur = BLUR * n / PUBLISHED_POINTS
-        background = BACKGROUND * gaussian_filter(white, (0, blur, blur), mode="wrap")
+        # Blurred over fewer pixels, noise of one deviation keeps more of it: on any grid the background is as faint as published.
+        background = BACKGROUND * blur / BLUR * gaussian_filter(white, (0, blur, blur), mode="wrap")
         faintest = background.std((1, 2)) * SMALLEST_OVER_NOISE
         images = background + self._signal(galaxies[:, :most], counts, faintest)
         low, high = images.min((1, 2), keepdims=True), images.max((1, 2), keepdims=True)
