@@ -48,11 +48,11 @@ class KernelAlignmentSpec(MetricSpec):
             {
                 "normalised_error": scalar(errors.mean(), "normalised test error", "lower"),
                 "normalised_error_interval": scalar(
-                    half_width(errors), "half of its 95% interval over systems", "neither"
+                    half_width(errors), "normalised test error, half of its 95% interval", "neither"
                 ),
                 "alignment": scalar(alignment.mean(), "alignment of the tangent kernel", "higher"),
                 "alignment_interval": scalar(
-                    half_width(alignment), "half of its 95% interval over systems", "neither"
+                    half_width(alignment), "alignment, half of its 95% interval", "neither"
                 ),
                 "error_of_system": ("system", errors, of_systems),
                 "kernel_descent": (

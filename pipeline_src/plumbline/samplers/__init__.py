@@ -57,6 +57,10 @@ class Problem:
     costs: Costs = field(default_factory=Costs)
     beat: Callable[[], None] = lambda: None
 
+    def known(self) -> dict[str, Tensor]:
+        """The batch, on the device."""
+        return {name: tensor.to(self.device) for name, tensor in self.batch.items()}
+
 
 class SamplerSpec(Kind):
     """Base of the sampler kinds."""

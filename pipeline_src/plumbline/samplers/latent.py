@@ -18,7 +18,7 @@ class LatentsSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         import torch
 
-        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        batch = problem.known()
         with torch.no_grad():
             problem.costs.network_evaluations += 1
             return {"state": model.decode(model.latent_draws(batch), batch)}
@@ -35,7 +35,7 @@ class ReconstructionSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         import torch
 
-        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        batch = problem.known()
         with torch.no_grad():
             problem.costs.network_evaluations += 2
             return {"state": model.decode(model.posterior_draws(batch), batch)}

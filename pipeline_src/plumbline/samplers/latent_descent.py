@@ -39,7 +39,7 @@ class LatentDescentSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         import torch
 
-        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        batch = problem.known()
         y = model.wanted.of(batch)
         if self.start == "prior":
             origin = model.space.prior_draws(batch)

@@ -18,7 +18,7 @@ class LatentEditSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         import torch
 
-        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        batch = problem.known()
         with torch.no_grad():
             problem.costs.network_evaluations += 3
             z = model.space.posterior_draws(batch)

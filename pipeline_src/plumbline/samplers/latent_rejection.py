@@ -21,7 +21,7 @@ class LatentRejectionSpec(SamplerSpec):
     def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
         import torch
 
-        batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+        batch = problem.known()
         y = model.wanted.of(batch)
         with torch.no_grad():
             z = model.space.prior_draws(batch)

@@ -20,7 +20,7 @@ class PredictiveSpec(SamplerSpec):
 
         with torch.no_grad():
             problem.costs.network_evaluations += 1
-            prediction = model.predict({n: tensor.to(problem.device) for n, tensor in problem.batch.items()})
+            prediction = model.predict(problem.known())
         return prediction
 
     def needs(self) -> str:

@@ -20,7 +20,7 @@ class PriorSpec(SamplerSpec):
 
         with torch.no_grad():
             problem.costs.network_evaluations += 1
-            return model.draw({name: tensor.to(problem.device) for name, tensor in problem.batch.items()})
+            return model.draw(problem.known())
 
     def needs(self) -> str:
         return "prior"

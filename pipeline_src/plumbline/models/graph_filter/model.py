@@ -26,6 +26,7 @@ class GraphFilter(nn.Module):
 
     Attributes:
         means, scales: of condition and state of each system (R, 2, n).
+        shift: the shift operators (R, n, n), whose symmetric part counts; weights where the graph is learned.
         deviations: of the forecasts' errors, of each system (R, n), in standard deviations.
         alignment, spectrum, descent: what the tangent kernel says of each system (R, ...).
 
@@ -36,6 +37,10 @@ class GraphFilter(nn.Module):
     means: Tensor
     scales: Tensor
     deviations: Tensor
+    shift: Tensor
+    alignment: Tensor
+    spectrum: Tensor
+    descent: Tensor
 
     def __init__(self, spec: GraphFilterSpec, sample: SampleShape) -> None:
         super().__init__()

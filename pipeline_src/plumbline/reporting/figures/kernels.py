@@ -42,6 +42,7 @@ def kernel_descent(comparison: xr.Dataset) -> Figure | None:
                 capsize=2,
             )
             told.append(f"{g} {found.mean():.3f} ± {half_width(found):.3f}")
+        left.set_xscale("symlog", linthresh=1)
         left.set_xlabel("steps of gradient descent")
         left.set_title("Training error that the kernel predicts", fontsize=8)
         right.set_yticks(range(len(shown)), shown, fontsize=7)

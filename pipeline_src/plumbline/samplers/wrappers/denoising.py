@@ -13,7 +13,7 @@ from plumbline.samplers.wrappers.counting import CountingDenoiser
 
 def denoise(model: Any, spec: DenoisingSpec, problem: Problem) -> Tensor:
     """As many samples as the batch has conditions, in the data's units and double precision."""
-    batch = {name: tensor.to(problem.device) for name, tensor in problem.batch.items()}
+    batch = problem.known()
     problem.space = model.space_of(batch)
     conditions = model.conditions(batch)
     # Only the shape of the states is looked at.
