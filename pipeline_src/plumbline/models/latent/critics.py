@@ -11,6 +11,7 @@ each label.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +76,10 @@ class LatentCritics(nn.Module):
 
 
 def gradient_penalty(
-    critic: Critic, real: Float[Tensor, "B d"], other: Float[Tensor, "B d"], y: Float[Tensor, "B C"]
+    critic: Callable[[Tensor, Tensor], Tensor],
+    real: Float[Tensor, "B d"],
+    other: Float[Tensor, "B d"],
+    y: Float[Tensor, "B C"],
 ) -> Float[Tensor, ""]:
     """E (|grad_z l(z, y)| - 1)^2 on the lines between vectors to be accepted and to be refused (Gulrajani et al. 2017)."""
     share = torch.rand(len(real), 1, device=real.device)
