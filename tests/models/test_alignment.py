@@ -12,6 +12,7 @@ from plumbline.models.alignment import AlignmentSpec
 from plumbline.models.alignment.chain import ratios, step_divergence, stepped
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.samplers import Problem
+from plumbline.samplers.tilted import TiltedSpec, tilt
 from plumbline.samplers.unconstrained import DDPMSpec
 from plumbline.samplers.wrappers.denoising import denoise
 from plumbline.training import train
@@ -198,3 +199,44 @@ def test_weights_of_another_length_are_refused(pretrained):
     rewards = {"first": {"attribute": {"kind": "linear", "weights": [1.0]}, "level": 0.8}}
     with pytest.raises(ValueError, match="`weights` has 1 numbers, and samples have 2"):
         AlignmentSpec(pretrained="q", rewards=rewards).build(Foundation(example(), models={"q": pretrained}))
+
+
+def test_the_tilt_of_a_normal_number_is_its_level():
+    """q = N(0, I), r = x: lambda = b, and none for a level that is reached anyhow. Of 100,000 draws: .5 within .02."""
+    rewards = np.random.default_rng(0).standard_normal((100_000, 2))
+    multipliers, weights = tilt(rewards, np.array([0.5, -0.3]))
+    assert multipliers == pytest.approx([0.5, 0.0], abs=0.02)
+    assert weights @ rewards[:, 0] == pytest.approx(0.5, abs=1e-4)
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_rewards_that_compete_have_the_tilt_of_their_covariance():
+    """r = R x with x = N(0, I): R R^T lambda = b where both bind."""
+    matrix = np.array([[1.0, 0.0], [-0.6, 0.8]])
+    rewards = np.random.default_rng(1).standard_normal((200_000, 2)) @ matrix.T
+    multipliers, _ = tilt(rewards, np.array([0.4, 0.3]))
+    assert multipliers == pytest.approx(np.linalg.solve(matrix @ matrix.T, [0.4, 0.3]), rel=0.05)
+
+
+def test_levels_beyond_all_draws_are_refused():
+    with pytest.raises(ValueError, match=r"no weights of 50 draws reach the levels \[9.0\]"):
+        tilt(np.random.default_rng(0).standard_normal((50, 1)), np.array([9.0]))
+
+
+def test_resampled_draws_reach_the_level(pretrained):
+    """2,000 of 32,000 draws: a mean of deviation .022 + .006 for the pool; .1 is more than three of them."""
+    spec = AlignmentSpec(
+        pretrained="q",
+        rewards={"right": {"attribute": {"kind": "linear", "weights": [1.0, 0.0]}, "level": 0.5}},
+    )
+    model = spec.build(Foundation(example(), models={"q": pretrained}))
+    batch = {"state": torch.zeros(2000, 2)}
+    model.prepare(batch)
+    torch.manual_seed(0)
+    sampler = TiltedSpec(base={"kind": "ddpm", "steps": 20})
+    found = sampler.draw(model, Problem(None, {}, batch, "cpu"))
+    with torch.no_grad():
+        assert float(model.rewards(found["state"].float())) == pytest.approx(0.5, abs=0.1)
+    assert float(found["multiplier_right"][0]) == pytest.approx(0.5, abs=0.1)
+    # The share of effective draws of a tilt by .5 is exp(-.25).
+    assert float(found["effective_share"][0]) == pytest.approx(np.exp(-0.25), abs=0.05)

@@ -95,7 +95,11 @@ class Alignment(nn.Module):
 
     def rewards(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " m"]:
         """The mean of each reward, in deviations from that of the pretrained model."""
-        values = torch.stack([a.value(x).mean() for a in self.attributes.values()])
+        return self.rewards_of(x).mean(0)
+
+    def rewards_of(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
+        """The rewards of each sample, in deviations from the mean of the pretrained model."""
+        values = torch.stack([a.value(x) for a in self.attributes.values()], dim=1)
         return (values - self.means) / self.deviations
 
     def drawn(
