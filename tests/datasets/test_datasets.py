@@ -251,3 +251,13 @@ def test_a_galaxy_stands_out_of_the_background():
 def test_fewer_at_most_than_at_least_is_refused():
     with pytest.raises(ValueError, match="`most` must be at least `count`, found 3 and 8"):
         GalaxiesSpec(count=8, most=3, splits=SPLITS)
+
+
+def test_samples_of_another_shape_are_refused_by_the_key_that_asked_for_them():
+    spec = GalaxiesSpec(points=16, count=1, parts=1, splits={"train": 2, "validation": 2, "test": 2})
+    assert spec.draw_matching("test", (16, 16), "dataset").sizes["sample"] == 2
+    with pytest.raises(
+        ValueError,
+        match=r"`sets.new.dataset`: `galaxies` has samples of the shape \(16, 16\), where .* \(8, 8\)",
+    ):
+        spec.draw_matching("test", (8, 8), "sets.new.dataset")

@@ -81,6 +81,20 @@ class DatasetSpec(Kind):
         indices = np.flatnonzero(splits == split)
         return self.draw(indices, splits[indices])
 
+    def draw_matching(self, split: str, shape: tuple[int, ...], where: str) -> xr.Dataset:
+        """All samples of one split, which must have a shape.
+
+        Raises:
+            ValueError: they do not; the message begins with `where`, the path of the key.
+        """
+        drawn = self.draw_split(split)
+        if drawn["state"].shape[1:] != tuple(shape):
+            raise ValueError(
+                f"`{where}`: `{self.kind}` has samples of the shape {drawn['state'].shape[1:]}, where those of the study "
+                f"have {tuple(shape)}."
+            )
+        return drawn
+
     def has_condition(self) -> bool:
         """Whether samples come with a `condition`."""
         return False

@@ -41,7 +41,9 @@ class FrechetSpec(MetricSpec):
         classifier = by.models[self.classifier]
         drawn = class_features(classifier, samples["state"].values)
         tests = {"": dataset["state"].values[dataset["split"].values == "test"]}
-        tests |= {f"_to_{name}": other.draw_split("test")["state"].values for name, other in self.to.items()}
+        shape = samples["state"].shape[1:]
+        for name, other in self.to.items():
+            tests[f"_to_{name}"] = other.draw_matching("test", shape, f"to.{name}")["state"].values
         found = {}
         for suffix, test in tests.items():
             title = f"Frechet distance{suffix.replace('_', ' ')} in features of {self.classifier}"

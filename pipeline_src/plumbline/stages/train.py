@@ -14,7 +14,6 @@ import torch
 import xarray as xr
 from torch import nn
 
-from plumbline.datasets import DatasetSpec
 from plumbline.models import ModelSpec
 from plumbline.spec import of_kind
 from plumbline.stages.trained import CHECKPOINTS, batch_of, build_model, example_of, load_models, save_model
@@ -49,7 +48,9 @@ def train(
     training = own.training
 
     def split(name: str) -> xr.Dataset:
-        return select_split(opened, name) if own.dataset is None else _own_samples(own.dataset, name, opened)
+        if own.dataset is None:
+            return select_split(opened, name)
+        return own.dataset.draw_matching(name, opened["state"].shape[1:], "dataset")
 
     data = batch_of(split("train").isel(sample=slice(0, training.samples)))
     validation = batch_of(split("validation")) if training.validate_every else {}
@@ -85,21 +86,6 @@ def train(
         for left in output.glob("checkpoints-*.partial"):
             shutil.rmtree(left)
         save_model(trained, output, spec)
-
-
-def _own_samples(spec: DatasetSpec, split: str, example: xr.Dataset) -> xr.Dataset:
-    """A split of a model's own dataset, whose samples must be of the shape of the study's.
-
-    Raises:
-        ValueError: they are not.
-    """
-    drawn = spec.draw_split(split)
-    if drawn["state"].shape[1:] != example["state"].shape[1:]:
-        raise ValueError(
-            f"`dataset`: `{spec.kind}` has samples of the shape {drawn['state'].shape[1:]}, where those of the study have "
-            f"{example['state'].shape[1:]}."
-        )
-    return drawn
 
 
 def _keep(folder: Path, spec: str, model: nn.Module, step: int) -> None:

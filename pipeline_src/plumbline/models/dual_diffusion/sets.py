@@ -27,14 +27,9 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
         if not bool(members.any()):
             raise ValueError(f"`sets.{name}.where`: no training sample is of this set, {spec.where}.")
         return {key: tensor[members] for key, tensor in data.items()}
-    drawn = spec.dataset.draw_split("train")
-    samples = {key: torch.as_tensor(drawn[key].values) for key in data if key in drawn}
-    if samples["state"].shape[1:] != data["state"].shape[1:]:
-        raise ValueError(
-            f"`sets.{name}.dataset`: samples of the shape {tuple(samples['state'].shape[1:])}, where those of the study "
-            f"have {tuple(data['state'].shape[1:])}."
-        )
-    return samples
+    shape = tuple(data["state"].shape[1:])
+    drawn = spec.dataset.draw_matching("train", shape, f"sets.{name}.dataset")
+    return {key: torch.as_tensor(drawn[key].values) for key in data if key in drawn}
 
 
 @torch.no_grad()
