@@ -153,6 +153,22 @@ def test_descent_finds_the_class_and_realism_the_data(critics):
     assert float(gaps[0]) < 0.6 * float(gaps[1])
 
 
+def test_descent_stops_where_the_critics_are_content(critics):
+    torch.manual_seed(0)
+    spec = LatentDescentSpec(realism_weight=1.0, steps=300, enough_realism=0.6, enough_labels=0.9)
+    asked = problem()
+    found = spec.draw(critics, asked)
+    with torch.no_grad():
+        realism = (-critics.unrealistic(found["state"])).exp()
+        labels = (-critics.mislabelled(found["state"], critics.wanted.of(asked.batch))).exp()
+    content = (realism >= 0.6) & (labels >= 0.9)
+    assert float(content.float().mean()) > 0.9
+    # A step of .05 after the bounds are reached, and no further.
+    assert float(realism[content].median()) < 0.75
+    with pytest.raises(ValueError, match="both zero: nothing moves the vectors"):
+        LatentDescentSpec(attribute_weight=0.0, realism_weight=0.0)
+
+
 def test_distance_keeps_a_changed_sample_near(critics):
     torch.manual_seed(0)
     free, near = (
