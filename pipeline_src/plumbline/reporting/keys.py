@@ -22,7 +22,7 @@ from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.alignment import RewardSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec
-from plumbline.models.latent import ClassLabelsSpec, LevelSpec, LevelsSpec, MeasuredLabelsSpec
+from plumbline.models.latent import AttributeLabelsSpec, ClassLabelsSpec, LevelSpec, LevelsSpec
 from plumbline.models.multipliers import (
     DualAscentSpec,
     EqualMultipliersSpec,
@@ -71,7 +71,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
     ),
     "`models.<name>.wanted` of latent critics and actors: kinds of what samples are to have": (
         ClassLabelsSpec,
-        MeasuredLabelsSpec,
+        AttributeLabelsSpec,
         LevelsSpec,
     ),
 }

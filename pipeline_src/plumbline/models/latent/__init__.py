@@ -39,7 +39,7 @@ class ClassLabelsSpec(Spec):
         return {}
 
 
-class MeasuredLabelsSpec(Spec):
+class AttributeLabelsSpec(Spec):
     """Whether attributes of a sample are over their medians in the training data, each a label of its own."""
 
     kind: Literal["measured"] = "measured"
@@ -88,7 +88,7 @@ class LevelsSpec(Spec):
         }
 
 
-AnyWanted = Annotated[ClassLabelsSpec | MeasuredLabelsSpec | LevelsSpec, Field(discriminator="kind")]
+AnyWanted = Annotated[ClassLabelsSpec | AttributeLabelsSpec | LevelsSpec, Field(discriminator="kind")]
 """What samples are to have."""
 
 
