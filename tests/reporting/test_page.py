@@ -186,7 +186,7 @@ def test_metrics_are_drawn_against_bounds(comparison):
 def test_methods_are_drawn_against_the_number_that_they_trade_by():
     study = load_study(ROOT / "config/studies/latent_digits.yaml", "laptop")
     dials = _dials(study)
-    assert dials["distance"]["actor_003"] == ("actor_0", 0.003)
+    assert dials["distance"]["actor_003"] == ("actor_0", 0.03)
     assert {name for name, (method, _) in dials["distance"].items() if method == "actor_0"} == {
         "actor_0", "actor_003", "actor_01", "actor_03",
     }  # fmt: skip
