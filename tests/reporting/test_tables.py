@@ -75,6 +75,16 @@ def test_warnings(comparison):
     assert any("may be copies" in w for w in found)
 
 
+def test_what_real_data_is_no_floor_of_has_a_best_one_and_no_warning(comparison):
+    """A shortfall of levels that real data was never asked to reach."""
+    attrs = {"better": "lower", "long_name": "shortfall", "units": "1", "floor": False}
+    values = np.repeat([[0.9, 0.5, 0.1, 0.6]], 2, 0).T
+    known = comparison.assign(largest_shortfall=(("generator", "seed"), values, attrs))
+    table = metric_table(known, ["largest_shortfall"])
+    assert [g for g, (cell,) in table.rows.items() if cell.best] == ["projected"]
+    assert not [warning for warning in warnings_of(known) if "shortfall" in warning]
+
+
 def test_accuracy_without_variety_is_called_collapse(comparison):
     per_seed = lambda values: (  # noqa: E731
         ("generator", "seed"),

@@ -81,8 +81,17 @@ def split_values(dataset: xr.Dataset, split: str) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
-def scalar(value: float, long_name: str, better: str, units: str = "1") -> Any:
-    """A number of the table."""
+def scalar(value: float, long_name: str, better: str, units: str = "1", *, floor: bool = True) -> Any:
+    """A number of the table.
+
+    Args:
+        value: the number.
+        long_name: its title.
+        better: `lower`, `higher` or `neither`.
+        units: its unit.
+        floor: whether no generator can be expected to be better than real data: not so of what is asked for beyond the data.
+    """
     import xarray as xr
 
-    return xr.DataArray(float(value), attrs={"long_name": long_name, "units": units, "better": better})
+    attrs = {"long_name": long_name, "units": units, "better": better, "floor": floor}
+    return xr.DataArray(float(value), attrs=attrs)

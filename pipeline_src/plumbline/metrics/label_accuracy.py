@@ -52,7 +52,7 @@ class LabelAccuracySpec(MetricSpec):
                     accuracy - real, "accuracy over that of the test split", "neither"
                 ),
                 "recall_over_real": scalar(recall / possible, "recall over that of real data", "higher"),
-                "collapsed": scalar(collapsed, "collapse", "lower"),
+                "collapsed": scalar(collapsed, "collapse", "neither"),
             }
         )
 

@@ -40,8 +40,10 @@ class LevelShortfallSpec(MetricSpec):
             )
             for i, name in enumerate(levels.attributes)
         }
-        found["level_shortfall"] = scalar(missing.mean(), "mean shortfall of levels", "lower", "deviations")
-        found["levels_reached"] = scalar(reached, "samples that reach all levels", "higher")
+        found["level_shortfall"] = scalar(
+            missing.mean(), "mean shortfall of levels", "lower", "deviations", floor=False
+        )
+        found["levels_reached"] = scalar(reached, "samples that reach all levels", "higher", floor=False)
         return xr.Dataset(found)
 
     def stands_on(self) -> dict[str, str]:

@@ -34,6 +34,6 @@ class LogDensitySpec(MetricSpec):
             for name, mean in means.items()
         }
         found["least_log_density"] = scalar(
-            min(means.values()), "least of the mean log-densities", "higher", "nats"
+            min(means.values()), "least of the mean log-densities", "higher", "nats", floor=False
         )
         return xr.Dataset(found)

@@ -55,7 +55,11 @@ class ModelLogDensitySpec(MetricSpec):
             for name, mean in means.items()
         }
         found["least_model_log_density"] = scalar(
-            min(means.values()), "least of the mean log-densities under the models", "higher", "nats"
+            min(means.values()),
+            "least of the mean log-densities under the models",
+            "higher",
+            "nats",
+            floor=False,
         )
         return xr.Dataset(found)
 

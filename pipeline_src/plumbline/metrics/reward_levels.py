@@ -31,7 +31,8 @@ class RewardLevelsSpec(MetricSpec):
             for name, reward, level in zip(aligned.attributes, rewards, aligned.levels, strict=True)
         }
         shortfall = (aligned.levels - rewards).max()
-        found["largest_shortfall"] = scalar(shortfall, "largest shortfall of a level", "lower", unit)
+        title = "largest shortfall of a level"
+        found["largest_shortfall"] = scalar(shortfall, title, "lower", unit, floor=False)
         return xr.Dataset(found)
 
     def stands_on(self) -> dict[str, str]:

@@ -59,12 +59,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One metric or cost."""
+    """One metric or cost; `floor` is whether no generator can be expected to be better than real data."""
 
     name: str
     title: str
     unit: str
     better: str
+    floor: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,13 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
         ValueError: a name that the comparison does not have.
     """
     columns = [
-        Column(str(name), variable.attrs["long_name"], variable.attrs["units"], variable.attrs["better"])
+        Column(
+            str(name),
+            variable.attrs["long_name"],
+            variable.attrs["units"],
+            variable.attrs["better"],
+            bool(variable.attrs.get("floor", True)),
+        )
         for name, variable in comparison.data_vars.items()
         if "better" in variable.attrs and set(variable.dims) == {"generator", "seed"}
     ]
@@ -157,7 +164,8 @@ def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
     cells = {g: [_cell(comparison[c.name].sel(generator=g).values) for c in columns] for g in generators}
     for i, column in enumerate(columns):
         if column.better != "neither":
-            for g in best_generators({g: row[i] for g, row in cells.items()}, column.better):
+            judged = {g: row[i] for g, row in cells.items() if column.floor or g != REAL}
+            for g in best_generators(judged, column.better):
                 cells[g][i] = replace(cells[g][i], best=True)
     table.rows.update(cells)
     return table
@@ -199,8 +207,8 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
         if generator == REAL:
             continue
         for column, cell, real in zip(table.columns, cells, floor, strict=True):
-            about_constraint = column.name.startswith(ABOUT_CONSTRAINT)
-            if column.better != "lower" or about_constraint or np.isnan(cell.mean) or np.isnan(real.mean):
+            floored = column.floor and not column.name.startswith(ABOUT_CONSTRAINT)
+            if column.better != "lower" or not floored or np.isnan(cell.mean) or np.isnan(real.mean):
                 continue
             if cell.mean < real.mean - 2 * max(real.deviation, 0.05 * real.mean):
                 found.append(
