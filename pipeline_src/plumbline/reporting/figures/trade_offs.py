@@ -57,6 +57,9 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
             )
             axis.set_xlabel(dial)
             axis.set_title(sentence(title), fontsize=8)
+        if len(curves) > 1:
+            handles, names = axis.get_legend_handles_labels()
+            canvas.legend(handles, names, loc="outside upper center", ncols=6, fontsize=7)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
