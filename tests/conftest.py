@@ -68,3 +68,25 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def exact_gaussian():
+    """Makes the exact denoiser of a Gaussian in the plane, which takes its mean and deviation for the units that it works in."""
+    import numpy as np
+    import xarray as xr
+
+    from plumbline.models import Foundation
+    from plumbline.models.gaussian import FittedGaussianSpec
+
+    example = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
+
+    def made(mean, deviation):
+        torch.manual_seed(0)
+        points = torch.randn(4000, 2)
+        points = (points - points.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(points.T.cov())).T
+        model = FittedGaussianSpec(scaling="global").build(Foundation(example))
+        model.prepare({"state": torch.tensor(mean) + deviation * points})
+        return model.eval().requires_grad_(False)
+
+    return made

@@ -9,8 +9,8 @@ import xarray as xr
 from torch_geometric.nn import TAGConv
 
 from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec
-from plumbline.metrics import Instruments
-from plumbline.metrics.kernel_alignment import KernelAlignmentSpec, half_width
+from plumbline.metrics import Instruments, half_width
+from plumbline.metrics.kernel_alignment import KernelAlignmentSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.graph_filter import GraphFilterSpec
 from plumbline.models.graph_filter.graphs import shift_operator

@@ -11,7 +11,6 @@ from scipy.stats import multivariate_normal, norm
 
 from plumbline.datasets.mixture import MixtureSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.multipliers import SimplexAscentSpec
 from plumbline.models.multipliers.ascent import onto_simplex
 from plumbline.models.product import ProductSpec
@@ -25,16 +24,6 @@ LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 
 
 def example():
     return xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
-
-
-def expert(mean, deviation):
-    """The exact denoiser of a Gaussian, standardised by its own samples, differently for each."""
-    torch.manual_seed(0)
-    points = torch.randn(4000, 2)
-    points = (points - points.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(points.T.cov())).T
-    model = FittedGaussianSpec(scaling="global").build(Foundation(example()))
-    model.prepare({"state": torch.tensor(mean) + deviation * points})
-    return model.eval().requires_grad_(False)
 
 
 def product(experts, tmp_path, steps, **keys):
@@ -56,12 +45,12 @@ def drawn(model, **keys):
     )
 
 
-def test_equal_weights_give_the_product_of_gaussians(tmp_path):
+def test_equal_weights_give_the_product_of_gaussians(tmp_path, exact_gaussian):
     """Precision sum l_i / s_i^2 and the mean weighted by precision; experts in spaces of different scale.
 
     Of different width, so that the flow leads astray, and Langevin dynamics needs more steps.
     """
-    experts = [expert([0.0, 0.0], 1.0), expert([1.5, 0.3], 0.5)]
+    experts = [exact_gaussian([0.0, 0.0], 1.0), exact_gaussian([1.5, 0.3], 0.5)]
     model = product(experts, tmp_path, steps=1, weights={"kind": "equal"})
     torch.testing.assert_close(model.denoiser.multipliers.values, torch.full((2,), 0.5))
     precision = 0.5 / 1.0 + 0.5 / 0.25
@@ -71,9 +60,9 @@ def test_equal_weights_give_the_product_of_gaussians(tmp_path):
     np.testing.assert_allclose(samples.var(0), 1 / precision, rtol=0.12)
 
 
-def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path):
+def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path, exact_gaussian):
     """Of N((1, 0)), N((-1, -.2)) and N((-1, .2)), of variance .05: powers (.495, .2525, .2525), all divergences 10.2."""
-    experts = [expert(mean, math.sqrt(0.05)) for mean in ([1.0, 0.0], [-1.0, -0.2], [-1.0, 0.2])]
+    experts = [exact_gaussian(mean, math.sqrt(0.05)) for mean in ([1.0, 0.0], [-1.0, -0.2], [-1.0, 0.2])]
     ascent = {"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 1}
     model = product(experts, tmp_path, steps=50, weights=ascent, smoothing=0.05)
     found = model.denoiser.multipliers.values.tolist()
@@ -83,7 +72,7 @@ def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path):
     np.testing.assert_allclose(samples.var(0), 0.05, rtol=0.2)
 
 
-def test_an_expert_that_is_near_anyway_has_no_power(tmp_path):
+def test_an_expert_that_is_near_anyway_has_no_power(tmp_path, exact_gaussian):
     """Against the powers that maximise the dual function, which is known for Gaussians."""
     laws = [([0.0, 0.0], 0.6), ([0.1, 0.0], 0.8), ([2.0, 0.0], 0.6)]
 
@@ -104,7 +93,7 @@ def test_an_expert_that_is_near_anyway_has_no_power(tmp_path):
     truth = np.exp(best) / np.exp(best).sum()
     assert truth[1] < 1e-3
     ascent = {"kind": "simplex_ascent", "learning_rate": 0.03, "every": 1}
-    model = product([expert(*law) for law in laws], tmp_path, steps=50, weights=ascent)
+    model = product([exact_gaussian(*law) for law in laws], tmp_path, steps=50, weights=ascent)
     assert model.denoiser.multipliers.values.tolist() == pytest.approx(truth, abs=0.05)
 
 

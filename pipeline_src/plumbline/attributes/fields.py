@@ -63,7 +63,8 @@ class BandEnergySpec(AttributeSpec):
         largest = min(example["state"].shape[-directions:]) // 2
         if self.lowest > largest:
             raise ValueError(f"`lowest`: {self.lowest} waves do not fit on this grid, which holds {largest}.")
-        return _BandEnergy(self, directions, example["state"].sizes.get("component", 1))
+        grid = example["state"].shape[-directions:]
+        return _BandEnergy(self, grid, example["state"].sizes.get("component", 1))
 
 
 class _Steepness(Attribute):
@@ -94,22 +95,20 @@ class _Enstrophy(Attribute):
 
 
 class _BandEnergy(Attribute):
-    def __init__(self, spec: BandEnergySpec, directions: int, components: int) -> None:
-        self.spec, self.directions, self.components = spec, directions, components
+    def __init__(self, spec: BandEnergySpec, grid: tuple[int, ...], components: int) -> None:
+        import torch
+
+        self.axes, self.components = tuple(range(-len(grid), 0)), components
+        numbers = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in grid), indexing="ij")
+        waves = torch.stack(numbers).norm(dim=0).round()
+        self.band = (waves >= spec.lowest) & (waves <= spec.highest)
 
     def value(self, x: Tensor) -> Tensor:
         import torch
 
-        axes = tuple(range(-self.directions, 0))
-        grid = x.shape[-self.directions :]
-        squared = torch.zeros(grid, device=x.device)
-        for axis, points in zip(axes, grid, strict=True):
-            numbers = torch.fft.fftfreq(points, 1 / points, device=x.device)
-            squared = squared + numbers.square().view(-1, *(1,) * (-axis - 1))
-        waves = squared.sqrt().round()
-        band = (waves >= self.spec.lowest) & (waves <= self.spec.highest)
-        energy = torch.fft.fftn(x, dim=axes, norm="forward").abs().square() * band
-        return 0.5 * self.components * energy.sum(axes).flatten(1).mean(1)
+        modes = torch.fft.fftn(x, dim=self.axes, norm="forward")
+        energy = modes.abs().square() * self.band.to(x.device)
+        return 0.5 * self.components * energy.sum(self.axes).flatten(1).mean(1)
 
 
 def _periods(kind: str, example: xr.Dataset) -> list[float]:

@@ -95,3 +95,12 @@ def scalar(value: float, long_name: str, better: str, units: str = "1", *, floor
 
     attrs = {"long_name": long_name, "units": units, "better": better, "floor": floor}
     return xr.DataArray(float(value), attrs=attrs)
+
+
+def half_width(values: np.ndarray) -> float:
+    """Half of the 95% interval of the mean, by Student's t; not a number for one value."""
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return float("nan")
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import Instruments, MetricSpec, half_width, scalar, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,15 +72,6 @@ class KernelAlignmentSpec(MetricSpec):
                 "mode": np.arange(1, 1 + spectrum.shape[1]),
             },
         )
-
-
-def half_width(values: np.ndarray) -> float:
-    """Half of the 95% interval of the mean, by Student's t; not a number for one value."""
-    from scipy.special import stdtrit
-
-    if len(values) < 2:
-        return float("nan")
-    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _normalised_error(predicted: np.ndarray, truth: np.ndarray, training: np.ndarray) -> float:

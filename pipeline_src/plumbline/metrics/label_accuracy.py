@@ -34,15 +34,17 @@ class LabelAccuracySpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
+        from plumbline.models.latent.labels import WANTED
+
         classifier = by.models[self.classifier]
         of_test = dataset["split"].values == "test"
-        wanted = samples["wanted" if "wanted" in samples else "label"].values
+        wanted = samples[WANTED if WANTED in samples else "label"].values
         accuracy = self._share_right(classifier, samples["state"].values, wanted)
         real = self._share_right(
             classifier, dataset["state"].values[of_test], dataset["label"].values[of_test]
         )
         drawn, test = standardised(samples, dataset, "test")
-        held, _ = standardised(dataset.isel(sample=self._validation(dataset, len(drawn))), dataset, "test")
+        _, held = standardised(samples, dataset, "validation")
         recall, possible = (share_on_manifold(test, points, self.neighbours) for points in (drawn, held))
         collapsed = accuracy > real and recall < LEAST_SHARE * possible
         return xr.Dataset(
@@ -62,7 +64,3 @@ class LabelAccuracySpec(MetricSpec):
     @staticmethod
     def _share_right(classifier: object, states: np.ndarray, labels: np.ndarray) -> float:
         return float((class_probabilities(classifier, states).argmax(1) == labels).mean())
-
-    @staticmethod
-    def _validation(dataset: xr.Dataset, count: int) -> np.ndarray:
-        return np.flatnonzero(dataset["split"].values == "validation")[:count]

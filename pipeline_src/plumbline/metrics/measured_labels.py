@@ -37,7 +37,9 @@ class MeasuredLabelsSpec(MetricSpec):
 
     def _wanted(self, labels: Any, samples: xr.Dataset, dataset: xr.Dataset) -> np.ndarray:
         """The labels asked for: as they stand beside the samples, or those of the test samples that they were drawn for."""
-        told = [f"wanted_{name}" for name in labels.attributes]
+        from plumbline.models.latent.labels import WANTED
+
+        told = [f"{WANTED}_{name}" for name in labels.attributes]
         if all(name in samples for name in told):
             return np.stack([samples[name].values for name in told], axis=1).astype(bool)
         if "case" not in samples:

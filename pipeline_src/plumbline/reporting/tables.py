@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
+from plumbline.metrics import half_width
 from plumbline.study import REAL
 
 COST_COLUMNS = {
@@ -192,9 +192,7 @@ def _cell(values: np.ndarray) -> Cell:
         return Cell(np.nan, np.nan, np.nan)
     if len(values) == 1:
         return Cell(float(values[0]), 0.0, np.nan)
-    deviation = float(values.std(ddof=1))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values)))
-    return Cell(float(values.mean()), deviation, half)
+    return Cell(float(values.mean()), float(values.std(ddof=1)), half_width(values))
 
 
 def warnings_of(comparison: xr.Dataset) -> list[str]:

@@ -28,5 +28,10 @@ def shift_operator(graph: str, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"])
         operator = x.T @ y[torch.randperm(len(y))]
     else:
         operator = torch.randn(n, n, dtype=x.dtype)
-    symmetric = operator + operator.T
-    return symmetric / torch.linalg.matrix_norm(symmetric, ord=2)
+    operator = symmetric_part(operator)
+    return operator / torch.linalg.matrix_norm(operator, ord=2)
+
+
+def symmetric_part(matrix: Float[Tensor, "*R n n"]) -> Float[Tensor, "*R n n"]:
+    """(S + S^T) / 2."""
+    return 0.5 * (matrix + matrix.mT)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from plumbline.models.graph_filter import GraphFilterSpec
-from plumbline.models.graph_filter.graphs import shift_operator
+from plumbline.models.graph_filter.graphs import shift_operator, symmetric_part
 from plumbline.models.graph_filter.tangent_kernel import TangentKernel, jacobian, tangent_kernel
 from plumbline.networks import SampleShape
 
@@ -80,9 +80,10 @@ class GraphFilter(nn.Module):
         for r in range(self.spec.systems):
             own = data["system"] == r
             pair = torch.stack([data["condition"][own], data["state"][own]]).double()
-            self.means[r] = pair.mean(1)
-            self.scales[r] = pair.std(1).clamp(min=1e-30)
-            x, y = (pair - pair.mean(1, keepdim=True)) / pair.std(1, keepdim=True).clamp(min=1e-30)
+            scale, mean = torch.std_mean(pair, dim=1)
+            scale = scale.clamp(min=1e-30)
+            self.means[r], self.scales[r] = mean, scale
+            x, y = (pair - mean[:, None]) / scale[:, None]
             with torch.no_grad():
                 self.shift[r] = shift_operator(self.spec.graph, x, y)
             known = self._kernel(r, x.float(), y.float())
@@ -119,14 +120,11 @@ class GraphFilter(nn.Module):
         """The forecasts in standard deviations."""
         system = batch["system"]
         x = (batch["condition"] - self.means[system, 0]) / self.scales[system, 0]
-        return self.network(x, self._operator()[system], system)
+        return self.network(x, symmetric_part(self.shift)[system], system)
 
     def _error(self, batch: Samples) -> Float[Tensor, "B n"]:
         system = batch["system"]
         return self._forecast(batch) - (batch["state"] - self.means[system, 1]) / self.scales[system, 1]
-
-    def _operator(self) -> Float[Tensor, "R n n"]:
-        return 0.5 * (self.shift + self.shift.mT)
 
     @torch.no_grad()
     def _learn_deviations(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
@@ -147,7 +145,7 @@ class GraphFilter(nn.Module):
         def outputs(known: Any) -> Tensor:
             known = dict(known)
             shift = known.pop("shift", self.shift[r].detach())
-            operator = (0.5 * (shift + shift.mT)).expand(len(x), -1, -1)
+            operator = symmetric_part(shift).expand(len(x), -1, -1)
             return torch.func.functional_call(one, known, (x, operator, system))
 
         residual = (y - outputs(weights)).flatten()

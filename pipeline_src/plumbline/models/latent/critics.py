@@ -42,15 +42,14 @@ class LatentCritics(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The losses of both critics, and what each tells right."""
         real, drawn = self.space.posterior_draws(batch), self.space.prior_draws(batch)
-        none = real.new_zeros(len(real), 0)
-        accepted, refused = self.realism(real, none), self.realism(drawn, none)
-        penalty = gradient_penalty(self.realism, real, drawn, none)
+        accepted, refused = unlabelled(self.realism, real), unlabelled(self.realism, drawn)
+        penalty = gradient_penalty(self.realism, real, drawn, real.new_zeros(len(real), 0))
         loss = softplus(-accepted).mean() + softplus(refused).mean() + self.spec.gradient_penalty * penalty
         right = 0.5 * ((accepted > 0).float().mean() + (refused < 0).float().mean())
         terms = {"realism_accuracy": right, "gradient_penalty": penalty.detach()}
         if self.attributes is not None:
             y = self.wanted.of(batch)
-            logits = self.attributes(real, none)
+            logits = unlabelled(self.attributes, real)
             entropy = binary_cross_entropy_with_logits(logits, y)
             loss = loss + entropy
             terms |= {"attribute_accuracy": ((logits > 0) == (y > 0.5)).float().mean()}
@@ -59,20 +58,25 @@ class LatentCritics(nn.Module):
 
     def unrealistic(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
         """L_1 of the realism critic for each vector."""
-        return softplus(-self.realism(z, z.new_zeros(len(z), 0))[:, 0])
+        return softplus(-unlabelled(self.realism, z)[:, 0])
 
     def mislabelled(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
         """The cross-entropy of the labels that are wanted of each vector, summed over labels; zero without labels."""
         if self.attributes is None:
             return z.new_zeros(len(z))
-        logits = self.attributes(z, z.new_zeros(len(z), 0))
+        logits = unlabelled(self.attributes, z)
         return binary_cross_entropy_with_logits(logits, y, reduction="none").sum(1)
 
     def has_labels(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
         """Whether the attribute critic gives each vector the labels that are wanted, each more likely than not."""
         assert self.attributes is not None
-        logits = self.attributes(z, z.new_zeros(len(z), 0))
+        logits = unlabelled(self.attributes, z)
         return ((logits > 0) == (y > 0.5)).all(1).float()
+
+
+def unlabelled(critic: Critic, z: Float[Tensor, "B d"]) -> Float[Tensor, "B L"]:
+    """The logits of a critic that is told no labels."""
+    return critic(z, z.new_zeros(len(z), 0))
 
 
 def gradient_penalty(

@@ -7,7 +7,8 @@ Each has
 - `of(batch) -> (B, count)`, the labels of samples, ones and zeros;
 - `changed(y)`, other labels than these, for samples that are to be changed;
 - `told(y)`, the labels as whole numbers (B,) by name, for whoever judges samples;
-- `shortfall(x) -> (B,)`, by how much decoded samples miss what is wanted of them beside labels, differentiable.
+
+and levels, where there is nothing for critics to judge by, `shortfall(x) -> (B,)`, by how much decoded samples miss them, differentiable.
 """
 
 from __future__ import annotations
@@ -58,10 +59,6 @@ class Classes(nn.Module):
         """The class."""
         return {WANTED: y.argmax(1)}
 
-    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
-        """Nothing: critics judge by the labels."""
-        return x.new_zeros(len(x))
-
 
 class Measured(nn.Module):
     """Whether each of some attributes is over its median in the training data.
@@ -96,10 +93,6 @@ class Measured(nn.Module):
         return {
             f"{WANTED}_{name}": one.long() for name, one in zip(self.attributes, y.unbind(1), strict=True)
         }
-
-    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
-        """Nothing: critics judge by the labels."""
-        return x.new_zeros(len(x))
 
 
 class Levels(nn.Module):

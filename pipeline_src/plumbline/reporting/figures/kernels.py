@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.metrics.kernel_alignment import half_width
+from plumbline.metrics import half_width
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
 from plumbline.reporting.tables import ordered_generators
 
