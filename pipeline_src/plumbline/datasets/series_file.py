@@ -52,8 +52,8 @@ class SeriesFileSpec(DatasetSpec):
             import pandas as pd
 
             table = pd.read_csv(path)
-            if any(not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
-                strange = [str(c) for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+            strange = [str(c) for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+            if strange:
                 raise DataFileError(
                     f"{path}: expected columns of numbers, found others in {strange}: take them out."
                 )

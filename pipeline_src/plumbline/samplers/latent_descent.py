@@ -5,8 +5,8 @@ From a draw of the prior, or from the latent vector of a test sample that is to 
     w_a [ cross-entropy of the labels, or shortfall of levels ] + w_r L_1(realism) + w_d L_dist(z, z_0)
 
 over z, each sample by itself, until the critics are content with it: further on they are asked about vectors that they were
-never trained on, and content with what is no sample at all. The released notebook stops there too; it asks its one conditional critic for the labels and the realism at once; these
-are two critics, as in the paper.
+never trained on, and content with what is no sample at all. The released notebook stops there too. It asks its one conditional
+critic for the labels and the realism at once; these are two critics, as in the paper.
 """
 
 from __future__ import annotations

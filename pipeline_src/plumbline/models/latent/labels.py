@@ -8,7 +8,8 @@ Each has
 - `changed(y)`, other labels than these, for samples that are to be changed;
 - `told(y)`, the labels as whole numbers (B,) by name, for whoever judges samples;
 
-and levels, where there is nothing for critics to judge by, `shortfall(x) -> (B,)`, by how much decoded samples miss them, differentiable.
+and levels, where critics have no labels to judge by, `shortfall(x) -> (B,)`, by how much decoded samples miss them,
+differentiable.
 """
 
 from __future__ import annotations
