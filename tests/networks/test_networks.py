@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from plumbline.networks import SampleShape
+from plumbline.networks.blocks.grid import AxisPadding, ChannelNorm
 from plumbline.networks.mlp import MLPSpec
 from plumbline.networks.unet import UNetSpec
 
@@ -28,6 +29,28 @@ def test_unet_commutes_with_shifts_along_periodic_axes_only(periodic):
     for axis, wraps in zip((1, 2), periodic, strict=True):
         moved = network(torch.roll(x, 4, axis), level)
         assert torch.allclose(moved, torch.roll(network(x, level), 4, axis), atol=1e-5) == wraps
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("amount", [(1, 1), (3, 2), (0, 1)])
+@pytest.mark.parametrize("periodic", [(False, False), (False, True), (True, False), (True, True)])
+def test_padding_follows_each_axis_and_keeps_the_layout(amount, periodic, layout):
+    """Along one axis after the other as torch pads it alone."""
+    x = torch.randn(2, 3, 5, 6).contiguous(memory_format=layout)
+    modes = ["circular" if wraps else "constant" for wraps in periodic]
+    rows = torch.nn.functional.pad(x, (0, 0, amount[0], amount[0]), mode=modes[0])
+    expected = torch.nn.functional.pad(rows, (amount[1], amount[1], 0, 0), mode=modes[1])
+    padded = AxisPadding(amount, periodic)(x)
+    assert torch.equal(padded, expected)
+    assert padded.is_contiguous(memory_format=layout)
+
+
+def test_channels_are_normalised_at_each_point():
+    x = torch.randn(2, 8, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    normalised = ChannelNorm()(x)
+    deviation = torch.sqrt(x.var(dim=1, keepdim=True, correction=0) + 1e-5)
+    assert torch.allclose(normalised, (x - x.mean(dim=1, keepdim=True)) / deviation, atol=1e-12)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_mlp_uses_level_and_condition():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,8 +32,22 @@ class AxisPadding(nn.Module):
         self.periodic = periodic
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """The padded tensor."""
-        for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True)):
-            padding = (0, 0, amount, amount) if axis == 0 else (amount, amount, 0, 0)
-            x = nn.functional.pad(x, padding, mode="circular" if periodic else "constant")
+        """The padded tensor, in the memory layout of `x`, which `pad(..., mode="circular")` does not keep."""
+        for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True), start=2):
+            if periodic and amount:
+                x = torch.cat([x.narrow(axis, -amount, amount), x, x.narrow(axis, 0, amount)], dim=axis)
+            elif amount:
+                x = nn.functional.pad(x, (0, 0, amount, amount) if axis == 2 else (amount, amount))
         return x
+
+
+class ChannelNorm(nn.Module):
+    """Subtracts the mean over the channels at each point of the grid, and divides by the standard deviation over them.
+
+    Layer normalisation (Ba, Kiros, Hinton 2016) by the kernel that torch has for the last axis, which is where channels lie in
+    memory in the layout `torch.channels_last`: there nothing is copied.
+    """
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The normalised tensor, in the memory layout of `x`."""
+        return nn.functional.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)
