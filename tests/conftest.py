@@ -36,6 +36,7 @@ CHECKED = (
     "plumbline.models.outputs.feasible",
     "plumbline.models.outputs.head",
     "plumbline.models.portfolio.learned",
+    "plumbline.models.restorer",
     "plumbline.models.spaces",
     "plumbline.models.vae.autoencoder",
     "plumbline.networks.blocks",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models.mirror_map import FinetunedMirrorSpec
+from plumbline.models.mirror_map.map import MirrorMap
 from plumbline.models.spaces.mirror import CHUNK, ImageSpace, MirrorSpace
 from plumbline.samplers import DenoisingSpec, Problem
 from plumbline.samplers.wrappers.denoising import denoise
@@ -35,7 +36,7 @@ class FinetunedMirror(nn.Module):
 
     def __init__(self, spec: FinetunedMirrorSpec, diffusion: Any, constraint: Constraint) -> None:
         super().__init__()
-        if not isinstance(diffusion.space, MirrorSpace):
+        if not (isinstance(diffusion.space, MirrorSpace) and isinstance(diffusion.space.mirror, MirrorMap)):
             raise ValueError(
                 f"`finetune_on`: {spec.finetune_on!r} does not work in the space of a mirror map."
             )

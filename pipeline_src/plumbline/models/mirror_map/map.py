@@ -27,16 +27,13 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models.mirror_map import MirrorMapSpec
+from plumbline.models.mirror_map.sensitivity import unit_of_weight
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks.input_convex.gradient import InputConvexGradient
 
 # Standard deviation that f is told of images without noise, whose logarithm must be finite.
 NO_NOISE = 1e-3
-# Share of the noise that |g(f(y)) - y| costs to keep: half of E|e|.
-NOISE_COST = 0.4
-# Samples that the sensitivity is measured on, at most.
-PROBES = 256
 
 
 class MirrorMap(nn.Module):
@@ -61,15 +58,7 @@ class MirrorMap(nn.Module):
         """What a weight of one multiplies the distance to a constraint by."""
         if self.spec.constraint_unit == "distance":
             return 1.0
-        probes = {name: tensor[:PROBES] for name, tensor in data.items()}
-        return NOISE_COST / self.sensitivity(constraint, probes)
-
-    @torch.no_grad()
-    def sensitivity(self, constraint: Constraint, batch: dict[str, Tensor]) -> float:
-        """The distance to a constraint that noise of `sigma_max` in the scaled space makes, over `sigma_max`."""
-        z = self.space.encode(batch["state"])
-        noisy = self.space.decode(z + self.spec.sigma_max * torch.randn_like(z))
-        return float(constraint.given(batch).distance(noisy).mean() / self.spec.sigma_max)
+        return unit_of_weight(constraint, data, self.space, self.spec.sigma_max)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """g of scaled samples."""
