@@ -34,7 +34,6 @@ CHECKED = (
     "plumbline.models.multipliers",
     "plumbline.models.node_regression.ragged",
     "plumbline.models.outputs.feasible",
-    "plumbline.models.outputs.head",
     "plumbline.models.portfolio.learned",
     "plumbline.models.restorer",
     "plumbline.models.spaces",

@@ -6,6 +6,7 @@ or for all, and an optional vector a sample.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +51,31 @@ class NetworkSpec(Kind):
 AnyNetwork = Annotated[NetworkSpec, ByKind()]
 
 
-class RegressorSpec(Kind):
+class ReaderSpec(Kind):
+    """Base of the networks that read features off whole samples: encoders."""
+
+    def reader(self, sample: SampleShape, told: int) -> nn.Module:
+        """A network from flattened samples and `told` numbers of each (B, n + told) to (B, features)."""
+        raise NotImplementedError
+
+    def features_of(self, sample: SampleShape) -> int:
+        """How many features it gives of samples of this shape."""
+        raise NotImplementedError
+
+
+class WriterSpec(Kind):
+    """Base of the networks that write whole samples: decoders."""
+
+    def writer(self, inputs: int, sample: SampleShape) -> nn.Module:
+        """A network from (B, inputs) to features that the head reads."""
+        raise NotImplementedError
+
+    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:
+        """The head that reads mean and variance (B, n) of flattened samples off the features."""
+        raise NotImplementedError
+
+
+class RegressorSpec(ReaderSpec, WriterSpec):
     """Base of the networks that turn a vector of numbers into features, for heads to read."""
 
     def build(self, inputs: int) -> nn.Module:
@@ -61,7 +86,25 @@ class RegressorSpec(Kind):
         """How many features it gives."""
         raise NotImplementedError
 
+    def reader(self, sample: SampleShape, told: int) -> nn.Module:
+        return self.build(math.prod(sample.shape) + told)
 
+    def features_of(self, sample: SampleShape) -> int:
+        del sample
+        return self.features()
+
+    def writer(self, inputs: int, sample: SampleShape) -> nn.Module:
+        del sample
+        return self.build(inputs)
+
+    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:
+        from plumbline.networks.blocks.head import GaussianHead
+
+        return GaussianHead(self.features(), math.prod(sample.shape), initial_deviation, smallest_deviation)
+
+
+AnyReader = Annotated[ReaderSpec, ByKind()]
+AnyWriter = Annotated[WriterSpec, ByKind()]
 AnyRegressor = Annotated[RegressorSpec, ByKind()]
 
 

@@ -29,7 +29,7 @@ from plumbline.models.multipliers import (
     FixedMultipliersSpec,
     SimplexAscentSpec,
 )
-from plumbline.networks import GraphNetworkSpec, NetworkSpec, RegressorSpec
+from plumbline.networks import GraphNetworkSpec, NetworkSpec, ReaderSpec, RegressorSpec, WriterSpec
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
@@ -45,8 +45,10 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "networks": (NetworkSpec, "`models.<name>.network` of diffusion models"),
     "regressors": (
         RegressorSpec,
-        "`models.<name>.network`, `encoder`, `decoder` of regressions, autoencoders, portfolios",
+        "`models.<name>.network` of regressions, portfolios, latent critics and actors, and both networks of ladder autoencoders",
     ),
+    "readers": (ReaderSpec, "`models.<name>.encoder` of autoencoders"),
+    "writers": (WriterSpec, "`models.<name>.decoder` of autoencoders"),
     "graph networks": (GraphNetworkSpec, "`models.<name>.network` of node regressions"),
     "laws": (LawSpec, "`models.<name>.law`"),
     "objectives": (ObjectiveSpec, "`models.<name>.objective`"),

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from plumbline.models.node_regression import NodeRegressionSpec
 from plumbline.models.node_regression.ragged import RaggedBatch, ragged, told_of
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.outputs.objective import law_loss
+from plumbline.networks.blocks.head import GaussianHead
 
 
 class NodeRegression(nn.Module):

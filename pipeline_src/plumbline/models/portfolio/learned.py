@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.portfolio import PortfolioSpec, SoftmaxPortfolioSpec
+from plumbline.networks.blocks.head import GaussianHead
 
 TRADING_DAYS = 252
 RISK_FREE = 0.03

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models.outputs.feasible import FeasibleOutput
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.regression import RegressionSpec
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.networks import SampleShape
+from plumbline.networks.blocks.head import GaussianHead
 
 
 class Regression(nn.Module):

@@ -8,7 +8,7 @@ from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
 from plumbline.models import Foundation
 from plumbline.models.outputs import FeasibleModelSpec
-from plumbline.networks import AnyRegressor
+from plumbline.networks import AnyReader, AnyRegressor, AnyWriter
 from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.spec import key
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class AutoencoderSpec(FeasibleModelSpec):
     """What the plain and the ladder autoencoder share: networks, and the law of the output."""
 
-    encoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    encoder: AnyReader = PerceptronSpec(width=256, layers=2)
     """The network from a sample to features."""
-    decoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    decoder: AnyWriter = PerceptronSpec(width=256, layers=2)
     """The network from a latent vector to features."""
     importance_samples: int = key("draws", ge=1, default=100)
     """Draws of the importance-sampled likelihood."""
@@ -76,6 +76,10 @@ class LadderVAESpec(AutoencoderSpec):
     """The ladder autoencoder of two levels (Sonderby et al. 2016)."""
 
     kind: Literal["ladder_vae"] = "ladder_vae"
+    encoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    """The network from a sample to features; another one like it reads these."""
+    decoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
+    """The network from the lower latent vector to features, and another one from the upper vector to the prior's."""
     latent: int = key(ge=1, default=16)
     """Numbers in the lower latent vector."""
     upper_latent: int = key(ge=1, default=8)

@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models.outputs.feasible import FeasibleOutput
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.vae import AutoencoderSpec
 from plumbline.networks import SampleShape
 
@@ -43,12 +42,9 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        numbers = math.prod(sample.shape)
-        self.encoder = spec.encoder.build(numbers + told)
-        self.decoder = spec.decoder.build(latent + told)
-        self.head = GaussianHead(
-            spec.decoder.features(), numbers, spec.initial_deviation, spec.smallest_deviation
-        )
+        self.encoder = spec.encoder.reader(sample, told)
+        self.decoder = spec.decoder.writer(latent + told, sample)
+        self.head = spec.decoder.head(sample, spec.initial_deviation, spec.smallest_deviation)
         self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
 
     def prior_draw(self, count: int, like: Tensor) -> Float[Tensor, "B d"]:

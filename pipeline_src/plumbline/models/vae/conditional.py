@@ -16,11 +16,11 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import one_hot
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.vae import ConditionalVAESpec
 from plumbline.models.vae.autoencoder import Autoencoder
 from plumbline.models.vae.plain import INITIAL_DEVIATION, SMALLEST_DEVIATION
 from plumbline.networks import SampleShape
+from plumbline.networks.blocks.head import GaussianHead
 
 
 class ConditionalVAE(Autoencoder):
@@ -29,7 +29,7 @@ class ConditionalVAE(Autoencoder):
     def __init__(self, spec: ConditionalVAESpec, sample: SampleShape, constraint: Any) -> None:
         super().__init__(spec, sample, spec.latent, constraint, told=spec.classes)
         self.posterior_head = GaussianHead(
-            spec.encoder.features(), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+            spec.encoder.features_of(sample), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
         self.latent, self.classes = spec.latent, spec.classes
 

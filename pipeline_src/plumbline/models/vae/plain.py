@@ -16,10 +16,10 @@ from plumbline.constraints.linear.equality import LinearEquality
 from plumbline.constraints.linear.maps import GroupSum
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.independent_gaussian import IndependentGaussian
-from plumbline.models.outputs.head import GaussianHead
 from plumbline.models.vae import VAESpec
 from plumbline.models.vae.autoencoder import Autoencoder
 from plumbline.networks import SampleShape
+from plumbline.networks.blocks.head import GaussianHead
 
 # Deviations of the posterior at the start, and the least.
 INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3
@@ -31,7 +31,7 @@ class PlainVAE(Autoencoder):
     def __init__(self, spec: VAESpec, sample: SampleShape, constraint: Any) -> None:
         super().__init__(spec, sample, spec.latent, constraint)
         self.posterior_head = GaussianHead(
-            spec.encoder.features(), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+            spec.encoder.features_of(sample), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
         self.latent, self.estimator = spec.latent, spec.estimator
         self.total: LinearEquality | None = None

@@ -18,7 +18,9 @@ def grid_of(sample: SampleShape) -> tuple[int, int, int]:
         ValueError: the samples are vectors.
     """
     if len(sample.shape) < 2:
-        raise ValueError(f"this network needs samples on a grid, found the shape {sample.shape}: use `mlp`.")
+        raise ValueError(
+            f"this network needs samples on a grid, found the shape {sample.shape}: use `mlp`, or `perceptron`."
+        )
     height, width = sample.shape[-2:]
     return math.prod(sample.shape[:-2]), height, width
 

@@ -32,9 +32,7 @@ class GaussianHead(nn.Module):
         self.raw_variance = nn.Linear(features, numbers)
         self.floor = smallest_deviation**2
         nn.init.zeros_(self.raw_variance.weight)
-        above = max(initial_deviation**2 - self.floor, 0.01 * initial_deviation**2)
-        # softplus^{-1}, from its value at the start.
-        nn.init.constant_(self.raw_variance.bias, above + math.log(-math.expm1(-above)))
+        nn.init.constant_(self.raw_variance.bias, raw_start(initial_deviation, smallest_deviation))
 
     def forward(
         self, features: Float[Tensor, "*B F"], *, variance_apart: bool = False
@@ -42,3 +40,10 @@ class GaussianHead(nn.Module):
         """Mean and variance; with `variance_apart`, the variance hands no gradient to the features."""
         read = features.detach() if variance_apart else features
         return self.mean(features), self.floor + torch.nn.functional.softplus(self.raw_variance(read))
+
+
+def raw_start(initial_deviation: float, smallest_deviation: float) -> float:
+    """c, from the deviations that a head starts at and never goes below."""
+    above = max(initial_deviation**2 - smallest_deviation**2, 0.01 * initial_deviation**2)
+    # softplus^{-1}, from its value at the start.
+    return above + math.log(-math.expm1(-above))

@@ -1,0 +1,93 @@
+"""Convolutional encoders and decoders: shapes, what is told, the variance at the start, autoencoders with them, errors."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.vae import ConditionalVAESpec, LadderVAESpec, VAESpec
+from plumbline.networks import SampleShape
+from plumbline.networks.convolutional import ConvolutionalSpec, DeconvolutionalSpec
+from plumbline.training import train
+
+READER = ConvolutionalSpec(channels=(8, 16), kernels=(5, 3))
+WRITER = DeconvolutionalSpec(channels=(16, 8), kernels=(3, 5))
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (3, 16, 8), (2, 3, 8, 8)])
+@pytest.mark.parametrize("told", [0, 4])
+def test_features_and_pictures_have_the_shapes_that_are_told(shape, told):
+    sample = SampleShape(shape, (False, False))
+    numbers = int(np.prod(shape))
+    features = READER.reader(sample, told)(torch.randn(5, numbers + told))
+    assert features.shape == (5, READER.features_of(sample))
+    mean, variance = WRITER.head(sample, 0.5, 0.1)(WRITER.writer(7, sample)(torch.randn(5, 7)))
+    assert mean.shape == variance.shape == (5, numbers)
+    # The variance starts at the square of the deviation asked for, everywhere.
+    torch.testing.assert_close(variance, torch.full_like(variance, 0.25))
+
+
+def test_what_is_told_changes_the_features_and_a_shift_by_the_stride_moves_them():
+    sample = SampleShape((16, 16), (False, False))
+    reader = READER.reader(sample, 2)
+    x = torch.zeros(1, 16, 16)
+    x[0, 6:9, 6:9] = torch.randn(3, 3)
+    told = torch.tensor([[0.0, 0.0]])
+    features = reader(torch.cat([x.flatten(1), told], 1)).view(16, 4, 4)
+    moved = reader(torch.cat([x.roll(4, 2).flatten(1), told], 1)).view(16, 4, 4)
+    assert torch.allclose(moved[:, 1:3, 2], features[:, 1:3, 1], atol=1e-6)
+    assert not torch.allclose(features.flatten(), reader(torch.cat([x.flatten(1), told + 1], 1))[0])
+
+
+def bars(count: int) -> xr.Dataset:
+    """8 x 8 pictures of a bar at one of four heights, the label, and of a random strength."""
+    generator = np.random.default_rng(0)
+    label = generator.integers(0, 4, count)
+    picture = np.zeros((count, 8, 8), dtype=np.float32)
+    for row in range(2):
+        picture[np.arange(count), 2 * label + row] = generator.uniform(0.5, 1.5, (count, 1))
+    return xr.Dataset({"state": (("sample", "y", "x"), picture), "label": ("sample", label)})
+
+
+@pytest.mark.parametrize("kind", [VAESpec, ConditionalVAESpec])
+def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp_path):
+    """Where the bar is and how strong: two numbers, or one beside the label, hold the picture."""
+    torch.manual_seed(0)
+    data = bars(1024)
+    classes = {"classes": 4} if kind is ConditionalVAESpec else {}
+    spec = kind(
+        latent=4, encoder=READER, decoder=WRITER, law={"kind": "independent"}, objective={"kind": "likelihood"},
+        scaling="global", initial_deviation=0.3, smallest_deviation=0.2, **classes,
+    )  # fmt: skip
+    model = spec.build(Foundation(data, {}))
+    batch = {"state": torch.as_tensor(data["state"].values), "label": torch.as_tensor(data["label"].values)}
+    model.prepare(batch)
+    training = TrainingSpec(steps=600, batch=64, learning_rate=3e-3, ema=0.98, accelerator="cpu")
+    model = train(model, batch, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    with torch.no_grad():
+        read = [model.scaled(batch)]
+        told = [torch.nn.functional.one_hot(batch["label"], 4).float()] if classes else []
+        z = model.posterior_head(model.encoder(torch.cat([*read, *told], 1)))[0]
+        error = (model.decode(z, batch) - batch["state"]).square().mean()
+    assert error < 0.1 * batch["state"].var()
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: READER.reader(SampleShape((6, 8), (False, False)), 0), "divisible by 4, found 6 x 8"),
+        (lambda: WRITER.writer(3, SampleShape((12,), ())), "use `mlp`"),
+        (lambda: ConvolutionalSpec(channels=(8,), kernels=(4,)), "`kernels` must be odd, found 4"),
+        (
+            lambda: DeconvolutionalSpec(channels=(8, 8), kernels=(3,)),
+            "must name the same layers, found 2 and 1",
+        ),
+        (lambda: LadderVAESpec(encoder={"kind": "convolutional"}), "unknown kind 'convolutional'"),
+        (lambda: VAESpec(encoder={"kind": "deconvolutional"}), "expected one of: convolutional, perceptron"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()
