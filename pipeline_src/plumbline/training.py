@@ -68,7 +68,11 @@ def train(
     if spec.steps == 0:
         TrainingLog(folder, 0, enabled=True, tensorboard=False).close()
         return model
-    fabric = Fabric(accelerator=spec.accelerator, devices=spec.devices, precision=spec.precision)
+    # Of models that train in turns, such as an actor and its critic, parts have no gradient at some steps.
+    strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
+    fabric = Fabric(
+        accelerator=spec.accelerator, strategy=strategy, devices=spec.devices, precision=spec.precision
+    )
     fabric.launch()
     # Where multipliers alone are learned, there may be no parameters, which optimisers refuse.
     parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0))]

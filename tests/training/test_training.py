@@ -333,3 +333,47 @@ def test_two_processes_share_a_batch(small_job, tmp_path):
     assert not (tmp_path / "state.pt").exists()
     assert _log(tmp_path, "step")[-1] == 40
     assert (tmp_path / "checkpoints" / "step20" / "weights.pt").exists()
+
+
+IN_TURNS = """
+import sys
+import torch
+from torch import nn
+from plumbline.models import TrainingSpec
+from plumbline.training import train
+
+class InTurns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(1, 1), nn.Linear(1, 1)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def loss(self, batch):
+        layer = self.one if self.steps % 2 else self.other
+        error = (layer(batch["state"]) - 3 * batch["state"]).square().mean()
+        return error, {"squares": error.detach()}
+
+    def after_step(self, terms):
+        self.steps += 1
+
+torch.manual_seed(0)
+spec = TrainingSpec(steps=600, batch=16, devices=2, accelerator="cpu", learning_rate=0.05, ema=0.0, warmup=5)
+data = {"state": torch.linspace(-1, 1, 64)[:, None]}
+model = train(InTurns(), data, spec, validation={}, seed=0, folder=sys.argv[1], identity="test")
+print("slopes", float(model.one.weight), float(model.other.weight))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_model_whose_parts_take_turns(tmp_path):
+    """At half of the steps a part has no gradient, as an actor beside its critic: both parts learn the slope."""
+    script = tmp_path / "in_turns.py"
+    script.write_text(IN_TURNS)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "model")], capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("slopes")]
+    assert told
+    assert all(float(slope) == pytest.approx(3, abs=0.05) for slopes in told for slope in slopes)
