@@ -211,6 +211,17 @@ def test_kernels_are_drawn_beside_the_errors(comparison):
     assert ET.fromstring(figure.svg).tag.endswith("svg")
 
 
+@pytest.mark.parametrize(
+    ("draws", "words"), [(1, "the first row is real data"), (8, "below it the first of 8 draws for it")]
+)
+def test_what_stands_above_the_examples_is_told(comparison, draws, words):
+    fields = np.random.default_rng(0).random((4, 6, 3, 8))
+    shown = comparison.drop_vars("examples").assign(
+        examples=(("generator", "example", "time", "x"), fields, {"draws": draws})
+    )
+    assert words in examples(shown).caption
+
+
 def test_points_in_the_plane_are_drawn_as_points(comparison):
     points = np.zeros((4, 20, 2))
     points[2] += [0.25, -1.0]

@@ -51,7 +51,7 @@ def compare(
     judged = {name: [open_store(path).load() for path in paths] for name, paths in metrics.items()}
     with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
     table = _gathered(with_costs, "generator").assign_coords(seed=seeds)
-    table = table.merge(_examples(dataset, samples)).merge(_training(models, seeds))
+    table = table.merge(_examples(dataset, samples, study.samples.draws)).merge(_training(models, seeds))
     if checkpoints:
         table = table.merge(_at_checkpoints(study, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
@@ -77,10 +77,11 @@ def _with_costs(judged: xr.Dataset) -> xr.Dataset:
     return judged.assign(costs)
 
 
-def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Dataset:
-    """The first samples of each generator, and of the test split under `real`."""
+def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) -> xr.Dataset:
+    """The first samples of each generator, and of the test split under `real`; of ensembles of `draws`, the first draw."""
     test = select_split(open_parts(dataset), "test")
-    states = {REAL: test["state"]} | {name: open_store(path)["state"] for name, path in samples.items()}
+    drawn = {name: open_store(path)["state"][::draws] for name, path in samples.items()}
+    states = {REAL: test["state"]} | drawn
     # Parts may be smaller than that; every generator shows as many.
     most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
     count = min(most, *(state.sizes["sample"] for state in states.values()))
@@ -89,7 +90,8 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path]) -> xr.Datase
         for state in states.values()
     ]  # fmt: skip
     names = xr.DataArray(list(states), dims="generator")
-    return xr.concat(shown, dim=names, coords="minimal", compat="override").to_dataset(name="examples")
+    examples = xr.concat(shown, dim=names, coords="minimal", compat="override")
+    return examples.assign_attrs(draws=draws).to_dataset(name="examples")
 
 
 def _at_checkpoints(

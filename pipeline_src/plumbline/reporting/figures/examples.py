@@ -43,12 +43,14 @@ def _field_examples(shown: xr.DataArray) -> Figure:
         bar = canvas.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
         bar.set_label(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
         svg = svg_of(canvas)
+    draws = int(shown.attrs.get("draws", 1))
+    real = "real data" if draws == 1 else f"the truth, and below it the first of {draws} draws for it"
     return Figure(
         "examples",
         svg,
         f"{count} samples of each of {', '.join(generators)}, as images of {vertical} {way} and {horizontal} to "
         f"the right, on the colour scale of the real data.",
-        f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is real data.",
+        f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is {real}.",
     )
 
 
