@@ -11,7 +11,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
@@ -47,6 +49,10 @@ PALETTE = (
 
 LETTERS_IN_A_ROW = 60
 """Letters that labels side by side may have."""
+
+
+# Of an axis that spans less than this ratio, numbers between powers of ten are labelled.
+FEW_DECADES = 30
 
 
 @dataclass(frozen=True)
@@ -150,3 +156,15 @@ def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
         svg = re.sub(r'(xlink:href="#|href="#|url\(#)', rf"\1{own}", svg)
         renamed.append(Figure(figure.name, svg, figure.alt, figure.caption))
     return renamed
+
+
+def logarithmic(axis: Axes) -> None:
+    """Logarithmic axes of what is plotted: powers of ten are labelled, or where there are few, plain numbers between too."""
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    for one in (axis.xaxis, axis.yaxis):
+        low, high = one.get_view_interval()
+        if high < FEW_DECADES * low:
+            one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        one.set_minor_formatter(NullFormatter())

@@ -5,11 +5,9 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, over_seeds, svg_of
+from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, logarithmic, over_seeds, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -42,7 +40,7 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
             )
             axis.set_xlabel("training time, of all models below too (s)")
             axis.set_title(f"{values.attrs['long_name']} ({values.attrs['units']})", fontsize=9)
-            _logarithmic(axis)
+            logarithmic(axis)
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
@@ -54,16 +52,6 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
         "training so far and of all that it rests on, without validations and files; mean and standard deviation over "
         "seeds. The dotted line is real data; a distance of zero is not drawn.",
     )
-
-
-def _logarithmic(axis: Axes) -> None:
-    """Logarithmic axes whose ticks are plain numbers, also where they span less than a decade."""
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    for one in (axis.xaxis, axis.yaxis):
-        one.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        one.set_minor_formatter(NullFormatter())
 
 
 def _course(seconds: np.ndarray, values: np.ndarray) -> str:

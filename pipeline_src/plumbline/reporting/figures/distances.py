@@ -7,7 +7,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, finite, sentence, svg_of
+from plumbline.reporting.figures.canvas import (
+    INK,
+    STYLE,
+    Figure,
+    colours,
+    finite,
+    logarithmic,
+    sentence,
+    svg_of,
+)
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
@@ -67,12 +76,11 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
                 x, y = one[name].values, one[quality].values
                 if np.isfinite(x).all():
                     axis.plot(np.maximum(x, smallest), y, "o", color=palette[g], markersize=5, label=g)
-            axis.set_xscale("log")
-            axis.set_yscale("log")
             axis.set_xlabel(label)
             axis.axhline(
                 float(comparison[quality].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
             )
+            logarithmic(axis)
         axes[0].set_ylabel(title)
         handles, labels = axes[1].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside upper center", ncols=4)

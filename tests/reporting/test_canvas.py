@@ -1,0 +1,30 @@
+"""Axes: labels that do not run into each other."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from plumbline.reporting.figures.canvas import logarithmic
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([8e-4, 4.4e-3], {"0.001", "0.002"}),
+        ([1e-7, 1.0], {"$\\mathdefault{10^{-6}}$", "$\\mathdefault{10^{0}}$"}),
+    ],
+)
+def test_logarithmic_axes_label_powers_of_ten_or_a_few_numbers(values, labels):
+    canvas = Figure(figsize=(3, 3))
+    axis = canvas.subplots()
+    axis.plot(values, values, "o")
+    logarithmic(axis)
+    canvas.draw_without_rendering()
+    low, high = axis.xaxis.get_view_interval()
+    shown = [
+        text.get_text()
+        for text, place in zip(axis.xaxis.get_ticklabels(), axis.xaxis.get_ticklocs(), strict=True)
+        if low <= place <= high
+    ]
+    assert labels <= set(shown)
+    assert len(shown) <= 9
+    assert not any(text.get_text() for text in axis.xaxis.get_ticklabels(minor=True))
