@@ -149,7 +149,8 @@ class ModelSpec(Kind):
         return {}
 
     def offers(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`, `latents`; or what models can stand on: `mirror`."""
+        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`, `latents`; or what models can stand on: `mirror`,
+        `restorer`."""
         return ("denoiser",)
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
