@@ -6,7 +6,7 @@ within a step come from a generator that is seeded by (seed, step, rank) before 
 and resumed from its saved state therefore ends, on a CPU, at bitwise the same weights, and there is no state
 of a random generator to save.
 
-Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step) is written beside
+Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written beside
 the result and renamed into place. It is deleted when the training is complete.
 """
 
@@ -66,7 +66,7 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if spec.steps == 0:
-        TrainingLog(folder, 0, enabled=True, tensorboard=False).close()
+        TrainingLog(folder, [], enabled=True, tensorboard=False).close()
         return model
     # Of models that train in turns, such as an actor and its critic, parts have no gradient at some steps.
     strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
@@ -93,8 +93,8 @@ def train(
     if averaged is not None:
         state["averaged"] = averaged
     saved = folder / "state.pt"
-    first = _resume(fabric, saved, state, identity)
-    log = TrainingLog(folder, first, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
+    first, rows = _resume(fabric, saved, state, identity)
+    log = TrainingLog(folder, rows, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
     kept = spec.checkpoint_steps()
     data, validation = (
         {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)
@@ -132,7 +132,7 @@ def train(
             if done in kept and fabric.is_global_zero:
                 keep(current, done)
             if done % spec.save_every == 0 and done < spec.steps:
-                _save(fabric, saved, state, identity, done)
+                _save(fabric, saved, {**state, "step": done, "identity": identity, "log": log.rows})
         heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
     saved.unlink(missing_ok=True)
@@ -219,28 +219,30 @@ def _require_finite(value: Tensor, step: int, saved: Path) -> None:
         )
 
 
-def _save(fabric: Fabric, path: Path, state: dict[str, Any], identity: str, step: int) -> None:
+def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
-    fabric.save(partial, {**state, "step": step, "identity": identity})
+    fabric.save(partial, state)
     if fabric.is_global_zero:
         os.replace(partial, path)
     fabric.barrier()
 
 
-def _resume(fabric: Fabric, path: Path, state: dict[str, Any], identity: str) -> int:
-    """Loads a saved state of the same identity into `state` and returns its step; zero if there is none."""
+def _resume(
+    fabric: Fabric, path: Path, state: dict[str, Any], identity: str
+) -> tuple[int, list[dict[str, float]]]:
+    """Loads a saved state of the same identity into `state`; its step, and the rows of its log: zero and none without one."""
     if not path.exists():
-        return 0
+        return 0, []
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         logger.warning("%s cannot be read (%s): training starts afresh.", path, error)
-        return 0
+        return 0, []
     if found["identity"] != identity:
         logger.info("%s belongs to another training: training starts afresh.", path)
-        return 0
+        return 0, []
     for name, part in state.items():
         target = getattr(part, "module", part) if name == "model" else part
         target.load_state_dict(found[name])
     logger.info("resuming at step %d", found["step"])
-    return int(found["step"])
+    return int(found["step"]), found.get("log", [])

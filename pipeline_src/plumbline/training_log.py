@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,23 +22,29 @@ def read_log(path: Path) -> list[dict[str, float]]:
 class TrainingLog:
     """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
 
-    A resumed training keeps the rows of the steps that it does not repeat. Wall time is that of the training itself: what
-    happens while the log is `paused` does not count.
+    Wall time is that of the training itself: what happens while the log is `paused` does not count.
 
     Args:
         folder: where the log goes.
-        start: steps that were taken before.
+        rows: those of the training that this one resumes. They come from its saved state: of a killed job, Snakemake deletes
+            the file.
         enabled: whether this process writes it.
         tensorboard: whether TensorBoard events are written too.
         spent: seconds that the training took before its first step.
     """
 
     def __init__(
-        self, folder: Path, start: int, *, enabled: bool, tensorboard: bool, spent: float = 0.0
+        self,
+        folder: Path,
+        rows: Sequence[dict[str, float]],
+        *,
+        enabled: bool,
+        tensorboard: bool,
+        spent: float = 0.0,
     ) -> None:
         self.enabled = enabled
         self.path = folder / "training_log.csv"
-        self.rows: list[dict[str, float]] = []
+        self.rows = list(rows)
         self.sums: dict[str, Tensor] = {}
         self.count = 0
         self.last = time.perf_counter()
@@ -47,8 +53,6 @@ class TrainingLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self.events = SummaryWriter(folder / "tensorboard")
-        if start and self.path.exists():
-            self.rows = [row for row in read_log(self.path) if row["step"] <= start]
         self.elapsed = self.rows[-1]["wall_time_seconds"] if self.rows else spent
 
     def add(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:

@@ -10,6 +10,7 @@ from plumbline.reporting.figures.canvas import logarithmic
     ("values", "labels"),
     [
         ([8e-4, 4.4e-3], {"0.001", "0.002"}),
+        ([0.098, 0.126], {"0.1", "0.11", "0.12"}),
         ([1e-7, 1.0], {"$\\mathdefault{10^{-6}}$", "$\\mathdefault{10^{0}}$"}),
     ],
 )

@@ -306,10 +306,14 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (cut / "weights.pt").exists()
+    # Snakemake deletes what a job that failed was to make.
+    (cut / "training_log.csv").unlink()
     again = subprocess.run(small_job(cut), check=True, capture_output=True, text=True, env=environment)
     assert "resuming at step" in again.stderr
     one, other = (torch.load(tmp_path / f / "weights.pt", weights_only=True) for f in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert _log(cut, "step") == _log(tmp_path / "whole", "step")
+    assert _log(cut, "wall_time_seconds") == sorted(_log(cut, "wall_time_seconds"))
     # Checkpoints from before the kill are kept, beside those from after it.
     assert {path.name for path in (cut / "checkpoints").iterdir()} == {f"step{50 * i}" for i in range(1, 31)}
     for step in (50, 1000, 1500):

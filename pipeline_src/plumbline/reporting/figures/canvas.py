@@ -165,6 +165,7 @@ def logarithmic(axis: Axes) -> None:
     for one in (axis.xaxis, axis.yaxis):
         low, high = one.get_view_interval()
         if high < FEW_DECADES * low:
-            one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            between = (1, 2, 5) if high > 3 * low else (1, 1.1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+            one.set_major_locator(LogLocator(subs=between))
             one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.set_minor_formatter(NullFormatter())
