@@ -39,6 +39,7 @@ CHECKED = (
     "plumbline.models.spaces",
     "plumbline.models.vae.autoencoder",
     "plumbline.networks.blocks",
+    "plumbline.networks.convolutional",
     "plumbline.networks.graph.gated",
     "plumbline.networks.graph_filter",
     "plumbline.networks.input_convex.gradient",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from plumbline.networks import ReaderSpec, SampleShape, WriterSpec
-from plumbline.spec import Spec
+from plumbline.spec import Kind
 
 if TYPE_CHECKING:
     from plumbline.networks.convolutional.decoder import PictureHead, PictureWriter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OddSize = Annotated[int, Field(ge=3)]
 
 
-class LayersSpec(Spec):
+class LayersSpec(Kind):
     """Layers of convolutions, in the order in which a sample or a vector passes them."""
 
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64), min_length=1)
@@ -48,7 +48,7 @@ class LayersSpec(Spec):
         factor = 2 ** len(self.channels)
         if height % factor or width % factor:
             raise ValueError(
-                f"{len(self.channels)} layers of `{getattr(self, 'kind', 'convolutional')}` need a grid divisible by "
+                f"{len(self.channels)} layers of `{self.kind}` need a grid divisible by "
                 f"{factor}, found {height} x {width}: name fewer `channels`."
             )
         return channels, height // factor, width // factor

@@ -21,6 +21,9 @@ class PictureReader(nn.Module):
         spec: the layers.
         sample: the shape of samples.
         told: numbers beside each sample, which the first convolution sees at every point.
+
+    Raises:
+        ValueError: the grid cannot be halved by every layer, or a sample has none.
     """
 
     def __init__(self, spec: ConvolutionalSpec, sample: SampleShape, told: int) -> None:
