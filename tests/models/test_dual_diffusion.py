@@ -13,9 +13,10 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.models.dual_diffusion import DualDiffusionSpec
+from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
 from plumbline.models.dual_diffusion.divergence import divergence
 from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.multipliers import DualAscentSpec
+from plumbline.models.multipliers import DualAscentSpec, SimplexAscentSpec
 from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.samplers import Problem
@@ -107,6 +108,25 @@ def test_over_another_oracle_it_is_the_difference_of_two_divergences():
     assert float(found.mean()) == pytest.approx(truth, abs=4 * float(found.std()) / math.sqrt(len(found)))
 
 
+def cross_entropies(q, p, count):
+    x = q.draw(count)
+    against_gaussian = divergence(
+        SCHEDULE, x, p.mean, lambda x_t, t: gaussian_mean(SCHEDULE, x_t, t), SMOOTHING
+    )
+    return against_gaussian + gaussian_cross_entropy(x, SMOOTHING)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 2.0])
+def test_the_cross_entropy_is_that_of_quadrature(multiplier):
+    """False alarm: 4 standard errors."""
+    p = mixed(multiplier)
+    found = cross_entropies(MAIN, p, 200_000)
+    truth = -np.trapezoid(MAIN.smoothed(GRID) * np.log(p.smoothed(GRID)), GRID)
+    error = float(found.std()) / math.sqrt(len(found))
+    assert error < 0.03
+    assert float(found.mean()) == pytest.approx(truth, abs=4 * error)
+
+
 def ascended(threshold, resilience=None, steps=3000):
     """The multiplier, mean over the last quarter, when the model is at every step the best there is."""
     ascent = DualAscentSpec(learning_rate=0.01, resilience=resilience).build(1)
@@ -132,6 +152,44 @@ def test_a_constraint_that_holds_does_not_bind():
 def test_the_resilient_multiplier():
     truth = brentq(lambda m: by_quadrature(RARE, mixed(m)) - 1.2 - m / 0.5, 0, 50)
     assert ascended(1.2, resilience=0.5) == pytest.approx(truth, abs=0.02)
+
+
+# The mixture whose largest cross-entropy is least is that of the largest entropy.
+
+
+def heaviest(sets, steps=3000):
+    """The weights of sets with exact denoisers, mean over the last quarter."""
+    ascent = SimplexAscentSpec(learning_rate=0.01).build(len(sets))
+    seen = []
+    for _ in range(steps):
+        weights = ascent.values.double()
+        parts = [one.weights * weight for one, weight in zip(sets, weights, strict=True)]
+        p = Mixture(
+            torch.cat(parts).clamp(min=1e-9),
+            torch.cat([one.means for one in sets]),
+            torch.cat([one.variances for one in sets]).sqrt(),
+        )
+        ascent.update(torch.stack([cross_entropies(one, p, 64).mean() for one in sets]).float())
+        seen.append(ascent.values.clone())
+    return torch.stack(seen[-steps // 4 :]).mean(0).numpy()
+
+
+def test_sets_that_do_not_overlap_weigh_the_exponential_of_their_entropy():
+    """One mode against two of the same width: a third and two thirds, where divergences would have a half each."""
+    two = Mixture([0.5, 0.5], [[2.0], [5.0]], [0.3, 0.3])
+    assert heaviest([Mixture([1.0], [[-3.0]], [0.3]), two]) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
+
+
+def test_sets_that_overlap_weigh_what_makes_the_entropy_largest():
+    narrow, wide = Mixture([1.0], [[1.5]], [0.4]), Mixture([1.0], [[0.0]], [0.8])
+    a, b = narrow.smoothed(GRID), wide.smoothed(GRID)
+
+    def slope(weight):
+        p = weight * a + (1 - weight) * b
+        return np.trapezoid((a - b) * np.log(p), GRID)
+
+    truth = brentq(slope, 1e-6, 1 - 1e-6)
+    assert heaviest([narrow, wide])[0] == pytest.approx(truth, abs=0.03)
 
 
 # A network: five Gaussians on a ring, one of them rare.
@@ -315,6 +373,21 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
     assert float((drawn[:, 0] < 0).double().mean()) == pytest.approx(0.5, abs=0.07)
 
 
+def test_a_network_finds_the_mixture_of_the_largest_entropy(tmp_path):
+    """One point of the ring against three of them: a quarter and three quarters, within a tenth of the whole."""
+    torch.manual_seed(0)
+    composed = DualDiffusionSpec(
+        network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16},
+        objective="largest_cross_entropy", smoothing=0.1,
+        sets={"one": {"where": {"label": [0]}}, "three": {"where": {"label": [1, 2, 3]}}},
+        multipliers={"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 2, "start": 200},
+    )  # fmt: skip
+    assert composed.stands_on() == {}
+    assert composed.bounds() == {"one": ("cross_entropy_one", None), "three": ("cross_entropy_three", None)}
+    model = trained(composed.build(Foundation(example())), tmp_path, steps=1500)
+    assert model.multipliers.values.tolist() == pytest.approx([0.25, 0.75], abs=0.07)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -333,3 +406,13 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
 def test_multipliers_that_do_not_go_with_the_objective_are_refused(keys, message):
     with pytest.raises(ValidationError, match=message):
         spec(**keys)
+
+
+def test_a_cross_entropy_needs_no_oracle():
+    with pytest.raises(ValidationError, match=r"`sets\.rare\.oracle` has no meaning"):
+        DualDiffusionSpec(
+            network={"kind": "mlp"},
+            objective="largest_cross_entropy",
+            multipliers={"kind": "simplex_ascent"},
+            sets={"rare": {"where": {"label": [4]}, "oracle": "known"}},
+        )

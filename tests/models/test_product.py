@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal, norm
 
 from plumbline.datasets.mixture import MixtureSpec
 from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.multipliers import SimplexAscentSpec
 from plumbline.models.multipliers.ascent import onto_simplex
 from plumbline.models.product import ProductSpec
@@ -157,3 +158,32 @@ def test_lists_of_different_lengths_are_refused():
 def test_samples_that_divergences_are_estimated_on_are_drawn_by_denoising():
     with pytest.raises(ValueError, match="`prior` does not draw by denoising"):
         ProductSpec(experts=["a", "b"], sampler={"kind": "prior"})
+
+
+def test_conditional_experts_are_asked_for_what_each_sample_is_drawn_for():
+    """N(c, .05) and N(-c, .05) with the powers a half each: N(0, .05), whatever c; of N(c, .05) twice, N(c, .05)."""
+    torch.manual_seed(0)
+    condition = torch.randn(4000, 1)
+    noise = math.sqrt(0.05) * torch.randn(4000, 2)
+    example = xr.Dataset(
+        {"state": (("sample", "component"), np.zeros((1, 2), np.float32)),
+         "condition": (("sample", "given"), np.zeros((1, 1), np.float32))}
+    )  # fmt: skip
+    experts = {}
+    for name, sign in (("along", 1.0), ("against", -1.0)):
+        expert = FittedGaussianSpec(scaling="global").build(Foundation(example))
+        expert.prepare({"state": sign * condition + noise, "condition": condition})
+        experts[name] = expert.eval().requires_grad_(False)
+    asked = torch.linspace(-1, 1, 1000)[:, None]
+    for names, slope in ((("along", "against"), 0.0), (("along", "along"), 1.0)):
+        named = {f"e{i}": experts[name] for i, name in enumerate(names)}
+        model = ProductSpec(experts=tuple(named), weights={"kind": "equal"}).build(
+            Foundation(example, models=named)
+        )
+        batch = {"state": torch.zeros(1000, 2), "condition": asked}
+        torch.manual_seed(1)
+        x = denoise(model, AnnealedLangevinSpec.model_validate(LANGEVIN), Problem(None, {}, batch, "cpu"))
+        found = (x * asked).mean(0) / (asked**2).mean()
+        np.testing.assert_allclose(found, slope, atol=0.08)
+        loss, _ = model.loss(batch)
+        assert math.isfinite(float(loss))

@@ -1,18 +1,11 @@
 r"""How likely samples are under trained diffusion models.
 
-For any distribution p and two distributions q and r with the posterior means m_q and m_r, all under noise of the standard
-deviation s,
-
-    E_p log q_s - E_p log r_s = int_s^inf rho^-3 E_p [ |x - m_r(x_rho)|^2 - |x - m_q(x_rho)|^2 ] d rho,
-
-the difference of two divergences from p (`models.dual_diffusion.divergence`). With the standard Gaussian for r, whose density and
-posterior mean x_rho / (1 + rho^2) are known, this is the mean log-density under a model, with the noise that makes its fine detail
-not count.
+The mean of log q over samples is minus their cross-entropy, which the denoiser of q alone tells
+(`models.dual_diffusion.cross_entropy`), with the noise that makes its fine detail not count.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -43,12 +36,14 @@ class ModelLogDensitySpec(MetricSpec):
         import torch
         import xarray as xr
 
+        from plumbline.stages.trained import batch_of
+
         del dataset
-        x = torch.as_tensor(samples["state"].values, dtype=torch.float32)
+        batch = batch_of(samples)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             means = mean_log_densities(
-                {name: by.models[name] for name in self.under}, x, self.smoothing, self.draws
+                {name: by.models[name] for name in self.under}, batch, self.smoothing, self.draws
             )
         found = {
             f"model_log_density_{name}": scalar(mean, f"mean log-density under {name}", "neither", "nats")
@@ -67,37 +62,40 @@ class ModelLogDensitySpec(MetricSpec):
         return dict.fromkeys(self.under, "denoiser")
 
 
-def mean_log_densities(models: dict[str, Any], x: Tensor, smoothing: float, draws: int) -> dict[str, float]:
-    """The mean log-density, in nats, of samples (B, *S) under each model, with noise on both sides.
+def mean_log_densities(
+    models: dict[str, Any], batch: dict[str, Tensor], smoothing: float, draws: int
+) -> dict[str, float]:
+    """The mean log-density, in nats, of samples under each model, with noise on both sides.
 
     Args:
         models: diffusion models by name; all are asked in the space of the first.
-        x: the samples, in the data's units.
+        batch: `state`, the samples (B, *S) in the data's units, and what the models are conditioned on.
         smoothing: s, in the units of that space.
         draws: noise levels a sample.
     """
+    import torch
+
+    from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
     from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
     from plumbline.models.spaces.shared import SharedSpace
 
     first = next(iter(models.values()))
     space, schedule = first.space_of({}), first.denoiser.schedule
     experts = {name: SharedSpace(model, name) for name, model in models.items()}
-    z = space.encode(x)
-    numbers = z[0].numel()
-    variance = 1 + smoothing**2
-    # Of the Gaussian, for samples with the noise on them.
-    squares = float(z.square().flatten(1).sum(1).mean()) + numbers * smoothing**2
-    known = -0.5 * (numbers * math.log(2 * math.pi * variance) + squares / variance)
+    given = {name: expert.conditions(batch) for name, expert in experts.items()}
+    z = space.encode(batch["state"].float())
+    known = -float(gaussian_cross_entropy(z, smoothing).mean())
     totals = dict.fromkeys(models, 0.0)
     repeated = z.repeat(draws, *(1,) * (z.ndim - 1))
     # One stratification over the noise levels for all samples; chunks are its parts.
     x_t, t, weights = noisy_samples(schedule, repeated, smoothing)
+    sample = torch.arange(len(z)).repeat(draws)
     for part in range(0, len(repeated), CHUNK):
         here = slice(part, part + CHUNK)
         noisy, times, clean = x_t[here], t[here], repeated[here]
-        alpha, sigma = (c.view(-1, *(1,) * (z.ndim - 1)) for c in schedule(times))
-        gaussian = alpha * noisy / (alpha.square() + sigma.square())
+        gaussian = gaussian_mean(schedule, noisy, times)
         for name, expert in experts.items():
-            mean = expert.mean(space, schedule, noisy, times)
+            conditions = {key: one[sample[here]] for key, one in given[name].items()}
+            mean = expert.mean(space, schedule, noisy, times, **conditions)
             totals[name] += float((weights[here] * excess(clean, mean, gaussian)).sum())
     return {name: known - total / len(repeated) for name, total in totals.items()}

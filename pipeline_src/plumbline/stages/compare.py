@@ -21,7 +21,14 @@ POINTS = 300
 """The same where samples are points in the plane."""
 
 # Beginnings of the names of columns of a training log that are kept, beside step, loss and time.
-FURTHER_COLUMNS = ("validation_loss", "validation_absolute_error", "multiplier_", "divergence_", "reward_")
+FURTHER_COLUMNS = (
+    "validation_loss",
+    "validation_absolute_error",
+    "multiplier_",
+    "divergence_",
+    "cross_entropy_",
+    "reward_",
+)
 
 
 def compare(

@@ -60,10 +60,10 @@ class ConstraintSetSpec(Spec):
     """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
     oracle: str | None = None
     """Name of a diffusion model that knows the set; null for the one that it is drawn from, or to learn one beside the
-    model, by telling its network the set."""
+    model, by telling its network the set. Cross-entropies need none."""
 
     def known_by(self) -> str | None:
-        """Name of the model that knows the set; None if it is learned."""
+        """Name of the model that knows the set; None if there is none."""
         return self.oracle or (self.drawn.model if self.drawn else None)
 
     @model_validator(mode="after")
@@ -87,8 +87,9 @@ class DualDiffusionSpec(ModelSpec):
         min_length=1
     )
     """The constraint distributions by name."""
-    objective: Literal["data", "largest_divergence"] = "data"
-    """What is least: the divergence from the data, under thresholds; or the largest of those from the sets, whatever it is."""
+    objective: Literal["data", "largest_divergence", "largest_cross_entropy"] = "data"
+    """What is least: the divergence from the data, under thresholds; or the largest divergence from a set, whatever it is;
+    or the largest cross-entropy, which is that and the entropy of the set."""
     set_batch: int = key("samples", ge=1, default=32)
     """Samples of each set in a step, drawn with replacement, beside the batch of the data."""
     multipliers: Annotated[
@@ -111,12 +112,31 @@ class DualDiffusionSpec(ModelSpec):
                 raise ValueError(f"`sets.{name}.threshold` is required where the objective is `data`")
             if not bounded and entry.threshold is not None:
                 raise ValueError(
-                    f"`sets.{name}.threshold` has no meaning where the objective is the largest divergence"
+                    f"`sets.{name}.threshold` has no meaning for the objective `{self.objective}`"
                 )
+            if self.objective == "largest_cross_entropy" and entry.oracle is not None:
+                raise ValueError(f"`sets.{name}.oracle` has no meaning for the objective `{self.objective}`")
         if bounded == isinstance(self.multipliers, SimplexAscentSpec | EqualMultipliersSpec):
             fit = "`ascent`, `fixed` or `disjoint`" if bounded else "`simplex_ascent` or `equal`"
             raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
         return self
+
+    def known(self) -> dict[str, str]:
+        """The models that know sets, as far as the objective asks them."""
+        if self.objective == "largest_cross_entropy":
+            return {}
+        return {name: known for name, entry in self.sets.items() if (known := entry.known_by())}
+
+    def learned(self) -> list[str]:
+        """The sets that the network learns to know."""
+        if self.objective == "largest_cross_entropy":
+            return []
+        return [name for name, entry in self.sets.items() if entry.known_by() is None]
+
+    def constrained(self) -> dict[str, str]:
+        """The names in the training log of what is constrained, by the sets."""
+        quantity = "cross_entropy" if self.objective == "largest_cross_entropy" else "divergence"
+        return {name: f"{quantity}_{name}" for name in self.sets}
 
     def build(self, on: Foundation) -> DualDiffusion:
         from plumbline.models.dual_diffusion.model import DualDiffusion
@@ -133,4 +153,4 @@ class DualDiffusionSpec(ModelSpec):
         return {name: "denoiser" for name in named if name}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
-        return {name: (f"divergence_{name}", entry.threshold) for name, entry in self.sets.items()}
+        return {name: (column, self.sets[name].threshold) for name, column in self.constrained().items()}

@@ -16,7 +16,9 @@ loss itself would hide the entropy of q_i in it, and be so sharp that a few perc
 
 Without data, the **largest divergence** is made as small as can be (composition by mixture; Khalafi, Hounie, Ding, Ribeiro
 2025, problem UF-C): u is least subject to KL(q_i || p) <= u, the multipliers sum to one, and q_lambda = sum_i lambda_i q_i.
-The publication puts losses there for the divergences, whose weights then follow the entropies of the sets.
+The publication puts losses there for the divergences, which are the **cross-entropies** E_{q_i}[-log p] = KL(q_i || p) + H(q_i)
+(`cross_entropy`): the mixture is then that of the largest entropy, and sets that do not overlap weigh exp(H(q_i)), where with
+divergences they all weigh the same.
 
 The divergence needs the denoiser of q_i. Where no trained model is named, the network learns it too: told the set (one
 number for each, ones and zeros), it denoises that set alone. Both answers share their weights and so what they get wrong,
@@ -38,6 +40,7 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.dual_diffusion import DualDiffusionSpec
+from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
 from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
 from plumbline.models.dual_diffusion.sets import Samples, drawn_set, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
@@ -63,16 +66,12 @@ class DualDiffusion(nn.Module):
         self.space = Standardisation(sample.shape, spec.scaling)
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = spec.schedule.build()
-        self.learned = [name for name, entry in spec.sets.items() if entry.known_by() is None]
+        self.learned = spec.learned()
         shape = replace(sample, condition=sample.condition + len(self.learned))
         self.denoiser = KarrasDenoiser(spec.network.build(shape), self.schedule)
         self.multipliers = spec.multipliers.build(len(spec.sets))
         self.oracles = nn.ModuleDict(
-            {
-                name: SharedSpace(models[known], known)
-                for name, entry in spec.sets.items()
-                if (known := entry.known_by())
-            }
+            {name: SharedSpace(models[known], known) for name, known in spec.known().items()}
         )
         # Sets are drawn from them before the training; afterwards they are not needed.
         self.drawn_from = {
@@ -129,20 +128,20 @@ class DualDiffusion(nn.Module):
         weights = self.multipliers.values
         of_data = 1.0 if self.spec.objective == "data" else 0.0
         lagrangian = (of_data * objective.squeeze(0) + weights @ constraints) / (of_data + weights.sum())
-        divergences = self.divergences(sets)
+        found = self.constrained(sets)
         terms = {"denoising": objective.squeeze(0).detach()}
-        terms |= {f"divergence_{name}": found for name, found in zip(sets, divergences, strict=True)}
+        terms |= dict(zip(self.spec.constrained().values(), found, strict=True))
         terms |= self.multipliers.terms(sets)
         return lagrangian + self._asked() @ oracles, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """The dual step."""
-        found = torch.stack([terms[f"divergence_{name}"] for name in self.spec.sets])
+        found = torch.stack([terms[column] for column in self.spec.constrained().values()])
         self.multipliers.update(found - self.thresholds)
 
     @torch.no_grad()
-    def divergences(self, sets: Mapping[str, Samples]) -> Float[Tensor, " m"]:
-        """Estimates of KL(q_i || p) from samples of each set, in nats: one pass of the network for all."""
+    def constrained(self, sets: Mapping[str, Samples]) -> Float[Tensor, " m"]:
+        """Estimates of KL(q_i || p) or E_{q_i}[-log p] from samples of each set, in nats: one pass of the network for all."""
         z = {name: self.space.encode(samples["state"]) for name, samples in sets.items()}
         noisy = {name: noisy_samples(self.schedule, part, self.spec.smoothing) for name, part in z.items()}
         asked = [(name, None) for name in sets] + [(name, name) for name in sets if name in self.learned]
@@ -152,8 +151,12 @@ class DualDiffusion(nn.Module):
         means = dict(zip(asked, told, strict=True))
         found = []
         for name, (points, times, weights) in noisy.items():
-            oracle = means[name, name] if name in self.learned else self._known(name, points, times)
-            found.append((weights * excess(z[name], means[name, None], oracle)).mean())
+            oracle = (
+                means[name, name] if name in self.learned else self._known(name, points, times, sets[name])
+            )
+            found.append(
+                (weights * excess(z[name], means[name, None], oracle) + self._of_oracle(z[name])).mean()
+            )
         return torch.stack(found)
 
     def _asked(self) -> Float[Tensor, " learned"]:
@@ -173,10 +176,19 @@ class DualDiffusion(nn.Module):
         errors = ((alpha / sigma).square() + 1) * (mean - x).square()
         return torch.stack([part.mean() for part in errors.split([len(part) for part in z])])
 
-    def _known(self, name: str, x_t: Tensor, t: Tensor) -> Tensor:
-        """The posterior mean of a set that a trained model knows."""
+    def _known(self, name: str, x_t: Tensor, t: Tensor, samples: Samples) -> Tensor:
+        """The posterior mean that a set is measured against and the network does not learn: of a trained model, or a Gaussian."""
+        if self.spec.objective == "largest_cross_entropy":
+            return gaussian_mean(self.schedule, x_t, t)
         oracle: Any = self.oracles[name]
-        return oracle.mean(self.space, self.schedule, x_t, t)
+        return oracle.mean(self.space, self.schedule, x_t, t, **oracle.conditions(samples))
+
+    def _of_oracle(self, z: Tensor) -> Tensor:
+        """What the oracle's own share of the constrained quantity is: nothing of a divergence."""
+        if self.spec.objective != "largest_cross_entropy":
+            return z.new_zeros(len(z))
+        volume = self.space.scale.expand(z.shape[1:]).log().sum()
+        return gaussian_cross_entropy(z, self.spec.smoothing) + volume
 
     def _joined(self, groups: list[tuple[Samples, str | None]]) -> dict[str, Tensor]:
         """The conditions of several groups of samples, told their set or none, in a row."""

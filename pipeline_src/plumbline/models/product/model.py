@@ -43,15 +43,15 @@ class ProductDenoiser(Denoiser):
         self.schedule = first.denoiser.schedule
         self.space: Standardisation = first.space_of({})
 
-    def forward(self, x_t: Tensor, t: Tensor) -> DiracPosterior:
-        """The posterior of the product as Langevin dynamics uses it."""
-        means = torch.stack([self.expert_mean(name, x_t, t) for name in self.experts])
+    def forward(self, x_t: Tensor, t: Tensor, **conditions: Mapping[str, Tensor]) -> DiracPosterior:
+        """The posterior of the product as Langevin dynamics uses it; `conditions` are those of each expert by its name."""
+        means = torch.stack([self.expert_mean(name, x_t, t, **conditions[name]) for name in self.experts])
         return DiracPosterior(torch.tensordot(self.multipliers.values.to(means), means, dims=1))
 
-    def expert_mean(self, name: str, x_t: Tensor, t: Tensor) -> Tensor:
+    def expert_mean(self, name: str, x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
         """The posterior mean of one expert."""
         expert: Any = self.experts[name]
-        return expert.mean(self.space, self.schedule, x_t, t)
+        return expert.mean(self.space, self.schedule, x_t, t, **conditions)
 
 
 class Product(nn.Module):
@@ -71,10 +71,10 @@ class Product(nn.Module):
         del batch
         return self.denoiser.space
 
-    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """None: experts are not conditioned."""
-        del batch
-        return {}
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """The keyword arguments of each expert for a batch, by its name."""
+        experts: Any = self.denoiser.experts
+        return {name: expert.conditions(batch) for name, expert in experts.items()}
 
     @torch.no_grad()
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -82,10 +82,11 @@ class Product(nn.Module):
         assert isinstance(self.spec.sampler, DenoisingSpec)
         x = denoise(self, self.spec.sampler, Problem(None, {}, batch, batch["state"].device))
         z = self.space_of(batch).encode(x).to(batch["state"].dtype)
-        composed = lambda x_t, t: self.denoiser(x_t, t).mean  # noqa: E731
+        given = self.conditions(batch)
+        composed = lambda x_t, t: self.denoiser(x_t, t, **given).mean  # noqa: E731
         schedule, smoothing, terms = self.denoiser.schedule, self.spec.smoothing, {}
         for name in self.spec.experts:
-            mean = partial(self.denoiser.expert_mean, name)
+            mean = partial(self.denoiser.expert_mean, name, **given[name])
             terms[f"divergence_{name}"] = divergence(schedule, z, mean, composed, smoothing).mean()
         terms |= self.denoiser.multipliers.terms(self.spec.experts)
         return self._divergences(terms).max(), terms

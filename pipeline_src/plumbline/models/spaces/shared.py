@@ -31,10 +31,27 @@ class SharedSpace(nn.Module):
         super().__init__()
         self.model, self.name = model, name
 
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The model's own keyword arguments for a batch."""
+        return self.model.conditions(batch)
+
     def mean(
-        self, space: Standardisation, schedule: TrainedSchedule, x_t: Float[Tensor, "B *S"], t: Tensor
+        self,
+        space: Standardisation,
+        schedule: TrainedSchedule,
+        x_t: Float[Tensor, "B *S"],
+        t: Tensor,
+        **conditions: Tensor,
     ) -> Float[Tensor, "B *S"]:
-        """The posterior mean of samples in `space`, given x_t = alpha_t z + sigma_t e of `schedule` at the times t (B,) or ()."""
+        """The posterior mean of samples in `space`, given x_t = alpha_t z + sigma_t e of `schedule` at the times t (B,) or ().
+
+        Args:
+            space: the space of the model that asks.
+            schedule: its schedule.
+            x_t: noisy samples.
+            t: their times.
+            conditions: what `conditions` says of the samples' batch.
+        """
         theirs = self._their_space()
         scale, shift = space.scale / theirs.scale, (space.mean - theirs.mean) / theirs.scale
         if float(scale.max() - scale.min()) > ONE_SCALE * float(scale.max()):
@@ -46,7 +63,7 @@ class SharedSpace(nn.Module):
         own = self.model.denoiser.schedule
         time = own.time_of(scale.flatten()[0] * sigma / alpha).clamp(0, 1)
         asked = own(time)[0].view(along) * (scale * x_t / alpha.view(along) + shift)
-        mean = self.model.denoiser(asked.to(x_t.dtype), time.to(x_t.dtype)).mean
+        mean = self.model.denoiser(asked.to(x_t.dtype), time.to(x_t.dtype), **conditions).mean
         return (mean - shift) / scale
 
     def _their_space(self) -> Standardisation:

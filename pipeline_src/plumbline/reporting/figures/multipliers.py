@@ -10,7 +10,11 @@ from matplotlib.figure import Figure as Canvas
 from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, smoothed, svg_of
 
 # Beginnings of columns of the training log that multipliers answer for, and what they are called.
-QUANTITIES = {"divergence": "divergence (nats)", "reward": "reward (deviations)"}
+QUANTITIES = {
+    "divergence": "divergence (nats)",
+    "cross_entropy": "cross-entropy (nats)",
+    "reward": "reward (deviations)",
+}
 
 
 def multiplier_courses(
@@ -46,7 +50,7 @@ def multiplier_courses(
                 if bound is not None:
                     right.axhline(bound, color=PALETTE[i % len(PALETTE)], linestyle=":", linewidth=1)
             left.set_title(f"{model}: multiplier", fontsize=9)
-            right.set_title(f"{model}: {QUANTITIES[column.split('_')[0]]}", fontsize=9)
+            right.set_title(f"{model}: {_quantity(column)}", fontsize=9)
         for axis in rows[-1]:
             axis.set_xlabel("optimiser steps")
         canvas.legend(
@@ -61,6 +65,11 @@ def multiplier_courses(
         "Multipliers of the constraints, and what they answer for, a moving mean over a fortieth of the training; a line a "
         "constraint and seed. The dotted lines are the bounds.",
     )
+
+
+def _quantity(column: str) -> str:
+    """What a column of the training log holds."""
+    return next(called for beginning, called in QUANTITIES.items() if column.startswith(beginning))
 
 
 def _steps(comparison: xr.Dataset, model: str) -> int:
