@@ -13,8 +13,8 @@ from plumbline.models import Foundation
 from plumbline.models.element_means import ElementMeansSpec
 from plumbline.models.node_regression import NodeRegressionSpec
 from plumbline.models.node_regression.ragged import ragged
+from plumbline.models.spaces.example import batch_of
 from plumbline.networks.graph import GatedGraphSpec
-from plumbline.stages.trained import batch_of
 
 NETWORK = {"kind": "gated_graph", "element_features": 4, "hidden": 8, "layers": 2, "radial": 4}
 

@@ -8,10 +8,10 @@ from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
 from plumbline.models import Foundation
 from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec, NullSpaceDiffusionSpec
+from plumbline.models.spaces.example import batch_of
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.spec import of_kind
 from plumbline.stages.sample import draw
-from plumbline.stages.trained import batch_of
 
 MLP = {"kind": "mlp", "width": 16, "blocks": 1, "embedding": 8}
 UNET = {"kind": "unet", "channels": (4, 8), "blocks": (1, 1), "embedding": 8}

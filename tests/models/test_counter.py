@@ -7,7 +7,7 @@ from plumbline.constraints.count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.counter import CounterSpec
-from plumbline.stages.trained import batch_of
+from plumbline.models.spaces.example import batch_of
 from plumbline.training import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}

@@ -15,8 +15,8 @@ from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.graph_filter import GraphFilterSpec
 from plumbline.models.graph_filter.graphs import shift_operator
 from plumbline.models.graph_filter.tangent_kernel import jacobian, tangent_kernel
+from plumbline.models.spaces.example import batch_of
 from plumbline.networks.graph_filter import LinearFilterSpec, TwoLayerFilterSpec
-from plumbline.stages.trained import batch_of
 from plumbline.training import train
 
 N, M, K = 5, 30, 3

@@ -12,7 +12,7 @@ from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
 from plumbline.models import Foundation
 from plumbline.models.portfolio import PortfolioRuleSpec, PortfolioSpec, SoftmaxPortfolioSpec
 from plumbline.models.portfolio.learned import sharpe_ratio
-from plumbline.stages.trained import batch_of
+from plumbline.models.spaces.example import batch_of
 
 NETWORK = {"kind": "perceptron", "width": 8, "layers": 1}
 

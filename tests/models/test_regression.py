@@ -9,8 +9,8 @@ from plumbline.datasets.reactor import ReactorSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models import Foundation
 from plumbline.models.regression import RegressionSpec
+from plumbline.models.spaces.example import batch_of
 from plumbline.spec import kinds
-from plumbline.stages.trained import batch_of
 
 NETWORK = {"kind": "perceptron", "width": 16, "layers": 1}
 OBJECTIVES = [

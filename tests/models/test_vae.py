@@ -8,8 +8,8 @@ import torch
 from plumbline.constraints.linear import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.models import Foundation
+from plumbline.models.spaces.example import batch_of
 from plumbline.models.vae import LadderVAESpec, VAESpec
-from plumbline.stages.trained import batch_of
 
 SMALL = {"kind": "perceptron", "width": 12, "layers": 1}
 BRIGHTNESS = 19.5

@@ -15,12 +15,12 @@ from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation
 from plumbline.models.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.gaussian import FittedGaussianSpec
+from plumbline.models.spaces.example import batch_of
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec
 from plumbline.samplers.wrappers.reverse_equation import coefficients
 from plumbline.spec import kinds
 from plumbline.stages.sample import draw
-from plumbline.stages.trained import batch_of
 from plumbline.store import select_split
 
 COUNT = 2000

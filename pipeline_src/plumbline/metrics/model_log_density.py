@@ -36,7 +36,7 @@ class ModelLogDensitySpec(MetricSpec):
         import torch
         import xarray as xr
 
-        from plumbline.stages.trained import batch_of
+        from plumbline.models.spaces.example import batch_of
 
         del dataset
         batch = batch_of(samples)

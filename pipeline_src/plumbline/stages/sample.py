@@ -16,13 +16,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from plumbline.models.spaces.example import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations.selected.observation import Observation
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.ensemble import Ensemble
 from plumbline.spec import of_kind
-from plumbline.stages.trained import batch_of, build_constraints, example_of, load_model, load_models
+from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
 from plumbline.study import GeneratorSpec, SampleCounts
 

@@ -15,8 +15,9 @@ import xarray as xr
 from torch import nn
 
 from plumbline.models import ModelSpec
+from plumbline.models.spaces.example import batch_of
 from plumbline.spec import of_kind
-from plumbline.stages.trained import CHECKPOINTS, batch_of, build_model, example_of, load_models, save_model
+from plumbline.stages.trained import CHECKPOINTS, build_model, example_of, load_models, save_model
 from plumbline.store import open_parts, select_split
 from plumbline.training import is_first_process
 from plumbline.training import train as run_training

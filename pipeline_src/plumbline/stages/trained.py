@@ -1,4 +1,4 @@
-"""Trained models on disk, and samples as the tensors that models take."""
+"""Trained models on disk, and the shape of the data that they are built for."""
 
 from __future__ import annotations
 
@@ -58,15 +58,6 @@ def load_models(names: Iterable[str], folders: Sequence[Path], example: xr.Datas
     return {
         name: load_model(folder, example).requires_grad_(False)
         for name, folder in zip(names, folders, strict=True)
-    }
-
-
-def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
-    """Samples as the tensors that models take: the numeric variables along `sample`, by name."""
-    return {
-        str(name): torch.as_tensor(variable.values)
-        for name, variable in samples.data_vars.items()
-        if variable.dims[:1] == ("sample",) and variable.dtype.kind in "fiub"
     }
 
 
