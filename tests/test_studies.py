@@ -43,14 +43,18 @@ def write_image(path, generator):
     Image.fromarray(generator.integers(0, 256, (24, 20, 3), dtype=np.uint8)).save(path)
 
 
+ATTRIBUTES = "Male Young Smiling Bald Black_Hair Blond_Hair Brown_Hair Eyeglasses No_Beard Wearing_Hat"
+
+
 def write_faces(folder):
-    """Images with a table of attributes, of which every second has the one that is asked for."""
+    """Images with a table of CelebA's attributes, of which every second has the first, two of three the third."""
     generator = np.random.default_rng(0)
     names = [f"{i + 1:06d}.jpg" for i in range(120)]
     for name in names:
         write_image(folder / "img_align_celeba" / name, generator)
-    lines = [f"{name} {1 if i % 2 else -1} -1 {1 if i % 3 else -1}" for i, name in enumerate(names)]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["120", "Male Young Smiling", *lines]))
+    rest = " -1 1 -1 1 -1 1 -1"
+    lines = [f"{name} {1 if i % 2 else -1} -1 {1 if i % 3 else -1}{rest}" for i, name in enumerate(names)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(["120", ATTRIBUTES, *lines]))
 
 
 def write_classes(folder):

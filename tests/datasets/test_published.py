@@ -164,6 +164,19 @@ def test_attributes_of_a_table_are_labels(faces, table):
     assert not rare["label"].values[rare["split"].values == "train"].any()
 
 
+def test_several_attributes_stand_beside_the_images(faces):
+    spec = {"data_dir": str(faces), "table": str(faces / "table.txt"), "size": 8, "parts": 1}
+    splits = {"train": 8, "validation": 2, "test": 2}
+    data = ImageFolderSpec(**spec, attributes=("Young", "Male"), splits=splits).draw_part(0)
+    numbers = np.round(data["state"].values[:, 0, 0, 0] * 255 / 20).astype(int)
+    np.testing.assert_array_equal(data["attributes"].sel(attribute="Male"), numbers % 3 == 0)
+    assert not data["attributes"].sel(attribute="Young").any()
+    assert data["attribute"].values.tolist() == ["Young", "Male"]
+    assert "label" not in data
+    with pytest.raises(DataFileError, match="has no attribute 'Old'"):
+        ImageFolderSpec(**spec, attributes=("Male", "Old"), splits=splits).draw_part(0)
+
+
 def test_tables_that_do_not_fit_are_named(faces):
     spec = {"data_dir": str(faces), "size": 8, "parts": 1, "splits": SPLITS}
     with pytest.raises(DataFileError, match=r"has no attribute 'Old'; it has Male, Young"):
@@ -173,7 +186,7 @@ def test_tables_that_do_not_fit_are_named(faces):
         ImageFolderSpec(**spec, table=str(faces / "short.txt"), attribute="Male").draw_part(0)
     with pytest.raises(DataFileError, match="is not there"):
         ImageFolderSpec(**spec, table=str(faces / "none.txt"), attribute="Male").draw_part(0)
-    with pytest.raises(ValidationError, match="`table` and `attribute` go together"):
+    with pytest.raises(ValidationError, match="`table` goes with `attribute` or `attributes`"):
         ImageFolderSpec(**spec, attribute="Male")
 
 

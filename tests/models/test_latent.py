@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from sklearn.linear_model import LinearRegression
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.metrics import Instruments
@@ -14,7 +15,13 @@ from plumbline.metrics.label_accuracy import LabelAccuracySpec
 from plumbline.metrics.level_shortfall import LevelShortfallSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.latent import ClassGaussianSpec, LatentActorSpec, LatentCriticsSpec
+from plumbline.models.labels import ListedLabelsSpec
+from plumbline.models.latent import (
+    AttributeGaussianSpec,
+    ClassGaussianSpec,
+    LatentActorSpec,
+    LatentCriticsSpec,
+)
 from plumbline.models.latent.critics import gradient_penalty
 from plumbline.models.latent.space import LatentSpace
 from plumbline.networks.perceptron import PerceptronSpec
@@ -120,6 +127,37 @@ def test_the_gaussians_are_those_of_the_classes():
         own = z[batch["label"] == label]
         torch.testing.assert_close(own.mean(0), CENTRES[label], atol=4 * SPREAD / math.sqrt(200), rtol=0)
         torch.testing.assert_close(own.std(0), torch.full((2,), SPREAD), atol=0, rtol=0.2)
+
+
+def test_the_gaussian_of_several_labels_is_a_regression():
+    """Against least squares by scikit-learn, with labels that exclude each other; deviations within a tenth."""
+    known = data()
+    model = built(AttributeGaussianSpec(autoencoder="vae", wanted=THREE), known)
+    y = model.wanted.of(known)
+    truth = LinearRegression().fit(y, known["state"])
+    batch = data(60_000)
+    z = model.latent_draws(batch)
+    for label in range(3):
+        own = z[batch["label"] == label]
+        mean = torch.as_tensor(truth.predict(np.eye(3)[[label]])[0], dtype=torch.float32)
+        torch.testing.assert_close(own.mean(0), mean, atol=0.01, rtol=0)
+        torch.testing.assert_close(own.std(0), torch.full((2,), SPREAD), atol=0, rtol=0.1)
+
+
+def test_listed_labels_are_those_of_the_dataset():
+    listed = example().assign(attributes=(("sample", "attribute"), np.array([[1, 0]])))
+    listed = listed.assign_coords(attribute=["Smiling", "Young"])
+    labels = ListedLabelsSpec().build(Foundation(listed))
+    y = labels.of({"attributes": torch.tensor([[1, 0], [0, 0]])})
+    assert y.tolist() == [[1, 0], [0, 0]]
+    assert labels.changed(y).tolist() == [[0, 0], [1, 0]]
+    told = labels.told(y)
+    assert {name: one.tolist() for name, one in told.items()} == {
+        "wanted_Smiling": [1, 0],
+        "wanted_Young": [0, 0],
+    }
+    with pytest.raises(ValueError, match="the dataset lists no `attributes`"):
+        ListedLabelsSpec().build(Foundation(example()))
 
 
 def test_a_class_without_samples_is_named():

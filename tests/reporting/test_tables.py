@@ -98,7 +98,7 @@ def test_accuracy_without_variety_is_called_collapse(comparison):
     )
     found = [warning for warning in warnings_of(known) if "not success" in warning]
     assert len(found) == 1
-    assert found[0].startswith("collapsed: its samples are more often of the class wanted (0.990)")
+    assert found[0].startswith("collapsed: its samples more often have what was wanted (0.990)")
 
 
 def test_markdown(comparison):

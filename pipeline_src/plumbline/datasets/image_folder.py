@@ -2,7 +2,8 @@
 
 The label of an image is an attribute of a table, as CelebA's `list_attr_celeba.txt` (the number of images, the names of the
 attributes, and a line an image with its name and 1 or -1 for each attribute), or the same as a CSV file with the names in the
-first line; or else the number of the folder that it is in, in the order of their names, as in ImageNet.
+first line; or else the number of the folder that it is in, in the order of their names, as in ImageNet. Several attributes of the
+table stand in `attributes` (samples, attributes).
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
     """File of attributes, such as CelebA's `list_attr_celeba.txt`, or a CSV file; null for labels by folder."""
     attribute: str | None = None
     """Attribute of the table that is the label: 1 where an image has it, 0 where not."""
+    attributes: tuple[str, ...] = ()
+    """Attributes of the table that are told of each image beside the label."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> ImageFolderSpec:
-        if (self.table is None) != (self.attribute is None):
-            raise ValueError("`table` and `attribute` go together")
+        if (self.table is None) != (self.attribute is None and not self.attributes):
+            raise ValueError("`table` goes with `attribute` or `attributes`, and these with it")
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
@@ -47,15 +50,20 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
             raise DataFileError(
                 f"{self.data_dir} holds no images ({', '.join(SUFFIXES)}): set `dataset.data_dir`."
             )
-        labels = self._by_attribute(found) if self.table else _by_folder(found)
+        labels = self._by_table(found, (self.attribute,))[:, 0] if self.attribute else _by_folder(found)
         chosen = self.choice_of(labels, indices)
         # Files are read one by one: that is how image libraries decode.
         images = np.stack([self.square(found[i]) for i in chosen])
-        told = labels[chosen] if self.table or labels.any() else None
-        return self.as_dataset(images, told, f"images of {Path(self.data_dir).name}")
+        told = labels[chosen] if self.attribute or labels.any() else None
+        dataset = self.as_dataset(images, told, f"images of {Path(self.data_dir).name}")
+        if self.attributes:
+            several = self._by_table(found, self.attributes)[chosen]
+            dataset["attributes"] = (("sample", "attribute"), several, {"long_name": "attributes"})
+            dataset["attribute"] = ("attribute", list(self.attributes), {"long_name": "attribute"})
+        return dataset
 
-    def _by_attribute(self, found: list[Path]) -> np.ndarray:
-        """Whether each image has the attribute.
+    def _by_table(self, found: list[Path], names: tuple[str, ...]) -> np.ndarray:
+        """Whether each image has each attribute, ones and zeros (images, attributes).
 
         Raises:
             DataFileError: there is no such table, no such attribute in it, or no line for an image.
@@ -69,15 +77,14 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
             table = pd.read_csv(path, index_col=0)
         else:
             table = pd.read_csv(path, sep=r"\s+", skiprows=1)
-        if self.attribute not in table:
-            raise DataFileError(
-                f"{path} has no attribute {self.attribute!r}; it has {', '.join(table.columns)}."
-            )
-        names = [image.name for image in found]
-        missing = sorted(set(names) - set(table.index))
+        for name in names:
+            if name not in table:
+                raise DataFileError(f"{path} has no attribute {name!r}; it has {', '.join(table.columns)}.")
+        images = [image.name for image in found]
+        missing = sorted(set(images) - set(table.index))
         if missing:
             raise DataFileError(f"{path} has no line for {len(missing)} images, {missing[0]} among them.")
-        return (table.loc[names, self.attribute].to_numpy() > 0).astype(np.int64)
+        return (table.loc[images, list(names)].to_numpy() > 0).astype(np.int64)
 
 
 def _by_folder(found: list[Path]) -> np.ndarray:

@@ -19,8 +19,13 @@ def class_probabilities(classifier: Any, states: np.ndarray) -> np.ndarray:
     return _in_chunks(states, lambda x: classifier.log_probabilities(x).exp())
 
 
+def attribute_logits(classifier: Any, states: np.ndarray) -> np.ndarray:
+    """The logits (samples, attributes) that a trained classifier of attributes gives."""
+    return _in_chunks(states, classifier.logits)
+
+
 def class_features(classifier: Any, states: np.ndarray) -> np.ndarray:
-    """The features (samples, features) that a trained classifier tells classes by."""
+    """The features (samples, features) that a trained classifier tells classes or attributes by."""
     return _in_chunks(states, classifier.features)
 
 

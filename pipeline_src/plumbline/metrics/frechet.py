@@ -52,7 +52,7 @@ class FrechetSpec(MetricSpec):
         return xr.Dataset(found)
 
     def stands_on(self) -> dict[str, str]:
-        return {self.classifier: "classes"}
+        return {self.classifier: "features"}
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -37,7 +37,7 @@ class MeasuredLabelsSpec(MetricSpec):
 
     def _wanted(self, labels: Any, samples: xr.Dataset, dataset: xr.Dataset) -> np.ndarray:
         """The labels asked for: as they stand beside the samples, or those of the test samples that they were drawn for."""
-        from plumbline.models.latent.labels import WANTED
+        from plumbline.models.labels.labels import WANTED
 
         told = [f"{WANTED}_{name}" for name in labels.attributes]
         if all(name in samples for name in told):

@@ -22,7 +22,13 @@ from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.alignment import RewardSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec
-from plumbline.models.latent import AttributeLabelsSpec, ClassLabelsSpec, LevelSpec, LevelsSpec
+from plumbline.models.labels import (
+    AttributeLabelsSpec,
+    ClassLabelsSpec,
+    LevelSpec,
+    LevelsSpec,
+    ListedLabelsSpec,
+)
 from plumbline.models.multipliers import (
     DualAscentSpec,
     EqualMultipliersSpec,
@@ -71,8 +77,9 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         SimplexAscentSpec,
         EqualMultipliersSpec,
     ),
-    "`models.<name>.wanted` of latent critics and actors: kinds of what samples are to have": (
+    "`models.<name>.wanted` of latent critics and actors, and of models that are told labels: kinds of what samples are to have": (
         ClassLabelsSpec,
+        ListedLabelsSpec,
         AttributeLabelsSpec,
         LevelsSpec,
     ),

@@ -223,9 +223,10 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
                     f"({number(recall)} of {number(real_recall)}): it has collapsed to a part of the data."
                 )
         if "collapsed" in index and cells[index["collapsed"]].mean > 0:
-            accuracy, recall = (cells[index[name]].mean for name in ("label_accuracy", "recall_over_real"))
+            asked = "label_accuracy" if "label_accuracy" in index else "attribute_accuracy"
+            accuracy, recall = (cells[index[name]].mean for name in (asked, "recall_over_real"))
             found.append(
-                f"{generator}: its samples are more often of the class wanted ({number(accuracy)}) than real ones are told to be, "
+                f"{generator}: its samples more often have what was wanted ({number(accuracy)}) than real ones are told to, "
                 f"at {number(recall)} times the recall of real data: this is collapse, not success."
             )
         if "memorisation" in index:

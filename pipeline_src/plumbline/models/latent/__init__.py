@@ -2,94 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, StringConstraints
-
-from plumbline.attributes import AnyAttribute
 from plumbline.models import FittedModelSpec, Foundation, ModelSpec
+from plumbline.models.labels import AnyLabels, AnyWanted, ClassLabelsSpec
 from plumbline.networks import AnyRegressor
 from plumbline.networks.perceptron import PerceptronSpec
-from plumbline.spec import Spec, key
+from plumbline.spec import key
 
 if TYPE_CHECKING:
     from plumbline.models.latent.actor import LatentActor
+    from plumbline.models.latent.attribute_gaussian import AttributeGaussian
     from plumbline.models.latent.class_gaussian import ClassGaussian
     from plumbline.models.latent.critics import LatentCritics
-    from plumbline.models.latent.labels import Classes, Levels, Measured
-
-Named = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class ClassLabelsSpec(Spec):
-    """The class of each sample, one of several."""
-
-    kind: Literal["classes"] = "classes"
-    classes: int = key(ge=2, default=10)
-    """How many; the dataset's `label` is 0, 1, ..."""
-
-    def build(self, on: Foundation) -> Classes:
-        """The labels."""
-        from plumbline.models.latent.labels import Classes
-
-        return Classes(self.classes)
-
-    def stands_on(self) -> dict[str, str]:
-        """The study's models that labels are measured by, and what is needed of each."""
-        return {}
-
-
-class AttributeLabelsSpec(Spec):
-    """Whether attributes of a sample are over their medians in the training data, each a label of its own."""
-
-    kind: Literal["measured"] = "measured"
-    attributes: dict[Named, AnyAttribute] = Field(min_length=1)
-    """The attributes by name."""
-
-    def build(self, on: Foundation) -> Measured:
-        """The labels."""
-        from plumbline.models.latent.labels import Measured
-
-        return Measured({name: a.build(on.example, on.models) for name, a in self.attributes.items()})
-
-    def stands_on(self) -> dict[str, str]:
-        """The study's models that labels are measured by, and what is needed of each."""
-        return {name: what for a in self.attributes.values() for name, what in a.stands_on().items()}
-
-
-class LevelSpec(Spec):
-    """An attribute that a decoded sample is to reach a level of."""
-
-    attribute: AnyAttribute
-    """What is measured of the decoded sample."""
-    level: float = key("standard deviations of the training data")
-    """The least value, from the mean of the training data."""
-
-
-class LevelsSpec(Spec):
-    """Levels of attributes of the decoded sample, differentiated through the decoder: no labels, nothing learned of them
-    (zero-shot)."""
-
-    kind: Literal["levels"] = "levels"
-    levels: dict[Named, LevelSpec] = Field(min_length=1)
-    """The levels by name."""
-
-    def build(self, on: Foundation) -> Levels:
-        """The levels."""
-        from plumbline.models.latent.labels import Levels
-
-        attributes = {name: one.attribute.build(on.example, on.models) for name, one in self.levels.items()}
-        return Levels(attributes, [one.level for one in self.levels.values()])
-
-    def stands_on(self) -> dict[str, str]:
-        """The study's models that attributes are measured by, and what is needed of each."""
-        return {
-            name: what for one in self.levels.values() for name, what in one.attribute.stands_on().items()
-        }
-
-
-AnyWanted = Annotated[ClassLabelsSpec | AttributeLabelsSpec | LevelsSpec, Field(discriminator="kind")]
-"""What samples are to have."""
 
 
 class LatentSpec(ModelSpec):
@@ -171,3 +96,24 @@ class ClassGaussianSpec(FittedModelSpec):
 
     def offers(self) -> tuple[str, ...]:
         return ("latents",)
+
+
+class AttributeGaussianSpec(FittedModelSpec):
+    """A Gaussian of latent vectors whose mean is linear in the labels, for labels of which there are too many combinations."""
+
+    kind: Literal["attribute_gaussian"] = "attribute_gaussian"
+    autoencoder: str
+    """Name of the autoencoder, one of the study's `models`."""
+    wanted: AnyLabels
+    """The labels."""
+
+    def build(self, on: Foundation) -> AttributeGaussian:
+        from plumbline.models.latent.attribute_gaussian import AttributeGaussian
+
+        return AttributeGaussian(on.models[self.autoencoder], self.wanted.build(on))
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.autoencoder: "posterior", **self.wanted.stands_on()}
+
+    def offers(self) -> tuple[str, ...]:
+        return ("latents", "labels")

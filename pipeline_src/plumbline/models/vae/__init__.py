@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
 from plumbline.models import Foundation
+from plumbline.models.labels import AnyLabels, ClassLabelsSpec
 from plumbline.models.outputs import FeasibleModelSpec
 from plumbline.networks import AnyReader, AnyRegressor, AnyWriter
 from plumbline.networks.perceptron import PerceptronSpec
@@ -54,19 +55,23 @@ class VAESpec(AutoencoderSpec):
 
 
 class ConditionalVAESpec(AutoencoderSpec):
-    """The autoencoder that is told the class of each sample (Sohn, Lee, Yan 2015)."""
+    """The autoencoder that is told the class of each sample, or its attributes (Sohn, Lee, Yan 2015)."""
 
     kind: Literal["conditional_vae"] = "conditional_vae"
     latent: int = key(ge=1, default=16)
     """Numbers in the latent vector."""
-    classes: int = key(ge=2, default=10)
-    """Classes, which the dataset's `label` counts from zero."""
+    wanted: AnyLabels = ClassLabelsSpec()
+    """The labels that it is told."""
 
     def build(self, on: Foundation) -> ConditionalVAE:
         from plumbline.models.spaces.example import sample_shape
         from plumbline.models.vae.conditional import ConditionalVAE
 
-        return ConditionalVAE(self, sample_shape(on.example), on.constraint(self.constraint))
+        constraint = on.constraint(self.constraint)
+        return ConditionalVAE(self, sample_shape(on.example), constraint, self.wanted.build(on))
+
+    def stands_on(self) -> dict[str, str]:
+        return {**super().stands_on(), **self.wanted.stands_on()}
 
     def offers(self) -> tuple[str, ...]:
         return ("latents",)

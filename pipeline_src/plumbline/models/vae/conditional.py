@@ -1,6 +1,6 @@
-r"""An autoencoder that is told the class of each sample (Sohn, Lee, Yan, NeurIPS 2015).
+r"""An autoencoder that is told the class of each sample, or its attributes (Sohn, Lee, Yan, NeurIPS 2015).
 
-The encoder reads x and the class y as ones and zeros, the decoder z and y:
+The encoder reads x and the labels y as ones and zeros, the decoder z and y:
 
     ELBO = E_{q(z | x, y)}[log p(x | z, y)] - KL(q(z | x, y) || N(0, I)).
 """
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import kl_divergence
-from torch.nn.functional import one_hot
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.vae import ConditionalVAESpec
@@ -24,18 +23,23 @@ from plumbline.networks.blocks.head import GaussianHead
 
 
 class ConditionalVAE(Autoencoder):
-    """An autoencoder of samples of known class."""
+    """An autoencoder of samples of known labels."""
 
-    def __init__(self, spec: ConditionalVAESpec, sample: SampleShape, constraint: Any) -> None:
-        super().__init__(spec, sample, spec.latent, constraint, told=spec.classes)
+    def __init__(self, spec: ConditionalVAESpec, sample: SampleShape, constraint: Any, wanted: Any) -> None:
+        super().__init__(spec, sample, spec.latent, constraint, told=wanted.count)
         self.posterior_head = GaussianHead(
             spec.encoder.features_of(sample), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
-        self.latent, self.classes = spec.latent, spec.classes
+        self.latent, self.wanted = spec.latent, wanted
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the scaling and the labels."""
+        super().prepare(data)
+        self.wanted.fit(data)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the divergence of the posterior, and both."""
-        y = self._told(batch)
+        y = self.wanted.of(batch)
         read = self.encoder(torch.cat([self.scaled(batch), y], dim=1))
         posterior = IndependentGaussian(*self.posterior_head(read))
         prior = IndependentGaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
@@ -50,8 +54,5 @@ class ConditionalVAE(Autoencoder):
         return torch.randn(len(batch["state"]), self.latent, device=batch["state"].device)
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
-        """Means of the output for latent vectors and the classes of the samples of the batch, in the data's units."""
-        return super().decode(torch.cat([z, self._told(batch)], dim=1), batch)
-
-    def _told(self, batch: dict[str, Tensor]) -> Float[Tensor, "B K"]:
-        return one_hot(batch["label"].long(), self.classes).float()
+        """Means of the output for latent vectors and the labels of the samples of the batch, in the data's units."""
+        return super().decode(torch.cat([z, self.wanted.of(batch)], dim=1), batch)

@@ -1,4 +1,4 @@
-"""What samples are to have: a class, attributes over their medians, or levels of attributes of the decoded sample.
+"""What samples are to have: a class, listed attributes, attributes over their medians, or levels of the decoded sample's.
 
 Each has
 
@@ -14,7 +14,7 @@ differentiable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -61,7 +61,39 @@ class Classes(nn.Module):
         return {WANTED: y.argmax(1)}
 
 
-class Measured(nn.Module):
+class Several(nn.Module):
+    """Base of the labels that are ones and zeros for each of several attributes.
+
+    Args:
+        names: of the attributes.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.count = len(self.names)
+
+    def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """The first attribute the other way, and the others as they are."""
+        return torch.cat([1 - y[:, :1], y[:, 1:]], dim=1)
+
+    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
+        """Whether each attribute is wanted."""
+        return {f"{WANTED}_{name}": one.long() for name, one in zip(self.names, y.unbind(1), strict=True)}
+
+
+class Listed(Several):
+    """The attributes that the dataset lists of each sample."""
+
+    def fit(self, data: dict[str, Tensor]) -> None:
+        """Nothing: they are known."""
+
+    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+        """The labels of samples."""
+        return batch["attributes"].float()
+
+
+class Measured(Several):
     """Whether each of some attributes is over its median in the training data.
 
     Attributes:
@@ -71,9 +103,8 @@ class Measured(nn.Module):
     medians: Tensor
 
     def __init__(self, attributes: Mapping[str, Attribute]) -> None:
-        super().__init__()
+        super().__init__(attributes)
         self.attributes = dict(attributes)
-        self.count = len(self.attributes)
         self.register_buffer("medians", torch.zeros(self.count))
 
     @torch.no_grad()
@@ -84,16 +115,6 @@ class Measured(nn.Module):
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         return (_measured(self.attributes, batch["state"]) > self.medians).float()
-
-    def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        """The first attribute the other way, and the others as they are."""
-        return torch.cat([1 - y[:, :1], y[:, 1:]], dim=1)
-
-    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
-        """Whether each attribute is wanted."""
-        return {
-            f"{WANTED}_{name}": one.long() for name, one in zip(self.attributes, y.unbind(1), strict=True)
-        }
 
 
 class Levels(nn.Module):
