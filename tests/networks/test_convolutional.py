@@ -55,7 +55,7 @@ def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp
     """Where the bar is and how strong: two numbers, or one beside the label, hold the picture."""
     torch.manual_seed(0)
     data = bars(1024)
-    classes = {"classes": 4} if kind is ConditionalVAESpec else {}
+    classes = {"wanted": {"kind": "classes", "classes": 4}} if kind is ConditionalVAESpec else {}
     spec = kind(
         latent=4, encoder=READER, decoder=WRITER, law={"kind": "independent"}, objective={"kind": "likelihood"},
         scaling="global", initial_deviation=0.3, smallest_deviation=0.2, **classes,

@@ -31,7 +31,9 @@ class RestorerSpec(ModelSpec):
     noise_max: float = key("standard deviations of the data", gt=0, default=1.0)
     """Largest noise that it is trained to take off; levels between are alike frequent in their logarithm."""
     decoding_noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(0.1, 0.03, 0.01, 0.003), min_length=1, json_schema_extra={"unit": "standard deviations of the data"}
+        default=(0.1, 0.03, 0.01, 0.003),
+        min_length=1,
+        json_schema_extra={"unit": "standard deviations of the data"},
     )
     """Noise that it is told of generated samples, pass by pass: of each what is left by the one before."""
     constraint_weight: float = key(ge=0, default=3.0)
