@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import Foundation, TrainingSpec
+from plumbline.models.analytic_mirror import AnalyticMirrorSpec
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.models.dual_diffusion import DualDiffusionSpec
 from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
@@ -243,6 +244,43 @@ def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
     model = trained(spec(multipliers=ascent, smoothing=0.1).build(Foundation(example())), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.03)
     assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.035)
+
+
+def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set(tmp_path):
+    """The ring within a ball: the same multiplier and share as above, within .05, and no sample outside."""
+    torch.manual_seed(0)
+    ball = AnalyticMirrorSpec(set={"kind": "ball", "radius": 2.5}).build(Foundation(example()))
+    ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
+    within = spec(multipliers=ascent, smoothing=0.1, space="ball")
+    assert within.stands_on() == {"ball": "mirror"}
+    model = trained(within.build(Foundation(example(), models={"ball": ball})), tmp_path)
+    assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.05)
+    assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
+    with torch.no_grad():
+        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, {"state": torch.zeros(500, 2)}, "cpu"))
+    assert float(drawn.norm(dim=1).max()) <= 2.5
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"sets": {"rare": {"where": {"label": [4]}, "threshold": 1.0, "oracle": "known"}}},
+            "'known' is not asked",
+        ),
+        (
+            {
+                "sets": {"rare": {"where": {"label": [4]}}},
+                "objective": "largest_cross_entropy",
+                "multipliers": {"kind": "simplex_ascent"},
+            },
+            "`space`: the cross-entropy of samples is not that of their images",
+        ),
+    ],
+)
+def test_what_the_space_of_a_map_does_not_tell_is_refused(keys, message):
+    with pytest.raises(ValidationError, match=message):
+        DualDiffusionSpec(network={"kind": "mlp"}, space="ball", **keys)
 
 
 def test_without_a_binding_constraint_the_rare_stay_rare(tmp_path):

@@ -13,7 +13,8 @@ from plumbline.spec import Spec, key
 if TYPE_CHECKING:
     from plumbline.models.diffusion.model import Diffusion
     from plumbline.models.diffusion.schedules import EDMSchedule, UniformVPSchedule, VPSDESchedule
-    from plumbline.models.spaces.mirror import Mirror
+    from plumbline.models.spaces.mirror import Mirror, MirrorSpace
+    from plumbline.models.spaces.standardisation import Standardisation
 
 
 class EDMScheduleSpec(Spec):
@@ -88,10 +89,9 @@ class VPSDEScheduleSpec(Spec):
 AnySchedule = Annotated[EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec, Field(discriminator="kind")]
 
 
-class DiffusionSpec(ModelSpec):
-    """A denoiser of standardised data, conditioned on the dataset's condition where it has one."""
+class DenoiserSpec(ModelSpec):
+    """Base of the models that learn a denoiser in the space of the data, or of a mirror map."""
 
-    kind: Literal["diffusion"] = "diffusion"
     network: AnyNetwork
     """The backbone."""
     schedule: AnySchedule = EDMScheduleSpec()
@@ -101,16 +101,27 @@ class DiffusionSpec(ModelSpec):
     space: str | None = None
     """Name of a mirror map, in whose space the model works; null for that of the data."""
 
-    def build(self, on: Foundation) -> Diffusion:
-        from plumbline.models.diffusion.model import Diffusion
+    def build_space(self, on: Foundation) -> Standardisation | MirrorSpace:
+        """The space that the denoiser works in, not fitted."""
         from plumbline.models.spaces.example import sample_shape
         from plumbline.models.spaces.mirror import MirrorSpace
         from plumbline.models.spaces.standardisation import Standardisation
 
-        sample = sample_shape(on.example)
         if self.space is None:
-            return Diffusion(self, sample, Standardisation(sample.shape, self.scaling))
-        return Diffusion(self, sample, MirrorSpace(cast("Mirror", on.models[self.space]), self.scaling))
+            return Standardisation(sample_shape(on.example).shape, self.scaling)
+        return MirrorSpace(cast("Mirror", on.models[self.space]), self.scaling)
 
     def stands_on(self) -> dict[str, str]:
         return {self.space: "mirror"} if self.space else {}
+
+
+class DiffusionSpec(DenoiserSpec):
+    """A denoiser of standardised data, conditioned on the dataset's condition where it has one."""
+
+    kind: Literal["diffusion"] = "diffusion"
+
+    def build(self, on: Foundation) -> Diffusion:
+        from plumbline.models.diffusion.model import Diffusion
+        from plumbline.models.spaces.example import sample_shape
+
+        return Diffusion(self, sample_shape(on.example), self.build_space(on))

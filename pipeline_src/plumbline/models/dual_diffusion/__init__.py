@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from plumbline.datasets import AnyDataset
-from plumbline.models import Foundation, ModelSpec
-from plumbline.models.diffusion import AnySchedule, EDMScheduleSpec
+from plumbline.models import Foundation
+from plumbline.models.diffusion import DenoiserSpec
 from plumbline.models.multipliers import (
     DualAscentSpec,
     EqualMultipliersSpec,
     FixedMultipliersSpec,
     SimplexAscentSpec,
 )
-from plumbline.networks import AnyNetwork
 from plumbline.samplers import AnyDenoisingSampler
 from plumbline.spec import Spec, key
 
@@ -73,16 +72,10 @@ class ConstraintSetSpec(Spec):
         return self
 
 
-class DualDiffusionSpec(ModelSpec):
+class DualDiffusionSpec(DenoiserSpec):
     """A diffusion model near to its data under the constraint that it is near enough to each of several sets."""
 
     kind: Literal["dual_diffusion"] = "dual_diffusion"
-    network: AnyNetwork
-    """The backbone."""
-    schedule: AnySchedule = EDMScheduleSpec()
-    """Noise schedule, and the noise levels seen in training."""
-    scaling: Literal["coordinate", "global", "none"] = key(default="global")
-    """Standardisation: a mean and a scale a coordinate, one of each, or none."""
     sets: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], ConstraintSetSpec] = Field(
         min_length=1
     )
@@ -121,6 +114,20 @@ class DualDiffusionSpec(ModelSpec):
             raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_known_in_the_space_of_a_map(self) -> DualDiffusionSpec:
+        if self.space is None:
+            return self
+        if self.objective == "largest_cross_entropy":
+            raise ValueError("`space`: the cross-entropy of samples is not that of their images under a map")
+        for name, entry in self.sets.items():
+            if known := entry.known_by():
+                raise ValueError(
+                    f"`sets.{name}`: {known!r} is not asked in the space of the map {self.space!r}; let the set be learned, "
+                    f"by `where` or `dataset` without `oracle`"
+                )
+        return self
+
     def known(self) -> dict[str, str]:
         """The models that know sets, as far as the objective asks them."""
         if self.objective == "largest_cross_entropy":
@@ -142,7 +149,7 @@ class DualDiffusionSpec(ModelSpec):
         from plumbline.models.dual_diffusion.model import DualDiffusion
         from plumbline.models.spaces.example import sample_shape
 
-        return DualDiffusion(self, sample_shape(on.example), on.models)
+        return DualDiffusion(self, sample_shape(on.example), self.build_space(on), on.models)
 
     def stands_on(self) -> dict[str, str]:
         named = [
@@ -150,7 +157,7 @@ class DualDiffusionSpec(ModelSpec):
             for entry in self.sets.values()
             for name in (entry.oracle, entry.drawn.model if entry.drawn else None)
         ]
-        return {name: "denoiser" for name in named if name}
+        return {**super().stands_on(), **{name: "denoiser" for name in named if name}}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {name: (column, self.sets[name].threshold) for name, column in self.constrained().items()}

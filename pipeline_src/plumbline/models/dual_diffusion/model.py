@@ -44,6 +44,7 @@ from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy
 from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
 from plumbline.models.dual_diffusion.sets import Samples, drawn_set, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
+from plumbline.models.spaces.mirror import MirrorSpace
 from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
@@ -55,15 +56,22 @@ class DualDiffusion(nn.Module):
     Args:
         spec: the model.
         sample: the shape of samples.
+        space: the space that the denoiser works in. A divergence is the same in all of them, but for the noise on both sides.
         models: trained models by name, those that sets name.
     """
 
     thresholds: Tensor
 
-    def __init__(self, spec: DualDiffusionSpec, sample: SampleShape, models: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        spec: DualDiffusionSpec,
+        sample: SampleShape,
+        space: Standardisation | MirrorSpace,
+        models: Mapping[str, nn.Module],
+    ) -> None:
         super().__init__()
         self.spec = spec
-        self.space = Standardisation(sample.shape, spec.scaling)
+        self.space: Any = space
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = spec.schedule.build()
         self.learned = spec.learned()
@@ -108,7 +116,7 @@ class DualDiffusion(nn.Module):
             }
             getattr(self, name).load_state_dict(own)
 
-    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in."""
         del batch
         return self.space
