@@ -10,6 +10,7 @@ from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.mirror_map import FinetunedMirrorSpec
 from plumbline.models.restorer import RestoredSpec, RestorerSpec
 from plumbline.samplers import Problem
+from plumbline.samplers.rejection import RejectionSpec
 from plumbline.samplers.unconstrained import HeunSpec
 from plumbline.stages.sample import draw
 from plumbline.training import train
@@ -92,6 +93,10 @@ def test_what_a_diffusion_model_draws_comes_nearer(restorer, tmp_path):
         assert problem.costs.network_evaluations == evaluations
         distances.append(float(restorer.constraint.distance(samples).mean()))
     assert distances[1] < 0.5 * distances[0]
+    # Each of three proposals of twenty evaluations is brought back by two passes to be judged, and the one that is kept.
+    problem = Problem(None, {"total": restorer.constraint}, {"state": states(20, 5)})
+    draw(behind, RejectionSpec(constraint="total", proposals=3, base=HeunSpec(steps=10)), problem)
+    assert problem.costs.network_evaluations == 3 * (20 + 2) + 1 + 2
 
 
 def test_as_a_space_it_is_the_samples_and_cannot_be_finetuned(restorer):

@@ -61,6 +61,11 @@ class Problem:
         """The batch, on the device."""
         return {name: tensor.to(self.device) for name, tensor in self.batch.items()}
 
+    def decode(self, z: Tensor) -> Tensor:
+        """From the model's space to the data's units, at its cost: a mirror map asks a network on the way."""
+        self.costs.network_evaluations += int(getattr(self.space, "decoding_evaluations", 0))
+        return self.space.decode(z)
+
 
 class SamplerSpec(Kind):
     """Base of the sampler kinds."""

@@ -60,7 +60,7 @@ class ConditionedSpec(ConstrainedSpec):
     def _isotropic_mean(
         self, denoiser: Denoiser, x_t: Tensor, t: Tensor, problem: Problem, **conditions: Any
     ) -> Tensor:
-        mean = problem.space.decode(denoiser(x_t, t, **conditions).mean)
+        mean = problem.decode(denoiser(x_t, t, **conditions).mean)
         alpha, sigma = denoiser.schedule(t)
         variance = (sigma**2 / (alpha**2 + sigma**2) * problem.space.scale**2).expand(mean.shape[1:])
         problem.costs.projection_solves += 1
@@ -88,7 +88,7 @@ class ConditionedSpec(ConstrainedSpec):
         gram = _bounded_below(
             rows.flatten(1).double() @ columns, isotropic @ rows.flatten(1).double().mT, self.shrinkage
         )
-        shortfall = constraint.shortfall(problem.space.decode(mean.detach()).flatten(1))
+        shortfall = constraint.shortfall(problem.decode(mean.detach()).flatten(1))
         multipliers = torch.linalg.solve(gram, shortfall[..., None])
         return mean.detach() + (columns @ multipliers).squeeze(-1).view_as(mean).to(mean.dtype)
 

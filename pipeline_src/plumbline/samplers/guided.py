@@ -55,7 +55,7 @@ class GuidedSpec(ConstrainedSpec):
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             mean = denoiser(x_t, t, **conditions).mean
-            distance = constraint.distance(problem.space.decode(mean))
+            distance = constraint.distance(problem.decode(mean))
             by_mean, by_state = torch.autograd.grad(distance.sum(), (mean, x_t))
         problem.costs.backward_passes += 1
         by_mean, by_state = by_mean.flatten(1), by_state.flatten(1)

@@ -26,10 +26,10 @@ class BestOf(Sampler):
     def __call__(self, x: Tensor, **conditions: Any) -> Tensor:
         """The kept draws (B, ...), from the noise `x` and fresh noise of the same law."""
         best, least = self.base(x, **conditions), None
-        least = self.constraint.distance(self.problem.space.decode(best))
+        least = self.constraint.distance(self.problem.decode(best))
         for _ in range(self.proposals - 1):
             draw = self.base(self.base.init(x.shape, dtype=x.dtype, device=x.device), **conditions)
-            distance = self.constraint.distance(self.problem.space.decode(draw))
+            distance = self.constraint.distance(self.problem.decode(draw))
             better = (distance < least).view(-1, *(1,) * (x.ndim - 1))
             best, least = torch.where(better, draw, best), torch.minimum(distance, least)
         return best

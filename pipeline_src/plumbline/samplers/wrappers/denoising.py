@@ -22,10 +22,4 @@ def denoise(model: Any, spec: DenoisingSpec, problem: Problem) -> Tensor:
     sampler = spec.build(denoiser, problem)
     z = sampler(sampler.init(shape, device=problem.device), **conditions)
     with torch.no_grad():
-        problem.costs.network_evaluations += decoding_evaluations(problem)
-        return problem.space.decode(spec.last(sampler, z, conditions).double())
-
-
-def decoding_evaluations(problem: Problem) -> int:
-    """Network evaluations of coming back from the model's space: none but from that of a mirror map."""
-    return int(getattr(problem.space, "decoding_evaluations", 0))
+        return problem.decode(spec.last(sampler, z, conditions).double())

@@ -10,7 +10,6 @@ from azula.sample import Sampler
 from torch import Tensor
 
 from plumbline.samplers import Problem
-from plumbline.samplers.wrappers.denoising import decoding_evaluations
 
 if TYPE_CHECKING:
     from plumbline.samplers.dps import DPSSpec
@@ -39,11 +38,10 @@ class PosteriorSampler(Sampler):
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             mean = self.denoiser(x_t, t, **conditions).mean
-            x = problem.space.decode(mean)
+            x = problem.decode(mean)
             misfit = problem.observation.residual(x).norm(dim=1)
             if spec.constraint is not None:
                 misfit = misfit + spec.constraint_weight * problem.constraints[spec.constraint].distance(x)
             (descent,) = torch.autograd.grad(misfit.sum(), x_t)
         problem.costs.backward_passes += 1
-        problem.costs.network_evaluations += decoding_evaluations(problem)
         return mean.detach(), descent

@@ -32,5 +32,5 @@ class StepwiseProjection(Sampler):
         if float(sigma_s / alpha_s) > self.noise_below:
             return x_s
         self.problem.costs.projection_solves += 1
-        space = self.problem.space
-        return alpha_s * space.encode(self.constraint.project(space.decode(x_s / alpha_s)))
+        projected = self.constraint.project(self.problem.decode(x_s / alpha_s))
+        return alpha_s * self.problem.space.encode(projected)
