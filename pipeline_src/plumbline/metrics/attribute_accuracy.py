@@ -14,6 +14,7 @@ import numpy as np
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.metrics.classification import attribute_logits
 from plumbline.metrics.collapse import beside_real_data
+from plumbline.metrics.wanted import wanted_attributes
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class AttributeAccuracySpec(MetricSpec):
         names = [str(name) for name in dataset["attribute"].values]
         of_test = dataset["split"].values == "test"
         has = attribute_logits(classifier, samples["state"].values) > 0
-        wanted = _wanted(samples, names)
+        wanted = wanted_attributes(samples, names)
+        if wanted is None:  # those of the images that they were drawn for
+            wanted = samples["attributes"].values > 0
         real_has = attribute_logits(classifier, dataset["state"].values[of_test]) > 0
         real_wanted = dataset["attributes"].values[of_test] > 0
         each, of_real = balanced_accuracy(has, wanted), balanced_accuracy(real_has, real_wanted)
@@ -72,13 +75,3 @@ def f1(has: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of each attribute: (N, C) to (C,); one where no sample has it or is to."""
     hits, misses = (has & wanted).sum(0), (has != wanted).sum(0)
     return np.where(hits + misses > 0, 2 * hits / np.maximum(2 * hits + misses, 1), 1.0)
-
-
-def _wanted(samples: xr.Dataset, names: list[str]) -> np.ndarray:
-    """What was asked for, as it stands beside the samples, or the attributes of what they were drawn for."""
-    from plumbline.models.labels.labels import WANTED
-
-    told = [f"{WANTED}_{name}" for name in names]
-    if all(name in samples for name in told):
-        return np.stack([samples[name].values for name in told], axis=1) > 0
-    return samples["attributes"].values > 0

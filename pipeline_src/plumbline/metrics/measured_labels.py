@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics.wanted import wanted_attributes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,11 +38,8 @@ class MeasuredLabelsSpec(MetricSpec):
 
     def _wanted(self, labels: Any, samples: xr.Dataset, dataset: xr.Dataset) -> np.ndarray:
         """The labels asked for: as they stand beside the samples, or those of the test samples that they were drawn for."""
-        from plumbline.models.labels.labels import WANTED
-
-        told = [f"{WANTED}_{name}" for name in labels.attributes]
-        if all(name in samples for name in told):
-            return np.stack([samples[name].values for name in told], axis=1).astype(bool)
+        if (told := wanted_attributes(samples, labels.names)) is not None:
+            return told
         if "case" not in samples:
             return _labels(labels, samples["state"].values)
         shape = samples["state"].shape[1:]

@@ -129,9 +129,7 @@ class DualDiffusionSpec(DenoiserSpec):
         return self
 
     def known(self) -> dict[str, str]:
-        """The models that know sets, as far as the objective asks them."""
-        if self.objective == "largest_cross_entropy":
-            return {}
+        """The models that know sets."""
         return {name: known for name, entry in self.sets.items() if (known := entry.known_by())}
 
     def learned(self) -> list[str]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import TrainedSchedule
+from plumbline.models.spaces.standardisation import Standardisation
 
 
 def gaussian_mean(
@@ -25,6 +26,22 @@ def gaussian_mean(
     """The posterior mean of a standard Gaussian x, given x_t = alpha_t x + sigma_t e."""
     alpha, sigma = (c.view(-1, *(1,) * (x_t.ndim - 1)) for c in schedule(t))
     return alpha * x_t / (alpha.square() + sigma.square())
+
+
+class StandardGaussian(nn.Module):
+    """The standard Gaussian of any space, in the place of a model that knows a set."""
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """None."""
+        del batch
+        return {}
+
+    def mean(
+        self, space: Standardisation, schedule: TrainedSchedule, x_t: Float[Tensor, "B *S"], t: Tensor
+    ) -> Float[Tensor, "B *S"]:
+        """The posterior mean, as `SharedSpace` gives it of a trained model."""
+        del space
+        return gaussian_mean(schedule, x_t, t)
 
 
 def gaussian_cross_entropy(x: Float[Tensor, "B *S"], smoothing: float) -> Float[Tensor, " B"]:

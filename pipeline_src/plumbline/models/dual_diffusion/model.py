@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from plumbline.models.diffusion.schedules import stratified_times
 from plumbline.models.dual_diffusion import DualDiffusionSpec
-from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
+from plumbline.models.dual_diffusion.cross_entropy import StandardGaussian, gaussian_cross_entropy
 from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
 from plumbline.models.dual_diffusion.sets import Samples, drawn_set, read_set, share_of
 from plumbline.models.spaces.condition import StandardisedCondition
@@ -80,6 +80,8 @@ class DualDiffusion(nn.Module):
         self.multipliers = spec.multipliers.build(len(spec.sets))
         self.oracles = nn.ModuleDict(
             {name: SharedSpace(models[known], known) for name, known in spec.known().items()}
+            if spec.objective != "largest_cross_entropy"
+            else {name: StandardGaussian() for name in spec.sets}
         )
         # Sets are drawn from them before the training; afterwards they are not needed.
         self.drawn_from = {
@@ -127,7 +129,9 @@ class DualDiffusion(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The Lagrangian over one plus the sum of the multipliers, and what the learned oracles lose; and its terms."""
-        sets = {name: self._drawn(name, batch["state"].device) for name in self.sets}
+        # In the space of a mirror map, to encode is to ask a network: once for the losses and the divergences.
+        batch = self._encoded(batch)
+        sets = {name: self._encoded(self._drawn(name, batch["state"].device)) for name in self.sets}
         groups: list[tuple[Samples, str | None]] = [(batch, None)]
         groups += [(samples, None) for samples in sets.values()]
         groups += [(sets[name], name) for name in self.learned]
@@ -149,8 +153,12 @@ class DualDiffusion(nn.Module):
 
     @torch.no_grad()
     def constrained(self, sets: Mapping[str, Samples]) -> Float[Tensor, " m"]:
-        """Estimates of KL(q_i || p) or E_{q_i}[-log p] from samples of each set, in nats: one pass of the network for all."""
-        z = {name: self.space.encode(samples["state"]) for name, samples in sets.items()}
+        """Estimates of KL(q_i || p) or E_{q_i}[-log p] from samples of each set, in nats: one pass of the network for all.
+
+        Args:
+            sets: samples of each set, `state` in the model's space.
+        """
+        z = {name: samples["state"] for name, samples in sets.items()}
         noisy = {name: noisy_samples(self.schedule, part, self.spec.smoothing) for name, part in z.items()}
         asked = [(name, None) for name in sets] + [(name, name) for name in sets if name in self.learned]
         conditions = self._joined([(sets[of], told) for of, told in asked])
@@ -175,7 +183,7 @@ class DualDiffusion(nn.Module):
 
     def _denoising_losses(self, groups: list[tuple[Samples, str | None]]) -> Float[Tensor, " groups"]:
         """The mean denoising loss of each group of samples, told its set or none, in one pass of the network."""
-        z = [self.space.encode(samples["state"]) for samples, _ in groups]
+        z = [samples["state"] for samples, _ in groups]
         t = torch.cat([stratified_times(self.schedule, len(part), part) for part in z])
         conditions = self._joined(groups)
         x = torch.cat(z)
@@ -185,9 +193,7 @@ class DualDiffusion(nn.Module):
         return torch.stack([part.mean() for part in errors.split([len(part) for part in z])])
 
     def _known(self, name: str, x_t: Tensor, t: Tensor, samples: Samples) -> Tensor:
-        """The posterior mean that a set is measured against and the network does not learn: of a trained model, or a Gaussian."""
-        if self.spec.objective == "largest_cross_entropy":
-            return gaussian_mean(self.schedule, x_t, t)
+        """The posterior mean that a set is measured against where the network does not learn it."""
         oracle: Any = self.oracles[name]
         return oracle.mean(self.space, self.schedule, x_t, t, **oracle.conditions(samples))
 
@@ -213,6 +219,10 @@ class DualDiffusion(nn.Module):
         if name is not None:
             told[:, self.learned.index(name)] = 1.0
         return {"condition": torch.cat([own["condition"], told], dim=1) if own else told}
+
+    def _encoded(self, samples: Samples) -> Samples:
+        """The samples with their `state` in the model's space."""
+        return {**samples, "state": self.space.encode(samples["state"])}
 
     def _drawn(self, name: str, device: torch.device) -> Samples:
         """A batch of a set, drawn with replacement."""

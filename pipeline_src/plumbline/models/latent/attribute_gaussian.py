@@ -41,12 +41,12 @@ class AttributeGaussian(nn.Module):
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the Gaussian."""
         self.wanted.fit(data)
-        posterior = self.space.autoencoder.posterior(data)
-        known, means = self._with_one(self.wanted.of(data)), posterior.mean
+        means, variances = self.space.posterior_moments(data)
+        known = self._with_one(self.wanted.of(data))
         # The pseudo-inverse takes labels that all samples share, or that follow from others.
         self.weights.copy_(torch.linalg.pinv(known.double()) @ means.double())
         left = means - known @ self.weights
-        noise = posterior.variance.mean(0) + LEAST_VARIANCE
+        noise = variances.mean(0) + LEAST_VARIANCE
         self.root.copy_(torch.linalg.cholesky(left.T.cov() + torch.diag(noise)))
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:

@@ -39,14 +39,14 @@ class ClassGaussian(nn.Module):
         Raises:
             ValueError: a class has fewer than two samples.
         """
-        posterior = self.space.autoencoder.posterior(data)
+        all_means, all_variances = self.space.posterior_moments(data)
         for label in range(self.spec.classes):
             own = data["label"] == label
             if int(own.sum()) < 2:
                 raise ValueError(
                     f"`classes`: the training data has {int(own.sum())} samples of class {label}; two are needed."
                 )
-            means, variances = posterior.mean[own], posterior.variance[own]
+            means, variances = all_means[own], all_variances[own]
             covariance = means.T.cov() + torch.diag(variances.mean(0) + LEAST_VARIANCE)
             self.means[label] = means.mean(0)
             self.roots[label] = torch.linalg.cholesky(covariance)

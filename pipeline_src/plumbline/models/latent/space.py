@@ -38,11 +38,17 @@ class LatentSpace(nn.Module):
     @torch.no_grad()
     def fit(self, data: dict[str, Tensor]) -> None:
         """Measures the deviations of the posterior."""
+        _, variances = self.posterior_moments(data)
+        self.deviation.copy_(variances.sqrt().mean(0))
+
+    @torch.no_grad()
+    def posterior_moments(self, data: dict[str, Tensor]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+        """Means and variances of the posterior of each sample of a whole dataset."""
         parts = [
             self.autoencoder.posterior({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
             for i in range(0, len(data["state"]), CHUNK)
         ]
-        self.deviation.copy_(torch.cat([part.variance.sqrt() for part in parts]).mean(0))
+        return torch.cat([part.mean for part in parts]), torch.cat([part.variance for part in parts])
 
     @torch.no_grad()
     def posterior_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
