@@ -33,22 +33,31 @@ RESULTS = CONFIGURATION.results
 wildcard_constraints:
     study="|".join(STUDIES),
     generator=r"[a-z][a-z0-9_]*(-step\d+)?",
-    model="[a-z][a-z0-9_]*",
+    trained=r"[a-z][a-z0-9_]*-[0-9a-f]{10}",
     seed=r"\d+",
     part=r"\d{4}",
     dataset=r"[a-z0-9_]+-[0-9a-f]{10}",
 
 
+# Data and trained models by their folders. Studies that ask for the same ones share them: any of these may say what to do.
 DATASETS = {Path(study.dataset_folder()).name: study for study in STUDIES.values()}
+TRAINED = {
+    Path(study.model_folder(model)).name: (study, model)
+    for study in STUDIES.values()
+    for model in study.models
+}
 
 
 def parts(folder, count):
     return [f"{folder}/part-{part:04d}.zarr" for part in range(count)]
 
 
-def dataset_parts(wildcards):
-    study = STUDIES[wildcards.study]
+def parts_of_dataset(study):
     return parts(f"{RESULTS}/{study.dataset_folder()}", study.dataset.parts)
+
+
+def dataset_parts(wildcards):
+    return parts_of_dataset(STUDIES[wildcards.study])
 
 
 def sample_parts(wildcards):
@@ -57,14 +66,14 @@ def sample_parts(wildcards):
     return parts(folder, study.samples.parts)
 
 
-def model_files(study, model, seed):
-    folder = f"{RESULTS}/{study}/models/{model}/seed{seed}"
-    return [f"{folder}/weights.pt", f"{folder}/model.json", f"{folder}/training_log.csv"]
+def model_folder(study, model, seed):
+    return f"{RESULTS}/{study.model_folder(model)}/seed{seed}"
 
 
-def files_of_models(wildcards, names):
-    """The files of these models with the job's seed."""
-    return [file for name in names for file in model_files(wildcards.study, name, wildcards.seed)]
+def model_files(study, models, seed):
+    """The files of these models."""
+    names = ("weights.pt", "model.json", "training_log.csv")
+    return [f"{model_folder(study, model, seed)}/{name}" for model in models for name in names]
 
 
 def folders_of(files):
@@ -72,38 +81,53 @@ def folders_of(files):
     return [str(Path(file).parent) for file in files if file.endswith("weights.pt")]
 
 
-def gpus(wildcards, model):
+def gpus(study, model):
     """GPUs that a model asks a cluster for: none at the scales that a CPU is enough for, if it may choose."""
-    training = STUDIES[wildcards.study].models[model].training
+    training = study.models[model].training
     wanted = training.accelerator == "gpu" or (
         training.accelerator == "auto" and CONFIGURATION.scale == "paper"
     )
     return training.devices if wanted and training.steps else 0
 
 
+def dataset_to_train_on(wildcards):
+    study, _ = TRAINED[wildcards.trained]
+    return parts_of_dataset(study)
+
+
 def model_to_start_from(wildcards):
     """The trained model that this one starts from, if its spec names one."""
-    name = STUDIES[wildcards.study].models[wildcards.model].initialise
-    return model_files(wildcards.study, name, wildcards.seed) if name else []
+    study, model = TRAINED[wildcards.trained]
+    name = study.models[model].initialise
+    return model_files(study, [name], wildcards.seed) if name else []
 
 
 def models_below(wildcards):
     """The trained models that this one is built with, in the order of its slice."""
-    names = STUDIES[wildcards.study].built_with(wildcards.model)
-    return files_of_models(wildcards, names)
+    study, model = TRAINED[wildcards.trained]
+    return model_files(study, study.built_with(model), wildcards.seed)
+
+
+def gpus_to_train(wildcards):
+    return gpus(*TRAINED[wildcards.trained])
+
+
+def train_slice(wildcards):
+    study, model = TRAINED[wildcards.trained]
+    return study.train_slice(model)
 
 
 def measuring_models(wildcards):
     """The trained models that constraints measure by: those of the generator's sampler."""
     study = STUDIES[wildcards.study]
     generator, _ = study.at_step(wildcards.generator)
-    names = study.measured_by(generator.sampler.constraint_names())
-    return files_of_models(wildcards, names)
+    return model_files(study, study.measured_by(generator.sampler.constraint_names()), wildcards.seed)
 
 
 def all_measuring_models(wildcards):
     """The trained models that any constraint or metric of the study measures by."""
-    return files_of_models(wildcards, STUDIES[wildcards.study].judged_by())
+    study = STUDIES[wildcards.study]
+    return model_files(study, study.judged_by(), wildcards.seed)
 
 
 def measuring_folders(wildcards, input):
@@ -111,24 +135,26 @@ def measuring_folders(wildcards, input):
     return folders_of(input.measured_by)
 
 
-def models_of_generator(wildcards):
-    generator, _ = STUDIES[wildcards.study].at_step(wildcards.generator)
-    return generator.models()
-
-
 def files_of_generator(wildcards):
     """The models that a generator draws from, or the checkpoints of the one that it draws from at a step."""
-    _, step = STUDIES[wildcards.study].at_step(wildcards.generator)
+    study = STUDIES[wildcards.study]
+    generator, step = study.at_step(wildcards.generator)
     if step is None:
-        return files_of_models(wildcards, models_of_generator(wildcards))
-    (name,) = models_of_generator(wildcards)
-    return f"{RESULTS}/{wildcards.study}/models/{name}/seed{wildcards.seed}/checkpoints"
+        return model_files(study, generator.models(), wildcards.seed)
+    (name,) = generator.models()
+    return f"{model_folder(study, name, wildcards.seed)}/checkpoints"
 
 
 def folders_of_generator(wildcards, input):
     """The folders to draw from, in order."""
     _, step = STUDIES[wildcards.study].at_step(wildcards.generator)
     return folders_of(input.models) if step is None else [f"{input.models}/step{step}"]
+
+
+def gpus_to_sample(wildcards):
+    study = STUDIES[wildcards.study]
+    generator, _ = study.at_step(wildcards.generator)
+    return min(1, gpus(study, generator.models()[0]))
 
 
 def model_folders(wildcards, input):
@@ -159,9 +185,4 @@ def shown_samples(wildcards):
 
 def all_models(wildcards):
     study = STUDIES[wildcards.study]
-    return [
-        file
-        for model in study.models
-        for seed in study.seeds
-        for file in model_files(study.name, model, seed)
-    ]
+    return [file for seed in study.seeds for file in model_files(study, study.models, seed)]

@@ -16,9 +16,9 @@ rule compare:
         runtime=30,
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].compare_slice(),
-        folder=f"{RESULTS}/{{study}}",
+        results=subpath(output[0], ancestor=2),
     shell:
-        "plumbline compare --spec {params.spec:q} --dataset {input.dataset:q} --results {params.folder:q}"
+        "plumbline compare --spec {params.spec:q} --dataset {input.dataset:q} --results {params.results:q}"
         " --output {output:q} --log {log:q}"
 
 

@@ -13,7 +13,7 @@ rule sample:
     resources:
         mem_mb=8000,
         runtime=8 * 60,
-        gpu=lambda wildcards: min(1, gpus(wildcards, models_of_generator(wildcards)[0])),
+        gpu=gpus_to_sample,
     params:
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),

@@ -1,24 +1,24 @@
 rule train:
     input:
-        dataset=dataset_parts,
+        dataset=dataset_to_train_on,
         models=models_below,
         initialise=model_to_start_from,
     output:
-        weights=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/weights.pt",
-        card=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/model.json",
-        log=f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/training_log.csv",
-        checkpoints=directory(f"{RESULTS}/{{study}}/models/{{model}}/seed{{seed}}/checkpoints"),
+        weights=f"{RESULTS}/models/{{trained}}/seed{{seed}}/weights.pt",
+        card=f"{RESULTS}/models/{{trained}}/seed{{seed}}/model.json",
+        log=f"{RESULTS}/models/{{trained}}/seed{{seed}}/training_log.csv",
+        checkpoints=directory(f"{RESULTS}/models/{{trained}}/seed{{seed}}/checkpoints"),
     log:
-        "logs/train/{study}-{model}-seed{seed}.log",
+        "logs/train/{trained}-seed{seed}.log",
     conda:
         "../envs/training.yaml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=24 * 60,
-        gpu=lambda wildcards: gpus(wildcards, wildcards.model),
+        gpu=gpus_to_train,
     params:
-        spec=lambda wildcards: STUDIES[wildcards.study].train_slice(wildcards.model),
+        spec=train_slice,
         folder=subpath(output.weights, parent=True),
         models=model_folders,
         initialise=lambda wildcards, input: (

@@ -159,6 +159,60 @@ def test_order_and_comments_change_no_slice(tmp_path):
     assert original.dataset_folder() == other.dataset_folder()
 
 
+CONFIGURED = {path.stem: path for path in STUDIES}
+
+
+def test_studies_share_the_models_that_they_train_alike():
+    """An assimilation draws from the models of the study that it extends; its tables ask for no training of their own."""
+    extended, extending = (
+        load_study(CONFIGURED[n], "laptop") for n in ("mirror_burgers", "assimilation_burgers")
+    )
+    for model in extending.models:
+        assert extended.model_folder(model) == extending.model_folder(model)
+
+
+@pytest.mark.parametrize(
+    ("edit", "others"),
+    [
+        (setting("scales.smoke.models.map.training.steps", 7), {"map", "mirror", "finetuned", "mirror_restored"}),
+        (setting("scales.smoke.models.free.training.steps", 7), {"free", "free_restored"}),
+        (setting("models.mirror.initialise", "free"), {"mirror", "finetuned", "mirror_restored"}),
+        (setting("scales.smoke.seeds", [3]), set()),
+        (setting("title", "Another"), set()),
+    ],
+)  # fmt: skip
+def test_a_model_has_another_folder_when_anything_below_it_changes(tmp_path, edit, others):
+    resolved = yaml.safe_load(load_study(CONFIGURED["mirror_burgers"], "smoke").model_dump_json())
+    studies = []
+    for change in (lambda values: None, edit):
+        values = {
+            **resolved,
+            "scales": {"smoke": {"models": {"map": {"training": {}}, "free": {"training": {}}}}},
+        }
+        change(values)
+        path = tmp_path / "mirror_burgers.yaml"
+        path.write_text(yaml.safe_dump(values))
+        studies.append(load_study(path, "smoke"))
+    before, after = studies
+    assert {m for m in before.models if before.model_folder(m) != after.model_folder(m)} == others
+
+
+def test_another_dataset_or_the_start_of_a_start_is_another_folder(tmp_path):
+    def start(steps):
+        def edit(values):
+            values["models"]["parent"] = values["models"]["diffusion"]
+            values["models"]["diffusion"] = {**values["models"]["diffusion"], "initialise": "parent"}
+            values["scales"]["smoke"]["models"]["parent"] = {"training": {"steps": steps}}
+
+        return edit
+
+    def folder(edit):
+        return changed(tmp_path, edit).model_folder("diffusion")
+
+    assert folder(start(5)) != folder(start(6))
+    assert folder(setting("scales.smoke.dataset.points", 32)) != folder(lambda values: None)
+
+
 def slices(study):
     return {
         "generate": study.generate_slice(),

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
     _stage(compare)
     compare.add_argument("--dataset", type=Path, nargs="+", required=True)
-    compare.add_argument("--results", type=Path, required=True, help="folder of the study's results")
+    compare.add_argument("--results", type=Path, required=True, help="folder of the results")
     compare.set_defaults(run=_compare)
 
     report = commands.add_parser("report", help="write the page from comparisons")
@@ -202,7 +202,7 @@ def _compare(options: argparse.Namespace) -> None:
     from plumbline.study import REAL, Study
 
     study = Study.model_validate_json(options.spec)
-    root = options.results
+    root = options.results / study.name
     compare(
         options.spec,
         dataset=options.dataset,
@@ -215,7 +215,8 @@ def _compare(options: argparse.Namespace) -> None:
             for name in study.generators
         },
         models={
-            name: [root / "models" / name / f"seed{seed}" for seed in study.seeds] for name in study.models
+            name: [options.results / study.model_folder(name) / f"seed{seed}" for seed in study.seeds]
+            for name in study.models
         },
         checkpoints={
             name: [root / "metrics" / name / f"seed{seed}.zarr" for seed in study.seeds]

@@ -55,8 +55,13 @@ class Spec(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the canonical text."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:10]
+        """The digest of the canonical text."""
+        return digest(self.canonical())
+
+
+def digest(text: str) -> str:
+    """Ten hexadecimal digits of the SHA-256 of a text, to name a folder by what is in it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 class Kind(Spec):

@@ -23,7 +23,7 @@ from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel
 from plumbline.observations import AnyObservation
 from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
-from plumbline.spec import Spec, did_you_mean, key
+from plumbline.spec import Spec, did_you_mean, digest, key
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
@@ -261,6 +261,10 @@ class Study(Spec):
         """Folder of the dataset; studies that ask for the same data share it."""
         return f"data/{self.dataset.kind}-{self.dataset.digest()}"
 
+    def model_folder(self, model: str) -> str:
+        """Folder of a trained model, with one of each seed below it; studies that train the same share it."""
+        return f"models/{model}-{digest(_canonical(self._identity(model)))}"
+
     # Slices: what each job's result depends on.
 
     def generate_slice(self) -> str:
@@ -309,6 +313,14 @@ class Study(Spec):
             "constraints": self._constraints(spec.constraint_names()),
             "models": {name: self._train_values(name) for name in spec.stands_on()},
             "measured_by": self._measured_by(spec.constraint_names()),
+        }
+
+    def _identity(self, model: str) -> dict[str, Any]:
+        """What the weights of a model depend on beside the seed: the data, its slice, and the same of its parents."""
+        return {
+            "dataset": self.dataset.model_dump(mode="json"),
+            "slice": self._train_values(model),
+            "parents": {name: self._identity(name) for name in self.parents(model)},
         }
 
     def _measured_by(self, names: list[str]) -> dict[str, Any]:

@@ -110,6 +110,18 @@ def test_the_loss_is_the_sum_of_its_terms(published):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+def test_without_a_map_f_alone_is_trained_and_paid_for():
+    spec = MirrorMapSpec(constraint="brightness", strong_convexity=1.0, decoding_noise=[0.1, 0.05], **SMALL)
+    model = spec.build(foundation())
+    z = torch.randn(5, 8, 8)
+    assert torch.equal(model.image(z), z)
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"inverse_network"}
+    assert model.decoding_evaluations == 2
+    batch = {"state": images(16)}
+    model.prepare(batch)
+    assert model.loss(batch)[1]["regularisation"] == 0
+
+
 def test_a_step_never_leaves_a_weight_of_the_potential_negative():
     model = MirrorMapSpec(constraint="brightness", **SMALL).build(foundation())
     model.forward_network.last.weight.data.fill_(-1.0)

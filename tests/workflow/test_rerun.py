@@ -72,9 +72,11 @@ def _stage(path: str) -> str:
         return "generate"
     if parts[0] == "report.html":
         return "report"
+    if parts[0] == "models":
+        return f"train {parts[1].split('-')[0]} {parts[2].removeprefix('seed')}"
     if parts[1] == "comparison.zarr":
         return "compare"
-    stage = {"models": "train", "samples": "sample", "metrics": "evaluate"}[parts[1]]
+    stage = {"samples": "sample", "metrics": "evaluate"}[parts[1]]
     return f"{stage} {parts[2]} {parts[3].removeprefix('seed').removesuffix('.zarr')}"
 
 
@@ -123,6 +125,13 @@ def test_the_network_reruns_its_training_and_what_follows(runs):
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
+def test_going_back_trains_nothing(runs):
+    """Models lie in folders named for what they depend on: those of the former network are still there."""
+    study = current(runs)
+    study["models"]["diffusion"]["network"]["width"] = 16
+    assert runs.after(yaml.safe_dump(study)) == {"sample plain 0", "evaluate plain 0", "compare", "report"}
+
+
 def test_another_seed_runs_that_seed(runs):
     study = current(runs)
     study["seeds"] = [0, 1]
@@ -149,3 +158,13 @@ def test_a_model_may_start_from_another(runs):
     again = runs.after(yaml.safe_dump(study))
     assert {"train parent 0", "train diffusion 0", "sample plain 0"} <= again
     assert "train gaussian 0" not in again
+
+
+def test_a_study_trains_no_model_that_another_has_trained(runs):
+    other = runs.workflow.folder / "config" / "studies" / "other.yaml"
+    faster = {"model": "diffusion", "sampler": {"kind": "ddpm", "steps": 2}}
+    other.write_text(yaml.safe_dump({"extends": "mini", "generators": {"faster": faster}}))
+    (runs.workflow.folder / "config" / "config.yaml").write_text("studies: [mini, other]\nscale: paper\n")
+    again = runs.after(runs.path.read_text())
+    assert {"sample faster 0", "sample plain 0", "compare"} <= again
+    assert not {job for job in again if job.startswith(("generate", "train"))}

@@ -117,6 +117,7 @@ def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
         ("Splits", f"{splits.train:,} train, {splits.validation:,} validation, {splits.test:,} test"),
         ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items()) or "none"),
         ("Models", "; ".join(models)),
+        ("Model folders", ", ".join(study.model_folder(name) for name in study.models)),
         (
             "Samples",
             f"{study.samples.count:,} of each generator and seed; seeds {', '.join(map(str, study.seeds))}",

@@ -45,7 +45,7 @@ class MirrorMap(nn.Module):
         super().__init__()
         self.spec, self.constraint = spec, constraint
         self.space = Standardisation(sample.shape, spec.scaling)
-        self.forward_network = spec.forward.build(sample)
+        self.forward_network = _Zero() if self._is_identity else spec.forward.build(sample)
         self.inverse_network = spec.inverse.build(sample)
         self.register_buffer("weight", torch.tensor(spec.constraint_weight))
 
@@ -72,7 +72,8 @@ class MirrorMap(nn.Module):
     @property
     def decoding_evaluations(self) -> int:
         """Network evaluations of bringing an image back: f in every pass, g between two."""
-        return 2 * len(self.spec.decoding_noise) - 1
+        passes = len(self.spec.decoding_noise)
+        return passes if self._is_identity else 2 * passes - 1
 
     def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
         """What each pass of f over generated images is given, and what it restores."""
@@ -144,5 +145,17 @@ class MirrorMap(nn.Module):
             return (restored - z).abs().mean()
         return (self.image(restored) - noisy).abs().mean()
 
+    @property
+    def _is_identity(self) -> bool:
+        return self.spec.strong_convexity == 1
+
     def _dtype(self) -> torch.dtype:
         return next(self.inverse_network.parameters()).dtype
+
+
+class _Zero(nn.Module):
+    """N_g where g is the identity, which has no use for a network."""
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        del level
+        return torch.zeros_like(z)
