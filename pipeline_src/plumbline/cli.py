@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="print a study's metrics as Markdown")
     table.add_argument("comparison", type=Path)
     table.add_argument("--metrics", nargs="+", help="names of the metrics; all without")
+    table.add_argument(
+        "--at-checkpoints", action="store_true", help="as training goes on, with the time that it took"
+    )
     table.set_defaults(run=_table)
 
     export = commands.add_parser("export", help="write a dataset or samples as HDF5, in PDEBench's layout")
@@ -233,10 +236,11 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from plumbline.reporting.tables import as_markdown, metric_table
+    from plumbline.reporting.tables import as_markdown, checkpoint_table, metric_table
     from plumbline.store import open_store
 
-    print(as_markdown(metric_table(open_store(options.comparison).load(), options.metrics)))
+    wanted = checkpoint_table if options.at_checkpoints else metric_table
+    print(as_markdown(wanted(open_store(options.comparison).load(), options.metrics)))
 
 
 def _export(options: argparse.Namespace) -> None:

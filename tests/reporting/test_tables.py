@@ -7,6 +7,7 @@ from plumbline.reporting.tables import (
     Cell,
     as_markdown,
     best_generators,
+    checkpoint_table,
     cost_table,
     metric_table,
     number,
@@ -108,3 +109,24 @@ def test_markdown(comparison):
     assert "**0.0500 ± 7.1×10⁻⁴**" in text[4]
     with pytest.raises(ValueError, match="no metric speed; there are"):
         metric_table(comparison, ["speed"])
+
+
+def test_the_table_at_checkpoints_has_the_time_of_the_training_up_to_each(comparison):
+    with pytest.raises(ValueError, match="no generator was judged at checkpoints"):
+        checkpoint_table(comparison)
+    attrs = {"long_name": "distance to elements", "units": "mol", "better": "lower"}
+    judged = ["projected-step5", "projected-step10"]
+    at = comparison.assign_coords(judged=judged).assign(
+        checkpoint_distance_elements=(("judged", "seed"), [[0.4, 0.6], [0.2, 0.2]], attrs),
+        checkpoint_generator=("judged", ["projected"] * 2),
+        checkpoint_step=("judged", [5, 10]),
+        checkpoint_seconds=(("judged", "seed"), [[30.0, 34.0], [60.0, 64.0]]),
+    )
+    assert as_markdown(checkpoint_table(at, ["distance_elements"])).splitlines() == [
+        "| generator | training time (s) | distance to elements (mol) |",
+        "|---|---:|---:|",
+        "| projected, step 5 | 32 ± 2.8 | 0.500 ± 0.14 |",
+        "| projected, step 10 | 62 ± 2.8 | 0.200 |",
+    ]
+    with pytest.raises(ValueError, match="no metric speed; there are distance_elements"):
+        checkpoint_table(at, ["speed"])

@@ -116,8 +116,41 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
     Raises:
         ValueError: a name that the comparison does not have.
     """
+    return _table(comparison, _metric_columns(comparison, "generator", names))
+
+
+def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
+    """The same of generators at the checkpoints of their models, with the time of all training up to each; no best.
+
+    Raises:
+        ValueError: no generator of the study was judged at checkpoints, or a name that the comparison does not have.
+    """
+    if "checkpoint_seconds" not in comparison:
+        raise ValueError("no generator was judged at checkpoints: set `at_checkpoints` of one in the study.")
+    renamed = {
+        n: str(n).removeprefix("checkpoint_")
+        for n in comparison.data_vars
+        if str(n).startswith("checkpoint_")
+    }
+    judged = comparison[list(renamed)].rename(renamed)
     columns = [
-        Column(
+        Column("seconds", "training time", "s", "neither"),
+        *(replace(column, better="neither") for column in _metric_columns(judged, "judged", names)),
+    ]
+    labels = [
+        f"{g}, step {s}" for g, s in zip(judged["generator"].values, judged["step"].values, strict=True)
+    ]
+    rows = {
+        label: [_cell(judged[c.name].isel(judged=i).values) for c in columns]
+        for i, label in enumerate(labels)
+    }
+    return Table(columns, rows)
+
+
+def _metric_columns(comparison: xr.Dataset, along: str, names: Sequence[str] | None) -> list[Column]:
+    """The metrics that are one number for each seed and whatever is judged `along` a dimension."""
+    known = {
+        str(name): Column(
             str(name),
             variable.attrs["long_name"],
             variable.attrs["units"],
@@ -125,15 +158,14 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
             bool(variable.attrs.get("floor", True)),
         )
         for name, variable in comparison.data_vars.items()
-        if "better" in variable.attrs and set(variable.dims) == {"generator", "seed"}
-    ]
+        if "better" in variable.attrs and set(variable.dims) == {along, "seed"}
+    }
     if names is None:
-        return _table(comparison, sorted(columns, key=_about_constraint_first))
-    known = {column.name: column for column in columns}
+        return sorted(known.values(), key=_about_constraint_first)
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"there is no metric {', '.join(missing)}; there are {', '.join(known)}.")
-    return _table(comparison, [known[name] for name in names])
+    return [known[name] for name in names]
 
 
 def _about_constraint_first(column: Column) -> tuple[int, str]:
