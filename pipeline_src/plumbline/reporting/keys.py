@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
+import textwrap
 import types
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -140,6 +144,7 @@ def _table(title: str, spec: type[Spec], level: str) -> str:
         "| key | type | default | unit | meaning |",
         "|---|---|---|---|---|",
     ]
+    meanings = _meanings(spec)
     for name, info in spec.model_fields.items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         cells = (
@@ -147,10 +152,27 @@ def _table(title: str, spec: type[Spec], level: str) -> str:
             _type(info),
             _default(info),
             str(extra.get("unit") or ""),
-            info.description or "",
+            meanings.get(name, ""),
         )
         lines.append("| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _meanings(spec: type[Spec]) -> dict[str, str]:
+    """The texts below the keys of a spec and of those that it derives from.
+
+    Pydantic can keep them with the fields (`use_attribute_docstrings`), at half of the time that all specs take to load: here
+    alone they are asked for.
+    """
+    found: dict[str, str] = {}
+    for base in reversed([c for c in spec.__mro__ if issubclass(c, Spec)]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for before, after in pairwise(body.body):
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _first_line(spec: type[Spec]) -> str:
