@@ -72,14 +72,13 @@ def colours(comparison: xr.Dataset) -> dict[str, str]:
 
 
 def model_colours(comparison: xr.Dataset) -> dict[str, str]:
-    """A colour for each model: that of the generator of its name, or one that no such generator has."""
+    """A colour for each model: that of the generator of its name, or one that no other model has, and best no generator."""
     models, of_generators = [str(m) for m in comparison["model"].values], colours(comparison)
+    named = {m: of_generators[m] for m in models if m in of_generators}
+    others = [m for m in models if m not in named]
     taken = set(of_generators.values())
-    others = [m for m in models if m not in of_generators]
-    free = [colour for colour in PALETTE if colour not in taken] or list(PALETTE)
-    return {m: of_generators[m] for m in models if m in of_generators} | {
-        m: free[i % len(free)] for i, m in enumerate(others)
-    }
+    free = sorted((c for c in PALETTE if c not in named.values()), key=lambda c: c in taken) or PALETTE
+    return named | {m: free[i % len(free)] for i, m in enumerate(others)}
 
 
 def sentence(text: str) -> str:
