@@ -27,7 +27,7 @@ ABOUT_CONSTRAINT = (
 )
 # Share of the largest distance under which distances are rounding, and say nothing of an order.
 ROUNDING = 1e-4
-# Share of a floor under which the report warns. The floor is one draw, often the same for all seeds: it has a deviation too.
+# Share of a floor that a metric must be below it for the report to warn. The floor is one draw, often the same for all seeds.
 BELOW_FLOOR = 0.5
 # Shares of real data's recall and distance to the training data under which the report warns.
 LOW_RECALL = 0.5
@@ -243,7 +243,7 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
             floored = column.floor and not column.name.startswith(ABOUT_CONSTRAINT)
             if column.better != "lower" or not floored or np.isnan(cell.mean) or np.isnan(real.mean):
                 continue
-            if cell.mean < min(BELOW_FLOOR * real.mean, real.mean - 2 * real.deviation):
+            if cell.mean < real.mean - max(2 * real.deviation, BELOW_FLOOR * abs(real.mean)):
                 found.append(
                     f"{generator}: its {column.title} ({number(cell.mean)}) is below that of real data "
                     f"({number(real.mean)}). No generator can be nearer to the test split than another real set "
