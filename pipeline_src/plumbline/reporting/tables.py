@@ -138,7 +138,7 @@ def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None)
     judged = comparison[list(renamed)].rename(renamed)
     columns = [
         Column("seconds", "training time", "s", "neither"),
-        *(replace(column, better="neither") for column in _metric_columns(judged, "judged", names)),
+        *_metric_columns(judged, "judged", names),
     ]
     labels = [
         f"{g}, step {s}" for g, s in zip(judged["generator"].values, judged["step"].values, strict=True)
