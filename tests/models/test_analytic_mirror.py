@@ -13,11 +13,17 @@ from plumbline.stages.sample import draw
 from plumbline.training import train
 
 N = 5
+FACES = [[1.0, 0.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0, 1.0], [0.0, 1.0, -1.0, 2.0, 0.0]]
+"""Neither orthogonal nor of length one, with two directions that they do not bound."""
 SETS = [
     {"kind": "simplex", "total": 3.0},
     {"kind": "ball", "radius": 2.0},
     {"kind": "box", "low": -1.0, "high": 4.0},
+    {"kind": "polytope", "faces": FACES, "low": [-1.0, 0.0, -3.0], "high": [1.0, 2.0, 0.5]},
 ]
+
+
+MIDDLE, REACH = torch.tensor([0.0, 1.0, -1.25]).double(), torch.tensor([1.0, 1.0, 1.75]).double()
 
 
 def example() -> xr.Dataset:
@@ -37,6 +43,13 @@ def inside(convex_set, count, dtype=torch.float64):
         return torch.nn.functional.normalize(torch.randn(count, N, dtype=dtype)) * (
             1.9 * torch.rand(count, 1, dtype=dtype)
         )
+    if convex_set["kind"] == "polytope":
+        place = 0.95 * (2 * torch.rand(count, 3, dtype=dtype) - 1)
+        inverse = torch.linalg.pinv(torch.tensor(FACES, dtype=dtype))
+        beside = torch.randn(count, N, dtype=dtype) @ (
+            torch.eye(N, dtype=dtype) - inverse @ torch.tensor(FACES, dtype=dtype)
+        )
+        return (MIDDLE + REACH * place) @ inverse.T + beside
     return -0.9 + 4.8 * torch.rand(count, N, dtype=dtype)
 
 
@@ -45,6 +58,12 @@ def potential(convex_set, x):
         return (x * x.log()).sum(1)
     if convex_set["kind"] == "ball":
         return -0.5 * torch.log(4.0 - x.square().sum(1))
+    if convex_set["kind"] == "polytope":
+        faces = torch.tensor(FACES, dtype=x.dtype)
+        u = (x @ faces.T - MIDDLE) / REACH
+        beside = x - x @ faces.T @ torch.linalg.pinv(faces).T
+        across = REACH * (u * torch.atanh(u) + 0.5 * torch.log(1 - u**2))
+        return across.sum(1) + 0.5 * beside.square().sum(1)
     u = (x - 1.5) / 2.5
     return 2.5 * (u * torch.atanh(u) + 0.5 * torch.log(1 - u**2)).sum(1)
 
@@ -68,6 +87,10 @@ def test_whatever_comes_back_is_in_the_set(convex_set):
         assert (x >= 0).all()
     elif convex_set["kind"] == "ball":
         assert (x.norm(dim=1) < 2.0).all()
+    elif convex_set["kind"] == "polytope":
+        place = (x @ torch.tensor(FACES, dtype=x.dtype).T - MIDDLE) / REACH
+        assert (place.abs() <= 1 + 1e-12).all()
+        assert (place.abs() > 0.999).any()  # right up to the faces
     else:
         assert ((x >= -1) & (x <= 4)).all()
 
@@ -77,6 +100,27 @@ def test_states_on_the_border_are_moved_inwards_and_those_outside_a_ball_are_ref
     assert torch.isfinite(mirror_of(SETS[2]).image(torch.tensor([[4.0, -1, 0, 0, 0]]))).all()
     with pytest.raises(ValueError, match="not inside the ball of radius 2"):
         mirror_of(SETS[1]).image(torch.full((1, N), 1.0))
+
+
+def test_a_box_is_a_polytope_whose_faces_are_the_axes():
+    x = inside(SETS[2], 20)
+    axes = {"kind": "polytope", "faces": torch.eye(N).tolist(), "low": [-1.0] * N, "high": [4.0] * N}
+    torch.testing.assert_close(mirror_of(axes).image(x), mirror_of(SETS[2]).image(x))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"faces": [[1.0, 0.0], [1.0]]}, r"`faces` must be of one length, that of a state; found \[1, 2\]"),
+        ({"low": [0.0]}, "`low` needs a bound for each of the 3 `faces`, found 1"),
+        ({"low": [0.0, 3.0, -3.0]}, "`low` must be less than `high`, found 3.0, 2.0 for face 1"),
+        ({"faces": [*FACES[:2], FACES[0]]}, "`faces` must be linearly independent; of 3 only 2 are"),
+        ({"faces": [face[:4] for face in FACES]}, "`faces` of 4 numbers for states of 5"),
+    ],
+)
+def test_faces_that_bound_no_polytope_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        mirror_of(SETS[3] | changed)
 
 
 def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):

@@ -24,8 +24,9 @@ from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
 from plumbline.models.alignment import RewardSpec
+from plumbline.models.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
 from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec
+from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec, DrawnSetSpec
 from plumbline.models.labels import (
     AttributeLabelsSpec,
     ClassLabelsSpec,
@@ -74,6 +75,12 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         VPScheduleSpec,
         VPSDEScheduleSpec,
     ),
+    "`models.<name>.set` of analytic mirror maps: kinds of sets": (
+        SimplexSpec,
+        BallSpec,
+        BoxSpec,
+        PolytopeSpec,
+    ),
     "`models.<name>.multipliers`, and `weights` of products: kinds of multipliers": (
         DualAscentSpec,
         FixedMultipliersSpec,
@@ -90,6 +97,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
 }
 ENTRIES_OF_MODELS: dict[str, type[Spec]] = {
     "`models.<name>.sets.<name>` of dual diffusion": ConstraintSetSpec,
+    "`models.<name>.sets.<name>.drawn` of dual diffusion": DrawnSetSpec,
     "`models.<name>.rewards.<name>` of alignment": RewardSpec,
     "`models.<name>.wanted.levels.<name>` of latent critics and actors": LevelSpec,
 }
@@ -195,7 +203,7 @@ def _name(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if origin in (Union, types.UnionType):
-        return " or ".join(_name(a) for a in get_args(annotation))
+        return " or ".join(dict.fromkeys(_name(a) for a in get_args(annotation)))
     if origin is tuple:
         inner = get_args(annotation)
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from plumbline.models import FittedModelSpec, Foundation
@@ -51,11 +52,42 @@ class BoxSpec(Spec):
         return self
 
 
+class PolytopeSpec(Spec):
+    """States between pairs of parallel faces, as many as there are rows: the hyperbolic tangent across them."""
+
+    kind: Literal["polytope"] = "polytope"
+    faces: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    """Normals a_i of the pairs of faces, linearly independent, each as long as a state."""
+    low: tuple[float, ...]
+    """Lower bounds of a_i x, one a pair."""
+    high: tuple[float, ...]
+    """Upper bounds of a_i x, one a pair."""
+    margin: float = key("of the width", gt=0, lt=0.5, default=1e-4)
+    """States nearer to a face than this are moved inwards before the map."""
+
+    @model_validator(mode="after")
+    def _slabs(self) -> PolytopeSpec:
+        lengths = sorted({len(face) for face in self.faces})
+        if len(lengths) > 1:
+            raise ValueError(f"`faces` must be of one length, that of a state; found {lengths}")
+        for name, bounds in (("low", self.low), ("high", self.high)):
+            if len(bounds) != len(self.faces):
+                raise ValueError(
+                    f"`{name}` needs a bound for each of the {len(self.faces)} `faces`, found {len(bounds)}"
+                )
+        for number, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if low >= high:
+                raise ValueError(f"`low` must be less than `high`, found {low}, {high} for face {number}")
+        if (rank := np.linalg.matrix_rank(np.array(self.faces))) < len(self.faces):
+            raise ValueError(f"`faces` must be linearly independent; of {len(self.faces)} only {rank} are")
+        return self
+
+
 class AnalyticMirrorSpec(FittedModelSpec):
     """The gradient of a convex potential on a convex set, and its exact inverse; a `space` for diffusion models."""
 
     kind: Literal["analytic_mirror"] = "analytic_mirror"
-    set: Annotated[SimplexSpec | BallSpec | BoxSpec, Field(discriminator="kind")]
+    set: Annotated[SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, Field(discriminator="kind")]
     """The set that states are in, and stay in."""
 
     def build(self, on: Foundation) -> AnalyticMirror:

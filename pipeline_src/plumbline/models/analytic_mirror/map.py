@@ -3,20 +3,24 @@ r"""Gradients of convex potentials and their inverses (Liu, Chen, Theodorou, Tao
     simplex  sum x = T, x > 0     g(x) = log x - mean log x                    f(y) = T softmax(y)
     ball     |x| < R              g(x) = 2 beta x / (R^2 - |x|^2)              f(y) = R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)
     box      low < x < high       g(x) = atanh(u), u in (-1, 1) from x         f(y) = tanh(y), scaled back
+    polytope low < A x < high     g(x) = A' atanh(u) + P x, u from A x         f(y) = A+ tanh(A+' y), scaled back, + P y
 
-On the simplex the gradient of the entropy is known up to a constant, which softmax does not see; the symmetric choice
-keeps the shape of a state. What f gives is in the set whatever it is given.
+with A+ the pseudo-inverse of A, whose rows are linearly independent (orthonormal in the paper), A' its transpose, and
+P = I - A+ A the projection onto what A does not see, where g is the identity; a box is a polytope whose A is I. On the
+simplex the gradient of the entropy is known up to a constant, which softmax does not see; the symmetric choice keeps the
+shape of a state. What f gives is in the set whatever it is given.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.analytic_mirror import BallSpec, BoxSpec, SimplexSpec
+from plumbline.models.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
 from plumbline.models.spaces.standardisation import Standardisation
 
 
@@ -87,14 +91,58 @@ class Box(ConvexSet):
         return self.middle + self.reach * torch.tanh(y)
 
 
-SETS: dict[type, type[ConvexSet]] = {SimplexSpec: Simplex, BallSpec: Ball, BoxSpec: Box}
+class Polytope(ConvexSet):
+    """States between pairs of parallel faces."""
+
+    faces: Tensor
+    inverse: Tensor
+    middle: Tensor
+    reach: Tensor
+
+    def __init__(self, spec: PolytopeSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        faces = torch.tensor(spec.faces, dtype=torch.float64)
+        low, high = (torch.tensor(bounds, dtype=torch.float64) for bounds in (spec.low, spec.high))
+        self.register_buffer("faces", faces, persistent=False)
+        self.register_buffer("inverse", torch.linalg.pinv(faces), persistent=False)
+        self.register_buffer("middle", (high + low) / 2, persistent=False)
+        self.register_buffer("reach", (high - low) / 2, persistent=False)
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """A' atanh(u) + P x, with u the place of A x between the bounds."""
+        flat = x.flatten(1)
+        across, most = flat @ self.faces.T.to(x), 1 - 2 * self.spec.margin
+        place = (across - self.middle.to(x)) / self.reach.to(x)
+        beside = flat - across @ self.inverse.T.to(x)
+        return (torch.atanh(place.clamp(-most, most)) @ self.faces.to(x) + beside).view_as(x)
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """A+ (the place of tanh(A+' y) between the bounds) + P y."""
+        flat = y.flatten(1)
+        across = self.middle.to(y) + self.reach.to(y) * torch.tanh(flat @ self.inverse.to(y))
+        beside = flat - flat @ self.inverse.to(y) @ self.faces.to(y)
+        return (across @ self.inverse.T.to(y) + beside).view_as(y)
+
+
+SETS: dict[type, type[ConvexSet]] = {
+    SimplexSpec: Simplex,
+    BallSpec: Ball,
+    BoxSpec: Box,
+    PolytopeSpec: Polytope,
+}
 
 
 class AnalyticMirror(nn.Module):
     """A mirror map in closed form, with the interface of a learned one; nothing to train."""
 
-    def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec, shape: tuple[int, ...]) -> None:
+    def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, shape: tuple[int, ...]) -> None:
+        """Raises ValueError where the faces of a polytope are not as long as a state of this shape."""
         super().__init__()
+        if isinstance(spec, PolytopeSpec) and len(spec.faces[0]) != math.prod(shape):
+            raise ValueError(
+                f"`faces` of {len(spec.faces[0])} numbers for states of {math.prod(shape)}: give each one number a coordinate."
+            )
         self.set = SETS[type(spec)](spec)  # type: ignore[call-arg]
         self.space = Standardisation(shape, "none")
 
