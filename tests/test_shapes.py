@@ -21,6 +21,6 @@ def test_declared_shapes_hold():
         env=os.environ | {"PLUMBLINE_CHECK_SHAPES": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-6000:]

@@ -57,6 +57,14 @@ def test_a_file_that_is_not_there_is_named_with_its_source(tmp_path):
         wanted.fetch(str(tmp_path))
 
 
+def test_a_data_folder_that_cannot_be_made_is_named_with_the_file(tmp_path):
+    (tmp_path / "data").write_text("a file, not a folder")
+    with pytest.raises(DataFileError, match=r"train-images.* could not be downloaded \(FileExistsError"):
+        PublishedFile("train-images", "https://example.org/train-images", "0" * 64).fetch(
+            str(tmp_path / "data")
+        )
+
+
 def test_a_file_of_other_content_is_refused(tmp_path):
     (tmp_path / "b.csv").write_text("one")
     right = hashlib.sha256(b"one").hexdigest()

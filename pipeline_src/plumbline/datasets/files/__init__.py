@@ -45,8 +45,8 @@ class PublishedFile:
     def _download(self, path: Path) -> None:
         import pooch
 
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             pooch.retrieve(self.url, known_hash=f"sha256:{self.sha256}", fname=path.name, path=path.parent)
         except Exception as error:
             raise DataFileError(
