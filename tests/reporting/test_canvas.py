@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from plumbline.reporting.figures.canvas import PALETTE, colours, logarithmic, model_colours
+from plumbline.reporting.figures.canvas import PALETTE, colours, logarithmic, model_colours, panels
 
 
 @pytest.mark.parametrize("generators", [2, 9, 20])
@@ -46,3 +46,12 @@ def test_logarithmic_axes_label_powers_of_ten_or_a_few_numbers(values, labels):
     assert labels <= set(shown)
     assert len(shown) <= 9
     assert not any(text.get_text() for text in axis.xaxis.get_ticklabels(minor=True))
+
+
+@pytest.mark.parametrize(("count", "lowest"), [(2, [0, 1]), (6, [3, 4, 5]), (7, [4, 5, 6]), (8, [5, 6, 7])])
+def test_the_lowest_panel_of_each_column_has_its_labels(count, lowest):
+    canvas, axes = panels(count, 3, 1.75)
+    axes[0].plot([0.0, 1.0], [0.0, 1.0])
+    canvas.draw_without_rendering()
+    labelled = [i for i in range(count) if any(label.get_visible() for label in axes[i].get_xticklabels())]
+    assert labelled == lowest

@@ -87,12 +87,14 @@ def sentence(text: str) -> str:
 
 
 def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]:
-    """A canvas with a panel for each of `count` things, on shared axes; those left over are hidden."""
+    """A canvas with a panel for each of `count` things, on shared axes, labelled below each column; those left over are hidden."""
     rows = -(-count // columns)
     canvas = Canvas(figsize=(8.4, height * rows + 0.4))
     axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis in axes[count:]:
         axis.set_visible(False)
+    for axis in axes[max(count - columns, 0) : count]:
+        axis.tick_params(axis="x", labelbottom=True)
     return canvas, axes
 
 
