@@ -1,6 +1,7 @@
 """Mirror maps: what holds of g by construction, what f learns, and diffusion in the space of one."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.mirror_map import FinetunedMirrorSpec, MirrorMapSpec
 from plumbline.models.mirror_map.sensitivity import sensitivity
+from plumbline.progress import Heartbeat
 from plumbline.samplers import Problem
 from plumbline.stages.sample import draw
 from plumbline.training import train
@@ -129,7 +131,7 @@ def test_a_step_never_leaves_a_weight_of_the_potential_negative():
     assert (model.forward_network.last.weight >= 0).all()
 
 
-def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp_path):
+def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp_path, monkeypatch, caplog):
     """Weights of the map are stored with the model, and do not move in its training."""
     torch.manual_seed(0)
     network = {"kind": "mlp", "width": 64, "blocks": 2}
@@ -149,7 +151,10 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))
-    tuned.prepare(data)
+    monkeypatch.setattr("plumbline.models.mirror_map.finetuned.Heartbeat", partial(Heartbeat, every=0))
+    with caplog.at_level("INFO", "plumbline.training"):
+        tuned.prepare(data)
+    assert "0 of 500 images drawn to finetune on" in caplog.messages
     assert data["drawn"].shape == (500, 2, *data["state"].shape[1:])
     with torch.no_grad():
         second = mirror.image(mirror.restored(data["drawn"][:, 0], torch.tensor([0.1])))

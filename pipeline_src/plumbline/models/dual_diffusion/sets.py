@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,8 +11,11 @@ from torch import Tensor
 
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DrawnSetSpec
 from plumbline.models.spaces.mirror import CHUNK
+from plumbline.progress import Heartbeat
 from plumbline.samplers import DenoisingSpec, Problem
 from plumbline.samplers.wrappers.denoising import denoise
+
+logger = logging.getLogger("plumbline.training")
 
 Samples = dict[str, Tensor]
 """Variables of samples by name."""
@@ -36,11 +41,12 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
 def drawn_set(spec: DrawnSetSpec, model: Any, data: Samples) -> Samples:
     """Samples of a trained model, as many as are asked for, drawn for samples of the data again and again."""
     assert isinstance(spec.sampler, DenoisingSpec)
-    parts = []
+    parts, heartbeat = [], Heartbeat(logger)
     for first in range(0, spec.samples, CHUNK):
         chosen = torch.arange(first, min(first + CHUNK, spec.samples)) % len(data["state"])
         batch = {name: tensor[chosen] for name, tensor in data.items()}
-        drawn = denoise(model, spec.sampler, Problem(None, {}, batch, "cpu"))
+        beat = partial(heartbeat.beat, f"{first} of {spec.samples} samples of {spec.model!r} drawn")
+        drawn = denoise(model, spec.sampler, Problem(None, {}, batch, "cpu", beat=beat))
         parts.append(batch | {"state": drawn.to(data["state"].dtype)})
     return {name: torch.cat([part[name] for part in parts]) for name in data}
 

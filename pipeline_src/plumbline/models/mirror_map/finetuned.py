@@ -12,6 +12,9 @@ before the training, in as many passes as it decodes in, each of which is traine
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +24,11 @@ from plumbline.constraints import Constraint
 from plumbline.models.mirror_map import FinetunedMirrorSpec
 from plumbline.models.mirror_map.map import MirrorMap
 from plumbline.models.spaces.mirror import CHUNK, ImageSpace, MirrorSpace
+from plumbline.progress import Heartbeat
 from plumbline.samplers import DenoisingSpec, Problem
 from plumbline.samplers.wrappers.denoising import denoise
+
+logger = logging.getLogger("plumbline.training")
 
 
 class FinetunedMirror(nn.Module):
@@ -50,9 +56,13 @@ class FinetunedMirror(nn.Module):
         """Draws an image for each sample: what each pass of f is given of it joins the data, and what the last restores."""
         unit = self.space.mirror.unit_of_weight(self.constraint, data)
         self.weight.fill_(self.spec.constraint_weight * unit)
+        count, heartbeat = len(data["state"]), Heartbeat(logger)
         drawn = [
-            self._passes({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
-            for i in range(0, len(data["state"]), CHUNK)
+            self._passes(
+                {name: tensor[i : i + CHUNK] for name, tensor in data.items()},
+                partial(heartbeat.beat, f"{i} of {count} images drawn to finetune on"),
+            )
+            for i in range(0, count, CHUNK)
         ]
         data["drawn"], data["target"] = (torch.cat(parts) for parts in zip(*drawn, strict=True))
 
@@ -97,11 +107,11 @@ class FinetunedMirror(nn.Module):
         return (self.space.mirror.image(restored) - drawn).abs().mean()
 
     @torch.no_grad()
-    def _passes(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _passes(self, batch: dict[str, Tensor], beat: Callable[[], None]) -> tuple[Tensor, Tensor]:
         """For each sample of a batch, what the passes of f over an image are given (B, passes, *S), and restore (B, *S)."""
         assert isinstance(self.spec.sampler, DenoisingSpec)
         # Models are prepared on the CPU; thousands of images are drawn where drawing is fast.
-        problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu")
+        problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu", beat=beat)
         home, dtype = batch["state"].device, batch["state"].dtype
         self.to(problem.device)
         passes = self.space.mirror.passes(
