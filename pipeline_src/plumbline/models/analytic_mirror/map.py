@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -37,15 +39,15 @@ class ConvexSet(nn.Module):
 
 
 class Simplex(ConvexSet):
-    """Positive states of one total."""
+    """Positive states of one total, of so many numbers."""
 
-    def __init__(self, spec: SimplexSpec) -> None:
+    def __init__(self, spec: SimplexSpec, numbers: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.numbers = spec, numbers
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """log x - mean log x."""
-        logarithm = x.clamp(min=self.spec.smallest * self.spec.total / x[0].numel()).log()
+        logarithm = x.clamp(min=self.spec.smallest * self.spec.total / self.numbers).log()
         return logarithm - logarithm.mean(tuple(range(1, x.ndim)), keepdim=True)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
@@ -56,7 +58,8 @@ class Simplex(ConvexSet):
 class Ball(ConvexSet):
     """States inside a ball."""
 
-    def __init__(self, spec: BallSpec) -> None:
+    def __init__(self, spec: BallSpec, numbers: int) -> None:
+        del numbers
         super().__init__()
         self.spec = spec
 
@@ -76,56 +79,63 @@ class Ball(ConvexSet):
 class Box(ConvexSet):
     """States between two bounds."""
 
-    def __init__(self, spec: BoxSpec) -> None:
+    def __init__(self, spec: BoxSpec, numbers: int) -> None:
+        del numbers
         super().__init__()
         self.spec = spec
-        self.middle, self.reach = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """atanh of the place between the bounds."""
-        most = 1 - 2 * self.spec.margin
-        return torch.atanh(((x - self.middle) / self.reach).clamp(-most, most))
+        return _spread(x, self.spec.low, self.spec.high, self.spec.margin)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """The place between the bounds of tanh y."""
-        return self.middle + self.reach * torch.tanh(y)
+        return _between(y, self.spec.low, self.spec.high)
 
 
 class Polytope(ConvexSet):
-    """States between pairs of parallel faces."""
+    """States between pairs of parallel faces.
+
+    Raises:
+        ValueError: a face has not as many numbers as a state.
+    """
 
     faces: Tensor
     inverse: Tensor
-    middle: Tensor
-    reach: Tensor
+    low: Tensor
+    high: Tensor
 
-    def __init__(self, spec: PolytopeSpec) -> None:
+    def __init__(self, spec: PolytopeSpec, numbers: int) -> None:
         super().__init__()
         self.spec = spec
         faces = torch.tensor(spec.faces, dtype=torch.float64)
-        low, high = (torch.tensor(bounds, dtype=torch.float64) for bounds in (spec.low, spec.high))
+        if faces.shape[1] != numbers:
+            raise ValueError(
+                f"`faces` of {faces.shape[1]} numbers for states of {numbers}: give each one number a coordinate."
+            )
         self.register_buffer("faces", faces, persistent=False)
         self.register_buffer("inverse", torch.linalg.pinv(faces), persistent=False)
-        self.register_buffer("middle", (high + low) / 2, persistent=False)
-        self.register_buffer("reach", (high - low) / 2, persistent=False)
+        self.register_buffer("low", torch.tensor(spec.low, dtype=torch.float64), persistent=False)
+        self.register_buffer("high", torch.tensor(spec.high, dtype=torch.float64), persistent=False)
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """A' atanh(u) + P x, with u the place of A x between the bounds."""
         flat = x.flatten(1)
-        across, most = flat @ self.faces.T.to(x), 1 - 2 * self.spec.margin
-        place = (across - self.middle.to(x)) / self.reach.to(x)
+        across = flat @ self.faces.T.to(x)
+        spread = _spread(across, self.low.to(x), self.high.to(x), self.spec.margin)
         beside = flat - across @ self.inverse.T.to(x)
-        return (torch.atanh(place.clamp(-most, most)) @ self.faces.to(x) + beside).view_as(x)
+        return (spread @ self.faces.to(x) + beside).view_as(x)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """A+ (the place of tanh(A+' y) between the bounds) + P y."""
         flat = y.flatten(1)
-        across = self.middle.to(y) + self.reach.to(y) * torch.tanh(flat @ self.inverse.to(y))
-        beside = flat - flat @ self.inverse.to(y) @ self.faces.to(y)
+        spread = flat @ self.inverse.to(y)
+        across = _between(spread, self.low.to(y), self.high.to(y))
+        beside = flat - spread @ self.faces.to(y)
         return (across @ self.inverse.T.to(y) + beside).view_as(y)
 
 
-SETS: dict[type, type[ConvexSet]] = {
+SETS: dict[type, Callable[[Any, int], ConvexSet]] = {
     SimplexSpec: Simplex,
     BallSpec: Ball,
     BoxSpec: Box,
@@ -137,13 +147,8 @@ class AnalyticMirror(nn.Module):
     """A mirror map in closed form, with the interface of a learned one; nothing to train."""
 
     def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, shape: tuple[int, ...]) -> None:
-        """Raises ValueError where the faces of a polytope are not as long as a state of this shape."""
         super().__init__()
-        if isinstance(spec, PolytopeSpec) and len(spec.faces[0]) != math.prod(shape):
-            raise ValueError(
-                f"`faces` of {len(spec.faces[0])} numbers for states of {math.prod(shape)}: give each one number a coordinate."
-            )
-        self.set = SETS[type(spec)](spec)  # type: ignore[call-arg]
+        self.set = SETS[type(spec)](spec, math.prod(shape))
         self.space = Standardisation(shape, "none")
 
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -166,3 +171,14 @@ class AnalyticMirror(nn.Module):
 
 def _squared_norm(x: Tensor) -> Tensor:
     return x.square().sum(tuple(range(1, x.ndim)), keepdim=True)
+
+
+def _spread(a: Tensor, low: Tensor | float, high: Tensor | float, margin: float) -> Tensor:
+    """Numbers between two bounds on the whole line: atanh of their place, -1 at the lower bound and 1 at the upper one."""
+    most = 1 - 2 * margin
+    return torch.atanh(((a - (high + low) / 2) / ((high - low) / 2)).clamp(-most, most))
+
+
+def _between(s: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """The inverse of `_spread`: numbers of the whole line between two bounds."""
+    return (high + low) / 2 + (high - low) / 2 * torch.tanh(s)
