@@ -28,7 +28,7 @@ class EDMScheduleSpec(Spec):
     rho: float = key(ge=1, default=7.0)
     """How much of the steps goes to small noise."""
     log_sigma_mean: float = key(default=-1.2)
-    """Mean of log sigma in training, which is normal."""
+    """Mean of log sigma in training, which is normal (published: -0.5 in this unit, better where structure is at stake)."""
     log_sigma_std: float = key(gt=0, default=1.2)
     """Standard deviation of log sigma in training."""
 
