@@ -151,10 +151,10 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))
-    monkeypatch.setattr("plumbline.models.mirror_map.finetuned.Heartbeat", partial(Heartbeat, every=0))
+    monkeypatch.setattr("plumbline.samplers.wrappers.drawing.Heartbeat", partial(Heartbeat, every=0))
     with caplog.at_level("INFO", "plumbline.training"):
         tuned.prepare(data)
-    assert "0 of 500 images drawn to finetune on" in caplog.messages
+    assert "0 of 500 samples drawn to learn from" in caplog.messages
     assert data["drawn"].shape == (500, 2, *data["state"].shape[1:])
     with torch.no_grad():
         second = mirror.image(mirror.restored(data["drawn"][:, 0], torch.tensor([0.1])))

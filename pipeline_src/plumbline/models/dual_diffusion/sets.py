@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DrawnSetSpec
-from plumbline.models.spaces.mirror import CHUNK
-from plumbline.progress import Heartbeat
-from plumbline.samplers import DenoisingSpec, Problem
-from plumbline.samplers.wrappers.denoising import denoise
-
-logger = logging.getLogger("plumbline.training")
+from plumbline.samplers import DenoisingSpec
+from plumbline.samplers.wrappers.drawing import drawn_for, where_drawing_is_fast
 
 Samples = dict[str, Tensor]
 """Variables of samples by name."""
@@ -37,18 +31,15 @@ def read_set(name: str, spec: ConstraintSetSpec, data: Samples) -> Samples:
     return {key: torch.as_tensor(drawn[key].values) for key in data if key in drawn}
 
 
-@torch.no_grad()
 def drawn_set(spec: DrawnSetSpec, model: Any, data: Samples) -> Samples:
     """Samples of a trained model, as many as are asked for, drawn for samples of the data again and again."""
     assert isinstance(spec.sampler, DenoisingSpec)
-    parts, heartbeat = [], Heartbeat(logger)
-    for first in range(0, spec.samples, CHUNK):
-        chosen = torch.arange(first, min(first + CHUNK, spec.samples)) % len(data["state"])
-        batch = {name: tensor[chosen] for name, tensor in data.items()}
-        beat = partial(heartbeat.beat, f"{first} of {spec.samples} samples of {spec.model!r} drawn")
-        drawn = denoise(model, spec.sampler, Problem(None, {}, batch, "cpu", beat=beat))
-        parts.append(batch | {"state": drawn.to(data["state"].dtype)})
-    return {name: torch.cat([part[name] for part in parts]) for name in data}
+    states = data["state"]
+    rows = torch.arange(spec.samples) % len(states)
+    given = {name: tensor[rows] for name, tensor in data.items()}
+    with where_drawing_is_fast(model, states.device) as device:
+        drawn = torch.cat(list(drawn_for(model, spec.sampler, given, device)))
+    return given | {"state": drawn.to(states.device)}
 
 
 def share_of(spec: ConstraintSetSpec, data: Samples) -> float:

@@ -12,9 +12,6 @@ before the training, in as many passes as it decodes in, each of which is traine
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,12 +20,9 @@ from torch import Tensor, nn
 from plumbline.constraints import Constraint
 from plumbline.models.mirror_map import FinetunedMirrorSpec
 from plumbline.models.mirror_map.map import MirrorMap
-from plumbline.models.spaces.mirror import CHUNK, ImageSpace, MirrorSpace
-from plumbline.progress import Heartbeat
-from plumbline.samplers import DenoisingSpec, Problem
-from plumbline.samplers.wrappers.denoising import denoise
-
-logger = logging.getLogger("plumbline.training")
+from plumbline.models.spaces.mirror import ImageSpace, MirrorSpace
+from plumbline.samplers import DenoisingSpec
+from plumbline.samplers.wrappers.drawing import drawn_for, where_drawing_is_fast
 
 
 class FinetunedMirror(nn.Module):
@@ -56,15 +50,12 @@ class FinetunedMirror(nn.Module):
         """Draws an image for each sample: what each pass of f is given of it joins the data, and what the last restores."""
         unit = self.space.mirror.unit_of_weight(self.constraint, data)
         self.weight.fill_(self.spec.constraint_weight * unit)
-        count, heartbeat = len(data["state"]), Heartbeat(logger)
-        drawn = [
-            self._passes(
-                {name: tensor[i : i + CHUNK] for name, tensor in data.items()},
-                partial(heartbeat.beat, f"{i} of {count} images drawn to finetune on"),
-            )
-            for i in range(0, count, CHUNK)
-        ]
-        data["drawn"], data["target"] = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        assert isinstance(self.spec.sampler, DenoisingSpec)
+        home = data["state"].device
+        with where_drawing_is_fast(self, home) as device:
+            images = drawn_for(_Images(self.diffusion), self.spec.sampler, data, device)
+            passes = [self._passes(image) for image in images]
+        data["drawn"], data["target"] = (torch.cat(parts).to(home) for parts in zip(*passes, strict=True))
 
     @property
     def denoiser(self) -> Any:
@@ -107,20 +98,12 @@ class FinetunedMirror(nn.Module):
         return (self.space.mirror.image(restored) - drawn).abs().mean()
 
     @torch.no_grad()
-    def _passes(self, batch: dict[str, Tensor], beat: Callable[[], None]) -> tuple[Tensor, Tensor]:
-        """For each sample of a batch, what the passes of f over an image are given (B, passes, *S), and restore (B, *S)."""
-        assert isinstance(self.spec.sampler, DenoisingSpec)
-        # Models are prepared on the CPU; thousands of images are drawn where drawing is fast.
-        problem = Problem(None, {}, batch, "cuda" if torch.cuda.is_available() else "cpu", beat=beat)
-        home, dtype = batch["state"].device, batch["state"].dtype
-        self.to(problem.device)
-        passes = self.space.mirror.passes(
-            denoise(_Images(self.diffusion), self.spec.sampler, problem).to(dtype)
-        )
-        self.to(home)
+    def _passes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the passes of f over images (B, *S) are given (B, passes, *S), and what the last restores (B, *S)."""
+        passes = self.space.mirror.passes(images)
         if self.spec.drawn_target == "image":
             passes = passes[:1]
-        return torch.stack([given for given, _ in passes], dim=1).to(home), passes[-1][1].to(home)
+        return torch.stack([given for given, _ in passes], dim=1), passes[-1][1]
 
 
 class _Images:
