@@ -64,7 +64,7 @@ def test_every_study_is_valid_at_every_scale(path, scale):
             ),
             r"generators\.guided\.sampler: `conditioned` needs `condition` of its constraint, which 'burgers'",
         ),
-        (setting("scales.smoke.samples.count", 10**6), r"samples\.count: 1000000 is more than the 24 samples"),
+        (setting("scales.smoke.samples.count", 10**6), r"samples\.count: 1000000 samples, 1 for each test sample, ask for more than the 24 samples"),
         (setting("scales.smoke.seeds", [1, 1]), r"seeds: \[1, 1\] names a seed twice"),
         (setting("models.diffusion.initialise", "diffusion"), r"models\.diffusion: .*goes in a circle"),
         (setting("generators.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"generators\.real: the name"),

@@ -58,9 +58,10 @@ class SampleCounts(Spec):
     """How many samples each generator draws a seed."""
 
     count: int = key("samples", ge=2)
-    """Samples of each generator and seed; no more than the test and the validation split hold."""
+    """Samples of each generator and seed; over `draws`, no more than the test and the validation split hold."""
     draws: int = key(ge=1, default=1)
-    """How many of them are for the same test sample: the size of an ensemble of posterior draws."""
+    """How many of them are for the same test sample: an ensemble of posterior draws, or enough to know a mean well. Metrics that
+    compare sets of samples take the first of each, so that real data has as many."""
     parts: int = key(ge=1, default=1)
     """Parts that are drawn by one job each."""
 
@@ -71,6 +72,11 @@ class SampleCounts(Spec):
         if self.count % self.draws:
             raise ValueError(f"{self.count} samples are no whole number of ensembles of {self.draws} draws")
         return self
+
+    @property
+    def cases(self) -> int:
+        """How many test samples they are for."""
+        return self.count // self.draws
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First and one past the last sample of a part."""
@@ -117,10 +123,10 @@ class Study(Spec):
         if len(set(self.seeds)) != len(self.seeds):
             yield f"seeds: {list(self.seeds)} names a seed twice"
         smallest = min(self.dataset.splits.test, self.dataset.splits.validation)
-        if self.samples.count > smallest:
+        if self.samples.cases > smallest:
             yield (
-                f"samples.count: {self.samples.count} is more than the {smallest} samples of the smaller of the "
-                f"test and validation splits; lower it, or raise dataset.splits"
+                f"samples.count: {self.samples.count} samples, {self.samples.draws} for each test sample, ask for more than the "
+                f"{smallest} samples of the smaller of the test and validation splits; lower it, or raise dataset.splits"
             )
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:

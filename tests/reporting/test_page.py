@@ -212,7 +212,7 @@ def test_kernels_are_drawn_beside_the_errors(comparison):
 
 
 @pytest.mark.parametrize(
-    ("draws", "words"), [(1, "the first row is real data"), (8, "below it the first of 8 draws for it")]
+    ("draws", "words"), [(1, "the first row is real data"), (8, "below each the first of 8 draws for it")]
 )
 def test_what_stands_above_the_examples_is_told(comparison, draws, words):
     fields = np.random.default_rng(0).random((4, 6, 3, 8))

@@ -4,14 +4,15 @@ A metric returns an `xarray.Dataset`. Its variables without dimensions stand in 
 `sample` say the same of each sample. Each carries `units`, and `better` (`lower`, `higher` or `neither`).
 
 The reference is as many samples of the test split as there are samples to judge, the first ones, so that the
-same number stands on both sides; real data judged the same way gives each metric's floor.
+same number stands on both sides; real data judged the same way gives each metric's floor. Where a study draws several
+times for each test sample, metrics that compare sets are given the first draw of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class Instruments:
 
 class MetricSpec(Kind):
     """Base of the metric kinds."""
+
+    of_every_draw: ClassVar[bool] = False
+    """Whether it judges samples one by one, and so all draws for a test sample; the others compare sets."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         """Judges samples.

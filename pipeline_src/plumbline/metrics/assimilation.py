@@ -11,7 +11,7 @@ The K draws x^k of a case share its observation. Told are means over cases:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class AssimilationSpec(MetricSpec):
     """Misfit, error, ranked score and ranks of ensembles of posterior draws; nothing for samples without a truth."""
 
     kind: Literal["assimilation"] = "assimilation"
+    of_every_draw: ClassVar[bool] = True
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

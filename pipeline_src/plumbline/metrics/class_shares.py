@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class ClassSharesSpec(MetricSpec):
     """
 
     kind: Literal["class_shares"] = "class_shares"
+    of_every_draw: ClassVar[bool] = True
     classifier: str
     """Name of the classifier, one of the study's `models`."""
     watched: tuple[int, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from plumbline.metrics import Instruments, MetricSpec, scalar
 
@@ -14,6 +14,7 @@ class ConstraintDistanceSpec(MetricSpec):
     """Mean and largest distance to each constraint, largest violation, and the share of feasible samples."""
 
     kind: Literal["constraint_distance"] = "constraint_distance"
+    of_every_draw: ClassVar[bool] = True
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import torch

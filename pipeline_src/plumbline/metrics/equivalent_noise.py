@@ -11,7 +11,7 @@ standard deviations, the same number in every unit. It can be compared with the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class EquivalentNoiseSpec(MetricSpec):
     """Mean distance to each constraint as white noise on the data: over what noise of one deviation would make."""
 
     kind: Literal["equivalent_noise"] = "equivalent_noise"
+    of_every_draw: ClassVar[bool] = True
     noise: float = key("standard deviations of the data", gt=0, default=0.01)
     """Noise that the growth of the distance is measured at."""
 

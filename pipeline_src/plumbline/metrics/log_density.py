@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, StringConstraints
@@ -18,6 +18,7 @@ class LogDensitySpec(MetricSpec):
     """Mean log-density of the samples under each of some mixtures, and under the one that finds them least likely."""
 
     kind: Literal["log_density"] = "log_density"
+    of_every_draw: ClassVar[bool] = True
     under: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], MixtureSpec] = Field(
         min_length=1
     )

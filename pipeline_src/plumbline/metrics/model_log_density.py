@@ -6,7 +6,7 @@ The mean of log q over samples is minus their cross-entropy, which the denoiser 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ class ModelLogDensitySpec(MetricSpec):
     """Mean log-density of the samples under each of some diffusion models, and under the one that finds them least likely."""
 
     kind: Literal["model_log_density"] = "model_log_density"
+    of_every_draw: ClassVar[bool] = True
     under: tuple[str, ...] = Field(min_length=1)
     """Names of the diffusion models; densities are in the units that the first one standardises data to."""
     smoothing: float = key("standard deviations of the first model's data", gt=0, default=0.1)

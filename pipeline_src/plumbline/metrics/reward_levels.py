@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from plumbline.metrics import Instruments, MetricSpec, scalar
 
@@ -14,6 +14,7 @@ class RewardLevelsSpec(MetricSpec):
     """Mean rewards, in deviations of what the pretrained model draws, and by how much the worst misses its level."""
 
     kind: Literal["reward_levels"] = "reward_levels"
+    of_every_draw: ClassVar[bool] = True
     aligned: str
     """Name of the aligned model whose rewards and levels are asked about, one of the study's `models`."""
 

@@ -34,7 +34,7 @@ def evaluate(
         spec: the slice with metrics, constraints and the number of samples.
         seed: seed of the generator; without samples, that of the draw from the validation split.
         dataset: the parts of the dataset.
-        samples: the parts of the samples. None: as many samples of the validation split are judged, which
+        samples: the parts of the samples. None: as many samples of the validation split are judged as the samples are for, which
             gives the floor of every metric.
         output: the store to write.
         measured_by: folders of the models that constraints and metrics measure by, in the order of the slice.
@@ -42,23 +42,26 @@ def evaluate(
     started = time.perf_counter()
     values = json.loads(spec)
     data = open_parts(dataset).load()
-    if samples:
-        judged = open_parts(samples).load()
-    else:
-        count = SampleCounts.model_validate(values["samples"]).count
-        judged = held_out(data, count, seed)
+    counts = SampleCounts.model_validate(values["samples"])
+    judged = open_parts(samples).load() if samples else held_out(data, counts.cases, seed)
+    first = judged.isel(sample=slice(None, None, counts.draws if samples else 1))
     example = example_of(data)
     measuring = load_models(values["measured_by"], measured_by, example)
-    constraints = {
-        name: constraint.given(judged)
-        for name, constraint in build_constraints(values["constraints"], example, measuring).items()
-    }
-    by = Instruments(constraints, measuring)
-    parts = [of_kind(MetricSpec, m).evaluate(judged, data, by) for m in values["metrics"].values()]
+    constraints = build_constraints(values["constraints"], example, measuring)
+    parts = []
+    for metric in (of_kind(MetricSpec, m) for m in values["metrics"].values()):
+        among = judged if metric.of_every_draw else first
+        bound = {name: constraint.given(among) for name, constraint in constraints.items()}
+        parts.append(_numbered(metric.evaluate(among, data, Instruments(bound, measuring))))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
     result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}
     write_store(result, output, provenance(spec, started=started))
+
+
+def _numbered(found: xr.Dataset) -> xr.Dataset:
+    """With a number for each sample, so that what is known of fewer samples goes beside what is known of more."""
+    return found.assign_coords(sample=np.arange(found.sizes["sample"])) if "sample" in found.dims else found
 
 
 def held_out(data: xr.Dataset, count: int, seed: int) -> xr.Dataset:

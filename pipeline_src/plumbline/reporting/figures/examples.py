@@ -44,7 +44,7 @@ def _field_examples(shown: xr.DataArray) -> Figure:
         bar.set_label(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
         svg = svg_of(canvas)
     draws = int(shown.attrs.get("draws", 1))
-    real = "real data" if draws == 1 else f"the truth, and below it the first of {draws} draws for it"
+    real = "real data" if draws == 1 else f"real data, and below each the first of {draws} draws for it"
     return Figure(
         "examples",
         svg,
