@@ -1,5 +1,7 @@
 """Axes whose labels do not run into each other; colours that tell things apart."""
 
+import itertools
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,6 +29,7 @@ def test_no_two_models_have_one_colour_while_there_are_enough(generators):
     ("values", "labels"),
     [
         ([8e-4, 4.4e-3], {"0.001", "0.002"}),
+        ([1.25e-3, 3.8e-3], {"0.0015", "0.002", "0.003"}),
         ([0.098, 0.126], {"0.1", "0.11", "0.12"}),
         ([1e-7, 1.0], {"$\\mathdefault{10^{-6}}$", "$\\mathdefault{10^{0}}$"}),
     ],
@@ -45,6 +48,8 @@ def test_logarithmic_axes_label_powers_of_ten_or_a_few_numbers(values, labels):
     ]
     assert labels <= set(shown)
     assert len(shown) <= 9
+    places = sorted(float(text) for text in shown if not text.startswith("$"))
+    assert all(high > 1.05 * low for low, high in itertools.pairwise(places))
     assert not any(text.get_text() for text in axis.xaxis.get_ticklabels(minor=True))
 
 

@@ -159,6 +159,14 @@ def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
     return renamed
 
 
+# Numbers that are labelled on an axis whose end is over so many times its beginning.
+BETWEEN = (
+    (10, (1, 2, 5)),
+    (3, (1, 1.5, 2, 3, 5, 7)),
+    (0, (1, 1.1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)),
+)
+
+
 def logarithmic(axis: Axes) -> None:
     """Logarithmic axes of what is plotted: powers of ten are labelled, or where there are few, plain numbers between too."""
     axis.set_xscale("log")
@@ -166,7 +174,8 @@ def logarithmic(axis: Axes) -> None:
     for one in (axis.xaxis, axis.yaxis):
         low, high = one.get_view_interval()
         if high < FEW_DECADES * low:
-            between = (1, 2, 5) if high > 3 * low else (1, 1.1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+            # The widest gaps that leave two numbers in the range, wherever it begins.
+            between = next(numbers for width, numbers in BETWEEN if high > width * low)
             one.set_major_locator(LogLocator(subs=between))
             one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.set_minor_formatter(NullFormatter())
