@@ -39,7 +39,7 @@ class MetricSpec(Kind):
     """Base of the metric kinds."""
 
     of_every_draw: ClassVar[bool] = False
-    """Whether it judges samples one by one, and so all draws for a test sample; the others compare sets."""
+    """Whether it takes all draws for a test sample, since it judges them one by one; the others take the first of each."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         """Judges samples.

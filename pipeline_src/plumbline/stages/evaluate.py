@@ -48,11 +48,14 @@ def evaluate(
     example = example_of(data)
     measuring = load_models(values["measured_by"], measured_by, example)
     constraints = build_constraints(values["constraints"], example, measuring)
+    given = {
+        every: (among, Instruments({name: c.given(among) for name, c in constraints.items()}, measuring))
+        for every, among in ((True, judged), (False, first))
+    }
     parts = []
     for metric in (of_kind(MetricSpec, m) for m in values["metrics"].values()):
-        among = judged if metric.of_every_draw else first
-        bound = {name: constraint.given(among) for name, constraint in constraints.items()}
-        parts.append(_numbered(metric.evaluate(among, data, Instruments(bound, measuring))))
+        among, by = given[metric.of_every_draw]
+        parts.append(_numbered(metric.evaluate(among, data, by)))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
     result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}
