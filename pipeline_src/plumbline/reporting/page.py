@@ -146,7 +146,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
         class_shares(comparison),
         multiplier_courses(comparison, {name: bounds for name, m in study.models.items() if (bounds := m.bounds())}),
-        trade_offs(comparison, _mean_bounds(study), "bound, mean over constraints"),
+        trade_offs(comparison, _mean_bounds(study), "mean bound of the constraints"),
         *(trade_offs(comparison, values, dial) for dial, values in _dials(study).items()),
         kernel_descent(comparison),
         spectra(comparison),

@@ -63,7 +63,7 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
-        f"trade-offs-{dial.split(',')[0].replace(' ', '-')}",
+        f"trade-offs-{dial.replace(' ', '-')}",
         svg,
         f"Metrics against the {dial}. {'; '.join(told)}.",
         f"What the samples are like as the {dial} varies, for methods that differ in it alone; mean and standard deviation "
