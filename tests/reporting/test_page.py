@@ -177,7 +177,7 @@ def test_metrics_are_drawn_against_bounds(comparison):
     }
     assert trade_offs(comparison, {"projected": ("projected", 2.0)}, "bound") is None
     figure = trade_offs(comparison, bounds, "mean bound of the constraints")
-    assert figure.name == "trade-offs-bound"
+    assert figure.name == "trade-offs-mean-bound-of-the-constraints"
     # One method has two bounds, the other one alone.
     assert "projected sliced Wasserstein distance 0.05 at 1, 0.3 at 2" in figure.alt
     assert "other" not in figure.alt
