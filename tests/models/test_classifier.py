@@ -115,6 +115,17 @@ def test_images_of_other_shares_are_farther(classifier, digits):
     assert 0 < held < 0.7 * trained
 
 
+def test_real_data_is_no_floor_of_the_distance_to_another_dataset(classifier, digits):
+    """Images of the classes 0 to 4 are nearer to others of them than real data of all classes is."""
+    few = DigitsSpec(classes=[0, 1, 2, 3, 4], parts=1, splits={"train": 2, "validation": 400, "test": 400})
+    spec, by = FrechetSpec(classifier="c", to={"few": few}), Instruments(models={"c": classifier})
+    drawn = few.draw_split("validation")
+    of_few, of_all = (spec.evaluate(samples, digits, by) for samples in (drawn, real(digits, "validation")))
+    assert float(of_few["frechet_to_few"]) < float(of_all["frechet_to_few"])
+    assert not of_few["frechet_to_few"].attrs["floor"]
+    assert of_few["frechet"].attrs["floor"]
+
+
 def test_the_kernel_distance_is_unbiased():
     """The mean over 400 pairs of sets of ten from one Gaussian is zero within four standard errors (1 in 16,000)."""
     rng = np.random.default_rng(0)
