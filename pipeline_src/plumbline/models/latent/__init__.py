@@ -12,6 +12,7 @@ from plumbline.spec import key
 
 if TYPE_CHECKING:
     from plumbline.models.latent.actor import LatentActor
+    from plumbline.models.latent.aggregate_posterior import AggregatePosterior
     from plumbline.models.latent.attribute_gaussian import AttributeGaussian
     from plumbline.models.latent.class_gaussian import ClassGaussian
     from plumbline.models.latent.critics import LatentCritics
@@ -117,3 +118,24 @@ class AttributeGaussianSpec(FittedModelSpec):
 
     def offers(self) -> tuple[str, ...]:
         return ("latents", "labels")
+
+
+class AggregatePosteriorSpec(FittedModelSpec):
+    """The mixture of the posteriors of training samples: the floor of draws without labels in the latent space."""
+
+    kind: Literal["aggregate_posterior"] = "aggregate_posterior"
+    autoencoder: str
+    """Name of the autoencoder, one of the study's `models`."""
+    components: int = key("training samples", ge=1, default=1000)
+    """Of how many training samples, drawn with replacement."""
+
+    def build(self, on: Foundation) -> AggregatePosterior:
+        from plumbline.models.latent.aggregate_posterior import AggregatePosterior
+
+        return AggregatePosterior(self, on.models[self.autoencoder])
+
+    def stands_on(self) -> dict[str, str]:
+        return {self.autoencoder: "posterior"}
+
+    def offers(self) -> tuple[str, ...]:
+        return ("latents",)
