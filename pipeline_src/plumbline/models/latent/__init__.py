@@ -127,7 +127,7 @@ class AggregatePosteriorSpec(FittedModelSpec):
     autoencoder: str
     """Name of the autoencoder, one of the study's `models`."""
     components: int = key("training samples", ge=1, default=1000)
-    """Of how many training samples, drawn with replacement."""
+    """Of how many training samples; where there are fewer, some count more than once."""
 
     def build(self, on: Foundation) -> AggregatePosterior:
         from plumbline.models.latent.aggregate_posterior import AggregatePosterior
