@@ -121,13 +121,55 @@ def test_the_penalty_of_a_critic_of_slope_two_is_one():
 
 def test_the_gaussians_are_those_of_the_classes():
     """Of 200 samples a class and 20,000 draws: means within 4 of .2 / sqrt(200), deviations within a fifth."""
-    model = built(ClassGaussianSpec(autoencoder="vae", classes=3))
+    model = built(ClassGaussianSpec(autoencoder="vae", wanted=THREE))
     batch = data(60_000)
     z = model.latent_draws(batch)
     for label in range(3):
         own = z[batch["label"] == label]
         torch.testing.assert_close(own.mean(0), CENTRES[label], atol=4 * SPREAD / math.sqrt(200), rtol=0)
         torch.testing.assert_close(own.std(0), torch.full((2,), SPREAD), atol=0, rtol=0.2)
+
+
+def test_the_gaussians_are_those_of_combinations_of_labels():
+    """Four that differ in how their two numbers vary, not on the mean: of 2,000 samples and 20,000 draws each, variances and
+    covariances within five standard errors of what they were made with, sqrt(2 / 2,000) of a variance each."""
+    generator = torch.Generator().manual_seed(4)
+    attributes = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    truth = torch.tensor(
+        [
+            [[0.25, 0.0], [0.0, 1.0]],
+            [[0.25, 0.0], [0.0, 0.25]],
+            [[1.0, 0.9], [0.9, 1.0]],
+            [[1.0, -0.9], [-0.9, 1.0]],
+        ]
+    )
+    state = torch.randn(4, 2000, 2, generator=generator) @ torch.linalg.cholesky(truth).mT
+    known = {"state": state.flatten(0, 1), "attributes": attributes.repeat_interleave(2000, 0)}
+    listed = example().assign(attributes=(("sample", "attribute"), np.zeros((1, 2), np.int64)))
+    listed = listed.assign_coords(attribute=["steep", "long"])
+    model = ClassGaussianSpec(autoencoder="vae", wanted={"kind": "listed"}).build(
+        Foundation(listed, models={"vae": Identity()})
+    )
+    model.prepare(known)
+    asked = attributes.repeat_interleave(20_000, 0)
+    z = model.latent_draws({"state": torch.zeros(80_000, 2), "attributes": asked}).reshape(4, 20_000, 2)
+    noise = 0.05**2 * torch.eye(2)
+    for own, covariance in zip(z, truth, strict=True):
+        scale = torch.outer(covariance.diag().sqrt(), covariance.diag().sqrt())
+        assert ((own.T.cov() - covariance - noise).abs() < 5 * math.sqrt(2 / 2000) * scale).all()
+    few = {name: x[:4001] for name, x in known.items()}
+    with pytest.raises(ValueError, match="has 1 samples of wanted_steep 1, wanted_long 0; two are needed"):
+        model.prepare(few)
+
+
+def test_a_gaussian_each_takes_so_many_combinations():
+    listed = example().assign(attributes=(("sample", "attribute"), np.zeros((1, 40), np.int64)))
+    listed = listed.assign_coords(attribute=[f"a{i}" for i in range(40)])
+    spec = ClassGaussianSpec(autoencoder="vae", wanted={"kind": "listed"})
+    with pytest.raises(
+        ValueError, match="256 classes or combinations of labels at most; take `attribute_gaussian`"
+    ):
+        spec.build(Foundation(listed, models={"vae": Identity()}))
 
 
 def test_the_gaussian_of_several_labels_is_a_regression():
@@ -179,8 +221,8 @@ def test_listed_labels_are_those_of_the_dataset():
 
 
 def test_a_class_without_samples_is_named():
-    with pytest.raises(ValueError, match="`classes`: the training data has 0 samples of class 3"):
-        built(ClassGaussianSpec(autoencoder="vae", classes=4))
+    with pytest.raises(ValueError, match="`wanted`: the training data has 0 samples of wanted 3"):
+        built(ClassGaussianSpec(autoencoder="vae", wanted={"kind": "classes", "classes": 4}))
 
 
 def test_critics_tell_data_from_the_prior_and_its_classes(critics):

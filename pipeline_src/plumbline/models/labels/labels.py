@@ -8,6 +8,10 @@ Each has
 - `changed(y)`, other labels than these, for samples that are to be changed;
 - `told(y)`, the labels as whole numbers (B,) by name, for whoever judges samples;
 
+labels have
+
+- `combinations`, how many different ones there are, and `all() -> (combinations, count)`, each of them;
+
 and levels, where critics have no labels to judge by, `shortfall(x) -> (B,)`, by how much decoded samples miss them,
 differentiable.
 """
@@ -31,7 +35,7 @@ class Classes(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.count = classes
+        self.count = self.combinations = classes
 
     def fit(self, data: dict[str, Tensor]) -> None:
         """Checks the labels of the training data.
@@ -51,6 +55,10 @@ class Classes(nn.Module):
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         return nn.functional.one_hot(batch["label"].long(), self.count).float()
+
+    def all(self) -> Float[Tensor, "K C"]:
+        """Each class."""
+        return torch.eye(self.count)
 
     def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """The next class."""
@@ -72,6 +80,11 @@ class Several(nn.Module):
         super().__init__()
         self.names = tuple(names)
         self.count = len(self.names)
+        self.combinations = 2**self.count
+
+    def all(self) -> Float[Tensor, "K C"]:
+        """Each combination of the attributes."""
+        return torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * self.count).reshape(-1, self.count)
 
     def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """The first attribute the other way, and the others as they are."""

@@ -79,24 +79,25 @@ class LatentActorSpec(LatentSpec):
 
 
 class ClassGaussianSpec(FittedModelSpec):
-    """A Gaussian for each class, fitted to the latent vectors of its training samples: the baseline without training."""
+    """A Gaussian for each class, or combination of labels, fitted to the latent vectors of its training samples: the baseline
+    without training."""
 
     kind: Literal["class_gaussian"] = "class_gaussian"
     autoencoder: str
     """Name of the autoencoder, one of the study's `models`."""
-    classes: int = key(ge=2, default=10)
-    """How many; the dataset's `label` is 0, 1, ..."""
+    wanted: AnyLabels = ClassLabelsSpec()
+    """The classes, or the labels that are combined; of many labels, take `attribute_gaussian`."""
 
     def build(self, on: Foundation) -> ClassGaussian:
         from plumbline.models.latent.class_gaussian import ClassGaussian
 
-        return ClassGaussian(self, on.models[self.autoencoder])
+        return ClassGaussian(on.models[self.autoencoder], self.wanted.build(on))
 
     def stands_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior"}
+        return {self.autoencoder: "posterior", **self.wanted.stands_on()}
 
     def offers(self) -> tuple[str, ...]:
-        return ("latents",)
+        return ("latents", "labels")
 
 
 class AttributeGaussianSpec(FittedModelSpec):
