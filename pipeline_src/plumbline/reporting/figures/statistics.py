@@ -6,36 +6,53 @@ import matplotlib as mpl
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
-from plumbline.reporting.figures.canvas import STYLE, Figure, colours, dots, svg_of
+from plumbline.reporting.figures.canvas import STYLE, Figure, colours, dots, logarithmic, svg_of
 from plumbline.reporting.tables import ordered_generators
 from plumbline.study import REAL
 
-# Spectra are drawn down to this share of their largest value.
-SMALLEST_ENERGY = 1e-11
+# Spectra are drawn, and compared, where the data has more than this share of its largest value.
+SMALLEST_ENERGY = 1e-9
 
 
 def spectra(comparison: xr.Dataset) -> Figure | None:
-    """Energy spectra of generators and data, for fields."""
+    """Energy spectra of generators and data, and their ratios to the test split's, for fields."""
     if "spectrum" not in comparison:
         return None
     generators, palette = ordered_generators(comparison), colours(comparison)
+    k = comparison["wavenumber"].values
+    test = comparison["spectrum_test"].mean(["generator", "seed"]).values
+    held = test > SMALLEST_ENERGY * test.max()
+    told = []
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(6.4, 3.0))
-        axis = canvas.subplots()
-        k = comparison["wavenumber"].values
+        canvas = Canvas(figsize=(8.4, 3.0 + 0.2 * (len(generators) // 5)))
+        left, right = canvas.subplots(1, 2)
         for g in generators:
             energy = comparison["spectrum"].sel(generator=g).mean("seed").values
-            axis.loglog(k, energy, color=palette[g], linewidth=2 if g == REAL else 1.2, label=g)
-        axis.set_ylim(bottom=SMALLEST_ENERGY * float(comparison["spectrum"].max()))
-        axis.set_xlabel("wavenumber (waves in the domain)")
-        axis.set_ylabel("energy")
-        axis.legend(ncols=2, fontsize=8)
+            line = {
+                "color": palette[g],
+                "linewidth": 2 if g == REAL else 1.2,
+                # Colours that come a second time are dashed.
+                "linestyle": "--"
+                if list(palette.values()).index(palette[g]) < list(palette).index(g)
+                else "-",
+            }
+            ratio = energy[held] / test[held]
+            left.plot(k[held], energy[held], label=g, **line)
+            right.plot(k[held], ratio, **line)
+            told.append(f"{g} {ratio.min():.2g} to {ratio.max():.2g}")
+        left.set_ylabel("energy")
+        right.set_title("over that of the test split", fontsize=8)
+        for axis in (left, right):
+            logarithmic(axis)
+            axis.set_xlabel("wavenumber (waves in the domain)")
+        canvas.legend(loc="outside upper center", ncols=5, fontsize=8)
+        canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
         "spectra",
         svg,
-        f"Energy spectra of {', '.join(generators)} against wavenumber, on logarithmic axes.",
-        "Energy spectrum, mean over seeds.",
+        f"Energy spectra against wavenumber on logarithmic axes, and their ratio to the test split's: {'; '.join(told)}.",
+        "Energy spectrum, mean over seeds, and right its ratio to that of the test split, where this has energy.",
     )
 
 
