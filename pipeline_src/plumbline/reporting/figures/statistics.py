@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib as mpl
 import xarray as xr
 from matplotlib.figure import Figure as Canvas
@@ -28,17 +30,9 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
         left, right = canvas.subplots(1, 2)
         for g in generators:
             energy = comparison["spectrum"].sel(generator=g).mean("seed").values
-            line = {
-                "color": palette[g],
-                "linewidth": 2 if g == REAL else 1.2,
-                # Colours that come a second time are dashed.
-                "linestyle": "--"
-                if list(palette.values()).index(palette[g]) < list(palette).index(g)
-                else "-",
-            }
             ratio = energy[held] / test[held]
-            left.plot(k[held], energy[held], label=g, **line)
-            right.plot(k[held], ratio, **line)
+            left.plot(k[held], energy[held], label=g, **_line(g, palette))
+            right.plot(k[held], ratio, **_line(g, palette))
             told.append(f"{g} {ratio.min():.2g} to {ratio.max():.2g}")
         left.set_ylabel("energy")
         right.set_title("over that of the test split", fontsize=8)
@@ -54,6 +48,17 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
         f"Energy spectra against wavenumber on logarithmic axes, and their ratio to the test split's: {'; '.join(told)}.",
         "Energy spectrum, mean over seeds, and right its ratio to that of the test split, where this has energy.",
     )
+
+
+def _line(generator: str, palette: dict[str, str]) -> dict[str, Any]:
+    """How a generator is drawn: dashed where its colour has been another's before."""
+    colour = palette[generator]
+    first = next(g for g, c in palette.items() if c == colour)
+    return {
+        "color": colour,
+        "linewidth": 2 if generator == REAL else 1.2,
+        "linestyle": "-" if first == generator else "--",
+    }
 
 
 def marginals(comparison: xr.Dataset) -> Figure | None:
