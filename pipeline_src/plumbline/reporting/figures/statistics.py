@@ -31,8 +31,9 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
         for g in generators:
             energy = comparison["spectrum"].sel(generator=g).mean("seed").values
             ratio = energy[held] / test[held]
-            left.plot(k[held], energy[held], label=g, **_line(g, palette))
-            right.plot(k[held], ratio, **_line(g, palette))
+            line = _line(g, palette)
+            left.plot(k[held], energy[held], label=g, **line)
+            right.plot(k[held], ratio, **line)
             told.append(f"{g} {ratio.min():.2g} to {ratio.max():.2g}")
         left.set_ylabel("energy")
         right.set_title("over that of the test split", fontsize=8)
