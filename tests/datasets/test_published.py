@@ -145,8 +145,11 @@ def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
     assert data["state"].shape == (10, 3, 5, 5)
     red = np.sort(data["state"].values[:, 0, 2, 2])
     np.testing.assert_allclose(red, (10 * np.arange(10) + 50) / 255, atol=1e-6)
+    (tmp_path / "none").mkdir()
     with pytest.raises(DataFileError, match="holds no images"):
         ImageFolderSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
+    with pytest.raises(DataFileError, match="is no folder"):
+        ImageFolderSpec(data_dir=str(tmp_path / "0.png"), parts=1, splits=SPLITS).draw_part(0)
 
 
 @pytest.fixture

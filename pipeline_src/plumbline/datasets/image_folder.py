@@ -4,6 +4,9 @@ The label of an image is an attribute of a table, as CelebA's `list_attr_celeba.
 attributes, and a line an image with its name and 1 or -1 for each attribute), or the same as a CSV file with the names in the
 first line; or else the number of the folder that it is in, in the order of their names, as in ImageNet. Several attributes of the
 table stand in `attributes` (samples, attributes).
+
+Folders named `train`, `val` or `validation`, and `test`, above all others, are splits: each split is drawn from its own folder, and one
+that has none from images of `train` that are not trained on.
 """
 
 from __future__ import annotations
@@ -14,14 +17,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import model_validator
 
-from plumbline.datasets.files import DataFileError
 from plumbline.datasets.images import LabelledImagesSpec
 from plumbline.datasets.images.photographs import PhotographsSpec
 
 if TYPE_CHECKING:
     import xarray as xr
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
@@ -29,9 +29,9 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
 
     kind: Literal["image_folder"] = "image_folder"
     data_dir: str
-    """The folder, such as CelebA's `img_align_celeba`."""
+    """The folder, such as CelebA's `img_align_celeba`. Links are followed; hidden files are left out."""
     table: str | None = None
-    """File of attributes, such as CelebA's `list_attr_celeba.txt`, or a CSV file; null for labels by folder."""
+    """File of attributes in UTF-8, such as CelebA's `list_attr_celeba.txt`, or a CSV file; null for labels by folder."""
     attribute: str | None = None
     """Attribute of the table that is the label: 1 where an image has it, 0 where not."""
     attributes: tuple[str, ...] = ()
@@ -44,16 +44,24 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        from plumbline.datasets.images.folders import (
+            classes_by_folder,
+            common_folder,
+            images_below,
+            published_splits,
+        )
+
         del splits
-        found = sorted(p for p in Path(self.data_dir).rglob("*") if p.suffix.lower() in SUFFIXES)
-        if not found:
-            raise DataFileError(
-                f"{self.data_dir} holds no images ({', '.join(SUFFIXES)}): set `dataset.data_dir`."
-            )
-        labels = self._by_table(found, (self.attribute,))[:, 0] if self.attribute else _by_folder(found)
-        chosen = self.choice_of(labels, indices)
+        found = images_below(Path(self.data_dir))
+        shared = common_folder(found)
+        published = published_splits(found, shared)
+        if self.attribute:
+            labels = self._by_table(found, (self.attribute,))[:, 0]
+        else:
+            labels = classes_by_folder(found, shared, split_first=published is not None)
+        chosen = self.choice_of(labels, indices, published)
         # Files are read one by one: that is how image libraries decode.
-        images = np.stack([self.square(found[i]) for i in chosen])
+        images = np.stack([self.square(found[i], str(found[i])) for i in chosen])
         told = labels[chosen] if self.attribute or labels.any() else None
         dataset = self.as_dataset(images, told, f"images of {Path(self.data_dir).name}")
         if self.attributes:
@@ -63,31 +71,8 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
         return dataset
 
     def _by_table(self, found: list[Path], names: tuple[str, ...]) -> np.ndarray:
-        """Whether each image has each attribute, ones and zeros (images, attributes).
+        """Whether each image has each attribute, ones and zeros (images, attributes)."""
+        from plumbline.datasets.images.attribute_table import read_attribute_table
 
-        Raises:
-            DataFileError: there is no such table, no such attribute in it, or no line for an image.
-        """
-        import pandas as pd
-
-        path = Path(str(self.table))
-        if not path.is_file():
-            raise DataFileError(f"{path} is not there: set `dataset.table` to the file of attributes.")
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, index_col=0)
-        else:
-            table = pd.read_csv(path, sep=r"\s+", skiprows=1)
-        for name in names:
-            if name not in table:
-                raise DataFileError(f"{path} has no attribute {name!r}; it has {', '.join(table.columns)}.")
-        images = [image.name for image in found]
-        missing = sorted(set(images) - set(table.index))
-        if missing:
-            raise DataFileError(f"{path} has no line for {len(missing)} images, {missing[0]} among them.")
-        return (table.loc[images, list(names)].to_numpy() > 0).astype(np.int64)
-
-
-def _by_folder(found: list[Path]) -> np.ndarray:
-    folders = sorted({image.parent for image in found})
-    numbers = {folder: i for i, folder in enumerate(folders)}
-    return np.array([numbers[image.parent] for image in found])
+        table = read_attribute_table(Path(str(self.table)))
+        return table.attributes_of(found, Path(self.data_dir), names)

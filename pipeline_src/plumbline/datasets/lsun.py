@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.files import own_file
+from plumbline.datasets.files import DataFileError, own_file
 from plumbline.datasets.images.photographs import PhotographsSpec
 
 if TYPE_CHECKING:
@@ -23,17 +23,18 @@ class LSUNSpec(PhotographsSpec):
     """Folder that unpacking an archive gives, with the file data.mdb."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        import lmdb
+        from plumbline.datasets.images.scenes import open_scenes
 
         del splits
-        folder = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN").parent
-        # Folders of published data may be read-only, and a database that nobody writes needs no lock.
-        with (
-            lmdb.open(str(folder), readonly=True, lock=False, readahead=False) as scenes,
-            scenes.begin() as read,
-        ):
-            with read.cursor() as cursor:
-                keys = list(cursor.iternext(keys=True, values=False))
-            chosen = (read.get(keys[i], b"") for i in self.choice(len(keys), indices))
-            images = np.stack([self.square(io.BytesIO(encoded)) for encoded in chosen])
+        path = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN")
+        with open_scenes(path) as (keys, read):
+            if not keys:
+                raise DataFileError(f"{path} holds no scenes: set `dataset.data_dir` to an unpacked archive.")
+            chosen = [keys[i] for i in self.choice(len(keys), indices)]
+            images = np.stack(
+                [
+                    self.square(io.BytesIO(read(key)), f"{path}, key {key.decode(errors='replace')!r}")
+                    for key in chosen
+                ]
+            )
         return self.as_dataset(images, None, f"LSUN, {Path(self.data_dir).name}")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from plumbline.datasets import DatasetSpec
+from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class ImagesSpec(DatasetSpec):
         if self.brightness is not None:
             totals = values.reshape(len(values), -1).sum(1)
             if not (totals > 0).all():
-                raise ValueError("a black image cannot be scaled to a brightness.")
+                raise ValueError(
+                    f"`brightness`: {int((totals <= 0).sum())} of {len(totals)} images are black, and cannot be scaled."
+                )
             values *= (self.brightness / totals).reshape(-1, *(1,) * (values.ndim - 1))
         grid = ("y", "x")
         dims = ("sample", *(("channel",) if images.ndim == 4 else ()), *grid)
@@ -69,26 +71,74 @@ class LabelledImagesSpec(ImagesSpec):
     classes: tuple[int, ...] | None = None
     """Classes that there are, by their numbers; null for all."""
 
-    def choice_of(self, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    @model_validator(mode="after")
+    def _each_class_once(self) -> LabelledImagesSpec:
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"`classes` names a class twice: {list(self.classes)}")
+        return self
+
+    def choice_of(
+        self, labels: np.ndarray, indices: np.ndarray, published: np.ndarray | None = None
+    ) -> np.ndarray:
         """Which images of these classes the samples with these indices are.
 
         Where classes are rare, validation and test split are the last of all images in random order: those of a dataset
         without rare classes that takes every image.
 
+        Args:
+            labels: the class of each image there is.
+            indices: of the samples.
+            published: the split of each image, where the source has splits. A split that it lacks is made of images of
+                the train split that are then not trained on.
+
         Raises:
-            ValueError: the splits ask for more images than there are.
+            ValueError: the splits ask for more images than there are, or a class has none.
         """
+        for name, wanted in (("classes", self.classes or ()), ("rare", self.rare)):
+            if absent := sorted(set(wanted) - set(labels.tolist())):
+                there = sorted(set(labels.tolist()))
+                raise ValueError(
+                    f"`{name}`: no image is of the class {absent[0]}; there are {_shown(there)}."
+                )
         there = (
             np.arange(len(labels)) if self.classes is None else np.flatnonzero(np.isin(labels, self.classes))
         )
+        if published is not None:
+            return self._published(there, labels, published)[indices]
         if not self.rare:
             return there[self.choice(len(there), indices)]
         order = there[np.random.default_rng(self.seed).permutation(len(there))]
         held = self.splits.validation + self.splits.test
         first, last = order[: len(order) - held], order[len(order) - held :]
-        kept = np.ones(len(first), dtype=bool)
+        first = self._thinned(first, labels)
+        self._require(len(first) + len(last))
+        return np.concatenate([first[: self.splits.train], last])[indices]
+
+    def _published(self, there: np.ndarray, labels: np.ndarray, published: np.ndarray) -> np.ndarray:
+        """The images of all samples, split by split."""
+        order = there[np.random.default_rng(self.seed).permutation(len(there))]
+        pools = {split: order[published[order] == split] for split in SPLITS}
+        for split in SPLITS[1:]:
+            if not len(pools[split]):
+                cut = max(len(pools["train"]) - getattr(self.splits, split), 0)
+                pools["train"], pools[split] = pools["train"][:cut], pools["train"][cut:]
+        pools["train"] = self._thinned(pools["train"], labels)
+        for split, pool in pools.items():
+            wanted = getattr(self.splits, split)
+            if len(pool) < wanted:
+                raise ValueError(
+                    f"`splits.{split}`: there are {len(pool)} images for it, and it asks for {wanted}: lower it."
+                )
+        return np.concatenate([pools[split][: getattr(self.splits, split)] for split in SPLITS])
+
+    def _thinned(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Those of the images of the train split that are left where classes are rare."""
+        kept = np.ones(len(images), dtype=bool)
         for rare, share in self.rare.items():
-            members = np.flatnonzero(labels[first] == rare)
+            members = np.flatnonzero(labels[images] == rare)
             kept[members[round(share * len(members)) :]] = False
-        self._require(int(kept.sum()) + len(last))
-        return np.concatenate([first[kept][: self.splits.train], last])[indices]
+        return images[kept]
+
+
+def _shown(classes: list[int]) -> str:
+    return ", ".join(map(str, classes[:20])) + (", ..." if len(classes) > 20 else "")
