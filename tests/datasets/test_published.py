@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import pickle
 import struct
 from pathlib import Path
 
@@ -69,8 +70,13 @@ def test_a_file_of_other_content_is_refused(tmp_path):
     (tmp_path / "b.csv").write_text("one")
     right = hashlib.sha256(b"one").hexdigest()
     assert PublishedFile("b.csv", "", right).fetch(str(tmp_path)) == tmp_path / "b.csv"
-    with pytest.raises(DataFileError, match="not the published file"):
+    with pytest.raises(
+        DataFileError, match=f"b.csv is not the published file: its SHA-256 is {right}, expected 0{{64}}"
+    ) as raised:
         PublishedFile("b.csv", "", "0" * 64).fetch(str(tmp_path))
+    assert "`dataset.data_dir`" in str(raised.value)
+    assert "elete" not in str(raised.value)
+    assert (tmp_path / "b.csv").read_text() == "one"
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -82,12 +88,24 @@ def test_idx_files_are_read(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (5, 4, 3))
     write_idx(tmp_path / "x.gz", values)
     np.testing.assert_array_equal(read_idx(tmp_path / "x.gz"), values)
-    (tmp_path / "cut").write_bytes(gzip.decompress((tmp_path / "x.gz").read_bytes())[:-1])
-    with pytest.raises(ValueError, match="should hold 5 x 4 x 3 values, and holds 59"):
-        read_idx(tmp_path / "cut")
-    (tmp_path / "other").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match="not an IDX file"):
-        read_idx(tmp_path / "other")
+    whole = gzip.decompress((tmp_path / "x.gz").read_bytes())
+    (tmp_path / "x").write_bytes(whole)
+    np.testing.assert_array_equal(read_idx(tmp_path / "x"), values)
+    for content, found in (
+        (whole[:-1], "should hold 5 x 4 x 3 values, and holds 59"),
+        (whole + b"0", "should hold 5 x 4 x 3 values, and holds 61"),
+        (
+            whole[:4] + b"\xff" * 12 + whole[16:],
+            "should hold 4294967295 x 4294967295 x 4294967295 values, and holds 60",
+        ),
+        (whole[:7], "is cut short: it ends within the sizes of its 3 axes"),
+        (b"PK\x03\x04", "is not an IDX file"),
+        (b"", "is not an IDX file"),
+        ((tmp_path / "x.gz").read_bytes()[:-20], "is cut short or damaged"),
+    ):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(DataFileError, match=f"bad {found}"):
+            read_idx(tmp_path / "bad")
 
 
 def test_mnist_is_read_from_small_files_of_its_format(tmp_path, monkeypatch):
@@ -95,7 +113,9 @@ def test_mnist_is_read_from_small_files_of_its_format(tmp_path, monkeypatch):
     images, labels = random.integers(1, 256, (12, 28, 28)), random.integers(0, 10, 12)
     for name, values in (("train-images-idx3-ubyte.gz", images), ("train-labels-idx1-ubyte.gz", labels)):
         write_idx(tmp_path / name, values)
-        monkeypatch.setitem(mnist.HASHES, name, hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+        zipped = (tmp_path / name).read_bytes()
+        hashes = [hashlib.sha256(content).hexdigest() for content in (zipped, gzip.decompress(zipped))]
+        monkeypatch.setitem(mnist.HASHES, name, tuple(hashes))
     data = MNISTSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS).draw_part(0)
     order = np.random.default_rng(0).permutation(12)
     np.testing.assert_allclose(data["state"], images[order[:10]] / 255, rtol=1e-6)
@@ -134,6 +154,89 @@ def test_cifar_is_read_from_small_files_of_its_format(tmp_path):
     order = np.random.default_rng(0).permutation(10)
     np.testing.assert_allclose(data["state"].values.reshape(10, -1), records[order, 1:] / 255, rtol=1e-6)
     np.testing.assert_array_equal(data["label"], records[order, 0])
+
+
+@pytest.mark.parametrize("layout", ["MNIST/raw/{}.gz", "{}", "again/{}.gz", "MNIST/raw/{}", "dotted"])
+def test_mnist_is_found_as_others_save_it(tmp_path, monkeypatch, layout):
+    values = {"train-images-idx3-ubyte": np.arange(12 * 784).reshape(12, 28, 28) % 256}
+    values["train-labels-idx1-ubyte"] = np.arange(12) % 10
+    for name, array in values.items():
+        write_idx(tmp_path / "x.gz", array)
+        zipped = (tmp_path / "x.gz").read_bytes()
+        hashes = [hashlib.sha256(content).hexdigest() for content in (zipped, gzip.decompress(zipped))]
+        monkeypatch.setitem(mnist.HASHES, f"{name}.gz", tuple(hashes))
+        place = tmp_path / (
+            layout.format(name).removeprefix("again/") if layout != "dotted" else name.replace("-idx", ".idx")
+        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        again = gzip.compress(gzip.decompress(zipped), 1, mtime=7)
+        place.write_bytes(
+            {"again/{}.gz": again, "MNIST/raw/{}.gz": zipped}.get(layout, gzip.decompress(zipped))
+        )
+    data = MNISTSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS).draw_part(0)
+    order = np.random.default_rng(0).permutation(12)[:10]
+    np.testing.assert_array_equal(data["label"], values["train-labels-idx1-ubyte"][order])
+    np.testing.assert_allclose(data["state"] * 255, values["train-images-idx3-ubyte"][order], atol=1e-4)
+
+
+def cifar(folder: Path, **values):
+    return CIFAR10Spec(data_dir=str(folder), parts=1, splits=SPLITS, **values).draw_part(0)
+
+
+@pytest.mark.parametrize("key", [bytes, str])
+def test_cifar_is_read_from_the_version_for_python(tmp_path, key):
+    random = np.random.default_rng(4)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    records = random.integers(0, 256, (10, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(10)
+    for name, part in (("data_batch_1", records[:5]), ("data_batch_2", records[5:])):
+        batch = {"data": part[:, 1:], "labels": part[:, 0].tolist(), "batch_label": "training"}
+        named = {k.encode() if key is bytes else k: v for k, v in batch.items()}
+        (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(named, protocol=2))
+    order = np.random.default_rng(0).permutation(10)
+    # The folder itself, the one that torchvision is given, and the default one, which is not there.
+    for folder in (tmp_path / "cifar-10-batches-py", tmp_path, tmp_path / "cifar-10-batches-bin"):
+        data = cifar(folder, batches=("data_batch_1.bin", "data_batch_2.bin"))
+        np.testing.assert_array_equal(data["label"], order)
+        np.testing.assert_allclose(data["state"].values.reshape(10, -1) * 255, records[order, 1:], atol=1e-4)
+
+
+class Intruder:
+    def __reduce__(self):
+        return print, ("run by a pickle",)
+
+
+def test_batches_that_are_not_those_of_cifar_are_named(tmp_path, capsys):
+    records = np.zeros((10, 3073), np.uint8)
+    records[:, 1] = np.arange(10)
+    (tmp_path / "right.bin").write_bytes(records.tobytes())
+    (tmp_path / "again.bin").write_bytes(records.tobytes())
+    # Cut files whose sizes add up to whole records.
+    (tmp_path / "cut.bin").write_bytes(records.tobytes()[:-100])
+    (tmp_path / "rest.bin").write_bytes(b"0" * 100 + records.tobytes())
+    (tmp_path / "empty.bin").write_bytes(b"")
+    records[3, 0] = 10
+    (tmp_path / "label.bin").write_bytes(records.tobytes())
+    (tmp_path / "intruder.bin").write_bytes(pickle.dumps(Intruder()))
+    (tmp_path / "list.bin").write_bytes(pickle.dumps([1, 2]))
+    (tmp_path / "other.bin").write_bytes(
+        pickle.dumps({"data": np.zeros((3, 10), np.uint8), "labels": [0, 1, 2]})
+    )
+    for batches, found in (
+        (("cut.bin", "rest.bin"), "cut.bin is no whole batch .* 30630 bytes"),
+        (("empty.bin",), "empty.bin is no whole batch"),
+        (("label.bin",), r"label.bin .* 1 of 10 labels are over 9, the first in record 3 \(10\)"),
+        (("right.bin", "again.bin"), "right.bin and .*again.bin hold the same images"),
+        (("intruder.bin",), "print has no place in a batch"),
+        (("list.bin",), "it holds a list"),
+        (("other.bin",), r"expected `data` of bytes .*found uint8 \(3, 10\) and \(3,\)"),
+        (("right.bin", "none.bin"), "none.bin is not there"),
+    ):
+        with pytest.raises(DataFileError, match=found):
+            cifar(tmp_path, batches=batches)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValidationError, match="`batches` must name files, each once"):
+        cifar(tmp_path, batches=("right.bin", "right.bin"))
 
 
 def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
@@ -230,8 +333,35 @@ def test_lsun_is_read_from_its_database(tmp_path):
     in_order = [np.asarray(Image.open(io.BytesIO(encoded[key])))[20, 15, 0] / 255 for key in sorted(encoded)]
     order = np.random.default_rng(0).permutation(10)
     np.testing.assert_allclose(greys[:, 0], np.asarray(in_order)[order], atol=1e-6)
+    whole = (tmp_path / "data.mdb").read_bytes()
+    for size, found in (
+        (9000, "is cut short: it has 9000 of [0-9]+ bytes"),
+        (100, r"is cut short \(100 bytes\)"),
+    ):
+        (tmp_path / "data.mdb").write_bytes(whole[:size])
+        with pytest.raises(DataFileError, match=rf"data\.mdb .*{found}|{found}"):
+            LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
+    (tmp_path / "data.mdb").write_bytes(b"not a database" * 4000)
+    with pytest.raises(DataFileError, match=r"data\.mdb is no readable LMDB database"):
+        LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
     with pytest.raises(DataFileError, match=r"data\.mdb is not there"):
         LSUNSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
+
+
+def test_values_of_a_database_that_are_no_images_are_named_by_their_keys(tmp_path):
+    Image.new("RGB", (8, 8)).save(stream := io.BytesIO(), format="webp")
+    with lmdb.open(str(tmp_path), map_size=2**20) as written, written.begin(write=True) as write:
+        write.put(b"num-samples", b"9")
+        for i in range(9):
+            write.put(str(i).encode(), stream.getvalue())
+    with pytest.raises(DataFileError, match=r"data\.mdb, key 'num-samples' is no image"):
+        LSUNSpec(data_dir=str(tmp_path), size=4, parts=1, splits=SPLITS).draw_part(0)
+    with lmdb.open(str(tmp_path), map_size=2**20) as written, written.begin(write=True) as write:
+        for i in range(9):
+            write.delete(str(i).encode())
+        write.delete(b"num-samples")
+    with pytest.raises(DataFileError, match=r"data\.mdb holds no scenes"):
+        LSUNSpec(data_dir=str(tmp_path), size=4, parts=1, splits=SPLITS).draw_part(0)
 
 
 def small_checkout(folder: Path, frameworks: int = 12) -> list[np.ndarray]:

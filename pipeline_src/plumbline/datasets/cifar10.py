@@ -1,19 +1,23 @@
-"""CIFAR-10 (Krizhevsky 2009): 32 x 32 colour images from the official binary version."""
+"""CIFAR-10 (Krizhevsky 2009): 32 x 32 colour images from the official binary version, or from that for Python."""
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import model_validator
 
-from plumbline.datasets.files import own_file
+from plumbline.datasets.files import DataFileError, own_file
 from plumbline.datasets.images import LabelledImagesSpec
 
 if TYPE_CHECKING:
     import xarray as xr
 
 BATCHES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
-RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
+"""What unpacking the archives gives, as torchvision does it below its root."""
 
 
 class CIFAR10Spec(LabelledImagesSpec):
@@ -21,20 +25,45 @@ class CIFAR10Spec(LabelledImagesSpec):
 
     kind: Literal["cifar10"] = "cifar10"
     data_dir: str = "data/cifar-10-batches-bin"
-    """Folder of the unpacked `cifar-10-binary.tar.gz` of www.cs.toronto.edu/~kriz."""
+    """Folder of the unpacked `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz` of www.cs.toronto.edu/~kriz, or the one above."""
     batches: tuple[str, ...] = BATCHES
-    """Files that are read."""
+    """Files that are read; those of the version for Python are found without `.bin`."""
+
+    @model_validator(mode="after")
+    def _each_batch_once(self) -> CIFAR10Spec:
+        if not self.batches or len(set(self.batches)) != len(self.batches):
+            raise ValueError(f"`batches` must name files, each once, found {list(self.batches)}")
+        return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        from plumbline.datasets.images.cifar import read_batch
+
         del splits
-        read = [
-            np.fromfile(own_file(self.data_dir, name, "a batch of the binary CIFAR-10"), np.uint8)
-            for name in self.batches
-        ]
-        raw = np.concatenate(read)
-        if raw.size % RECORD:
-            raise ValueError(f"{self.data_dir}: the batches are cut short: records have {RECORD} bytes.")
-        records = raw.reshape(-1, RECORD)
+        paths = self.paths()
+        read = [read_batch(path) for path in paths]
+        seen: dict[str, Path] = {}
+        for path, batch in zip(paths, read, strict=True):
+            content = hashlib.sha256(batch).hexdigest()
+            if content in seen:
+                raise DataFileError(f"{seen[content]} and {path} hold the same images: name one of them.")
+            seen[content] = path
+        records = np.concatenate(read)
         records = records[self.choice_of(records[:, 0], indices)]
         images = records[:, 1:].reshape(-1, 3, 32, 32) / 255
         return self.as_dataset(images, records[:, 0], "CIFAR-10")
+
+    def paths(self) -> list[Path]:
+        """The files of the batches.
+
+        Raises:
+            DataFileError: one is not there.
+        """
+        given = Path(self.data_dir)
+        # torchvision's folder may lie where the one of the binary version is not.
+        beside = () if given.is_dir() else tuple(given.parent / name for name in FOLDERS)
+        for folder in (given, *(given / name for name in FOLDERS), *beside):
+            for suffix in ("", ".bin"):
+                names = [name.removesuffix(suffix) for name in self.batches]
+                if (folder / names[0]).is_file():
+                    return [own_file(str(folder), name, "a batch of CIFAR-10") for name in names]
+        return [own_file(self.data_dir, name, "a batch of CIFAR-10") for name in self.batches]

@@ -14,11 +14,32 @@ if TYPE_CHECKING:
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist"
 HASHES = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    "train-images-idx3-ubyte.gz": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
 }
+"""SHA-256 of each file as it is published, and of what is in it."""
+
+
+def published(name: str) -> PublishedFile:
+    """One of the four files, which may also lie where torchvision saves it, or be named as on Kaggle."""
+    dotted = name.removesuffix(".gz").replace("-idx", ".idx")
+    return PublishedFile(
+        name, f"{MIRROR}/{name}", *HASHES[name], folders=("MNIST/raw", "raw"), names=(dotted,)
+    )
 
 
 class MNISTSpec(LabelledImagesSpec):
@@ -28,14 +49,15 @@ class MNISTSpec(LabelledImagesSpec):
     files: Literal["train", "t10k"] = "train"
     """The 60,000 training images, or the 10,000 test images."""
     data_dir: str = "data"
-    """Folder with the gzipped IDX files; they are downloaded into it if they are not there."""
+    """Folder with the IDX files, gzipped or not, or with torchvision's `MNIST/raw`; they are downloaded into it if they are not
+    there."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.images.idx import read_idx
 
         del splits
         images, labels = (
-            read_idx(PublishedFile(name, f"{MIRROR}/{name}", HASHES[name]).fetch(self.data_dir))
+            read_idx(published(name).fetch(self.data_dir))
             for name in (f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz")
         )
         chosen = self.choice_of(labels, indices)

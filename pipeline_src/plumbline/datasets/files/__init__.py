@@ -6,9 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+GZIPPED = b"\x1f\x8b"
+
 
 class DataFileError(RuntimeError):
-    """A file of published data that is not there, or is another one."""
+    """A file of data that is not there, is another one, or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,23 @@ class PublishedFile:
         name: path below the data folder.
         url: where it is downloaded from.
         sha256: hash of its content.
+        unzipped_sha256: of a gzipped file, the hash of what is in it: the file may lie there unzipped, or zipped by another program.
+        folders: below the data folder, that it may also lie in.
+        names: that it may also have, as other libraries save it.
     """
 
     name: str
     url: str
     sha256: str
+    unzipped_sha256: str | None = None
+    folders: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def places(self, data_dir: str) -> list[Path]:
+        """Where the file may lie, in the order in which it is looked for; it is downloaded to the first."""
+        unzipped = (self.name.removesuffix(".gz"),) if self.unzipped_sha256 else ()
+        names = (self.name, *unzipped, *self.names)
+        return [Path(data_dir) / folder / name for folder in ("", *self.folders) for name in names]
 
     def fetch(self, data_dir: str) -> Path:
         """Path of the file in the data folder, downloaded if it is not there.
@@ -31,16 +45,26 @@ class PublishedFile:
         Raises:
             DataFileError: it is not there and cannot be downloaded, or its content is another.
         """
-        path = Path(data_dir) / self.name
-        if not path.exists():
+        places = self.places(data_dir)
+        path = next((place for place in places if place.exists()), None)
+        if path is None:
+            path = places[0]
             self._download(path)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != self.sha256:
-            raise DataFileError(
-                f"{path} is not the published file (its SHA-256 is {found}, expected {self.sha256}). "
-                f"Delete it, and it is downloaded from {self.url}."
-            )
+        self._check(path)
         return path
+
+    def _check(self, path: Path) -> None:
+        """Compares hashes: of the file, or of what is in it."""
+        raw = path.read_bytes()
+        found, expected = hashlib.sha256(raw).hexdigest(), self.sha256
+        if found != expected and self.unzipped_sha256:
+            found, expected = hashlib.sha256(unzipped(raw, path)).hexdigest(), self.unzipped_sha256
+        if found != expected:
+            raise DataFileError(
+                f"{path} is not the published file: its SHA-256 is {found}, expected {expected} as of {self.url}. Set "
+                f"`dataset.data_dir` to the folder of the published one, or to a new folder, which it is downloaded into; "
+                f"or move this file elsewhere."
+            )
 
     def _download(self, path: Path) -> None:
         import pooch
@@ -53,6 +77,25 @@ class PublishedFile:
                 f"{path} is not there, and {self.url} could not be downloaded ({type(error).__name__}: {error}). "
                 f"Put the file there, or set `dataset.data_dir` to the folder that holds {self.name}."
             ) from error
+
+
+def unzipped(raw: bytes, path: Path) -> bytes:
+    """What is in a gzipped file, or the content as it is.
+
+    Raises:
+        DataFileError: the file is damaged.
+    """
+    import gzip
+    import zlib
+
+    if raw[:2] != GZIPPED:
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataFileError(
+            f"{path} is cut short or damaged ({error}): take a whole copy, or set `dataset.data_dir`."
+        ) from error
 
 
 def own_file(data_dir: str, name: str, what: str) -> Path:

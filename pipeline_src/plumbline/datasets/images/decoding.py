@@ -42,7 +42,7 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
     Raises:
         DataFileError: it is no whole image, or is one whose values have no certain meaning.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(encoded) as opened:
@@ -59,6 +59,10 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
             return _colours(upright, where, background)
     except DataFileError:
         raise
+    except UnidentifiedImageError as error:
+        raise DataFileError(
+            f"{where} is no image of a format that is known: replace it by a whole one, or move it elsewhere."
+        ) from error
     # Each decoder has errors of its own: of files, of values, of syntax, of unpacking, of sizes.
     except Exception as error:
         raise DataFileError(
