@@ -412,7 +412,7 @@ def test_the_published_charges_are_all_read():
 def test_packing_leaves_nothing_half_written(tmp_path):
     small_checkout(tmp_path / "input")
     (tmp_path / "input" / "mof03.edge_info").write_text("src,dst\n")
-    with pytest.raises(KeyError):
+    with pytest.raises(DataFileError, match=r"mof03\.edge_info has no column r"):
         pack(tmp_path / "input", tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
 

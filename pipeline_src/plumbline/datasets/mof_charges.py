@@ -1,9 +1,8 @@
 """Partial charges (DDEC) of metal-organic frameworks, as published by Raza, Sturluson, Simon and Fern (2020).
 
 2,266 frameworks of 10 to 584 atoms of 74 elements, 334,103 atoms in all; the charges of a framework sum to zero
-within 3.2e-5. The file `mof_charges.h5` packs them: `node_species`, `node_charge`, `node_pointer` (first atom of each
-framework), `edge_index` (2, bonds; numbers within the framework, each bond once), `edge_length`, `edge_pointer`,
-`name`. Without it, it is packed from a checkout of the source, `mpn_charges/MPNN/input` in the data folder.
+within 3.2e-5. The file `mof_charges.h5` packs them, as `frameworks/packed.py` says. Without it, it is packed from a checkout of the
+source, `mpn_charges/MPNN/input` in the data folder.
 
 The order of the frameworks is random, by the seed, and drawn again until the train split holds every element.
 """
@@ -11,14 +10,17 @@ The order of the frameworks is random, by the seed, and drawn again until the tr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
+from plumbline.datasets.files import DataFileError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from plumbline.datasets.frameworks.packed import PackedFrameworks
 
 # Elements by their index in the published one-hot features.
 ELEMENTS = (
@@ -39,30 +41,18 @@ class MOFChargesSpec(DatasetSpec):
     """Folder with `mof_charges.h5`, or with a checkout of its source under `mpn_charges`."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        import h5py
-
-        from plumbline.datasets.frameworks import Framework, padded
+        from plumbline.datasets.frameworks import padded
+        from plumbline.datasets.frameworks.packed import read_packed
 
         del splits
-        with h5py.File(self.packed(), "r") as file:
-            columns = {name: file[name][()] for name in file}
-        atoms, bonds = columns["node_pointer"], columns["edge_pointer"]
-        count = len(atoms) - 1
-        if self.splits.total > count:
+        packed = read_packed(self.packed(), len(ELEMENTS))
+        if self.splits.total > packed.count:
             raise ValueError(
-                f"there are {count} frameworks, and `splits` ask for {self.splits.total}: lower them."
+                f"there are {packed.count} frameworks, and `splits` ask for {self.splits.total}: lower them."
             )
-        chosen = self._order(columns, count)[indices]
-        drawn = [
-            Framework(
-                columns["node_charge"][atoms[i] : atoms[i + 1]],
-                columns["node_species"][atoms[i] : atoms[i + 1]],
-                columns["edge_index"][:, bonds[i] : bonds[i + 1]].T,
-                columns["edge_length"][bonds[i] : bonds[i + 1]],
-            )
-            for i in chosen
-        ]
-        dataset = padded(drawn, int(np.diff(atoms).max()), int(np.diff(bonds).max()), ELEMENTS)
+        chosen = self._order(packed)[indices]
+        atoms, bonds = np.diff(packed.node_pointer).max(), np.diff(packed.edge_pointer).max()
+        dataset = padded([packed.framework(i) for i in chosen], int(atoms), int(bonds), ELEMENTS)
         return dataset.assign_attrs(title="DDEC charges of metal-organic frameworks", source=SOURCE)
 
     def packed(self) -> Path:
@@ -71,8 +61,6 @@ class MOFChargesSpec(DatasetSpec):
         Raises:
             DataFileError: neither is there.
         """
-        from plumbline.datasets.files import DataFileError
-
         path = Path(self.data_dir) / "mof_charges.h5"
         checkout = Path(self.data_dir) / "mpn_charges" / "MPNN" / "input"
         if path.is_file():
@@ -85,15 +73,15 @@ class MOFChargesSpec(DatasetSpec):
         pack(checkout, path)
         return path
 
-    def _order(self, columns: dict[str, Any], count: int) -> np.ndarray:
+    def _order(self, packed: PackedFrameworks) -> np.ndarray:
         """A permutation whose train split holds every element."""
-        owner = np.repeat(np.arange(count), np.diff(columns["node_pointer"]))
-        everything = len(np.unique(columns["node_species"]))
+        owner = packed.owner_of_atoms()
+        everything = len(np.unique(packed.node_species))
         random = np.random.default_rng(self.seed)
         for _ in range(10_000):
-            order = random.permutation(count)
+            order = random.permutation(packed.count)
             train = np.isin(owner, order[: self.splits.train])
-            if self.splits.train < everything or len(np.unique(columns["node_species"][train])) == everything:
+            if self.splits.train < everything or len(np.unique(packed.node_species[train])) == everything:
                 return order
         raise ValueError(
             f"no train split of {self.splits.train} frameworks with every element was found: enlarge it."
@@ -101,7 +89,11 @@ class MOFChargesSpec(DatasetSpec):
 
 
 def pack(checkout: Path, output: Path) -> None:
-    """Packs the per-framework files of the source (features, labels, edges) into one HDF5 file."""
+    """Packs the per-framework files of the source (features, labels, edges) into one HDF5 file.
+
+    Raises:
+        DataFileError: a file is not as those of the source.
+    """
     import os
 
     import h5py
@@ -110,11 +102,28 @@ def pack(checkout: Path, output: Path) -> None:
     names = sorted(
         path.name.removesuffix("_node_features.npy") for path in checkout.glob("*_node_features.npy")
     )
+    if not names:
+        raise DataFileError(f"{checkout} holds no frameworks (files `*_node_features.npy`).")
     species, charges, edges, lengths = [], [], [], []
     for name in names:
-        species.append(np.load(checkout / f"{name}_node_features.npy").argmax(1).astype(np.uint8))
-        charges.append(np.load(checkout / f"{name}_node_labels.npy").astype(np.float32))
+        features, labels = (np.load(checkout / f"{name}_node_{what}.npy") for what in ("features", "labels"))
+        if (
+            features.ndim != 2
+            or not ((features == 1).sum(1) == 1).all()
+            or (features != 0).sum() != len(features)
+        ):
+            raise DataFileError(
+                f"{checkout}/{name}_node_features.npy: expected one 1 a row and zeros beside it."
+            )
+        if labels.shape != features.shape[:1]:
+            raise DataFileError(
+                f"{checkout}/{name}_node_labels.npy has the shape {labels.shape}, for {len(features)} atoms."
+            )
         table = pd.read_csv(checkout / f"{name}.edge_info")
+        if absent := sorted({"src", "dst", "r"} - set(table)):
+            raise DataFileError(f"{checkout}/{name}.edge_info has no column {', '.join(absent)}.")
+        species.append(features.argmax(1).astype(np.uint8))
+        charges.append(labels.astype(np.float32))
         edges.append(table[["src", "dst"]].to_numpy(np.int32).T)
         lengths.append(table["r"].to_numpy(np.float32))
     partial = output.with_suffix(".partial")

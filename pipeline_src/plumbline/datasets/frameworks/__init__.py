@@ -37,10 +37,12 @@ def padded(frameworks: Sequence[Framework], atoms: int, bonds: int, elements: Se
     """Frameworks as a dataset with room for `atoms` atoms and `bonds` bonds each."""
     import xarray as xr
 
+    number = np.int16 if atoms <= np.iinfo(np.int16).max else np.int32
+
     count = len(frameworks)
     charges = np.zeros((count, atoms), np.float32)
     species = np.full((count, atoms), -1, np.int16)
-    ends = np.full((count, bonds, 2), -1, np.int16)
+    ends = np.full((count, bonds, 2), -1, number)
     lengths = np.zeros((count, bonds), np.float32)
     for i, framework in enumerate(frameworks):
         n, e = len(framework.charges), len(framework.bonds)
@@ -56,3 +58,21 @@ def padded(frameworks: Sequence[Framework], atoms: int, bonds: int, elements: Se
         },
         coords={"element": ("element", list(elements), {"long_name": "element"})},
     )
+
+
+VARIABLES = ("species", "bonds", "bond_length")
+
+
+def elements_of(dataset: xr.Dataset) -> int:
+    """How many elements the frameworks of a dataset are made of.
+
+    Raises:
+        ValueError: the dataset holds no frameworks.
+    """
+    absent = [name for name in VARIABLES if name not in dataset]
+    if absent or "element" not in dataset.coords or dataset["state"].ndim != 2:
+        raise ValueError(
+            f"the dataset holds no frameworks: expected a state (sample, atom), {', '.join(VARIABLES)} and the coordinate "
+            f"`element`, found {', '.join(map(str, dataset.variables))}."
+        )
+    return dataset.sizes["element"]

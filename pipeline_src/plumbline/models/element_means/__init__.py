@@ -23,9 +23,10 @@ class ElementMeansSpec(FittedModelSpec):
     """Whether each element has its own mean; if not, all atoms share one."""
 
     def build(self, on: Foundation) -> ElementMeans:
+        from plumbline.datasets.frameworks import elements_of
         from plumbline.models.element_means.model import ElementMeans
 
-        return ElementMeans(self, on.example.sizes["element"], on.constraint(self.constraint))
+        return ElementMeans(self, elements_of(on.example), on.constraint(self.constraint))
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
