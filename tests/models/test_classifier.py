@@ -166,7 +166,9 @@ def test_a_class_that_is_not_drawn_has_no_quality(classifier, digits):
 
 def test_labels_beyond_the_classes_are_refused(digits):
     model = ClassifierSpec(dataset=ALL, classes=5).build(Foundation(digits))
-    with pytest.raises(ValueError, match="`classes`: 5 are not enough for the label 9"):
+    with pytest.raises(
+        ValueError, match=r"`classes`: expected a `label` .* from 0 to 4, found [5-9] in sample"
+    ):
         model.prepare(batch_of(digits))
 
 

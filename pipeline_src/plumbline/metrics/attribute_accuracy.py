@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from plumbline.datasets.labels import listed_attributes
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.metrics.classification import attribute_logits
 from plumbline.metrics.collapse import beside_real_data
@@ -34,14 +35,15 @@ class AttributeAccuracySpec(MetricSpec):
         import xarray as xr
 
         classifier = by.models[self.classifier]
+        listed_attributes(dataset, "attribute_accuracy")
         names = [str(name) for name in dataset["attribute"].values]
         of_test = dataset["split"].values == "test"
         has = attribute_logits(classifier, samples["state"].values) > 0
         wanted = wanted_attributes(samples, names)
         if wanted is None:  # those of the images that they were drawn for
-            wanted = samples["attributes"].values > 0
+            wanted = listed_attributes(samples, "attribute_accuracy") > 0
         real_has = attribute_logits(classifier, dataset["state"].values[of_test]) > 0
-        real_wanted = dataset["attributes"].values[of_test] > 0
+        real_wanted = listed_attributes(dataset.isel(sample=of_test), "attribute_accuracy") > 0
         each, of_real = balanced_accuracy(has, wanted), balanced_accuracy(real_has, real_wanted)
         accuracy, real = float(each.mean()), float(of_real.mean())
         found = {

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from plumbline.datasets.labels import class_labels
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import class_features, class_probabilities
+from plumbline.metrics.classification import check_watched, class_features, class_probabilities
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,10 +40,12 @@ class ClassQualitySpec(MetricSpec):
 
         classifier = by.models[self.classifier]
         states = samples["state"].values
-        told = class_probabilities(classifier, states).argmax(1)
+        probabilities = class_probabilities(classifier, states)
+        told, classes = probabilities.argmax(1), probabilities.shape[1]
+        check_watched(self.watched, classes, self.kind)
         features = class_features(classifier, states)
         of_test = dataset["split"].values == "test"
-        labels = dataset["label"].values[of_test]
+        labels = class_labels(dataset.isel(sample=of_test), classes, self.kind)
         reference = class_features(classifier, dataset["state"].values[of_test])
         unit = np.sqrt(np.mean(reference**2))
         distances = {

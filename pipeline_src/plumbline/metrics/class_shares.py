@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from plumbline.datasets.labels import class_labels
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import class_probabilities
+from plumbline.metrics.classification import check_watched, class_probabilities
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,6 +32,7 @@ class ClassSharesSpec(MetricSpec):
 
         classifier = by.models[self.classifier]
         told = class_probabilities(classifier, samples["state"].values)
+        check_watched(self.watched, told.shape[1], self.kind)
         test = dataset["state"].values[dataset["split"].values == "test"]
         shares, expected = _shares(told), _shares(class_probabilities(classifier, test))
         distance = 0.5 * float(np.abs(shares - expected).sum())
@@ -41,7 +43,7 @@ class ClassSharesSpec(MetricSpec):
             "class_share": xr.DataArray(shares, dims="class", attrs={"long_name": "share", "units": "1"}),
         }
         if "split" in samples.coords:
-            right = float((told.argmax(1) == samples["label"].values).mean())
+            right = float((told.argmax(1) == class_labels(samples, told.shape[1], self.kind)).mean())
             found["classifier_accuracy"] = scalar(right, "accuracy of the classifier", "higher")
         return xr.Dataset(found, coords={"class": np.arange(len(shares))})
 

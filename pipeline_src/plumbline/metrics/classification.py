@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,18 @@ def attribute_logits(classifier: Any, states: np.ndarray) -> np.ndarray:
 def class_features(classifier: Any, states: np.ndarray) -> np.ndarray:
     """The features (samples, features) that a trained classifier tells classes or attributes by."""
     return _in_chunks(states, classifier.features)
+
+
+def check_watched(watched: Sequence[int], classes: int, metric: str) -> None:
+    """Refuses classes that the classifier does not tell.
+
+    Raises:
+        ValueError: one is none of its classes; the message names the metric.
+    """
+    if strange := [c for c in watched if not 0 <= c < classes]:
+        raise ValueError(
+            f"`watched` of `{metric}`: the classifier tells the classes 0 to {classes - 1}, and not {strange[0]}."
+        )
 
 
 def _in_chunks(states: np.ndarray, told: Callable[[Tensor], Tensor]) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from plumbline.datasets.labels import class_labels
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.metrics.classification import class_probabilities
 from plumbline.metrics.collapse import beside_real_data
@@ -31,11 +33,10 @@ class LabelAccuracySpec(MetricSpec):
 
         classifier = by.models[self.classifier]
         of_test = dataset["split"].values == "test"
-        wanted = samples[WANTED if WANTED in samples else "label"].values
-        accuracy = self._share_right(classifier, samples["state"].values, wanted)
-        real = self._share_right(
-            classifier, dataset["state"].values[of_test], dataset["label"].values[of_test]
-        )
+        test = dataset.isel(sample=of_test)
+        asked = {"label": samples[WANTED]} if WANTED in samples else samples
+        accuracy = self._share_right(classifier, samples["state"].values, asked)
+        real = self._share_right(classifier, test["state"].values, test)
         found = {
             "label_accuracy": scalar(accuracy, "samples of the class wanted", "higher"),
             "label_accuracy_over_real": scalar(
@@ -48,5 +49,6 @@ class LabelAccuracySpec(MetricSpec):
         return {self.classifier: "classes"}
 
     @staticmethod
-    def _share_right(classifier: object, states: np.ndarray, labels: np.ndarray) -> float:
-        return float((class_probabilities(classifier, states).argmax(1) == labels).mean())
+    def _share_right(classifier: object, states: np.ndarray, labelled: Mapping[Any, Any]) -> float:
+        told = class_probabilities(classifier, states)
+        return float((told.argmax(1) == class_labels(labelled, told.shape[1], "label_accuracy")).mean())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.datasets.labels import class_labels
 from plumbline.models.classifier import ClassifierSpec
 from plumbline.models.classifier.reader import ImageClassifier
 from plumbline.networks import SampleShape
@@ -21,12 +22,9 @@ class Classifier(ImageClassifier):
         """Fits the standardisation.
 
         Raises:
-            ValueError: a label is none of the classes.
+            ValueError: there are no labels, or one is none of the classes.
         """
-        if int(data["label"].max()) >= self.spec.classes:
-            raise ValueError(
-                f"`classes`: {self.spec.classes} are not enough for the label {int(data['label'].max())}."
-            )
+        class_labels(data, self.spec.classes, "classes")
         super().prepare(data)
 
     def log_probabilities(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B classes"]:
@@ -36,6 +34,7 @@ class Classifier(ImageClassifier):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy in nats, and the share of images that are told right."""
         told = self.log_probabilities(batch["state"])
-        loss = nn.functional.nll_loss(told, batch["label"])
-        right = (told.argmax(1) == batch["label"]).float().mean()
+        label = batch["label"].long()
+        loss = nn.functional.nll_loss(told, label)
+        right = (told.argmax(1) == label).float().mean()
         return loss, {"cross_entropy": loss.detach(), "accuracy": right}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.datasets.labels import counts
 from plumbline.models.counter import CounterSpec
 from plumbline.networks import SampleShape
 from plumbline.networks.blocks.grid import grid_of
@@ -26,7 +27,12 @@ class Counter(nn.Module):
         )
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing: images are counted as they are."""
+        """Checks the labels; images are counted as they are.
+
+        Raises:
+            ValueError: there are no labels, or they are no counts.
+        """
+        counts(data, "counter")
 
     def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
         """The number, not rounded."""

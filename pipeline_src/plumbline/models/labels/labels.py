@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
+from plumbline.datasets.labels import class_labels, listed_attributes
 
 WANTED = "wanted"
 """Variable of samples that tells the class that was asked for; with `_` and a name, whether an attribute was."""
@@ -43,18 +44,14 @@ class Classes(nn.Module):
         Raises:
             ValueError: there are none, or one is none of the classes.
         """
-        if "label" not in data:
-            raise ValueError(
-                "`wanted`: the dataset has no `label`; ask for `measured` attributes or `levels`."
-            )
-        if int(data["label"].max()) >= self.count:
-            raise ValueError(
-                f"`wanted.classes`: {self.count} are not enough for the label {int(data['label'].max())}."
-            )
+        class_labels(data, self.count, "wanted.classes")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
-        return nn.functional.one_hot(batch["label"].long(), self.count).float()
+        label = batch["label"].long()
+        if bool(((label < 0) | (label >= self.count)).any()):  # of the test split, which was not fitted to
+            class_labels({"label": label.cpu()}, self.count, "wanted.classes")
+        return nn.functional.one_hot(label, self.count).float()
 
     def all(self) -> Float[Tensor, "K C"]:
         """Each class."""
@@ -99,7 +96,12 @@ class Listed(Several):
     """The attributes that the dataset lists of each sample."""
 
     def fit(self, data: dict[str, Tensor]) -> None:
-        """Nothing: they are known."""
+        """Checks the attributes of the training data.
+
+        Raises:
+            ValueError: there are none, or they are no ones and zeros.
+        """
+        listed_attributes(data, "wanted")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
