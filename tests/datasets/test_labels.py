@@ -43,7 +43,10 @@ def test_whole_numbers_of_any_width_are_classes(dtype):
 
 FAULTS = {
     "negative": (LABELS - 1, "found -1 in sample 0, and 2 such in all: number the classes from 0 on"),
-    "from one": (LABELS + 1, "found 3 in sample 1, and 2 such in all: number the classes from 0 on, or raise"),
+    "from one": (
+        LABELS + 1,
+        "found 3 in sample 1, and 2 such in all: number the classes from 0 on, or raise",
+    ),
     "float": (LABELS.astype(float), "found labels of the type float64: store them as whole numbers"),
     "boolean": (LABELS > 0, "found labels of the type bool"),
     "one-hot": (np.eye(3)[LABELS], r"found the shape \(6, 3\): of one-hot labels, store the place"),
@@ -121,3 +124,12 @@ def test_a_condition_that_is_no_table_of_numbers_is_refused(dims, values, found)
         ValueError, match=rf"`condition` should be \(sample, component\), of numbers, and {found}"
     ):
         sample_shape(samples(condition=(dims, values)))
+
+
+def test_sets_are_told_by_booleans_as_by_whole_numbers():
+    from plumbline.models.dual_diffusion import ConstraintSetSpec
+    from plumbline.models.dual_diffusion.sets import read_set
+
+    spec = ConstraintSetSpec(where={"label": [1]})
+    for label in (LABELS == 1, (LABELS == 1).astype(np.int16)):
+        assert read_set("rare", spec, batch_of(samples(label)))["label"].tolist() == [1, 1]

@@ -55,5 +55,7 @@ def _members(name: str, spec: ConstraintSetSpec, data: Samples) -> Tensor:
             raise ValueError(
                 f"`sets.{name}.where`: the dataset has no variable {variable!r} with one number a sample; it has {known}."
             )
-        members &= torch.isin(data[variable], torch.tensor(values))
+        # `isin` takes no booleans, which are ones and zeros here.
+        told = data[variable].long() if data[variable].dtype == torch.bool else data[variable]
+        members &= torch.isin(told, torch.tensor(values))
     return members
