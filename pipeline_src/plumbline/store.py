@@ -142,6 +142,13 @@ def provenance(spec: str, device: str = "cpu", started: float | None = None) -> 
     }
 
 
+def is_provenance(attribute: str) -> bool:
+    """Whether an attribute of this name is one that `provenance` writes."""
+    own = ("created", "device", "host", "python", "wall_time_seconds")
+    written = {"plumbline_spec", "plumbline_spec_sha256", "plumbline_version", "plumbline_commit", *own}
+    return attribute in written | {f"version_{name}" for name in LIBRARIES}
+
+
 @cache
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide results."""

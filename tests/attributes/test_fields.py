@@ -85,7 +85,7 @@ def test_minus_is_the_other_sign():
 
 def test_what_does_not_fit_is_said():
     vectors = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 4)))})
-    with pytest.raises(ValueError, match="fields with one or two periodic directions, and samples have 0"):
+    with pytest.raises(ValueError, match="`enstrophy` needs one or two periodic directions, found 0"):
         EnstrophySpec().build(vectors, {})
     with pytest.raises(ValueError, match=r"needs velocities \(\.\.\., 2, x, y\)"):
         EnstrophySpec().build(in_the_plane(components=3), {})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from plumbline.attributes import Attribute, AttributeSpec
+from plumbline.coordinates import period, periodic_dimensions
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -112,11 +113,5 @@ class _BandEnergy(Attribute):
 
 
 def _periods(kind: str, example: xr.Dataset) -> list[float]:
-    state = example["state"]
-    periods = [float(state[d].attrs["period"]) for d in state.dims if "period" in state[d].attrs]
-    if not 1 <= len(periods) <= 2:
-        raise ValueError(
-            f"`{kind}` is an attribute of fields with one or two periodic directions, and samples have "
-            f"{len(periods)}."
-        )
-    return periods
+    asker = f"`{kind}`"
+    return [period(example, d, asker) for d in periodic_dimensions(example, asker)]

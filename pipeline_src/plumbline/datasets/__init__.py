@@ -69,7 +69,7 @@ class DatasetSpec(Kind):
 
         indices = np.array_split(np.arange(self.splits.total), self.parts)[part]
         splits = self.splits.names()[indices]
-        drawn = self.draw(indices, splits)
+        drawn = self._drawn(indices, splits)
         return drawn.assign_coords(
             sample=xr.DataArray(indices, dims="sample", attrs={"long_name": "index of the sample"}),
             split=xr.DataArray(splits.astype("<U10"), dims="sample", attrs={"long_name": "split"}),
@@ -79,7 +79,23 @@ class DatasetSpec(Kind):
         """All samples of one split, for a model or a metric with a dataset of its own."""
         splits = self.splits.names()
         indices = np.flatnonzero(splits == split)
-        return self.draw(indices, splits[indices])
+        return self._drawn(indices, splits[indices])
+
+    def _drawn(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        from plumbline.datasets._checks import checked
+        from plumbline.datasets.files import DataFileError
+
+        try:
+            drawn = self.draw(indices, splits)
+        except np.linalg.LinAlgError as error:
+            raise DataFileError(
+                f"{self.source()}: its settings give a matrix that cannot be factored ({error}): choose less extreme ones."
+            ) from error
+        return checked(drawn, self.source())
+
+    def source(self) -> str:
+        """What the samples come from, as messages name it."""
+        return f"dataset `{self.kind}`"
 
     def draw_matching(self, split: str, shape: tuple[int, ...], where: str) -> xr.Dataset:
         """All samples of one split, which must have a shape.

@@ -28,11 +28,11 @@ class GaussianSpec(DatasetSpec):
     """Coordinates of a sample."""
     equalities: int = key(ge=1, default=2)
     """Rows of A."""
-    correlation: float = key(ge=0, lt=1, default=0.6)
+    correlation: float = key(ge=0, le=0.9999, default=0.6)
     """Correlation of neighbouring coordinates."""
-    largest_scale: float = key(gt=0, default=3.0)
+    largest_scale: float = key(ge=1e-6, le=1e6, default=3.0)
     """Standard deviation of the last coordinate; the first has one, those between in geometric order."""
-    shift: float = key("standard deviations", ge=0, default=1.0)
+    shift: float = key("standard deviations", ge=0, le=1e6, default=1.0)
     """How far k is from A m, in standard deviations of A x."""
 
     @model_validator(mode="after")

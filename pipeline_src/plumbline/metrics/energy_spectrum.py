@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from plumbline.coordinates import periodic_dimensions
 from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ class EnergySpectrumSpec(MetricSpec):
         import xarray as xr
 
         del by
-        periodic = [d for d in dataset["state"].dims if "period" in dataset[d].attrs]
-        if not periodic:
-            raise ValueError("an energy spectrum needs a periodic direction, and this dataset has none.")
+        periodic = periodic_dimensions(dataset, f"`{self.kind}`")
         test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
         reference, spectrum = (
             energy_spectrum(values, len(periodic)) for values in (test, samples["state"].values)

@@ -38,7 +38,8 @@ def maximum_mean_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
     """MMD of samples x (n, d) and y (m, d), bandwidths from y."""
     from scipy.spatial.distance import cdist, pdist
 
-    median = np.median(pdist(y))
+    # Where most points coincide, a standard deviation of the standardised data takes the place of their median distance.
+    median = np.median(pdist(y)) or 1.0
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
         squared = cdist(a, b, "sqeuclidean")

@@ -30,6 +30,10 @@ from plumbline.study import GeneratorSpec, SampleCounts
 logger = logging.getLogger("plumbline.sample")
 
 
+class DivergedSamplingError(RuntimeError):
+    """Drawn samples are not finite."""
+
+
 def sample(
     spec: str,
     *,
@@ -87,12 +91,27 @@ def sample(
         costs = asdict(problem.costs)
     wall = time.perf_counter() - drawing
     samples = as_dataset({name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}, known)
+    refuse_diverged(samples["state"].values)
     for name in constraints:
         samples[f"final_distance_{name}"] = ("sample", torch.cat([j[name][0] for j in judged]).numpy())
         samples[f"converged_{name}"] = ("sample", torch.cat([j[name][1] for j in judged]).numpy())
     samples["case"] = ("sample", cases)
     attrs = {**costs, "sampling_seconds_per_sample": wall / (last - first)}
     write_store(samples.assign_attrs(attrs), output, provenance(spec, str(device), started))
+
+
+def refuse_diverged(state: np.ndarray) -> None:
+    """Checks that samples (sample, ...) are finite.
+
+    Raises:
+        DivergedSamplingError: some are not.
+    """
+    bad = ~np.isfinite(state.reshape(len(state), -1)).all(1)
+    if bad.any():
+        raise DivergedSamplingError(
+            f"{int(bad.sum())} of {len(state)} samples are not finite, the first of them sample "
+            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, or less guidance, or train the model longer."
+        )
 
 
 def draw(model: Any, sampler: SamplerSpec, problem: Problem) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import attribute, equal_spacing, period, require_dimensions
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class BurgersResidualSpec(ConstraintSpec):
         from plumbline.constraints.burgers.spectral import BurgersResidual
         from plumbline.solvers.burgers_differences import steps_between
 
-        time = example["time"].values
-        spacing = float(time[1] - time[0])
-        length, viscosity = float(example["x"].attrs["period"]), float(example.attrs["viscosity"])
+        asker = f"`{self.kind}`"
+        require_dimensions(example, ("time", "x"), asker, exactly=True)
+        spacing = equal_spacing(example, "time", asker)
+        length, viscosity = period(example, "x", asker), attribute(example, "viscosity", asker)
         if self.discretisation == "differences":
             steps = steps_between(spacing, self.max_step)
             return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)

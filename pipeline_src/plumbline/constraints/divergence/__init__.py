@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import equal_periods, require_velocities
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,7 +25,9 @@ class DivergenceFreeSpec(ConstraintSpec):
         from plumbline.constraints.divergence.spectral import DivergenceFree
 
         derivative = DivergenceFree if self.derivative == "spectral" else BackwardDivergence
-        return derivative(length=float(example["x"].attrs["period"]))
+        asker = f"`{self.kind}`"
+        require_velocities(example, asker)
+        return derivative(length=equal_periods(example, ("x", "y"), asker))
 
     def offers(self) -> tuple[str, ...]:
         return ("project", "condition")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import attribute, equal_periods, equal_spacing, require_velocities
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ class KolmogorovResidualSpec(ConstraintSpec):
     def build(self, example: xr.Dataset) -> KolmogorovResidual:
         from plumbline.constraints.kolmogorov.residual import KolmogorovResidual
 
-        time = example["time"].values
+        asker = f"`{self.kind}`"
+        require_velocities(example, asker, before=("time",))
         return KolmogorovResidual(
-            spacing=float(time[1] - time[0]),
-            length=float(example["x"].attrs["period"]),
-            viscosity=float(example.attrs["viscosity"]),
-            drag=float(example.attrs["drag"]),
-            forcing_amplitude=float(example.attrs["forcing_amplitude"]),
-            forcing_wavenumber=int(example.attrs["forcing_wavenumber"]),
+            spacing=equal_spacing(example, "time", asker),
+            length=equal_periods(example, ("x", "y"), asker),
+            viscosity=attribute(example, "viscosity", asker),
+            drag=attribute(example, "drag", asker),
+            forcing_amplitude=attribute(example, "forcing_amplitude", asker),
+            forcing_wavenumber=int(attribute(example, "forcing_wavenumber", asker)),
             max_step=self.max_step,
         )

@@ -11,6 +11,7 @@ from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch import Tensor
 
     from plumbline.constraints.linear.equality import LinearEquality
 
@@ -29,17 +30,51 @@ class LinearEqualitySpec(ConstraintSpec):
 
         from plumbline.constraints.linear.equality import LinearEquality
 
-        matrix = example[self.matrix].values if isinstance(self.matrix, str) else self.matrix
-        per_sample = self.target if isinstance(self.target, str) else None
+        matrix = self._matrix(example)
         unit = str(example["state"].attrs.get("units", "1"))
-        matrix_tensor = torch.as_tensor(matrix, dtype=torch.float64)
-        if per_sample and "sample" in example[per_sample].dims:
-            return LinearEquality(matrix_tensor, None, target_variable=per_sample, unit=unit)
-        target = example[per_sample].values if per_sample else self.target
-        return LinearEquality(matrix_tensor, torch.as_tensor(target, dtype=torch.float64), unit=unit)
+        if not isinstance(self.target, str):
+            return LinearEquality(matrix, torch.as_tensor(self.target, dtype=torch.float64), unit=unit)
+        target = _variable(example, self.target, f"`{self.kind}`: `target`")
+        if target.dims[:1] != ("sample",):
+            return LinearEquality(matrix, torch.as_tensor(target.values, dtype=torch.float64), unit=unit)
+        if target.shape[1:] != (len(matrix),):
+            raise ValueError(
+                f"`{self.kind}`: `target`: {self.target!r} must hold {len(matrix)} numbers a sample, one a row of the "
+                f"matrix, found the shape {target.shape[1:]}."
+            )
+        return LinearEquality(matrix, None, target_variable=self.target, unit=unit)
+
+    def _matrix(self, example: xr.Dataset) -> Tensor:
+        import torch
+
+        if isinstance(self.matrix, str):
+            values = _variable(example, self.matrix, f"`{self.kind}`: `matrix`").values
+            # In the type that the numbers came in, which says how far they can be trusted.
+            matrix = torch.as_tensor(values, dtype=None if values.dtype.kind == "f" else torch.float64)
+        else:
+            matrix = torch.as_tensor(self.matrix, dtype=torch.float64)
+        coordinates = example["state"][0].size
+        if matrix.ndim != 2 or matrix.shape[1] != coordinates:
+            raise ValueError(
+                f"`{self.kind}`: `matrix` must have a column for each of the {coordinates} numbers of a sample, found the "
+                f"shape {tuple(matrix.shape)}."
+            )
+        return matrix
 
     def offers(self) -> tuple[str, ...]:
         return ("project", "condition", "matrix")
+
+
+def _variable(example: xr.Dataset, name: str, where: str) -> xr.DataArray:
+    """A numeric variable of the dataset.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in example:
+        found = ", ".join(str(v) for v in example.data_vars if example[v].dtype.kind in "fiu")
+        raise ValueError(f"{where}: the dataset has no variable {name!r}; it has {found}.")
+    return example[name]
 
 
 class SumSpec(ConstraintSpec):

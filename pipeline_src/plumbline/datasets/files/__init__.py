@@ -9,7 +9,7 @@ from pathlib import Path
 GZIPPED = b"\x1f\x8b"
 
 
-class DataFileError(RuntimeError):
+class DataFileError(ValueError):
     """A file of data that is not there, is another one, or cannot be read."""
 
 

@@ -1,0 +1,170 @@
+"""What every drawn dataset is checked for before it is written: finite numbers, in types that models compute with.
+
+`state` and `condition` are what models learn from. Whole numbers among them become floating point, half precision becomes
+single, and a foreign byte order the machine's own; text, complex numbers and booleans are refused. Every other numeric
+variable along `sample` is read by some model or metric, so that it must be finite too.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plumbline.datasets.files import DataFileError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+logger = logging.getLogger("plumbline.datasets")
+
+CONTINUOUS = ("state", "condition")
+"""Variables that models learn from as real numbers."""
+LARGEST = 1e30
+"""Largest absolute value: the square of a larger one, summed, leaves the range of single precision."""
+SINGLE_PRECISION = 1e-6
+"""Standard deviation over size under which single precision does not resolve a coordinate."""
+ROUNDING = 1e-12
+"""Standard deviation over size under which a coordinate is a constant with rounding in double precision."""
+FEW = 5
+"""Indices that an error shows."""
+
+
+def checked(drawn: xr.Dataset, source: str) -> xr.Dataset:
+    """The dataset with `state` and `condition` in floating point and coordinates in numbers.
+
+    Args:
+        drawn: samples, as a dataset kind draws them.
+        source: what they were read from or drawn by, for the messages.
+
+    Raises:
+        DataFileError: there is no `state` along `sample`, a variable has a type that models cannot take, or a value is
+            missing, infinite or out of range.
+    """
+    _require_layout(drawn, source)
+    converted = {
+        name: drawn[name].copy(data=_floating(drawn[name].values, name, source))
+        for name in CONTINUOUS
+        if name in drawn
+    }
+    result = in_seconds(drawn.assign(converted), source)
+    refuse_non_finite(result, source)
+    for name in CONTINUOUS:
+        if name in result:
+            _require_range(result[name].values, name, source)
+    return result
+
+
+def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
+    """Checks that every number of the dataset is finite.
+
+    Raises:
+        DataFileError: naming the variable, how many numbers are not, and the first samples that hold them.
+    """
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind not in "fc":
+            continue
+        values = variable.values
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            continue
+        where = ""
+        if variable.dims[:1] == ("sample",):
+            rows = np.flatnonzero(bad.reshape(len(values), -1).any(1))
+            if "sample" in dataset.coords:
+                rows = dataset["sample"].values[rows]
+            shown = ", ".join(str(row) for row in rows[:FEW])
+            where = f", in {len(rows)} samples ({shown}{', ...' if len(rows) > FEW else ''})"
+        missing = int(np.isnan(values).sum())
+        raise DataFileError(
+            f"{source}: `{name}` holds {int(bad.sum())} values that are not finite ({missing} missing, "
+            f"{int(bad.sum()) - missing} infinite){where}. Leave these samples out or fill the values in."
+        )
+
+
+def in_seconds(dataset: xr.Dataset, source: str) -> xr.Dataset:
+    """The dataset with the dates and durations among the coordinates of `state` as seconds from the first one."""
+    for name in dataset["state"].dims[1:]:
+        if name not in dataset.coords:
+            continue
+        values = dataset[name].values
+        if values.dtype.kind in "Mm":
+            seconds = (values - values[0]) / np.timedelta64(1, "s")
+        elif values.dtype.kind == "O" and len(values) and hasattr(values[0], "calendar"):
+            seconds = np.array([(value - values[0]).total_seconds() for value in values])
+        else:
+            continue
+        logger.info("%s: the dates of %s are kept as seconds from the first one.", source, name)
+        attrs = {**dataset[name].attrs, "units": "s", "origin": str(values[0])}
+        dataset = dataset.assign_coords({name: (name, np.asarray(seconds, np.float64), attrs)})
+    return dataset
+
+
+def _require_layout(drawn: xr.Dataset, source: str) -> None:
+    if "state" not in drawn:
+        raise DataFileError(
+            f"{source}: there is no variable `state`; there are {', '.join(map(str, drawn.data_vars)) or 'none'}. "
+            f"Name the one that holds the samples `state`."
+        )
+    dims = drawn["state"].dims
+    if dims[:1] != ("sample",):
+        raise DataFileError(
+            f"{source}: the first dimension of `state` must be `sample`, found the dimensions {_listed(dims)}."
+        )
+    if len(dims) < 2:
+        raise DataFileError(
+            f"{source}: `state` holds one number a sample. Give it a second dimension, as in (sample, component)."
+        )
+    if "condition" in drawn and (drawn["condition"].dims[:1] != ("sample",) or drawn["condition"].ndim != 2):
+        raise DataFileError(
+            f"{source}: `condition` must have the dimensions (sample, component), found "
+            f"{_listed(drawn['condition'].dims)}. Give each number of a sample its place along a second dimension."
+        )
+
+
+def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:
+    """The values in single or double precision and the machine's byte order."""
+    kind = values.dtype.kind
+    if kind not in "fiu":
+        what = {"b": "booleans", "c": "complex numbers", "M": "dates", "m": "durations"}.get(
+            kind, "text or objects"
+        )
+        remedy = {
+            "b": "Store them as the numbers 0 and 1.",
+            "c": "Store the real and imaginary parts along a dimension of their own.",
+        }.get(kind, "Store them as numbers.")
+        raise DataFileError(f"{source}: `{name}` holds {what} ({values.dtype}), expected numbers. {remedy}")
+    if kind in "iu":
+        single = values.astype(np.float32)
+        exact = values.size == 0 or np.array_equal(single.astype(values.dtype), values)
+        return single if exact else values.astype(np.float64)
+    if values.dtype.itemsize < 4:
+        return values.astype(np.float32)
+    return values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False)
+
+
+def _require_range(values: np.ndarray, name: str, source: str) -> None:
+    if not values.size:
+        return
+    largest = float(np.abs(values).max())
+    if largest > LARGEST:
+        raise DataFileError(
+            f"{source}: `{name}` holds values up to {largest:.3g}, over {LARGEST:g}: choose a larger unit."
+        )
+    if values.dtype != np.float64 or len(values) < 2:
+        return
+    deviation, size = values.std(0), np.abs(values).max(0)
+    lost = (deviation > ROUNDING * size) & (deviation < SINGLE_PRECISION * size)
+    if lost.any():
+        place = np.unravel_index(int(np.argmax(lost)), lost.shape)
+        at = f"{name}[:, {', '.join(str(i) for i in place)}]"
+        raise DataFileError(
+            f"{source}: {int(lost.sum())} coordinates of `{name}` vary by less than a millionth of their size ({at}: by "
+            f"{deviation[place]:.3g} at {size[place]:.3g}), which single precision, that models compute in, does not "
+            f"resolve: subtract an offset."
+        )
+
+
+def _listed(dims: Any) -> str:
+    return f"({', '.join(str(d) for d in dims)})"

@@ -1,0 +1,1 @@
+"""Stores and files of users: opened read-only, never changed, and never advised to be deleted."""

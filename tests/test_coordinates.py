@@ -1,0 +1,87 @@
+"""Coordinates are read by name: right data gives the right distance in any layout that is accepted, and the rest is refused."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.constraints.burgers import BurgersResidualSpec
+from plumbline.constraints.divergence import DivergenceFreeSpec
+from plumbline.constraints.kolmogorov import KolmogorovResidualSpec
+from plumbline.coordinates import CoordinateError
+from plumbline.datasets._checks import in_seconds
+from plumbline.datasets.burgers import BurgersSpec
+from plumbline.metrics import Instruments
+from plumbline.metrics.energy_spectrum import EnergySpectrumSpec
+
+SPLITS = {"train": 4, "validation": 2, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def burgers():
+    return BurgersSpec(points=16, times=8, duration=1.0, splits=SPLITS, parts=1).draw_part(0)
+
+
+def distance(data):
+    constraint = BurgersResidualSpec().build(data)
+    return float(constraint.distance(torch.as_tensor(data["state"].values)).mean())
+
+
+def test_every_second_state_with_its_time_is_still_a_solution(burgers):
+    assert distance(burgers) < 1e-7
+    assert distance(burgers.isel(time=slice(None, None, 2))) < 1e-7
+    dates = np.datetime64("2020-01-01", "ns") + (burgers["time"].values * 1e9).astype("timedelta64[ns]")
+    assert distance(in_seconds(burgers.assign_coords(time=dates), "own.zarr")) < 1e-7
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.isel(time=[0, 1, 3, 4, 7]), "equal, increasing steps of 'time', found steps from 0.125 to 0.375"),
+        (lambda d: d.isel(time=slice(None, None, -1)), "equal, increasing steps of 'time'"),
+        (lambda d: d.isel(time=[0]), "two values of 'time'"),
+        (lambda d: d.drop_vars("time"), "needs the coordinate 'time'"),
+        (lambda d: d.assign_coords(time=np.datetime64("2020", "ns") + np.arange(8)), "needs numbers as coordinate"),
+        (lambda d: d.transpose("sample", "x", "time"), r"found \(x, time\): set `dataset.dimensions` to \[time, x\]"),
+        (lambda d: d.rename(x="position"), r"found \(time, position\): name them so in the file"),
+        (lambda d: d.isel(time=0), r"needs samples with the dimensions \(time, x\), found \(x\)"),
+        (lambda d: d.drop_vars("x"), "`dataset.periods.x`"),
+        (lambda d: d.drop_attrs(deep=False), "`dataset.attributes.viscosity`"),
+        (lambda d: d.assign_attrs(viscosity="thick"), "a number as attribute 'viscosity'"),
+        (lambda d: d.isel(x=slice(0, 15)), "go round after 9.375"),
+        (lambda d: d.isel(x=[0, 1, 2, 4, 8]), "equal, increasing steps of 'x'"),
+    ],
+)  # fmt: skip
+def test_what_the_equation_cannot_be_read_from_is_refused(burgers, change, said):
+    with pytest.raises(CoordinateError, match=said):
+        BurgersResidualSpec().build(change(burgers))
+
+
+def velocities(**periods):
+    x = {name: (name, np.arange(8) / 8, {"period": period}) for name, period in periods.items()}
+    dims = ("sample", "time", "component", "x", "y")
+    return xr.Dataset({"state": (dims, np.zeros((2, 3, 2, 8, 8), "f4"))}, coords=x)
+
+
+@pytest.mark.rejects
+def test_velocities_are_told_from_other_fields():
+    assert DivergenceFreeSpec().build(velocities(x=1.0, y=1.0)).length == 1.0
+    right = velocities(x=1.0, y=1.0)
+    for data, said in [
+        (velocities(x=1.0), "`dataset.periods.y`"),
+        (right.rename(component="channel"), r"end with \(component, x, y\), found \(time, channel, x, y\)"),
+        (right.transpose(..., "component"), r"set `dataset.dimensions` to \[time, component, x, y\]"),
+        (right.isel(component=[0]), "two components of a velocity, found 1"),
+    ]:
+        with pytest.raises(CoordinateError, match=said):
+            DivergenceFreeSpec().build(data)
+    with pytest.raises(CoordinateError, match="needs the coordinate 'time'"):
+        KolmogorovResidualSpec().build(right)
+
+
+@pytest.mark.rejects
+def test_a_spectrum_is_taken_along_the_last_dimensions(burgers):
+    data = burgers.transpose("sample", "x", "time")
+    with pytest.raises(CoordinateError, match=r"set `dataset.dimensions` to \[time, x\]"):
+        EnergySpectrumSpec().evaluate(data, data, Instruments())
