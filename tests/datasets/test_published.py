@@ -434,10 +434,93 @@ def test_a_budget_that_is_none_is_named(tmp_path):
         "splits": SPLITS,
         "given_logarithm": (),
     }
-    with pytest.raises(ValueError, match="should sum to one"):
+    with pytest.raises(
+        ValueError, match=r"own\.csv, line 2: shares should sum to 1 within 0\.01, and sum to 0\.7 \(12 such"
+    ):
         BudgetSharesSpec(shares=("a", "b"), given=("c",), **values).draw_part(0)
-    with pytest.raises(ValueError, match="no column d"):
+    with pytest.raises(ValueError, match="no column 'd'; it has a, b, c"):
         BudgetSharesSpec(shares=("a", "b"), given=("d",), **values).draw_part(0)
+
+
+@pytest.fixture
+def households():
+    random = np.random.default_rng(5)
+    shares = random.dirichlet(np.ones(3), 12).round(4)
+    return [
+        [*row, *more] for row, more in zip(shares.tolist(), zip(range(20, 32), range(1, 13)), strict=True)
+    ]
+
+
+NAMES = ["s1", "s2", "s3", "age", "income"]
+
+
+def budget(tmp_path, text, **values):
+    (tmp_path / "own.csv").write_text(text, encoding=values.pop("encoding", "utf-8"))
+    columns = {"shares": NAMES[:3], "given": ["age"], "given_logarithm": ["income"]}
+    spec = BudgetSharesSpec(
+        data_dir=str(tmp_path), file="own.csv", parts=1, splits=SPLITS, **columns | values
+    )
+    return spec.draw_part(0)
+
+
+def as_text(rows, names=NAMES, between=","):
+    return "\n".join(between.join(map(str, row)) for row in ([names] if names else []) + rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    "table",
+    {
+        "commas": as_text,
+        "index": lambda rows: as_text([[i, *row] for i, row in enumerate(rows)], ["", *NAMES]),
+        "semicolons": lambda rows: as_text(rows, between=";"),
+        "tabs": lambda rows: as_text(rows, between="\t"),
+        "spaces and other columns": lambda rows: as_text(
+            [["x", *row] for row in rows], ["note", *NAMES], between=", "
+        ),
+        "byte order mark": lambda rows: "\ufeff" + as_text(rows).replace("\n", "\r\n"),
+    }.values(),
+)
+def test_budgets_are_read_as_people_save_them(tmp_path, households, table):
+    data = budget(tmp_path, table(households))
+    rows = np.array(households)[np.random.default_rng(0).permutation(12)[:10]]
+    np.testing.assert_allclose(data["state"], rows[:, :3] / rows[:, :3].sum(1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(data["condition"], np.stack([rows[:, 3], np.log(rows[:, 4])], 1), rtol=1e-12)
+    assert data["given"].values.tolist() == ["age", "log income"]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "found"),
+    [
+        (5, 4, 0, "line 7, column 'income': its logarithm needs a number over zero .*found 0"),
+        (2, 4, -3, "line 4, column 'income': its logarithm .*found -3"),
+        (5, 0, "", "line 7, column 's1': expected a number such as 0.25, found ''"),
+        (3, 1, "nan", "line 5, column 's2': .* found 'nan'"),
+        (3, 3, "old", "line 5, column 'age': .* found 'old'"),
+        (3, 3, "0,5", "line 5: expected 5 fields as in the header, found 6"),
+        (1, 2, -0.1, "line 3, column 's3': expected a share from 0 to 1, found -0.1"),
+        (4, 2, 0.9999, r"line 6: shares should sum to 1 within 0\.01, and sum to [0-9.]+ \(1 such"),
+    ],
+)
+def test_values_that_no_household_has_are_named(tmp_path, households, row, column, value, found):
+    households[row][column] = value
+    with pytest.raises(DataFileError, match=rf"own\.csv, {found}"):
+        budget(tmp_path, as_text(households))
+
+
+def test_budgets_of_another_form_are_named(tmp_path, households):
+    percentages = [[100 * share for share in row[:3]] + row[3:] for row in households]
+    for text, found in (
+        (as_text(percentages), "own.csv: shares sum to 100: they are percentages"),
+        (as_text(households, names=None), "has no header: its first line is"),
+        ("", "own.csv is empty"),
+        (as_text(households, ["s1", "s1", "s3", "age", "income"]), "names the column 's1' 2 times"),
+    ):
+        with pytest.raises(DataFileError, match=found):
+            budget(tmp_path, text)
+    with pytest.raises(DataFileError, match="not UTF-8"):
+        budget(tmp_path, as_text(households, ["\xe9", *NAMES[1:]]), encoding="latin-1")
+    with pytest.raises(ValidationError, match="each column once"):
+        budget(tmp_path, as_text(households), given=["s1"])
 
 
 def test_the_portfolio_is_the_mean_of_the_stocks():

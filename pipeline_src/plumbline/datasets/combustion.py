@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import model_validator
 
 from plumbline.datasets import DatasetSpec
-from plumbline.spec import key
+from plumbline.spec import did_you_mean, key
 
 if TYPE_CHECKING:
     import cantera
@@ -29,16 +29,25 @@ ELEMENTS = ("C", "H", "O", "N")
 SPECIES = ("CH4", "O2", "N2", "H2O", "CO2", "CO", "H2", "OH", "H", "O", "NO", "CH3")
 
 
+# Kelvin: where the thermodynamic data of the mechanism holds, as Cantera has it.
+THERMODYNAMICS = (300.0, 3000.0)
+# What GRI-Mech 3.0 was fitted to (Smith et al., combustion.berkeley.edu/gri-mech): kelvin, pascal (10 Torr to 10 atm), and the ratio.
+KINETICS = (1000.0, 2500.0)
+PRESSURES = (1333.0, 1.01325e6)
+RATIOS = (0.1, 5.0)
+
+
 class CombustionSpec(DatasetSpec):
     """Mole numbers of the major species of methane/air mixtures, in equilibrium and partly reacted."""
 
     kind: Literal["combustion"] = "combustion"
     equivalence_ratio: tuple[float, float] = (0.5, 1.8)
-    """Range of the fuel-to-air ratio over the stoichiometric one."""
+    """Range of the fuel-to-air ratio over the stoichiometric one, within 0.1 to 5."""
     temperature: tuple[float, float] = key("K", default=(1500.0, 2400.0))
-    """Range of the temperature at equilibrium, and of the start of the reaction."""
+    """Range of the temperature at equilibrium, and of the start of the reaction, within 1000 to 2500, or, where all samples are in
+    equilibrium, within 300 to 3000."""
     pressure: tuple[float, float] = key("Pa", default=(5e4, 1e6))
-    """Range of the pressure, log-uniform."""
+    """Range of the pressure, log-uniform, within 1333 to 1.01325e6 (10 Torr to 10 atm)."""
     reaction_time: tuple[float, float] = key("s", default=(1e-6, 1e-2))
     """Range of the reaction time, log-uniform."""
     equilibrium_share: float = key(ge=0, le=1, default=0.4)
@@ -54,8 +63,37 @@ class CombustionSpec(DatasetSpec):
                 raise ValueError(
                     f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}"
                 )
-        if len(set(self.species)) != len(self.species):
-            raise ValueError("`species` names one species twice")
+        for name, (low, high), unit in (
+            ("temperature", THERMODYNAMICS if self.equilibrium_share == 1 else KINETICS, " K"),
+            ("pressure", PRESSURES, " Pa"),
+            ("equivalence_ratio", RATIOS, ""),
+        ):
+            found = getattr(self, name)
+            if found[0] < low or found[1] > high:
+                reacting = " where mixtures react" if name == "temperature" and low == KINETICS[0] else ""
+                raise ValueError(
+                    f"`{name}` must lie from {low:g} to {high:g}{unit}{reacting}, which GRI-Mech 3.0 is made for, found "
+                    f"{found[0]:g} to {found[1]:g}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _known_species(self) -> CombustionSpec:
+        if len(set(self.species)) != len(self.species) or not self.species:
+            raise ValueError("`species` must name species, each once")
+        if set(self.species) <= set(SPECIES):
+            return self
+        import cantera
+
+        gas = cantera.Solution("gri30.yaml")
+        for name in self.species:
+            if name not in gas.species_names:
+                hint = did_you_mean(name, gas.species_names) or did_you_mean(name.upper(), gas.species_names)
+                raise ValueError(f"`species`: {name!r} is not in GRI-Mech 3.0{hint}")
+            if not any(gas.n_atoms(name, element) for element in ELEMENTS):
+                raise ValueError(
+                    f"`species`: {name!r} has no atom of {', '.join(ELEMENTS)}, which are balanced"
+                )
         return self
 
     def has_condition(self) -> bool:
@@ -69,14 +107,19 @@ class CombustionSpec(DatasetSpec):
 
         del splits
         gas = cantera.Solution("gri30.yaml")
-        unknown = [name for name in self.species if name not in gas.species_names]
-        if unknown:
-            raise ValueError(f"species {', '.join(unknown)} are not in GRI-Mech 3.0.")
         columns = [gas.species_index(name) for name in self.species]
         atoms = np.array([[gas.n_atoms(s, e) for s in self.species] for e in ELEMENTS], dtype=float)
         draws = uniforms(self.seed, indices, 5)
         # A reacting mixture is integrated sample by sample: Cantera has no batched reactor.
-        moles = np.stack([self._moles(gas, draw)[columns] for draw in draws]).astype(np.float32)
+        moles = np.empty((len(draws), len(columns)), np.float32)
+        for i, draw in enumerate(draws):
+            try:
+                moles[i] = self._moles(gas, draw)[columns]
+            except cantera.CanteraError as error:
+                raise ValueError(
+                    f"Cantera finds no state for sample {indices[i]}: narrow `temperature`, `pressure`, `equivalence_ratio` "
+                    f"or `reaction_time` ({' '.join(str(error).replace('*', '').split())[:200]})."
+                ) from error
         inventory = moles.astype(np.float64) @ atoms.T
         unit = {"units": "mol"}
         return xr.Dataset(

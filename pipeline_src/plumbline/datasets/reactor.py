@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GAS_CONSTANT = 8.314462618  # J/(mol K)
 REFERENCE_TEMPERATURE = 400.0
+# Kelvin: benzene freezes below, and decomposes above.
+TEMPERATURES = (275.0, 1000.0)
 
 
 class ReactorSpec(DatasetSpec):
@@ -33,7 +35,7 @@ class ReactorSpec(DatasetSpec):
 
     kind: Literal["reactor"] = "reactor"
     temperature: tuple[float, float] = key("K", default=(300.0, 500.0))
-    """Range of the temperature."""
+    """Range of the temperature, within 275 to 1000."""
     feed: tuple[float, float] = key("kmol/h", default=(0.1, 100.0))
     """Range of each feed."""
     activation_energy: float = key("J/mol", gt=0, default=5.0e4)
@@ -49,6 +51,20 @@ class ReactorSpec(DatasetSpec):
                 raise ValueError(
                     f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}"
                 )
+        low, high = self.temperature
+        if low < TEMPERATURES[0] or high > TEMPERATURES[1]:
+            raise ValueError(
+                f"`temperature` must lie from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g} K, found {low:g} to {high:g}"
+            )
+        # The least and the largest extents are at corners of the ranges.
+        corners = np.stack(np.meshgrid(self.temperature, self.feed, self.feed), -1).reshape(-1, 3)
+        with np.errstate(all="ignore"):
+            extents = self.extent(*corners.T).astype(np.float32)
+        if not (np.isfinite(extents) & (extents > 0)).all():
+            raise ValueError(
+                f"`feed`, `activation_energy` and `capacity`: the outflow of ethylbenzene would be {extents.min():g} to "
+                f"{extents.max():g} kmol/h, beyond single precision"
+            )
         return self
 
     def has_condition(self) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
+from plumbline.datasets.days import Day
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -25,19 +26,21 @@ class SP500ReturnsSpec(DatasetSpec):
     """Daily returns of 20 stocks and of their equally weighted portfolio."""
 
     kind: Literal["sp500_returns"] = "sp500_returns"
-    first_day: str = key(default="2000-01-03")
-    """First day that is used."""
+    first_day: Day = key(default="2000-01-03")
+    """First day that is used, as 2000-01-31; the table begins on 1990-01-02 and ends on 2022-12-28."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
         from skfolio.datasets import load_sp500_dataset
 
         del splits
-        prices = load_sp500_dataset().loc[self.first_day :]
-        returns = 100 * prices.pct_change().dropna()
+        prices = load_sp500_dataset()
+        first, last = (f"{day:%Y-%m-%d}" for day in prices.index[[0, -1]])
+        returns = 100 * prices.loc[self.first_day :].pct_change().dropna()
         if self.splits.total > len(returns):
             raise ValueError(
-                f"there are {len(returns)} days, and `splits` ask for {self.splits.total}: lower them."
+                f"`first_day`: from {self.first_day} on there are {len(returns)} returns, and `splits` ask for "
+                f"{self.splits.total}: lower them, or take an earlier day (the table has {first} to {last})."
             )
         chosen = np.random.default_rng(self.seed).permutation(len(returns))[indices]
         stocks = returns.to_numpy()[chosen].astype(np.float32).astype(np.float64)
