@@ -4,6 +4,8 @@ import io
 import logging
 import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -56,6 +58,25 @@ def grey(image):
 def test_sixteen_bits_are_scaled_by_their_own_range(form):
     image = Image.fromarray(np.full((6, 6), 16384, np.uint16))
     np.testing.assert_allclose(grey(stored(image, format=form)), 16384 / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_tiff_whose_white_is_zero_is_not_inverted(dtype):
+    white = 65535 if dtype == np.uint16 else 1
+    image = Image.fromarray(np.full((6, 6), white / 4).astype(dtype))
+    encoded = stored(image, format="tiff", tiffinfo={262: 0})
+    np.testing.assert_allclose(grey(encoded), 0.75, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bit_colours_keep_their_upper_eight_bits(channels):
+    values = {2: [32768, 65535], 3: [65535, 32768, 256], 4: [65535, 32768, 256, 65535]}[channels]
+    rows = b"".join(b"\0" + struct.pack(f">{channels}H", *values) * 4 for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts]
+    read = grey(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)))
+    np.testing.assert_allclose(read * 255, [128] * 3 if channels == 2 else [255, 128, 1], atol=1e-4)
 
 
 def test_sixteen_bits_do_not_overshoot_when_scaled():

@@ -86,3 +86,13 @@ def test_equal_weights_trade_nothing_after_the_first_day(data):
     daily = data["future"].values.astype(float).mean(2).ravel()
     expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))
     assert float(free["sharpe_after_costs"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_data_without_windows_is_refused(data):
+    network = {"kind": "perceptron", "width": 8, "layers": 1}
+    for spec in (SoftmaxPortfolioSpec(network=network), PortfolioRuleSpec(rule="equal_weights")):
+        for name in ("window", "future"):
+            with pytest.raises(ValueError, match=rf"a portfolio needs .* found `{name}` of the shape \(\)"):
+                spec.build(Foundation(data.drop_vars(name)))
+    with pytest.raises(ValueError, match="`portfolio_performance`: the dataset has no `future`"):
+        PortfolioPerformanceSpec().evaluate(data.drop_vars("future"), data, Instruments())

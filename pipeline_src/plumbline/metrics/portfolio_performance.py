@@ -33,6 +33,10 @@ class PortfolioPerformanceSpec(MetricSpec):
         import xarray as xr
 
         del by
+        if "future" not in samples:
+            raise ValueError(
+                f"`{self.kind}`: the dataset has no `future` (sample, day, asset), as `sp500_windows` has."
+            )
         weights, future = (samples[name].values.astype(np.float64) for name in ("state", "future"))
         daily = np.einsum("bdi,bi->bd", future, weights)
         each = self._sharpe(daily)

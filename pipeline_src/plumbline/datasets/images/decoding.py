@@ -28,7 +28,9 @@ SUFFIXES = (
 """Formats that are read, by the ends of their names."""
 # A phone's JPEG may carry a second, smaller frame of the same photograph.
 ANIMATED = ("GIF", "PNG", "TIFF", "WEBP")
-BITS_PER_SAMPLE = 258  # the tag of a TIFF
+# Tags of a TIFF.
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+WHITE_IS_ZERO = 0
 
 
 def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> Image:
@@ -51,11 +53,11 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
                 raise DataFileError(
                     f"{where} has {frames} frames, where one image is expected: save the frame that is meant."
                 )
-            largest = _largest(opened, where)
+            ends = _black_and_white(opened, where)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
-            if largest is not None:
-                return _deep_grey(upright, largest, where, background)
+            if ends is not None:
+                return _deep_grey(upright, ends, where, background)
             return _colours(upright, where, background)
     except DataFileError:
         raise
@@ -71,35 +73,38 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
         ) from error
 
 
-def _largest(image: Image, where: str) -> float | None:
-    """The value of white where grey has more than eight bits; None where it has not.
+def _black_and_white(image: Image, where: str) -> tuple[float, float] | None:
+    """The values of black and of white where grey has more than eight bits; None where it has not.
 
     Raises:
-        DataFileError: nothing says what white is.
+        DataFileError: nothing says what they are.
     """
+    tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
-        return 1.0
-    if image.mode == "I" and image.format in ("PNG", "PPM"):
-        return 65535.0
-    if image.mode.startswith("I;16"):
-        stated = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
-        return float(2**stated - 1)
-    if image.mode.startswith("I"):
+        white = 1.0
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
+        white = 65535.0
+    elif image.mode.startswith("I;16"):
+        white = float(2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1)
+    elif image.mode.startswith("I"):
         raise DataFileError(
             f"{where} holds {image.mode} whole numbers, of which nothing says what is white: save it with 8 or 16 bits."
         )
-    return None
+    else:
+        return None
+    return (white, 0.0) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else (0.0, white)
 
 
-def _deep_grey(image: Image, largest: float, where: str, background: float | None) -> Image:
+def _deep_grey(image: Image, ends: tuple[float, float], where: str, background: float | None) -> Image:
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
-    scaled = values / largest
+    black, white = ends
+    scaled = (values - black) / (white - black)
     if not ((scaled >= 0) & (scaled <= 1)).all():
         raise DataFileError(
             f"{where} holds values from {values.min():g} to {values.max():g}, where grey is expected from 0 to "
-            f"{largest:g}: scale them, or save it with 8 or 16 bits."
+            f"{max(ends):g}: scale them, or save it with 8 or 16 bits."
         )
     clear = values == image.info["transparency"] if "transparency" in image.info else np.zeros(1, bool)
     if clear.any():

@@ -12,7 +12,24 @@ from plumbline.networks import AnyRegressor
 from plumbline.spec import key
 
 if TYPE_CHECKING:
+    import xarray as xr
     from torch import nn
+
+
+def window_shape(example: xr.Dataset) -> tuple[int, ...]:
+    """Days and assets of the windows that portfolios are decided by.
+
+    Raises:
+        ValueError: the dataset has no windows, or not of the assets of the state.
+    """
+    for name in ("window", "future"):
+        shape = example[name].shape if name in example else ()
+        if len(shape) != 3 or example["state"].shape[1:] != shape[2:]:
+            raise ValueError(
+                f"a portfolio needs a state (sample, asset), `window` and `future` (sample, day, asset), as `sp500_windows` has: "
+                f"found `{name}` of the shape {shape}, and a state of the shape {example['state'].shape}."
+            )
+    return tuple(example["window"].shape[1:])
 
 
 class PortfolioSpec(LawModelSpec):
@@ -34,7 +51,7 @@ class PortfolioSpec(LawModelSpec):
     def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.learned import Portfolio
 
-        return Portfolio(self, on.example["window"].shape[1:], on.constraint(self.constraint))
+        return Portfolio(self, window_shape(on.example), on.constraint(self.constraint))
 
 
 class SoftmaxPortfolioSpec(ModelSpec):
@@ -47,7 +64,7 @@ class SoftmaxPortfolioSpec(ModelSpec):
     def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.learned import SoftmaxPortfolio
 
-        return SoftmaxPortfolio(self, on.example["window"].shape[1:])
+        return SoftmaxPortfolio(self, window_shape(on.example))
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)
@@ -63,6 +80,7 @@ class PortfolioRuleSpec(FittedModelSpec):
     def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.portfolio.rules import PortfolioRule
 
+        window_shape(on.example)
         return PortfolioRule(self.rule)
 
     def offers(self) -> tuple[str, ...]:
