@@ -43,7 +43,7 @@ class CIFAR10Spec(LabelledImagesSpec):
         read = [read_batch(path) for path in paths]
         seen: dict[str, Path] = {}
         for path, batch in zip(paths, read, strict=True):
-            content = hashlib.sha256(batch).hexdigest()
+            content = hashlib.sha256(batch.tobytes()).hexdigest()
             if content in seen:
                 raise DataFileError(f"{seen[content]} and {path} hold the same images: name one of them.")
             seen[content] = path

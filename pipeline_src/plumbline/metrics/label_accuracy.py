@@ -34,7 +34,8 @@ class LabelAccuracySpec(MetricSpec):
         classifier = by.models[self.classifier]
         of_test = dataset["split"].values == "test"
         test = dataset.isel(sample=of_test)
-        asked = {"label": samples[WANTED]} if WANTED in samples else samples
+        # Samplers store all that they tell in single precision.
+        asked = {"label": samples[WANTED].astype(np.int64)} if WANTED in samples else samples
         accuracy = self._share_right(classifier, samples["state"].values, asked)
         real = self._share_right(classifier, test["state"].values, test)
         found = {

@@ -96,9 +96,9 @@ class LabelledImagesSpec(ImagesSpec):
         """
         for name, wanted in (("classes", self.classes or ()), ("rare", self.rare)):
             if absent := sorted(set(wanted) - set(labels.tolist())):
-                there = sorted(set(labels.tolist()))
+                known = sorted(set(labels.tolist()))
                 raise ValueError(
-                    f"`{name}`: no image is of the class {absent[0]}; there are {_shown(there)}."
+                    f"`{name}`: no image is of the class {absent[0]}; there are {_shown(known)}."
                 )
         there = (
             np.arange(len(labels)) if self.classes is None else np.flatnonzero(np.isin(labels, self.classes))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 
-def class_labels(samples: Mapping[str, Any], classes: int, where: str) -> np.ndarray:
+def class_labels(samples: Mapping[Any, Any], classes: int, where: str) -> np.ndarray:
     """The class of each sample, from 0 to `classes` - 1.
 
     Args:
@@ -37,7 +37,7 @@ def class_labels(samples: Mapping[str, Any], classes: int, where: str) -> np.nda
     return label.astype(np.int64)
 
 
-def counts(samples: Mapping[str, Any], where: str) -> np.ndarray:
+def counts(samples: Mapping[Any, Any], where: str) -> np.ndarray:
     """How many things each sample shows.
 
     Raises:
@@ -52,7 +52,7 @@ def counts(samples: Mapping[str, Any], where: str) -> np.ndarray:
     return label
 
 
-def listed_attributes(samples: Mapping[str, Any], where: str) -> np.ndarray:
+def listed_attributes(samples: Mapping[Any, Any], where: str) -> np.ndarray:
     """Whether each sample has each attribute, ones and zeros (samples, attributes).
 
     Raises:
@@ -72,7 +72,7 @@ def listed_attributes(samples: Mapping[str, Any], where: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _one_each(samples: Mapping[str, Any], where: str, expected: str) -> np.ndarray:
+def _one_each(samples: Mapping[Any, Any], where: str, expected: str) -> np.ndarray:
     if "label" not in samples:
         raise ValueError(f"`{where}`: {expected}, and the dataset has no `label` of numbers.")
     label = np.asarray(samples["label"])
