@@ -102,7 +102,9 @@ def test_what_is_wrong_with_a_file_is_said(series, tmp_path):
     with pytest.raises(DataFileError, match=r"`path`: there is no file .*nowhere\.csv"):
         drawn(tmp_path / "nowhere.csv")
     pd.DataFrame({"day": ["Monday"] * 40, "a": series[:, 0]}).to_csv(tmp_path / "days.csv", index=False)
-    with pytest.raises(DataFileError, match=r"expected columns of numbers, found others in \['day'\]"):
+    with pytest.raises(
+        DataFileError, match=r"column 'day', row 1: expected a number, found 'Monday' \(40 of 40"
+    ):
         drawn(tmp_path / "days.csv")
     with h5py.File(tmp_path / "series.h5", "w") as file:
         file["regions"], file["flat"] = np.where(series > 2, np.nan, series), series[:, 0]
@@ -112,3 +114,35 @@ def test_what_is_wrong_with_a_file_is_said(series, tmp_path):
         drawn(tmp_path / "series.h5", array="flat")
     with pytest.raises(DataFileError, match=r"\d+ values are missing or not finite"):
         drawn(tmp_path / "series.h5", array="regions")
+
+
+@pytest.mark.parametrize(
+    "name", ["series.tsv", "SERIES.CSV", "series.csv.gz", "series.parquet", "series.npy"]
+)
+def test_the_suffix_says_the_format(series, tmp_path, name):
+    path = tmp_path / name
+    table = pd.DataFrame(series, columns=["a", "b", "c"])
+    if name.endswith("npy"):
+        np.save(path, series)
+    elif name.endswith("parquet"):
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if "tsv" in name else ",", index=False)
+    np.testing.assert_array_equal(drawn(path)["condition"], series[:20].astype(np.float32))
+    with pytest.raises(DataFileError, match=r"suffix \.txt, expected \.csv, \.tsv"):
+        drawn(path.rename(tmp_path / "series.txt"))
+
+
+def test_nodes_are_chosen_by_column_and_arrays_turned_by_name(series, tmp_path):
+    dates = pd.date_range("2020-01-01", periods=40)
+    pd.DataFrame(series, columns=["a", "b", "c"]).assign(day=dates).to_csv(tmp_path / "days.csv", index=False)
+    with pytest.raises(DataFileError, match=r"column 'day', row 1: expected a number.*`dataset\.columns`"):
+        drawn(tmp_path / "days.csv")
+    chosen = drawn(tmp_path / "days.csv", columns=["c", "a"])
+    assert chosen["node"].values.tolist() == ["c", "a"]
+    np.testing.assert_array_equal(chosen["condition"], series[:20, [2, 0]].astype(np.float32))
+    np.save(tmp_path / "turned.npy", series.T)
+    with pytest.raises(ValueError, match=r"more nodes than steps.*`dataset\.order`"):
+        drawn(tmp_path / "turned.npy")
+    turned = drawn(tmp_path / "turned.npy", order=["node", "time"])
+    np.testing.assert_array_equal(turned["condition"], series[:20].astype(np.float32))
