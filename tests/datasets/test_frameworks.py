@@ -4,11 +4,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from plumbline.datasets.files import DataFileError
 from plumbline.datasets.frameworks.packed import read_packed
 from plumbline.datasets.mof_charges import MOFChargesSpec
-from plumbline.models.node_regression.ragged import check_frameworks, ragged
+from plumbline.datasets.stored import StoredSpec
+from plumbline.models.node_regression.ragged import ragged
 from plumbline.models.spaces.example import batch_of
 
 SPLITS = {"train": 6, "validation": 2, "test": 2}
@@ -171,19 +173,39 @@ def test_a_bond_does_not_reach_into_the_next_framework():
         ragged(half)
 
 
+def stored(folder, several):
+    """Frameworks of a user's own store."""
+    bonds = np.array([bonds for bonds, _ in several])
+    xr.Dataset(
+        {
+            "state": (("sample", "atom"), np.arange(3.0 * len(several)).reshape(-1, 3)),
+            "species": (("sample", "atom"), np.array([species for _, species in several])),
+            "bonds": (("sample", "bond", "end"), bonds),
+            "bond_length": (("sample", "bond"), np.ones(bonds.shape[:2])),
+        },
+        coords={"element": ["H", "C", "O"]},
+    ).to_zarr(folder / "own.zarr", consolidated=False)
+    splits = {"train": 1, "validation": 2, "test": 2}
+    return StoredSpec(path=str(folder / "own.zarr"), parts=1, splits=splits).draw_part(0)
+
+
 @pytest.mark.parametrize(
     ("bonds", "species", "found"),
     [
         ([[0, 1], [1, 0]], [0, 1, -1], "has a bond twice"),
-        ([[0, 1], [2, 2]], [0, 1, 1], "joins an atom to itself"),
-        ([[0, 1], [1, 2]], [0, 1, -1], "has an end that is no atom"),
+        ([[0, 1], [2, 2]], [0, 1, 1], "has a bond that joins an atom to itself"),
+        ([[0, 1], [1, 2]], [0, 1, -1], "has a bond with an end that is no atom"),
+        ([[0, 1], [-1, 1]], [0, 1, -1], "has a bond with an end that is no atom"),
         ([[0, 1], [-1, -1]], [0, -1, 1], "has an atom without an element before others"),
         ([[-1, -1], [-1, -1]], [-1, -1, -1], "has no atoms"),
         ([[0, 1], [-1, -1]], [0, 3, -1], "has an element over 2"),
     ],
 )
-def test_frameworks_of_other_sources_are_checked_before_training(bonds, species, found):
-    right = ([[0, 1], [1, 2]], [0, 1, 2])
-    check_frameworks(padded([right[0]], [right[1]]), 3)
-    with pytest.raises(ValueError, match=f"framework 1 of the training data {found}"):
-        check_frameworks(padded([right[0], bonds], [right[1], species]), 3)
+def test_frameworks_of_a_users_store_are_checked_as_they_are_read(tmp_path, bonds, species, found):
+    right = [[[0, 1], [1, 2]], [0, 1, 2]]
+    (tmp_path / "right").mkdir()
+    assert stored(tmp_path / "right", [right] * 5)["bonds"].shape == (5, 2, 2)
+    # The sample that is the last of the store in the dataset's order.
+    row = np.random.default_rng(0).permutation(5).tolist().index(4)
+    with pytest.raises(DataFileError, match=rf"own\.zarr: the framework of sample {row} {found}"):
+        stored(tmp_path, [right] * 4 + [[bonds, species]])

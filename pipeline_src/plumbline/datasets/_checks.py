@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plumbline.datasets.files import DataFileError
+from plumbline.datasets.frameworks import check_padded
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,6 +51,8 @@ def checked(drawn: xr.Dataset, source: str) -> xr.Dataset:
     }
     result = in_seconds(drawn.assign(converted), source)
     refuse_non_finite(result, source)
+    if "bonds" in result and "species" in result:
+        check_padded(result, source)
     for name in CONTINUOUS:
         if name in result:
             _require_range(result[name].values, name, source)

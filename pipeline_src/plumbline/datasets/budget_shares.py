@@ -84,7 +84,7 @@ class BudgetSharesSpec(DatasetSpec):
             DataFileError: the file lacks a column, or a value is missing, is no number, or cannot be what it should be. Line and
                 column are named.
         """
-        from plumbline.datasets.columns import read_columns
+        from plumbline.datasets._columns import read_columns
 
         path = own_file(self.data_dir, self.file, "a CSV file of budget shares (Rdatasets, Ecdat/BudgetUK)")
         columns = read_columns(path, (*self.shares, *self.given, *self.given_logarithm))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
-from plumbline.datasets.days import Day
+from plumbline.datasets._days import Day
 from plumbline.spec import key
 
 if TYPE_CHECKING:

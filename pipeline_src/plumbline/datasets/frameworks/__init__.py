@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plumbline.datasets.files import DataFileError
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -76,3 +78,49 @@ def elements_of(dataset: xr.Dataset) -> int:
             f"`element`, found {', '.join(map(str, dataset.variables))}."
         )
     return dataset.sizes["element"]
+
+
+def check_padded(dataset: xr.Dataset, source: str) -> None:
+    """Refuses frameworks that a network would read as others, or not at all.
+
+    Args:
+        dataset: padded frameworks, as in the table above.
+        source: what they were read from, which errors begin with.
+
+    Raises:
+        DataFileError: the dataset lacks a variable, or a framework has no atoms, an atom behind a place without one, an element that
+            is none, a bond with an end that is no atom of it or with one atom at both ends, or a bond twice. The sample is named.
+    """
+    elements = elements_of(dataset)
+    species, bonds = (dataset[name].values.astype(np.int64) for name in ("species", "bonds"))
+    present = species >= 0
+    atoms = present.sum(1)
+
+    def refuse(strange: np.ndarray, what: str) -> None:
+        if (rows := np.flatnonzero(strange.reshape(len(strange), -1).any(1))).size:
+            row = dataset["sample"].values[rows[0]] if "sample" in dataset.coords else rows[0]
+            raise DataFileError(f"{source}: the framework of sample {row} {what}.")
+
+    refuse(atoms == 0, "has no atoms")
+    refuse(present[:, 1:] & ~present[:, :-1], "has an atom without an element before others")
+    if "present" in dataset:
+        refuse(dataset["present"].values.astype(bool) != present, "has an atom without an element")
+    refuse(species >= elements, f"has an element over {elements - 1}")
+    bonded = (bonds >= 0).any(-1)
+    outside = ((bonds < 0) | (bonds >= atoms[:, None, None])).any(-1)
+    refuse(bonded & outside, "has a bond with an end that is no atom of it")
+    refuse(bonded & (bonds[..., 0] == bonds[..., 1]), "has a bond that joins an atom to itself")
+    owner = np.broadcast_to(np.arange(len(bonds))[:, None], bonded.shape)[bonded]
+    twice = np.zeros(bonded.shape, dtype=bool)
+    twice[bonded] = repeated(owner, bonds[bonded].T)
+    refuse(twice, "has a bond twice: list each once, and in one direction")
+
+
+def repeated(owner: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether each bond (2, E) of a framework was listed before it, in either direction."""
+    low, high = ends.min(0), ends.max(0)
+    order = np.lexsort((high, low, owner))  # stable: of equal bonds the first comes first
+    ordered = np.stack([owner, low, high])[:, order]
+    found = np.zeros(ends.shape[1], dtype=bool)
+    found[order[1:]] = (ordered[:, 1:] == ordered[:, :-1]).all(0)
+    return found

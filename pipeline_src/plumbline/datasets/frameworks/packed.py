@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from plumbline.datasets.files import DataFileError
-from plumbline.datasets.frameworks import Framework
+from plumbline.datasets.frameworks import Framework, repeated
 
 WHOLE = ("node_species", "node_pointer", "edge_index", "edge_pointer")
 COLUMNS = (*WHOLE, "node_charge", "edge_length", "name")
@@ -152,16 +152,6 @@ def _check_bonds(packed: PackedFrameworks, path: Path) -> None:
         "is listed before: list each bond once, and in one direction",
     )
     refuse(~(packed.edge_length > 0) | ~np.isfinite(packed.edge_length), "has the length {1}")
-
-
-def repeated(owner: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether each bond (2, E) of a framework was listed before it, in either direction."""
-    low, high = ends.min(0), ends.max(0)
-    order = np.lexsort((high, low, owner))  # stable: of equal bonds the first comes first
-    ordered = np.stack([owner, low, high])[:, order]
-    found = np.zeros(ends.shape[1], dtype=bool)
-    found[order[1:]] = (ordered[:, 1:] == ordered[:, :-1]).all(0)
-    return found
 
 
 def _of(packed: PackedFrameworks, i: int, path: Path, what: str, after: str = "") -> DataFileError:

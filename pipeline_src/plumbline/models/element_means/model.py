@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.models.element_means import ElementMeansSpec
-from plumbline.models.node_regression.ragged import check_frameworks, ragged, told_of
+from plumbline.models.node_regression.ragged import ragged, told_of
 
 # Elements seen once have no variance: none is taken as smaller than this share of the variance of all.
 SMALLEST_SHARE = 1e-4
@@ -28,7 +28,6 @@ class ElementMeans(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits means and variances; an element that the data lacks has those of all atoms."""
-        check_frameworks(data, len(self.mean))
         graphs = ragged(data)
         values = graphs.gather(data["state"]).double()
         overall = torch.var_mean(values, correction=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.models.node_regression import NodeRegressionSpec
-from plumbline.models.node_regression.ragged import RaggedBatch, check_frameworks, ragged, told_of
+from plumbline.models.node_regression.ragged import RaggedBatch, ragged, told_of
 from plumbline.models.outputs.objective import law_loss
 from plumbline.networks.blocks.head import GaussianHead
 
@@ -18,13 +18,13 @@ class NodeRegression(nn.Module):
 
     def __init__(self, spec: NodeRegressionSpec, elements: int, constraint: Any) -> None:
         super().__init__()
-        self.spec, self.constraint, self.elements = spec, constraint, elements
+        self.spec, self.constraint = spec, constraint
         self.network = spec.network.build(elements)
         self.head = GaussianHead(spec.network.features(), 1, spec.initial_deviation, spec.smallest_deviation)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Checks the frameworks; nothing is fitted: charges are numbers of order one in their own unit."""
-        check_frameworks(data, self.elements)
+        """Nothing to fit: charges are numbers of order one in their own unit."""
+        del data
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss a mean atom, and its terms."""

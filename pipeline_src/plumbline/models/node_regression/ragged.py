@@ -58,10 +58,11 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     counts = present.sum(1)
     bonds = batch["bonds"].long()
     bonded = (bonds >= 0).any(-1)
-    refuse(
-        bonded & ((bonds < 0) | (bonds >= counts[:, None, None])).any(-1),
-        "a bond of framework {} of the batch has an end that is no atom of it",
-    )
+    outside = (bonded & ((bonds < 0) | (bonds >= counts[:, None, None])).any(-1)).any(1)
+    if bool(outside.any()):
+        raise ValueError(
+            f"a bond of framework {int(outside.nonzero()[0])} of the batch has an end that is no atom of it."
+        )
     first = counts.cumsum(0) - counts
     ends = (bonds + first[:, None, None])[bonded]
     return RaggedBatch(
@@ -71,50 +72,6 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
         batch["bond_length"][bonded],
         torch.arange(len(counts), device=counts.device).repeat_interleave(counts),
     )
-
-
-def check_frameworks(data: dict[str, Tensor], elements: int) -> None:
-    """Refuses frameworks that a network would read as others, or not at all.
-
-    Args:
-        data: padded frameworks.
-        elements: how many elements there are.
-
-    Raises:
-        ValueError: a framework has no atoms, an atom behind a place without one, an element that is none, a bond with an end that
-            is no atom of it or with one atom at both ends, or a bond twice.
-    """
-    species, bonds = data["species"].long(), data["bonds"].long()
-    present = species >= 0
-    atoms = present.sum(1)
-    refuse(atoms == 0, "framework {} of the training data has no atoms")
-    hole = (present[:, 1:] & ~present[:, :-1]).any(1)
-    if "present" in data:
-        hole |= (data["present"].bool() != present).any(1)
-    refuse(hole, "framework {} of the training data has an atom without an element before others")
-    refuse(
-        (species >= elements).any(1),
-        f"framework {{}} of the training data has an element over {elements - 1}",
-    )
-    bonded = (bonds >= 0).any(-1)
-    outside = ((bonds < 0) | (bonds >= atoms[:, None, None])).any(-1)
-    refuse(bonded & outside, "a bond of framework {} of the training data has an end that is no atom of it")
-    refuse(
-        bonded & (bonds[..., 0] == bonds[..., 1]),
-        "a bond of framework {} of the training data joins an atom to itself",
-    )
-    low, high = bonds.amin(-1), bonds.amax(-1)
-    # Bonds in the order of their ends; places without one, at -1, are equal to each other and count not.
-    order = (low * (species.shape[1] + 1) + high).sort(1).values
-    twice = (order[:, 1:] == order[:, :-1]) & (order[:, 1:] >= 0)
-    refuse(twice, "framework {} of the training data has a bond twice: list each once, and in one direction")
-
-
-def refuse(strange: Bool[Tensor, "B *n"], what: str) -> None:
-    """Raises a ValueError that names the first of the frameworks where something is strange, if there is one."""
-    rows = strange.flatten(1).any(1) if strange.ndim > 1 else strange
-    if bool(rows.any()):
-        raise ValueError(f"{what.format(int(rows.nonzero()[0]))}.")
 
 
 def told_of(law: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> dict[str, Tensor]:
