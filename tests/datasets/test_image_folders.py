@@ -240,8 +240,22 @@ def test_folders_of_splits_beside_or_below_others_are_refused(tmp_path):
 
 def test_images_beside_folders_of_classes_are_refused(classes):
     shutil.copy(classes / "a/0.png", classes / "z.png")
-    with pytest.raises(DataFileError, match="holds 1 images beside the folder a"):
+    with pytest.raises(DataFileError, match="holds 1 images beside folders of images"):
         drawn(classes)
+
+
+def test_images_of_a_split_without_classes_are_refused(tmp_path):
+    for place in ("train/cat", "train/dog", "test"):
+        fill(tmp_path / place, 0)
+    with pytest.raises(DataFileError, match="test holds 6 images beside folders of images"):
+        drawn(tmp_path)
+
+
+def test_folders_without_images_are_counted(classes, caplog):
+    (classes / "aa" / "notes").mkdir(parents=True)
+    with caplog.at_level(logging.INFO, logger="plumbline"):
+        drawn(classes)
+    assert "2 folders without images" in caplog.text
 
 
 def test_classes_that_are_not_there_are_named(classes):

@@ -143,13 +143,13 @@ def read_attribute_table(path: Path) -> AttributeTable:
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:
     """The number and the fields of each line that is not empty, split at what its first lines are split at."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    opening = [line for _, line in lines[:2]]
+    lines = text.splitlines()
+    opening = [line for line in lines if line.strip()][:2]
     delimiter = next((d for d in DELIMITERS if any(d in line for line in opening)), None)
     if delimiter is None:
-        return [(number, line.split()) for number, line in lines]
-    read = csv.reader((line for _, line in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
-    return [(number, [f.strip() for f in row]) for (number, _), row in zip(lines, read, strict=True)]
+        return [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    read = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    return [(read.line_num, [field.strip() for field in row]) for row in read if any(row)]
 
 
 def _first_odd(values: Sequence[str]) -> int:

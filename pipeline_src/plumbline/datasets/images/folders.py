@@ -10,6 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,40 +37,58 @@ def images_below(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataFileError(f"{folder} is no folder: set `dataset.data_dir` to a folder of images.")
-    found: list[Path] = []
-    others: Counter[str] = Counter()
-    _gather(folder, found, others, {})
-    if not found:
+    walk = _Walk()
+    walk.gather(folder)
+    walk.refuse_links_to_images()
+    if not walk.images:
         raise DataFileError(
-            f"{folder} holds no images ({', '.join(SUFFIXES)}){_told(others)}: set `dataset.data_dir`."
+            f"{folder} holds no images ({', '.join(SUFFIXES)}){_told(walk.others)}: set `dataset.data_dir`."
         )
-    logger.info("%s: %d images%s", folder, len(found), _told(others))
-    return sorted(found)
+    logger.info("%s: %d images%s", folder, len(walk.images), _told(walk.others))
+    return sorted(walk.images)
 
 
-def _gather(folder: Path, found: list[Path], others: Counter[str], seen: dict[str, Path]) -> None:
-    """Adds the images of a folder to `found`, and what is no image to `others`."""
-    real = os.path.realpath(folder)
-    _once(real, folder, seen)
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
-            path = folder / entry.name
-            if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
-                others["hidden or left by a system"] += 1
-            elif entry.is_dir():
-                _gather(path, found, others, seen)
-            elif path.suffix.lower() not in SUFFIXES:
-                others[path.suffix.lower() or "without a suffix"] += 1
-            elif not entry.is_file():
-                raise DataFileError(
-                    f"{path} is a link to nothing, or no file: mend it, or move it elsewhere."
-                )
-            else:
-                _once(os.path.realpath(path) if entry.is_symlink() else f"{real}/{entry.name}", path, seen)
-                found.append(path)
+@dataclass
+class _Walk:
+    """What is found below a folder: images, counts of what is none, real folders, and what linked images are links to."""
+
+    images: list[Path] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    folders: dict[str, Path] = field(default_factory=dict)
+    links: dict[str, Path] = field(default_factory=dict)
+
+    def gather(self, folder: Path) -> None:
+        """Adds what a folder holds."""
+        _once(self.folders, os.path.realpath(folder), folder)
+        before = len(self.images)
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                path = folder / entry.name
+                if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
+                    self.others["hidden or left by a system"] += 1
+                elif entry.is_dir():
+                    self.gather(path)
+                elif path.suffix.lower() not in SUFFIXES:
+                    self.others[path.suffix.lower() or "without a suffix"] += 1
+                elif not entry.is_file():
+                    raise DataFileError(
+                        f"{path} is a link to nothing, or no file: mend it, or move it elsewhere."
+                    )
+                else:
+                    if entry.is_symlink():
+                        _once(self.links, os.path.realpath(path), path)
+                    self.images.append(path)
+        if len(self.images) == before:
+            self.others["folders without images"] += 1
+
+    def refuse_links_to_images(self) -> None:
+        """Refuses links to files in folders that are read as well."""
+        for real, path in self.links.items():
+            if (folder := self.folders.get(os.path.dirname(real))) is not None:
+                _once({real: folder / os.path.basename(real)}, real, path)
 
 
-def _once(real: str, path: Path, seen: dict[str, Path]) -> None:
+def _once(seen: dict[str, Path], real: str, path: Path) -> None:
     if real in seen:
         raise DataFileError(
             f"{path} and {seen[real]} are the same, so that images would count twice: take the link out."
@@ -84,7 +103,7 @@ def _told(others: Counter[str]) -> str:
 
 def common_folder(images: Sequence[Path]) -> Path:
     """The deepest folder that all images lie below."""
-    return Path(os.path.commonpath([image.parent for image in images]))
+    return Path(os.path.commonpath({image.parent for image in images}))
 
 
 def published_splits(images: Sequence[Path], root: Path) -> np.ndarray | None:
@@ -93,7 +112,7 @@ def published_splits(images: Sequence[Path], root: Path) -> np.ndarray | None:
     Raises:
         DataFileError: such folders stand beside others, or below folders of classes.
     """
-    places = [path.relative_to(root).parts[:-1] for path in images]
+    places = [folder.parts for folder in _folders(images, root)]
     beside = {parts[0] if parts else "." for parts in places}
     named = {name for name in beside if name.lower() in SPLIT_FOLDERS}
     if len(beside) > 1 and named:
@@ -103,7 +122,7 @@ def published_splits(images: Sequence[Path], root: Path) -> np.ndarray | None:
                 f"set `dataset.data_dir` to one of them, or move the others elsewhere."
             )
         return np.array([SPLIT_FOLDERS[parts[0].lower()] for parts in places])
-    deeper = {part for parts in places for part in parts[1:] if part.lower() in SPLIT_FOLDERS}
+    deeper = {part for parts in set(places) for part in parts[1:] if part.lower() in SPLIT_FOLDERS}
     if len(deeper) > 1:
         raise DataFileError(
             f"{root} has folders {', '.join(sorted(deeper))} below others: put the folders of splits above those of "
@@ -123,17 +142,25 @@ def classes_by_folder(images: Sequence[Path], root: Path, *, split_first: bool) 
     Raises:
         DataFileError: images lie beside folders of images.
     """
-    folders = [Path(*path.relative_to(root).parts[int(split_first) : -1]) for path in images]
+    folders = [Path(*folder.parts[int(split_first) :]) for folder in _folders(images, root)]
     classes = sorted(set(folders))
-    for above in classes:
-        if below := [folder for folder in classes if above in folder.parents]:
-            count = folders.count(above)
+    above = {parent for folder in classes for parent in folder.parents}
+    for folder in classes:
+        if folder in above:
+            there = images[folders.index(folder)].parent
             raise DataFileError(
-                f"{root / above} holds {count} images beside the folder {below[0].relative_to(above)}, which makes it "
-                f"a class of its own: move them into a folder, or elsewhere."
+                f"{there} holds {folders.count(folder)} images beside folders of images, which makes it a class of its own: "
+                f"move them into a folder, or elsewhere."
             )
     if len(classes) > 1:
         shown = ", ".join(f"{number} {folder}" for number, folder in enumerate(classes[:10]))
         logger.info("classes by folder: %s%s", shown, ", ..." if len(classes) > 10 else "")
     numbers = {folder: number for number, folder in enumerate(classes)}
     return np.array([numbers[folder] for folder in folders])
+
+
+def _folders(images: Sequence[Path], root: Path) -> list[Path]:
+    """The folder of each image, relative to the root."""
+    parents = [image.parent for image in images]
+    relative = {parent: parent.relative_to(root) for parent in set(parents)}
+    return [relative[parent] for parent in parents]
