@@ -5,7 +5,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
+# Everything of the workflow is found from its own folder, whatever folder it runs in and whoever imports it.
+configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"

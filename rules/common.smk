@@ -1,26 +1,49 @@
 # The studies, checked as the Snakefile loads, and the paths and slices that rules ask them for.
+import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "pipeline_src"))
+from snakemake.logging import logger
 
+# The workflow's own folder: that of this file's folder, also where another Snakefile imports the workflow as a module.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+if not (HOME / "pipeline_src").is_dir():
+    raise WorkflowError(
+        f"{HOME} is no folder with the workflow and its library: clone it, and name its Snakefile."
+    )
+sys.path.insert(0, str(HOME / "pipeline_src"))
+
+from plumbline.fingerprints import fingerprinted
+from plumbline.handover import hand_over, handed_over, variable
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 
-# Jobs run the library of this clone, in whatever environment they are given.
-# (Snakemake formats the prefix as it does a command: literal braces are doubled.)
-shell.prefix(
-    f"export PYTHONPATH='{workflow.basedir}/pipeline_src'"
-    "${{PYTHONPATH:+:$PYTHONPATH}}; "
-    'plumbline() {{ python -m plumbline.cli "$@"; }}; '
-)
+# Where Snakemake keeps what it knows of a folder that it runs in.
+KNOWN = Path(".snakemake") / "plumbline"
+
+
+def plumbline(wildcards, output):
+    """The command of the library of this clone, in whatever environment a job is given.
+
+    It takes `output` for Snakemake to count it as derived: what it is reruns nothing, for a clone may move.
+    """
+    library = shlex.quote(str(HOME / "pipeline_src"))
+    return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -m plumbline.cli"
+
+
+def fresh_study(name, scale):
+    """A study as its file and the files that it names are now."""
+    path = HOME / "config" / "studies" / f"{name}.yaml"
+    return fingerprinted(load_study(path, scale), str(path), KNOWN / "fingerprints", logger)
 
 
 def checked_studies():
     """The studies of the configuration by name; what is wrong with them is said without a traceback."""
     try:
         configuration = load_configuration(config)
-        folder = Path(workflow.basedir) / "config" / "studies"
-        loaded = [load_study(folder / f"{name}.yaml", configuration.scale) for name in configuration.studies]
+        loaded = None if workflow.is_main_process else handed_over(configuration)
+        if loaded is None:
+            loaded = [fresh_study(name, configuration.scale) for name in configuration.studies]
+            hand_over(configuration, loaded, KNOWN / "studies")
     except StudyError as error:
         raise WorkflowError(str(error)) from None
     return configuration, {study.name: study for study in loaded}
@@ -28,6 +51,10 @@ def checked_studies():
 
 CONFIGURATION, STUDIES = checked_studies()
 RESULTS = CONFIGURATION.results
+
+
+envvars:
+    variable(CONFIGURATION),
 
 
 wildcard_constraints:

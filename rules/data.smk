@@ -10,8 +10,9 @@ rule generate:
         mem_mb=4000,
         runtime=60,
     params:
+        plumbline=plumbline,
         spec=lambda wildcards: DATASETS[wildcards.dataset].generate_slice(),
         part=lambda wildcards: int(wildcards.part),
     shell:
-        "OMP_NUM_THREADS={threads} plumbline generate"
+        "OMP_NUM_THREADS={threads} {params.plumbline} generate"
         " --spec {params.spec:q} --part {params.part} --output {output:q} --log {log:q}"

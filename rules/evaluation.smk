@@ -14,9 +14,10 @@ rule evaluate:
         mem_mb=8000,
         runtime=120,
     params:
+        plumbline=plumbline,
         spec=lambda wildcards: STUDIES[wildcards.study].evaluate_slice(),
         measured_by=measuring_folders,
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline evaluate --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} evaluate --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --samples {input.samples:q}"
         " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"

@@ -15,10 +15,11 @@ rule compare:
         mem_mb=4000,
         runtime=30,
     params:
+        plumbline=plumbline,
         spec=lambda wildcards: STUDIES[wildcards.study].compare_slice(),
         results=subpath(output[0], ancestor=2),
     shell:
-        "plumbline compare --spec {params.spec:q} --dataset {input.dataset:q} --results {params.results:q}"
+        "{params.plumbline} compare --spec {params.spec:q} --dataset {input.dataset:q} --results {params.results:q}"
         " --output {output:q} --log {log:q}"
 
 
@@ -35,5 +36,7 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        plumbline=plumbline,
     shell:
-        "plumbline report --comparisons {input:q} --output {output:q} --log {log:q}"
+        "{params.plumbline} report --comparisons {input:q} --output {output:q} --log {log:q}"

@@ -15,11 +15,12 @@ rule sample:
         runtime=8 * 60,
         gpu=gpus_to_sample,
     params:
+        plumbline=plumbline,
         spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
         model=folders_of_generator,
         measured_by=measuring_folders,
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline sample --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"
         " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"

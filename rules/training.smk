@@ -18,13 +18,14 @@ rule train:
         runtime=24 * 60,
         gpu=gpus_to_train,
     params:
+        plumbline=plumbline,
         spec=train_slice,
         folder=subpath(output.weights, parent=True),
         models=model_folders,
         initialise=lambda wildcards, input: (
-            f"--initialise {Path(input.initialise[0]).parent}" if input.initialise else ""
+            str(Path(input.initialise[0]).parent) if input.initialise else []
         ),
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} plumbline train --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
-        " --models {params.models:q} {params.initialise} --log {log:q}"
+        " --models {params.models:q} --initialise {params.initialise:q} --log {log:q}"

@@ -8,6 +8,7 @@ household's are divided by their sum.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import model_validator
 
 from plumbline.datasets import DatasetSpec
 from plumbline.datasets.files import DataFileError, own_file
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 ROUNDING = 0.01
 
 
-class BudgetSharesSpec(DatasetSpec):
+class BudgetSharesSpec(ReadsFiles, DatasetSpec):
     """Shares of a budget, from a CSV file with a header; the seed orders its rows."""
 
     kind: Literal["budget_shares"] = "budget_shares"
@@ -49,6 +51,10 @@ class BudgetSharesSpec(DatasetSpec):
 
     def has_condition(self) -> bool:
         return True
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        path = Path(self.data_dir) / self.file
+        return (InputFile("file", str(path), "a CSV file of budget shares (Rdatasets, Ecdat/BudgetUK)"),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from plumbline.datasets.files import DataFileError, own_file
 from plumbline.datasets.images import LabelledImagesSpec
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +21,7 @@ FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 """What unpacking the archives gives, as torchvision does it below its root."""
 
 
-class CIFAR10Spec(LabelledImagesSpec):
+class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
     """CIFAR-10's training images, values in [0, 1], with their class."""
 
     kind: Literal["cifar10"] = "cifar10"
@@ -34,6 +35,9 @@ class CIFAR10Spec(LabelledImagesSpec):
         if not self.batches or len(set(self.batches)) != len(self.batches):
             raise ValueError(f"`batches` must name files, each once, found {list(self.batches)}")
         return self
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        return tuple(InputFile("data_dir", str(path), "a batch of CIFAR-10") for path in self._places())
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.images.cifar import read_batch
@@ -58,6 +62,10 @@ class CIFAR10Spec(LabelledImagesSpec):
         Raises:
             DataFileError: one is not there.
         """
+        return [own_file(str(path.parent), path.name, "a batch of CIFAR-10") for path in self._places()]
+
+    def _places(self) -> list[Path]:
+        """Where the files are, or should be."""
         given = Path(self.data_dir)
         # torchvision's folder may lie where the one of the binary version is not.
         beside = () if given.is_dir() else tuple(given.parent / name for name in FOLDERS)
@@ -65,5 +73,5 @@ class CIFAR10Spec(LabelledImagesSpec):
             for suffix in ("", ".bin"):
                 names = [name.removesuffix(suffix) for name in self.batches]
                 if (folder / names[0]).is_file():
-                    return [own_file(str(folder), name, "a batch of CIFAR-10") for name in names]
-        return [own_file(self.data_dir, name, "a batch of CIFAR-10") for name in self.batches]
+                    return [folder / name for name in names]
+        return [given / name for name in self.batches]

@@ -19,12 +19,13 @@ from pydantic import model_validator
 
 from plumbline.datasets.images import LabelledImagesSpec
 from plumbline.datasets.images.photographs import PhotographsSpec
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
+class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
     """Images of a folder and those below it, in the order of their names, values in [0, 1]."""
 
     kind: Literal["image_folder"] = "image_folder"
@@ -42,6 +43,10 @@ class ImageFolderSpec(PhotographsSpec, LabelledImagesSpec):
         if (self.table is None) != (self.attribute is None and not self.attributes):
             raise ValueError("`table` goes with `attribute` or `attributes`, and these with it")
         return self
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        images = InputFile("data_dir", self.data_dir, "a folder of images")
+        return (images, InputFile("table", self.table, "a table of attributes")) if self.table else (images,)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.images.folders import (

@@ -10,17 +10,22 @@ import numpy as np
 
 from plumbline.datasets.files import DataFileError, own_file
 from plumbline.datasets.images.photographs import PhotographsSpec
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class LSUNSpec(PhotographsSpec):
+class LSUNSpec(ReadsFiles, PhotographsSpec):
     """Scenes of one category of LSUN, in the order of their keys, values in [0, 1]."""
 
     kind: Literal["lsun"] = "lsun"
     data_dir: str = "data/bedroom_train_lmdb"
     """Folder that unpacking an archive gives, with the file data.mdb."""
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        path = Path(self.data_dir) / "data.mdb"
+        return (InputFile("data_dir", str(path), "the LMDB of a category of LSUN"),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.images.scenes import open_scenes

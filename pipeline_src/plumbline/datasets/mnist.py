@@ -8,6 +8,7 @@ import numpy as np
 
 from plumbline.datasets.files import PublishedFile
 from plumbline.datasets.images import LabelledImagesSpec
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +43,7 @@ def published(name: str) -> PublishedFile:
     )
 
 
-class MNISTSpec(LabelledImagesSpec):
+class MNISTSpec(ReadsFiles, LabelledImagesSpec):
     """MNIST digits, values in [0, 1], with their class."""
 
     kind: Literal["mnist"] = "mnist"
@@ -52,13 +53,18 @@ class MNISTSpec(LabelledImagesSpec):
     """Folder with the IDX files, gzipped or not, or with torchvision's `MNIST/raw`; they are downloaded into it if they are not
     there."""
 
+    def input_files(self) -> tuple[InputFile, ...]:
+        return tuple(file.as_input(self.data_dir) for file in self._published())
+
+    def _published(self) -> tuple[PublishedFile, PublishedFile]:
+        """The files of the images and of their labels."""
+        images, labels = f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz"
+        return published(images), published(labels)
+
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.images.idx import read_idx
 
         del splits
-        images, labels = (
-            read_idx(published(name).fetch(self.data_dir))
-            for name in (f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz")
-        )
+        images, labels = (read_idx(file.fetch(self.data_dir)) for file in self._published())
         chosen = self.choice_of(labels, indices)
         return self.as_dataset(images[chosen] / 255, labels[chosen], f"MNIST, {self.files} files")

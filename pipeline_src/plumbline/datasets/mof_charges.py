@@ -10,12 +10,14 @@ The order of the frameworks is random, by the seed, and drawn again until the tr
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
 from plumbline.datasets.files import DataFileError
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,19 +35,24 @@ ELEMENTS = (
 SOURCE = "https://github.com/SimonEnsemble/mpn_charges"
 
 
-class MOFChargesSpec(DatasetSpec):
+class MOFChargesSpec(ReadsFiles, DatasetSpec):
     """Charges of metal-organic frameworks, from `mof_charges.h5` or a checkout of its source."""
 
     kind: Literal["mof_charges"] = "mof_charges"
     data_dir: str = "data"
     """Folder with `mof_charges.h5`, or with a checkout of its source under `mpn_charges`."""
 
+    def input_files(self) -> tuple[InputFile, ...]:
+        path, checkout = self._places()
+        what = f"the packed file, or {checkout} a checkout of {SOURCE}"
+        taken = checkout if checkout.is_dir() and not path.is_file() else path
+        return (InputFile("data_dir", str(taken), what),)
+
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.frameworks import padded
-        from plumbline.datasets.frameworks.packed import read_packed
 
         del splits
-        packed = read_packed(self.packed(), len(ELEMENTS))
+        packed = self._read()
         if self.splits.total > packed.count:
             raise ValueError(
                 f"there are {packed.count} frameworks, and `splits` ask for {self.splits.total}: lower them."
@@ -55,23 +62,35 @@ class MOFChargesSpec(DatasetSpec):
         dataset = padded([packed.framework(i) for i in chosen], int(atoms), int(bonds), ELEMENTS)
         return dataset.assign_attrs(title="DDEC charges of metal-organic frameworks", source=SOURCE)
 
-    def packed(self) -> Path:
-        """Path of the packed file, made from a checkout if only that is there.
+    def _places(self) -> tuple[Path, Path]:
+        """Where the packed file and the checkout should be."""
+        folder = Path(self.data_dir)
+        return folder / "mof_charges.h5", folder / "mpn_charges" / "MPNN" / "input"
+
+    def _read(self) -> PackedFrameworks:
+        """The frameworks of the packed file, or of the checkout if only that is there.
 
         Raises:
-            DataFileError: neither is there.
+            DataFileError: neither is there, or it cannot be read.
         """
-        path = Path(self.data_dir) / "mof_charges.h5"
-        checkout = Path(self.data_dir) / "mpn_charges" / "MPNN" / "input"
+        from plumbline.datasets.frameworks.packed import read_packed
+
+        path, checkout = self._places()
         if path.is_file():
-            return path
+            return read_packed(path, len(ELEMENTS))
         if not checkout.is_dir():
             raise DataFileError(
                 f"neither {path} nor {checkout} is there: put the packed file there, or clone {SOURCE} into "
                 f"{self.data_dir}, or set `dataset.data_dir`."
             )
-        pack(checkout, path)
-        return path
+        # The user's folder stays as it is; the file is for this job.
+        with TemporaryDirectory() as folder:
+            packed = Path(folder) / path.name
+            pack(checkout, packed)
+            try:
+                return read_packed(packed, len(ELEMENTS))
+            except DataFileError as error:
+                raise DataFileError(str(error).replace(str(packed), str(checkout))) from error
 
     def _order(self, packed: PackedFrameworks) -> np.ndarray:
         """A permutation whose train split holds every element."""

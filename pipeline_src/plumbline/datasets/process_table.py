@@ -19,6 +19,7 @@ import numpy as np
 
 from plumbline.datasets import DatasetSpec
 from plumbline.datasets.files import PublishedFile
+from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,7 +67,7 @@ UNITS = {
 }
 
 
-class ProcessTableSpec(DatasetSpec):
+class ProcessTableSpec(ReadsFiles, DatasetSpec):
     """A published table of a process unit. The seed orders its rows before they are split."""
 
     kind: Literal["process_table"] = "process_table"
@@ -77,6 +78,9 @@ class ProcessTableSpec(DatasetSpec):
 
     def has_condition(self) -> bool:
         return True
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        return (UNITS[self.unit].file.as_input(self.data_dir),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import pandas as pd

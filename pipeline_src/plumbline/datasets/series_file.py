@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
+from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-class SeriesFileSpec(DatasetSpec):
+class SeriesFileSpec(ReadsFiles, DatasetSpec):
     """Pairs of states (node) of a series in a file, some steps apart, in the order of time."""
 
     kind: Literal["series_file"] = "series_file"
@@ -36,6 +37,9 @@ class SeriesFileSpec(DatasetSpec):
     """Consecutive periods, each an experiment of its own; every split is a multiple of it."""
     units: str = key(default="1")
     """Unit of the values."""
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        return (InputFile("path", self.path, "a series as a CSV or HDF5 file"),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets.series import as_pairs, series_pairs

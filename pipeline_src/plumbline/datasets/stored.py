@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import model_validator
 
 from plumbline.datasets import SPLITS, DatasetSpec, SplitSizes
+from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline.datasets")
 
 
-class StoredSpec(DatasetSpec):
+class StoredSpec(ReadsFiles, DatasetSpec):
     """The samples of a zarr store, in the splits of its own variable `split` or in splits drawn here.
 
     A store with a variable `split` along `sample` (`train`, `validation`, `test`) keeps its splits and their order; `splits`
@@ -71,6 +72,9 @@ class StoredSpec(DatasetSpec):
         drawn = self._with_periods(drawn)
         drawn.attrs = self._with_attributes(drawn.attrs)
         return drawn
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        return (InputFile("path", self.path, "a zarr store"),)
 
     def source(self) -> str:
         return self.path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.metrics.frechet import frechet_distance
 
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 CHUNK = 64
 
 
-class InceptionFrechetSpec(MetricSpec):
+class InceptionFrechetSpec(ReadsFiles, MetricSpec):
     """FID to the test split, of images with values from 0 to 1."""
 
     kind: Literal["inception_frechet"] = "inception_frechet"
     weights: str
     """The TorchScript file of the Inception network."""
+
+    def input_files(self) -> tuple[InputFile, ...]:
+        what = "the TorchScript export of the Inception network, inception-2015-12-05.pt"
+        return (InputFile("weights", self.weights, what),)
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from plumbline.input_files import InputFile
+
 GZIPPED = b"\x1f\x8b"
 
 
@@ -52,6 +54,13 @@ class PublishedFile:
             self._download(path)
         self._check(path)
         return path
+
+    def as_input(self, data_dir: str) -> InputFile:
+        """What the workflow takes its fingerprint of; the file may be missing, since it can be downloaded."""
+        places = self.places(data_dir)
+        path = next((place for place in places if place.exists()), places[0])
+        contents = (self.sha256, *([self.unzipped_sha256] if self.unzipped_sha256 else []))
+        return InputFile("data_dir", str(path), f"the file of {self.url}", contents)
 
     def _check(self, path: Path) -> None:
         """Compares hashes: of the file, or of what is in it."""

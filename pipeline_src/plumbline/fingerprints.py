@@ -1,0 +1,274 @@
+"""Fingerprints of the files that a study reads: the same for the same content, whatever the time on the file.
+
+| what is read | its fingerprint |
+|---|---|
+| a file | the SHA-256 of its content |
+| a folder, such as a zarr store | the SHA-256 of its manifest: the path, size and SHA-256 of every file below it |
+| a remote address | the SHA-256 of the ETag and size of every object there, or the key `fingerprint` that the user sets |
+| a published file | the SHA-256 that it is published with, if that is what lies there or nothing does |
+
+What was read once is remembered by path, size and times of change, so that only new and touched files are read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from plumbline.input_files import InputFile, ReadsFiles
+from plumbline.progress import Heartbeat
+from plumbline.spec import Spec
+from plumbline.study import Study, StudyError
+
+IGNORED = frozenset(
+    {".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
+)
+"""Names that systems and editors leave in folders; so are those that begin with `._`."""
+CHECKSUMS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "content_md5")
+"""What fsspec's file systems call the checksum of an object."""
+BLOCK = 2**22
+# A file that was changed in the last seconds may change again within the resolution of its time.
+SETTLED = 2e9
+
+V = TypeVar("V")
+
+
+class Stat(NamedTuple):
+    """Size in bytes and times of change in nanoseconds: a file in which none of them is new is not read again."""
+
+    size: int
+    modified: int
+    changed: int
+
+
+def fingerprinted(study: Study, source: str, cache: Path, logger: logging.Logger) -> Study:
+    """The study with the fingerprint of every spec that reads files, wherever in it the spec stands.
+
+    Args:
+        study: the study.
+        source: its file, for messages.
+        cache: folder in which fingerprints are remembered.
+        logger: told of large inputs, every few seconds.
+
+    Raises:
+        StudyError: files that are not there or cannot be read, each with the path of its key.
+    """
+    problems: list[str] = []
+    heartbeat = Heartbeat(logger)
+
+    def known(spec: ReadsFiles, path: tuple[str, ...]) -> ReadsFiles:
+        found = []
+        for file in spec.input_files():
+            try:
+                found.append(f"{file.key} {_of_input(file, spec.fingerprint, cache, heartbeat)}")
+            except (OSError, ValueError) as error:
+                problems.append(f"{'.'.join((*path, file.key))}: {error}")
+        if spec.fingerprint is not None:
+            found.append(f"fingerprint {spec.fingerprint}")
+        return spec.model_copy(update={"fingerprint": _digest("\n".join(found))}) if found else spec
+
+    known_study = _with_readers(study, (), known)
+    if problems:
+        listing = "\n".join(f"  - {line}" for line in problems)
+        raise StudyError(f"{source} cannot be used:\n{listing}")
+    return known_study
+
+
+def fingerprint_of(path: Path, cache: Path, heartbeat: Heartbeat) -> str:
+    """The SHA-256 of a file's content or of a folder's manifest, as hexadecimal digits.
+
+    Args:
+        path: the file or folder.
+        cache: folder in which the SHA-256 of each file is remembered.
+        heartbeat: told how far it is.
+
+    Raises:
+        OSError: it is not there, or a file cannot be read.
+    """
+    remembered = cache / f"{_digest(str(path.absolute()))}.json"
+    known = _remembered(remembered)
+    sizes = dict(_files(path))
+    fresh = {name for name, stat in sizes.items() if known.get(name, (None,))[0] != stat}
+    total, done = sum(sizes[name].size for name in fresh), 0
+    started = time.monotonic()
+
+    def tell(read: int) -> None:
+        nonlocal done
+        done += read
+        heartbeat.beat(_progress(path, done, total, time.monotonic() - started))
+
+    hashes = {name: known[name][1] for name in sizes if name not in fresh}
+    unsettled = set()
+    for name in sorted(fresh):
+        file = path / name if name else path
+        began = time.time_ns()
+        hashes[name] = sha256_of(file, tell)
+        if _stat(file) != sizes[name] or began - max(sizes[name][1:]) < SETTLED:
+            unsettled.add(name)
+    if fresh or set(known) != set(sizes):
+        kept = {name: (sizes[name], hashes[name]) for name in sizes if name not in unsettled}
+        _remember(remembered, kept)
+    if path.is_file():
+        return hashes[""]
+    manifest = hashlib.sha256()
+    for name in sorted(hashes):
+        manifest.update(os.fsencode(name) + f"\0{sizes[name].size}\0{hashes[name]}\n".encode())
+    return manifest.hexdigest()
+
+
+def sha256_of(file: Path, tell: Callable[[int], None]) -> str:
+    """The SHA-256 of a file's content, read in blocks; `tell` is told the bytes of each."""
+    sha = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            sha.update(block)
+            tell(len(block))
+    return sha.hexdigest()
+
+
+def _of_input(file: InputFile, key: str | None, cache: Path, heartbeat: Heartbeat) -> str:
+    """The fingerprint of an input.
+
+    Raises:
+        ValueError: there is nothing at its path, or a server does not say what tells contents apart.
+        OSError: it cannot be read.
+    """
+    if "://" in file.path and not file.path.startswith("file://"):
+        return "set by the user" if key is not None else _of_address(file.path)
+    path = Path(file.path.removeprefix("file://"))
+    if path.exists():
+        found = fingerprint_of(path, cache, heartbeat)
+        return file.published[0] if found in file.published else found
+    if file.published:
+        return file.published[0]
+    start = (
+        ""
+        if path.is_absolute()
+        else f" Relative paths start at the folder that Snakemake runs in, {Path.cwd()}."
+    )
+    raise ValueError(f"there is nothing at {path.absolute()}, which should be {file.what}.{start}")
+
+
+def _of_address(address: str) -> str:
+    """The SHA-256 of names, ETags and sizes below a remote address."""
+    import fsspec
+
+    remedy = "set `fingerprint` beside it to a text of your own, and change that with the content"
+    # A zip archive at an address is told by the archive: `zip://::s3://bucket/store.zip`.
+    outermost = address.split("::")[-1]
+    try:
+        files, root = fsspec.core.url_to_fs(outermost)
+        about = files.info(root)
+        below = files.find(root, detail=True) if about.get("type") == "directory" else {root: about}
+    except ImportError as error:
+        raise ValueError(f"{address} needs a package that is not installed: {error}") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ValueError(
+            f"{address} cannot be asked for its content ({type(error).__name__}: {reason}); check the address, or {remedy}"
+        ) from None
+    if urlsplit(outermost).scheme in ("http", "https") and not root.endswith(
+        (".zip", ".h5", ".hdf5", ".csv")
+    ):
+        raise ValueError(f"{address}: files below a web address cannot be listed; {remedy}")
+    if not below:
+        raise ValueError(f"there is nothing at {address}")
+    lines = []
+    for name in sorted(below):
+        told = next((below[name][c] for c in CHECKSUMS if below[name].get(c)), None)
+        if told is None:
+            raise ValueError(f"the server of {address} gives no ETag for {name}; {remedy}")
+        lines.append(f"{name.removeprefix(root)}\0{told}\0{below[name].get('size')}")
+    return _digest("\n".join(lines))
+
+
+def _files(path: Path) -> Iterator[tuple[str, Stat]]:
+    """Every file of a folder by its path below it, links followed, or a file itself under the empty name.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    if path.is_file():
+        yield "", _stat(path)
+        return
+    pending = [("", frozenset({os.path.realpath(path)}))]
+    while pending:
+        folder, above = pending.pop()
+        with os.scandir(path / folder) as entries:
+            for entry in entries:
+                if entry.name in IGNORED or entry.name.startswith("._"):
+                    continue
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir():
+                    real = os.path.realpath(entry.path)
+                    # A link to a folder that it lies in would be followed for ever.
+                    if real not in above:
+                        pending.append((name, above | {real}))
+                elif entry.is_file():
+                    yield name, _stat(Path(entry.path))
+
+
+def _stat(path: Path) -> Stat:
+    found = path.stat()
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _remembered(file: Path) -> dict[str, tuple[Stat, str]]:
+    """What is remembered of each file; nothing where it cannot be read, since all can be taken anew."""
+    try:
+        values = json.loads(file.read_text())
+        return {name: (Stat(*stat), sha) for name, (stat, sha) in values.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(file: Path, values: dict[str, tuple[Stat, str]]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(values))
+        os.replace(partial, file)
+    except OSError:
+        # A folder that may not be written to costs a second reading, and nothing else.
+        return
+
+
+def _progress(path: Path, done: int, total: int, seconds: float) -> str:
+    left = seconds * (total - done) / max(done, 1)
+    share = 100 * done / max(total, 1)
+    return (
+        f"Reading {path} to see whether it has changed: {done / 1e9:.1f} of {total / 1e9:.1f} GB "
+        f"({share:.0f}%), {left:.0f} s left."
+    )
+
+
+def _digest(text: str) -> str:
+    """The first 32 hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def _with_readers(value: V, path: tuple[str, ...], known: Any) -> V:
+    """`value` with each spec that reads files replaced by `known(spec, path)`; itself where there is none."""
+    if isinstance(value, Spec):
+        changed = {}
+        for name in type(value).model_fields:
+            before = getattr(value, name)
+            after = _with_readers(before, (*path, name), known)
+            if after is not before:
+                changed[name] = after
+        whole = value.model_copy(update=changed) if changed else value
+        return known(whole, path) if isinstance(whole, ReadsFiles) else whole
+    if isinstance(value, dict):
+        entries = {name: _with_readers(entry, (*path, str(name)), known) for name, entry in value.items()}
+        return entries if any(entries[name] is not value[name] for name in value) else value
+    if isinstance(value, tuple):
+        several = tuple(_with_readers(entry, (*path, str(i)), known) for i, entry in enumerate(value))
+        return several if any(a is not b for a, b in zip(several, value)) else value
+    return value
