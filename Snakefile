@@ -6,7 +6,7 @@ min_version("9.0")
 
 
 # Everything of the workflow is found from its own folder, whatever folder it runs in and whoever imports it.
-configfile: workflow.source_path("config/config.yaml")
+configfile: workflow.current_basedir.join("config/config.yaml").get_path_or_uri(secret_free=True)
 
 
 include: "rules/common.smk"

@@ -30,6 +30,11 @@ def plumbline(wildcards, output):
     return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -m plumbline.cli"
 
 
+def environment(name):
+    """The file of a conda environment, with braces doubled, which Snakemake would read as wildcards."""
+    return str(HOME / "envs" / f"{name}.yaml").replace("{", "{{").replace("}", "}}")
+
+
 def fresh_study(name, scale):
     """A study as its file and the files that it names are now."""
     path = HOME / "config" / "studies" / f"{name}.yaml"

@@ -4,7 +4,7 @@ rule generate:
     log:
         "logs/generate/{dataset}-part{part}.log",
     conda:
-        "../envs/data.yaml"
+        environment("data")
     threads: 1
     resources:
         mem_mb=4000,

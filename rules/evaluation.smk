@@ -8,7 +8,7 @@ rule evaluate:
     log:
         "logs/evaluate/{study}-{generator}-seed{seed}.log",
     conda:
-        "../envs/evaluation.yaml"
+        environment("evaluation")
     threads: 1
     resources:
         mem_mb=8000,

@@ -9,7 +9,7 @@ rule compare:
     log:
         "logs/compare/{study}.log",
     conda:
-        "../envs/evaluation.yaml"
+        environment("evaluation")
     threads: 1
     resources:
         mem_mb=4000,
@@ -31,7 +31,7 @@ rule report:
     log:
         "logs/report.log",
     conda:
-        "../envs/evaluation.yaml"
+        environment("evaluation")
     threads: 1
     resources:
         mem_mb=4000,

@@ -8,7 +8,7 @@ rule sample:
     log:
         "logs/sample/{study}-{generator}-seed{seed}-part{part}.log",
     conda:
-        "../envs/training.yaml"
+        environment("training")
     threads: 1
     resources:
         mem_mb=8000,

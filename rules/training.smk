@@ -11,7 +11,7 @@ rule train:
     log:
         "logs/train/{trained}-seed{seed}.log",
     conda:
-        "../envs/training.yaml"
+        environment("training")
     threads: 1
     resources:
         mem_mb=8000,

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from plumbline.input_files import InputFile, ReadsFiles
@@ -36,8 +36,6 @@ CHECKSUMS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "content_md5")
 BLOCK = 2**22
 # A file that was changed in the last seconds may change again within the resolution of its time.
 SETTLED = 2e9
-
-V = TypeVar("V")
 
 
 class Stat(NamedTuple):
@@ -254,7 +252,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def _with_readers(value: V, path: tuple[str, ...], known: Any) -> V:
+def _with_readers(value: Any, path: tuple[str, ...], known: Callable[..., ReadsFiles]) -> Any:
     """`value` with each spec that reads files replaced by `known(spec, path)`; itself where there is none."""
     if isinstance(value, Spec):
         changed = {}

@@ -383,7 +383,7 @@ def small_checkout(folder: Path, frameworks: int = 12) -> list[np.ndarray]:
 def test_charges_are_packed_from_a_checkout_and_read(tmp_path):
     charges = small_checkout(tmp_path / "mpn_charges" / "MPNN" / "input")
     data = MOFChargesSpec(data_dir=str(tmp_path), parts=1, splits=SPLITS | {"train": 8}).draw_part(0)
-    assert (tmp_path / "mof_charges.h5").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mpn_charges"]
     sizes = sorted(int(n) for n in data["present"].sum("atom"))
     assert sizes == [3 + i for i in range(12)]
     for row, here in zip(data["state"].values, data["present"].values, strict=True):
