@@ -98,6 +98,9 @@ def test_snakemakes_own_report_holds_the_page(finished):
 @pytest.mark.parametrize("profile", ["default", "slurm"])
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_profiles_dry_run(workflow, profile, scale):
+    # A user's own file must be there when Snakemake starts, and is not read.
+    (workflow.folder / "data").mkdir(exist_ok=True)
+    (workflow.folder / "data" / "mof_charges.h5").touch()
     done = workflow.snakemake(
         "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
         "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,assimilation_burgers,mirror_divergence_published]", "results=elsewhere",
