@@ -81,7 +81,10 @@ def read_packed(path: Path, elements: int) -> PackedFrameworks:
                     f"{path} has no array {', '.join(absent)}; it has {', '.join(sorted(file)) or 'none'}."
                 )
             columns = {name: np.asarray(file[name][()]) for name in COLUMNS}
-    except OSError as error:
+    except DataFileError:
+        raise
+    # h5py raises what HDF5 met where a file is damaged: errors of files, keys, types and others.
+    except Exception as error:
         raise DataFileError(
             f"{path} is no readable HDF5 file ({error}): take a whole copy, or set `dataset.data_dir`."
         ) from error

@@ -48,10 +48,14 @@ def read_batch(path: Path) -> np.ndarray:
     return records
 
 
+class ForeignPickleError(pickle.UnpicklingError):
+    """A pickle that asks for more than arrays."""
+
+
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a batch")
+            raise ForeignPickleError(f"{module}.{name} has no place in a batch")
         module, name = ARRAYS[module, name]
         return getattr(importlib.import_module(module), name)
 
@@ -60,11 +64,10 @@ def _of_python(raw: bytes, path: Path) -> np.ndarray | None:
     """The records of a pickled batch; None where the file is no pickle."""
     try:
         batch = _ArraysOnly(io.BytesIO(raw), encoding="bytes").load()
-    except pickle.UnpicklingError as error:
-        if "no place" in str(error):
-            raise DataFileError(f"{path} is no batch of CIFAR-10: {error}.") from error
-        return None
-    except (EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError):
+    except ForeignPickleError as error:
+        raise DataFileError(f"{path} is no batch of CIFAR-10: {error}.") from error
+    # A damaged pickle fails in whatever its bytes happen to ask for.
+    except Exception:
         return None
     if not isinstance(batch, dict):
         raise DataFileError(f"{path} is no batch of CIFAR-10: it holds a {type(batch).__name__}.")
