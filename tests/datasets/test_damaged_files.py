@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline.datasets._columns import read_columns
 from plumbline.datasets.files import DataFileError
 from plumbline.datasets.frameworks.packed import read_packed
 from plumbline.datasets.images.attribute_table import read_attribute_table
@@ -59,7 +58,6 @@ FILES = {
     "clear": (lambda: image("png", np.uint8, (9, 7, 4)), an_image),
     "table": (lambda: b"4\nA B\n" + b"".join(b"%d.jpg 1 -1\n" % i for i in range(4)), table),
     "csv": (lambda: b",id,A,B\n" + b"".join(b"%d,%d.jpg,1,0\n" % (i, i) for i in range(4)), table),
-    "columns": (lambda: b"a,b\n0.5,0.25\n1e3,-2\n", lambda path: read_columns(path, ["a", "b"])),
     "idx": (lambda: IDX, read_idx),
     "idx, gzipped": (lambda: gzip.compress(IDX), read_idx),
     "cifar": (lambda: pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [1]}, 2), read_batch),

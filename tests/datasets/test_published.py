@@ -435,7 +435,7 @@ def test_a_budget_that_is_none_is_named(tmp_path):
         "given_logarithm": (),
     }
     with pytest.raises(
-        ValueError, match=r"own\.csv, line 2: shares should sum to 1 within 0\.01, and sum to 0\.7 \(12 such"
+        ValueError, match=r"own\.csv, row 1: shares should sum to 1 within 0\.01, and sum to 0\.7 \(12 such"
     ):
         BudgetSharesSpec(shares=("a", "b"), given=("c",), **values).draw_part(0)
     with pytest.raises(ValueError, match="no column 'd'; it has a, b, c"):
@@ -454,11 +454,11 @@ def households():
 NAMES = ["s1", "s2", "s3", "age", "income"]
 
 
-def budget(tmp_path, text, **values):
-    (tmp_path / "own.csv").write_text(text, encoding=values.pop("encoding", "utf-8"))
+def budget(tmp_path, text, suffix=".csv", **values):
+    (tmp_path / f"own{suffix}").write_text(text, encoding=values.pop("encoding", "utf-8"))
     columns = {"shares": NAMES[:3], "given": ["age"], "given_logarithm": ["income"]}
     spec = BudgetSharesSpec(
-        data_dir=str(tmp_path), file="own.csv", parts=1, splits=SPLITS, **columns | values
+        data_dir=str(tmp_path), file=f"own{suffix}", parts=1, splits=SPLITS, **columns | values
     )
     return spec.draw_part(0)
 
@@ -473,10 +473,8 @@ def as_text(rows, names=NAMES, between=","):
         "commas": as_text,
         "index": lambda rows: as_text([[i, *row] for i, row in enumerate(rows)], ["", *NAMES]),
         "semicolons": lambda rows: as_text(rows, between=";"),
-        "tabs": lambda rows: as_text(rows, between="\t"),
-        "spaces and other columns": lambda rows: as_text(
-            [["x", *row] for row in rows], ["note", *NAMES], between=", "
-        ),
+        "decimal commas": lambda rows: as_text(rows, between=";").replace(".", ","),
+        "other columns": lambda rows: as_text([["x", *row] for row in rows], ["note", *NAMES]),
         "byte order mark": lambda rows: "\ufeff" + as_text(rows).replace("\n", "\r\n"),
     }.values(),
 )
@@ -486,19 +484,20 @@ def test_budgets_are_read_as_people_save_them(tmp_path, households, table):
     np.testing.assert_allclose(data["state"], rows[:, :3] / rows[:, :3].sum(1, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(data["condition"], np.stack([rows[:, 3], np.log(rows[:, 4])], 1), rtol=1e-12)
     assert data["given"].values.tolist() == ["age", "log income"]
+    tabs = budget(tmp_path, as_text(households, between="\t"), suffix=".tsv")
+    np.testing.assert_array_equal(tabs["state"], data["state"])
 
 
 @pytest.mark.parametrize(
     ("row", "column", "value", "found"),
     [
-        (5, 4, 0, "line 7, column 'income': its logarithm needs a number over zero .*found 0"),
-        (2, 4, -3, "line 4, column 'income': its logarithm .*found -3"),
-        (5, 0, "", "line 7, column 's1': expected a number such as 0.25, found ''"),
-        (3, 1, "nan", "line 5, column 's2': .* found 'nan'"),
-        (3, 3, "old", "line 5, column 'age': .* found 'old'"),
-        (3, 3, "0,5", "line 5: expected 5 fields as in the header, found 6"),
-        (1, 2, -0.1, "line 3, column 's3': expected a share from 0 to 1, found -0.1"),
-        (4, 2, 0.9999, r"line 6: shares should sum to 1 within 0\.01, and sum to [0-9.]+ \(1 such"),
+        (5, 4, 0, "column 'income', row 6: found 0 .1 such values in all., expected a number over zero"),
+        (2, 4, -3, "column 'income', row 3: found -3"),
+        (5, 0, "", "column 's1', row 6: expected a number, found a missing value"),
+        (3, 1, "nan", "column 's2', row 4: expected a number, found a missing value"),
+        (3, 3, "old", "column 'age', row 4: expected a number, found 'old'"),
+        (1, 2, -0.1, "column 's3', row 2: found -0.1 .*expected a share from 0 to 1"),
+        (4, 2, 0.9999, r"row 5: shares should sum to 1 within 0\.01, and sum to [0-9.]+ \(1 such"),
     ],
 )
 def test_values_that_no_household_has_are_named(tmp_path, households, row, column, value, found):
@@ -511,9 +510,9 @@ def test_budgets_of_another_form_are_named(tmp_path, households):
     percentages = [[100 * share for share in row[:3]] + row[3:] for row in households]
     for text, found in (
         (as_text(percentages), "own.csv: shares sum to 100: they are percentages"),
-        (as_text(households, names=None), "has no header: its first line is"),
-        ("", "own.csv is empty"),
-        (as_text(households, ["s1", "s1", "s3", "age", "income"]), "names the column 's1' 2 times"),
+        (as_text(households, names=None), "own.csv has no header"),
+        ("", "own.csv: expected a line of names"),
+        (as_text(households, ["s1", "s1", "s3", "age", "income"]), "2 columns have the name 's1'"),
     ):
         with pytest.raises(DataFileError, match=found):
             budget(tmp_path, text)

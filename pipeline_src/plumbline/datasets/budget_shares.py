@@ -32,7 +32,7 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
     data_dir: str = "data/finance"
     """Folder of the file."""
     file: str = "budget_uk.csv"
-    """The CSV file, in UTF-8, with commas, semicolons or tabs between columns."""
+    """The file, a table with a header: `.csv` with commas or semicolons, `.tsv`, either compressed, or `.parquet`."""
     shares: tuple[str, ...] = ("wfood", "wfuel", "wcloth", "walc", "wtrans", "wother")
     """Columns of the shares, which sum to one within 0.01."""
     given: tuple[str, ...] = ("age", "children")
@@ -87,25 +87,42 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
         """The shares of all households, as they stand in the file, and what they are conditioned on.
 
         Raises:
-            DataFileError: the file lacks a column, or a value is missing, is no number, or cannot be what it should be. Line and
-                column are named.
+            DataFileError: the file lacks a column, or a value is missing, is no number, or cannot be what it should be. Column and
+                row are named.
         """
-        from plumbline.datasets._columns import read_columns
+        from plumbline.storage.tables import numbers_of, read_table
 
         path = own_file(self.data_dir, self.file, "a CSV file of budget shares (Rdatasets, Ecdat/BudgetUK)")
-        columns = read_columns(path, (*self.shares, *self.given, *self.given_logarithm))
-        shares, taken = columns.of(self.shares), columns.of(self.given_logarithm)
-        columns.refuse(shares < 0, self.shares, "expected a share from 0 to 1")
+        table = read_table(path)
+        names = [*self.shares, *self.given, *self.given_logarithm]
+        for name in names:
+            if name not in table:
+                raise DataFileError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}.")
+        values = numbers_of(path, table[names], "fill it in, or take the row out")
+        shares, given, taken = np.split(values, np.cumsum([len(self.shares), len(self.given)]), axis=1)
+        _refuse(path, shares < 0, shares, self.shares, "a share from 0 to 1: mend it, or take the row out")
         remedy = "take the row out, or list the column under `given`"
-        columns.refuse(
-            ~(taken > 0), self.given_logarithm, f"its logarithm needs a number over zero ({remedy})"
+        _refuse(
+            path, taken <= 0, taken, self.given_logarithm, f"a number over zero, for its logarithm: {remedy}"
         )
         totals = shares.sum(1)
         if (np.abs(totals - 100) <= 100 * ROUNDING).all():
             raise DataFileError(f"{path}: shares sum to 100: they are percentages. Divide them by 100.")
         if (off := np.flatnonzero(np.abs(totals - 1) > ROUNDING)).size:
             raise DataFileError(
-                f"{path}, line {columns.lines[off[0]]}: shares should sum to 1 within {ROUNDING}, and sum to "
-                f"{totals[off[0]]:g} ({off.size} such rows in all)."
+                f"{path}, row {off[0] + 1}: shares should sum to 1 within {ROUNDING}, and sum to {totals[off[0]]:g} "
+                f"({off.size} such rows in all)."
             )
-        return shares, np.concatenate([columns.of(self.given), np.log(taken)], 1)
+        return shares, np.concatenate([given, np.log(taken)], 1)
+
+
+def _refuse(
+    path: Path, strange: np.ndarray, values: np.ndarray, names: tuple[str, ...], expected: str
+) -> None:
+    """Names column and row of the first strange value (rows, names), if there is one."""
+    if (places := np.argwhere(strange)).size:
+        row, column = places[0]
+        raise DataFileError(
+            f"{path}, column {names[column]!r}, row {row + 1}: found {values[row, column]:g} ({len(places)} such values in "
+            f"all), expected {expected}."
+        )
