@@ -15,6 +15,7 @@ FLOORS = {
     "cli": 5,
 }  # fmt: skip
 BESIDE = {"spec", "study", "store", "storage", "coordinates", "progress", "training_log", "hdf5", "__init__"}
+BESIDE |= {"fingerprints", "handover", "input_files"}
 # The specs of a study name the kinds of every room; that is what study.py is for. `training` knows its own spec.
 
 

@@ -136,6 +136,9 @@ def _start_log(path: Path | None, command: str) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w"))
+    for former in list(logger.handlers):
+        logger.removeHandler(former)
+        former.close()
     logger.setLevel(logging.DEBUG)
     for handler in handlers:
         handler.setFormatter(layout)
@@ -237,10 +240,14 @@ def _report(options: argparse.Namespace) -> None:
 
 def _table(options: argparse.Namespace) -> None:
     from plumbline.reporting.tables import as_markdown, checkpoint_table, metric_table
+    from plumbline.storage.origins import origin_warnings
     from plumbline.store import open_store
 
+    comparison = open_store(options.comparison).load()
     wanted = checkpoint_table if options.at_checkpoints else metric_table
-    print(as_markdown(wanted(open_store(options.comparison).load(), options.metrics)))
+    print(as_markdown(wanted(comparison, options.metrics)))
+    for warning in origin_warnings(comparison.attrs):
+        logger.warning("%s", warning)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import time
 import warnings
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plumbline import __version__
+from plumbline.storage.origins import commit_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -163,23 +163,8 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """The commit of the working tree that plumbline runs from, with `+changes` where it has any."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return head + ("+changes" if changes else "")
+    """The commit of the library that runs, with a digest of its changes where it has any."""
+    return commit_of(Path(__file__).parent)
 
 
 def _encoding(variable: xr.Variable) -> dict[str, Any]:

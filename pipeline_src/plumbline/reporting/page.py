@@ -30,6 +30,7 @@ from plumbline.reporting.figures.statistics import marginals, spectra
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
+from plumbline.storage.origins import origin_warnings
 from plumbline.store import open_store
 from plumbline.study import REAL, Study
 
@@ -90,7 +91,7 @@ def section(comparison: xr.Dataset) -> Section:
         facts=facts(study, comparison),
         metrics=table,
         costs=cost_table(comparison),
-        warnings=warnings_of(comparison),
+        warnings=[*origin_warnings(comparison.attrs), *warnings_of(comparison)],
         figures=unique_ids(_figures(study, comparison, table), study.name),
         config=yaml.safe_dump(json.loads(comparison.attrs["study"]), sort_keys=False, allow_unicode=True),
         provenance={

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from plumbline.stages.evaluate import COSTS
+from plumbline.storage.origins import as_attribute, origin_of
 from plumbline.store import open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
 from plumbline.training_log import read_log
@@ -62,8 +63,32 @@ def compare(
     if checkpoints:
         table = table.merge(_at_checkpoints(study, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
-    table.attrs = {"study": spec, "samples_devices": json.dumps(devices)}
-    write_store(table, output, provenance(spec, started=started))
+    own = provenance(spec, started=started)
+    made = [*_made(dataset, samples, models, {**metrics, **checkpoints}), ("the comparison", origin_of(own))]
+    table.attrs = {"study": spec, "samples_devices": json.dumps(devices), "origins": as_attribute(made)}
+    write_store(table, output, own)
+
+
+def _made(
+    dataset: Sequence[Path],
+    samples: Mapping[str, Path],
+    models: Mapping[str, Sequence[Path]],
+    metrics: Mapping[str, Sequence[Path]],
+) -> Iterator[tuple[str, str]]:
+    """What the comparison is made of, each store with the state of the library that made it."""
+    for path in dataset:
+        yield "the dataset", origin_of(open_store(path).attrs)
+    for name, folders in models.items():
+        for folder in folders:
+            yield f"model {name}", origin_of(json.loads((folder / "model.json").read_text()))
+    for name, path in samples.items():
+        yield f"samples of {name}", origin_of(open_store(path).attrs)
+    for name, paths in metrics.items():
+        for attrs in (open_store(path).attrs for path in paths):
+            yield from (
+                (f"samples of {name}", origin) for origin in json.loads(attrs.get("samples_origins", "[]"))
+            )
+            yield f"metrics of {name}", origin_of(attrs)
 
 
 def _gathered(judged: Mapping[str, Sequence[xr.Dataset]], dim: str) -> xr.Dataset:

@@ -13,7 +13,8 @@ import xarray as xr
 from plumbline.metrics import Instruments, MetricSpec
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
-from plumbline.store import open_parts, provenance, select_split, write_store
+from plumbline.storage.origins import origin_of
+from plumbline.store import open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
@@ -58,7 +59,12 @@ def evaluate(
         parts.append(_numbered(metric.evaluate(among, data, by)))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
-    result.attrs = {**costs, "samples_device": judged.attrs.get("device", "none") if samples else "none"}
+    origins = json.dumps([origin_of(open_store(path).attrs) for path in samples])
+    result.attrs = {
+        **costs,
+        "samples_origins": origins,
+        "samples_device": judged.attrs.get("device", "none") if samples else "none",
+    }
     write_store(result, output, provenance(spec, started=started))
 
 
