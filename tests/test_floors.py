@@ -14,7 +14,7 @@ FLOORS = {
     "stages": 4,
     "cli": 5,
 }  # fmt: skip
-BESIDE = {"spec", "study", "store", "storage", "coordinates", "progress", "training_log", "hdf5", "__init__"}
+BESIDE = {"spec", "study", "store", "storage", "coordinates", "progress", "training_log", "__init__"}
 BESIDE |= {"fingerprints", "handover", "input_files"}
 # The specs of a study name the kinds of every room; that is what study.py is for. `training` knows its own spec.
 

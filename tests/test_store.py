@@ -1,16 +1,13 @@
-"""Stores: whole or not at all, provenance, HDF5 there and back, errors."""
+"""Stores: whole or not at all, provenance, errors."""
 
-import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
 from plumbline import store
-from plumbline.cli import main
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
-from plumbline.hdf5 import export_hdf5, import_hdf5
 
 SPLITS = {"train": 3, "validation": 2, "test": 2}
 SPECS = [
@@ -40,41 +37,6 @@ def test_parts_open_as_one_lazy_dataset(spec, tmp_path):
     whole = spec.model_copy(update={"parts": 1}).draw_part(0)
     np.testing.assert_allclose(opened["state"], whole["state"], rtol=3e-7, atol=1e-7)
     assert opened["state"].attrs["units"] == whole["state"].attrs["units"]
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.kind)
-def test_hdf5_round_trip_is_exact(spec, tmp_path):
-    paths = parts_of(spec, tmp_path)
-    before = store.open_parts(paths).load()
-    exported, back = tmp_path / "data.h5", tmp_path / "back.zarr"
-    assert main(["export", *map(str, paths), "--format", "hdf5", "--output", str(exported)]) == 0
-    assert main(["import", str(exported), "--output", str(back)]) == 0
-    after = store.open_store(back).load()
-    xr.testing.assert_equal(before, after)
-    for name, variable in before.variables.items():
-        assert after[name].attrs == variable.attrs
-    assert after.attrs["plumbline_spec"] == str(exported)
-
-
-def test_the_layout_is_pdebenchs(tmp_path):
-    export_hdf5(SPECS[0].draw_part(0), tmp_path / "burgers.h5")
-    with h5py.File(tmp_path / "burgers.h5") as file:
-        assert file["tensor"].shape == (4, 4, 16)
-        assert file["x-coordinate"].shape == (16,)
-        assert file["t-coordinate"].shape == (4,)
-    export_hdf5(SPECS[2].draw_part(0), tmp_path / "flow.h5")
-    with h5py.File(tmp_path / "flow.h5") as file:
-        assert file["Vx"].shape == file["Vy"].shape == (4, 2, 16, 16)
-
-
-def test_a_file_of_pdebench_itself_is_read(tmp_path):
-    with h5py.File(tmp_path / "published.hdf5", "w") as file:
-        file["tensor"] = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
-        file["x-coordinate"] = np.arange(4.0)
-        file["t-coordinate"] = np.arange(4.0)  # one more than there are states
-    data = import_hdf5(tmp_path / "published.hdf5")
-    assert data["state"].dims == ("sample", "time", "x")
-    assert data["time"].values.tolist() == [0.0, 1.0, 2.0]
 
 
 def test_a_failed_write_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
@@ -107,13 +69,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
         store.CorruptStoreError, match=r"broken\.zarr is not a readable store.*run the workflow"
     ):
         store.open_store(tmp_path / "broken.zarr")
-    (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(store.CorruptStoreError, match=r"text\.h5"):
-        import_hdf5(tmp_path / "text.h5")
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["pressure"] = np.zeros(3)
-    with pytest.raises(store.CorruptStoreError, match="neither `tensor` nor `Vx`"):
-        import_hdf5(tmp_path / "other.h5")
 
 
 def test_floats_are_compressed(tmp_path):

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from plumbline import __version__
 
@@ -91,22 +92,70 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.set_defaults(run=_table)
 
-    export = commands.add_parser("export", help="write a dataset or samples as HDF5, in PDEBench's layout")
+    export = commands.add_parser(
+        "export", help="write a dataset or samples as HDF5, in PDEBench's layout where it has a place"
+    )
     export.add_argument("parts", type=Path, nargs="+", help="the parts, in order")
     export.add_argument("--format", choices=["hdf5"], default="hdf5")
     export.add_argument("--output", type=Path, required=True)
     export.set_defaults(run=_export)
 
-    imported = commands.add_parser("import", help="read an HDF5 file in PDEBench's layout into a store")
-    imported.add_argument("file", type=Path)
-    imported.add_argument("--output", type=Path, required=True)
-    imported.set_defaults(run=_import)
+    _add_import(commands)
 
     keys = commands.add_parser("keys", help="write the tables of keys of config/README.md")
     keys.add_argument("--output", type=Path, required=True)
     keys.add_argument("--check", action="store_true", help="only say whether the file is up to date")
     keys.set_defaults(run=_keys)
     return parser
+
+
+def _add_import(commands: Any) -> None:
+    parser = commands.add_parser(
+        "import",
+        help="read a file of another program into a store",
+        description="Reads HDF5 (PDEBench, The Well, MATLAB 7.3), .mat, .npz, .npy, NetCDF, CSV, Parquet or zarr into a "
+        "store. What the file does not say itself is said by the options.",
+    )
+    parser.add_argument("file", help="a file, a folder with a zarr store, or an address such as s3://...")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--variable", action="append", default=[], metavar="NAME[,NAME]", help="arrays that become the state"
+    )
+    parser.add_argument(
+        "--dims",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIM,DIM",
+        help="dimensions of the state, or of the array NAME, in the file's order: sample, time, x, y, z, channel, and _ for "
+        "an axis of length one that is left out",
+    )
+    parser.add_argument(
+        "--condition",
+        action="append",
+        default=[],
+        metavar="NAME[,NAME]",
+        help="arrays that become the condition",
+    )
+    parser.add_argument(
+        "--coordinate",
+        action="append",
+        default=[],
+        metavar="DIM=NAME",
+        help="array of a coordinate; DIM= for none",
+    )
+    parser.add_argument(
+        "--edges", action="append", default=[], metavar="DIM", help="the coordinate holds the edges of cells"
+    )
+    parser.add_argument(
+        "--faces", choices=["mean", "first"], help="how fields on the faces of cells are moved to the cells"
+    )
+    parser.add_argument(
+        "--period", action="append", default=[], metavar="DIM=NUMBER", help="a periodic direction"
+    )
+    parser.add_argument(
+        "--attribute", action="append", default=[], metavar="NAME=NUMBER", help="such as viscosity=0.01"
+    )
+    parser.set_defaults(run=_import)
 
 
 def _measured_by(parser: argparse.ArgumentParser) -> None:
@@ -251,17 +300,30 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from plumbline.hdf5 import export_hdf5
+    from plumbline.storage.hdf5 import export_hdf5, require_no_groups
     from plumbline.store import open_parts
 
-    export_hdf5(open_parts(options.parts), options.output)
+    data = open_parts(options.parts)
+    for part in options.parts:
+        require_no_groups(part)
+    export_hdf5(data, options.output)
 
 
 def _import(options: argparse.Namespace) -> None:
-    from plumbline.hdf5 import import_hdf5
-    from plumbline.store import provenance, write_store
+    from plumbline.storage.importing import import_file
+    from plumbline.storage.importing.options import from_text
 
-    write_store(import_hdf5(options.file), options.output, provenance(str(options.file)))
+    named = from_text(
+        variables=options.variable,
+        dims=options.dims,
+        conditions=options.condition,
+        coordinates=options.coordinate,
+        edges=options.edges,
+        faces=options.faces,
+        periods=options.period,
+        attributes=options.attribute,
+    )
+    import_file(options.file, options.output, named)
 
 
 def _keys(options: argparse.Namespace) -> int:

@@ -167,16 +167,21 @@ def commit() -> str:
     return commit_of(Path(__file__).parent)
 
 
+def chunk_shape(variable: xr.Variable) -> tuple[int, ...]:
+    """The shape of a variable's chunks: whole samples, about `CHUNK_BYTES` of them."""
+    sample_bytes = int(np.prod(variable.shape[1:], dtype=np.int64)) * variable.dtype.itemsize
+    samples = max(1, min(variable.shape[0], CHUNK_BYTES // max(sample_bytes, 1)))
+    return (samples, *variable.shape[1:])
+
+
 def _encoding(variable: xr.Variable) -> dict[str, Any]:
     """Chunks of whole samples; floats are shuffled before compression, which is what makes them compress."""
     from zarr.codecs import BloscCodec
 
     if variable.dtype.kind not in "fiub" or variable.ndim == 0:
         return {}
-    sample_bytes = int(np.prod(variable.shape[1:], dtype=np.int64)) * variable.dtype.itemsize
-    samples = max(1, min(variable.shape[0], CHUNK_BYTES // max(sample_bytes, 1)))
     shuffle = "shuffle" if variable.dtype.kind == "f" else "noshuffle"
     return {
-        "chunks": (samples, *variable.shape[1:]),
+        "chunks": chunk_shape(variable),
         "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle)],
     }

@@ -8,6 +8,7 @@ variable along `sample` is read by some model or metric, so that it must be fini
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,22 +69,37 @@ def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
     for name, variable in dataset.variables.items():
         if variable.dtype.kind not in "fc":
             continue
-        values = variable.values
-        bad = ~np.isfinite(values)
-        if not bad.any():
+        missing = infinite = 0
+        rows: list[int] = []
+        for start, values in _blocks(variable):
+            bad = ~np.isfinite(values)
+            if bad.any():
+                missing += int(np.isnan(values).sum())
+                infinite += int(bad.sum() - np.isnan(values).sum())
+                if variable.dims[:1] == ("sample",):
+                    rows += (start + np.flatnonzero(bad.reshape(len(values), -1).any(1))).tolist()
+        if not missing + infinite:
             continue
         where = ""
-        if variable.dims[:1] == ("sample",):
-            rows = np.flatnonzero(bad.reshape(len(values), -1).any(1))
-            if "sample" in dataset.coords:
-                rows = dataset["sample"].values[rows]
-            shown = ", ".join(str(row) for row in rows[:FEW])
+        if rows:
+            named = dataset["sample"].values[rows] if "sample" in dataset.coords else rows
+            shown = ", ".join(str(row) for row in named[:FEW])
             where = f", in {len(rows)} samples ({shown}{', ...' if len(rows) > FEW else ''})"
-        missing = int(np.isnan(values).sum())
         raise DataFileError(
-            f"{source}: `{name}` holds {int(bad.sum())} values that are not finite ({missing} missing, "
-            f"{int(bad.sum()) - missing} infinite){where}. Leave these samples out or fill the values in."
+            f"{source}: `{name}` holds {missing + infinite} values that are not finite ({missing} missing, "
+            f"{infinite} infinite){where}. Leave these samples out or fill the values in."
         )
+
+
+def _blocks(variable: xr.Variable) -> Iterator[tuple[int, np.ndarray]]:
+    """The values in the blocks of the first dimension, where they are lazy, each with the place that it begins at."""
+    if variable.chunks is None or not variable.ndim:
+        yield 0, variable.values
+        return
+    start = 0
+    for size in variable.chunks[0]:
+        yield start, variable[start : start + size].values
+        start += size
 
 
 def in_seconds(dataset: xr.Dataset, source: str) -> xr.Dataset:

@@ -1,0 +1,206 @@
+"""Datasets and samples as HDF5, in PDEBench's layout where it has a place, and back exactly.
+
+PDEBench (Takamoto et al., NeurIPS 2022) keeps a field as `tensor` (sample, time, x, ...), several under their own names, such as
+`Vx`, `Vy`, `density`, and coordinates as `x-coordinate`, `t-coordinate`. What that layout lacks (splits, conditions, units,
+dates) stands beside it; attributes say what each array is, so that it comes back as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plumbline.store import CorruptStoreError
+
+if TYPE_CHECKING:
+    import h5py
+    import xarray as xr
+
+    from plumbline.storage.importing.source import Source
+
+COORDINATES = {"time": "t-coordinate", "x": "x-coordinate", "y": "y-coordinate", "z": "z-coordinate"}
+VELOCITIES = {"u": "Vx", "v": "Vy", "w": "Vz"}
+COMPRESSED = 2**16
+"""Bytes over which an array is compressed."""
+
+
+class ExportError(ValueError):
+    """A dataset that HDF5 has no place for."""
+
+
+def export_hdf5(dataset: xr.Dataset, path: Path) -> None:
+    """Writes a dataset as HDF5, block by block, under a temporary name that is gone if it fails.
+
+    Raises:
+        ExportError: a variable is of a type that HDF5 has not.
+    """
+    import h5py
+
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder: name a file, as in `--output {path / 'data.h5'}`.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    taken = {str(name) for name in dataset.variables}
+    try:
+        # Older formats hold no attributes of more than 64 kilobytes.
+        with h5py.File(partial, "w", libver=("v108", "latest")) as file:
+            for name, variable in dataset.variables.items():
+                for written, part, attrs in _laid_out(str(name), variable, dataset, taken):
+                    node = _write(file, written, part)
+                    node.attrs["plumbline_name"] = str(name)
+                    node.attrs["plumbline_attrs"] = json.dumps(variable.attrs, default=_plain)
+                    for key, value in attrs.items():
+                        node.attrs[f"plumbline_{key}"] = value
+            file.attrs["plumbline_attrs"] = json.dumps(dataset.attrs, default=_plain)
+            file.attrs["plumbline_coordinates"] = json.dumps([str(name) for name in dataset.coords])
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def require_no_groups(store: Path) -> None:
+    """Refuses a store with groups of arrays in it, which a dataset does not see.
+
+    Raises:
+        ExportError: it has some.
+    """
+    import zarr
+
+    groups = [name for name, _ in zarr.open_group(store, mode="r").groups()]
+    if groups:
+        raise ExportError(
+            f"{store} holds the groups {', '.join(groups)}, whose arrays are no variables of its dataset: rename arrays such as "
+            f"a/b, or take them out."
+        )
+
+
+def is_exported(source: Source) -> bool:
+    """Whether `export_hdf5` wrote a file."""
+    return "plumbline_coordinates" in source.attrs
+
+
+def read_exported(source: Source) -> xr.Dataset:
+    """A file of `export_hdf5` as it was, lazy.
+
+    Raises:
+        CorruptStoreError: the file lacks a part of what it says it holds.
+    """
+    import dask.array as da
+    import xarray as xr
+
+    variables: dict[str, Any] = {}
+    parts: dict[str, list[tuple[int, Any]]] = {}
+    for written in source.arrays:
+        attrs = source.attrs_of.get(written, {})
+        if "plumbline_name" not in attrs:
+            raise CorruptStoreError(f"{source.path}: `{written}` does not say which variable it belongs to.")
+        name, dims = attrs["plumbline_name"], json.loads(attrs["plumbline_dims"])
+        values = _restored(source, written, dims, attrs.get("plumbline_dtype"))
+        if "plumbline_place" in attrs:
+            parts.setdefault(name, []).append((int(attrs["plumbline_place"]), values))
+            if len(parts[name]) < int(attrs["plumbline_parts"]):
+                continue
+            axis = int(attrs["plumbline_axis"])
+            values = da.stack([part for _, part in sorted(parts.pop(name), key=lambda p: p[0])], axis)
+        variables[name] = xr.Variable(dims, values, json.loads(attrs["plumbline_attrs"]))
+    if parts:
+        raise CorruptStoreError(f"{source.path} lacks a component of {', '.join(parts)}.")
+    coordinates = set(json.loads(source.attrs["plumbline_coordinates"]))
+    return xr.Dataset(
+        {name: v for name, v in variables.items() if name not in coordinates},
+        coords={name: v for name, v in variables.items() if name in coordinates},
+        attrs=json.loads(source.attrs["plumbline_attrs"]),
+    )
+
+
+def _laid_out(
+    name: str, variable: xr.Variable, dataset: xr.Dataset, taken: set[str]
+) -> Iterator[tuple[str, xr.Variable, dict[str, Any]]]:
+    """The arrays that a variable is written as: their names, what they hold, and how they make up the variable."""
+    dims = json.dumps([str(d) for d in variable.dims])
+    parts = _components(variable, dataset, taken) if name == "state" else None
+    if parts:
+        dim, written = parts
+        for place, label in enumerate(written):
+            yield label, variable.isel({dim: place}), {
+                "dims": dims, "place": place, "parts": len(written), "axis": variable.dims.index(dim),
+            }  # fmt: skip
+        return
+    usual = "tensor" if name == "state" else COORDINATES.get(name, name) if name in dataset.coords else name
+    yield usual if usual == name or usual not in taken else name, variable, {"dims": dims}
+
+
+def _components(variable: xr.Variable, dataset: xr.Dataset, taken: set[str]) -> tuple[str, list[str]] | None:
+    """The dimension of the fields, and a name for each; None where they have no names, or these are taken by others."""
+    for dim in ("component", "channel"):
+        if dim not in variable.dims or dim not in dataset.coords:
+            continue
+        labels = [str(label) for label in dataset[dim].values]
+        if set(labels) <= set(VELOCITIES) and dim == "component":
+            labels = [VELOCITIES[label] for label in labels]
+        others = taken | set(COORDINATES.values()) | {"tensor"}
+        if len(set(labels)) == len(labels) and all(
+            _is_name(label) and label not in others for label in labels
+        ):
+            return dim, labels
+    return None
+
+
+def _is_name(label: str) -> bool:
+    return bool(label) and "/" not in label and label not in (".", "..") and "\0" not in label
+
+
+def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
+    """Creates an array and writes it block by block along its first dimension."""
+    import h5py
+
+    kind = variable.dtype.kind
+    if kind in "Mm":
+        node = file.create_dataset(name, data=variable.values.view("<i8"))
+        node.attrs["plumbline_dtype"] = str(variable.dtype)
+        return node
+    if kind in "UOT":
+        texts = np.asarray(variable.values, dtype=object)
+        if strange := [type(v).__name__ for v in texts.ravel() if not isinstance(v, str)]:
+            raise ExportError(
+                f"`{name}` holds objects ({strange[0]}), which HDF5 has not: leave it out, or write it as text."
+            )
+        if any("\0" in v for v in texts.ravel()):
+            raise ExportError(f"`{name}` holds text with zero characters, which HDF5 has not.")
+        return file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+    if kind not in "fiubc":
+        raise ExportError(f"`{name}` is of the type {variable.dtype}, which HDF5 has not.")
+    large = variable.ndim > 0 and variable.nbytes > COMPRESSED
+    keys: dict[str, Any] = {"compression": "gzip", "shuffle": True, "chunks": True} if large else {}
+    node = file.create_dataset(name, variable.shape, variable.dtype, **keys)
+    if variable.chunks is None or variable.ndim == 0:
+        node[()] = variable.values
+        return node
+    start = 0
+    for size in variable.chunks[0]:
+        node[start : start + size] = variable[start : start + size].values
+        start += size
+    return node
+
+
+def _restored(source: Source, name: str, dims: list[str], dtype: str | None) -> Any:
+    """The values of an array: those along `sample` lazy, dates and text as they were."""
+    array = source.arrays[name]
+    if dtype is not None:
+        return source.values(name).view(dtype)
+    if array.dtype.kind in "OS":
+        values = source.values(name)
+        flat = [v.decode() if isinstance(v, bytes) else v for v in values.ravel()]
+        return np.array(flat, dtype=object).reshape(values.shape)
+    return source.lazy(name, 0) if dims[:1] == ["sample"] else source.values(name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)

@@ -1,0 +1,208 @@
+"""Foreign files as datasets: recognised by their layout, or read as the user says; what is not certain is refused.
+
+A file is opened by its suffix or content, the first layout that knows it names its arrays, and `Found` makes a dataset of them
+that is lazy: it is checked and written block by block, so that files may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plumbline.datasets.files import DataFileError
+from plumbline.storage.importing.options import ImportOptions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.storage.importing.found import Found
+    from plumbline.storage.importing.source import Source
+
+logger = logging.getLogger("plumbline.storage")
+
+EQUAL_SPACING = 1e-3
+"""Relative deviation of a period from points times spacing that is rounding."""
+
+
+def import_file(path: str, output: Path, options: ImportOptions | None = None) -> None:
+    """Reads a foreign file into a zarr store, block by block.
+
+    Args:
+        path: a file, a folder with a zarr store, or an address.
+        output: the store that is written.
+        options: what the file does not say itself.
+
+    Raises:
+        DataFileError: the file cannot be read for certain, or holds values that are not finite.
+    """
+    import dask
+
+    from plumbline.datasets._checks import refuse_non_finite
+    from plumbline.store import provenance, write_store
+
+    _require_free(output)
+    # One block at a time: a pool of threads would hold several.
+    with imported(path, options or ImportOptions()) as data, dask.config.set(scheduler="synchronous"):
+        refuse_non_finite(data, path)
+        write_store(_in_blocks(data), output, provenance(path))
+
+
+@contextmanager
+def imported(path: str, options: ImportOptions) -> Iterator[xr.Dataset]:
+    """A foreign file as a lazy dataset, which may be read until the end of the `with`.
+
+    Raises:
+        DataFileError: the file cannot be read for certain.
+    """
+    from plumbline.storage.foreign import is_remote
+    from plumbline.storage.importing.columns import import_table
+    from plumbline.storage.importing.named import NETCDF, from_named, open_named
+    from plumbline.storage.importing.source import HDF5, NUMPY, open_source
+    from plumbline.storage.tables import is_table
+
+    local = Path(path)
+    suffix = local.suffix.lower()
+    if not is_remote(path) and not local.exists():
+        raise DataFileError(f"{path}: there is nothing at {local.absolute()}.")
+    if is_remote(path) or local.is_dir() or suffix in (".zip", ".zarr", *NETCDF):
+        with open_named(path) as stored:
+            yield _completed(path, from_named(path, stored, options).dataset(path), options)
+    elif is_table(local):
+        yield _completed(path, import_table(path, options), options)
+    elif suffix in (*HDF5, *NUMPY) or _is_hdf5(local):
+        with open_source(path) as source:
+            exported = _exported(source, options)
+            yield _completed(
+                path,
+                exported if exported is not None else _recognised(source, options).dataset(path),
+                options,
+            )
+    else:
+        raise DataFileError(
+            f"{path} has the suffix {suffix or '(none)'}, expected one of HDF5 (.h5, .hdf5), MATLAB (.mat), NumPy (.npz, .npy), "
+            f"NetCDF (.nc), a table (.csv, .tsv, .parquet) or a zarr store (a folder, .zip)."
+        )
+
+
+def _is_hdf5(path: Path) -> bool:
+    import h5py
+
+    return bool(h5py.is_hdf5(path))
+
+
+def _exported(source: Source, options: ImportOptions) -> xr.Dataset | None:
+    """The dataset of a file that `plumbline export` wrote; None of another, or where the user names variables."""
+    from plumbline.storage.hdf5 import is_exported, read_exported
+
+    if not is_exported(source) or options.variables:
+        return None
+    options.refuse_others(("periods", "attributes"), source.path, "a file of `plumbline export`")
+    return read_exported(source)
+
+
+def _recognised(source: Source, options: ImportOptions) -> Found:
+    """What the first layout that knows the file finds in it, or what the user names."""
+    from plumbline.storage.importing import matlab, pdebench, the_well
+    from plumbline.storage.importing.arrays import NAMES, read_arrays
+
+    if options.variables:
+        return read_arrays(source, options, "as named", options.variables)
+    for layout in (the_well, pdebench, matlab):
+        found = layout.recognise(source, options)
+        if found is not None:
+            return found
+    coordinates = {name for names in NAMES.values() for name in names} | set(options.coordinates.values())
+    fields = [
+        name
+        for name, array in source.arrays.items()
+        if len(array.shape) > 1 and name not in coordinates and name not in options.conditions
+    ]
+    if len(fields) == 1:
+        return read_arrays(source, options, "one array", fields)
+    raise DataFileError(
+        f"{source.path} has no layout that is known here (PDEBench, The Well, MATLAB files of neural operators): it holds "
+        f"{source.described()}. Say what is the state, as in `--variable {fields[0] if fields else 'u'} --dims sample,time,x`."
+    )
+
+
+def _completed(path: str, data: xr.Dataset, options: ImportOptions) -> xr.Dataset:
+    """The dataset with the periods and attributes that the user names."""
+    for dim, period in options.periods.items():
+        data = _with_period(path, data, dim, period)
+    for name, value in options.attributes.items():
+        if data.attrs.get(name, value) != value:
+            raise DataFileError(
+                f"`--attribute {name}={value:g}`: {path} says {data.attrs[name]}. Correct one of them."
+            )
+    open_ends = [d for d in data["state"].dims if d in ("x", "y", "z") and d in data.coords]
+    if any("period" not in data[d].attrs for d in open_ends):
+        unmarked = ", ".join(str(d) for d in open_ends if "period" not in data[d].attrs)
+        logger.info(
+            "%s does not say whether %s are periodic: `--period %s=1.0` says so.",
+            path,
+            unmarked,
+            open_ends[0],
+        )
+    return data.assign_attrs({**data.attrs, **options.attributes})
+
+
+def _with_period(path: str, data: xr.Dataset, dim: str, period: float) -> xr.Dataset:
+    if dim not in data["state"].dims:
+        dims = ", ".join(str(d) for d in data["state"].dims[1:])
+        raise DataFileError(f"`--period {dim}={period:g}`: {path} has no dimension {dim}; it has {dims}.")
+    points = data.sizes[dim]
+    if dim not in data.coords:
+        logger.info("%s: %s has no coordinate; its points divide the period equally.", path, dim)
+        data = data.assign_coords({dim: (dim, period / points * np.arange(points), {"long_name": dim})})
+    values = data[dim].values
+    span = abs(float(values[-1] - values[0]))
+    if span >= period * (1 - EQUAL_SPACING / points):
+        raise DataFileError(
+            f"`--period {dim}={period:g}`: the points of {path} reach over {span:g}. A period is longer than that, since its "
+            f"last point is not its first again."
+        )
+    equal = points > 1 and np.allclose(
+        np.diff(values), (values[-1] - values[0]) / (points - 1), rtol=EQUAL_SPACING
+    )
+    expected = span * points / max(1, points - 1)
+    if equal and abs(expected - period) > EQUAL_SPACING * period:
+        raise DataFileError(
+            f"`--period {dim}={period:g}`: the {points} equally spaced points of {path} divide a period of {expected:g}."
+        )
+    marked = data[dim].attrs.get("period", period)
+    if marked != period:
+        raise DataFileError(f"`--period {dim}={period:g}`: {path} says {marked}. Correct one of them.")
+    return data.assign_coords({dim: data[dim].assign_attrs(period=period)})
+
+
+def _require_free(output: Path) -> None:
+    """Refuses to write over anything but a store that plumbline wrote."""
+    if not output.exists():
+        return
+    from plumbline.store import open_store
+
+    try:
+        own = output.is_dir() and "plumbline_spec" in open_store(output).attrs
+    except Exception:
+        own = False
+    if not own:
+        raise DataFileError(
+            f"{output} is there already, and plumbline did not write it: choose another `--output`."
+        )
+
+
+def _in_blocks(data: xr.Dataset) -> xr.Dataset:
+    """The dataset in the blocks that the store is written in."""
+    from plumbline.store import chunk_shape
+
+    blocked = {
+        name: variable.chunk(dict(zip(variable.dims, chunk_shape(variable), strict=True)))
+        for name, variable in data.variables.items()
+        if variable.chunks is not None and name not in data.coords
+    }
+    return data.assign(blocked)

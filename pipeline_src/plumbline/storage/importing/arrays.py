@@ -1,0 +1,356 @@
+"""Fields, parameters and coordinates of a file whose arrays do not name their dimensions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plumbline.datasets.files import DataFileError
+from plumbline.storage.importing.axes import (
+    CANONICAL,
+    DROPPED,
+    SPACE,
+    along_one_axis,
+    middles,
+    name_axes,
+)
+from plumbline.storage.importing.found import Found
+from plumbline.storage.importing.options import ImportOptions
+from plumbline.storage.importing.source import Source
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+logger = logging.getLogger("plumbline.storage")
+
+PDEBENCH_TIME = "t-coordinate"
+"""The one coordinate that may have a value too many: the end of the last step."""
+NAMES = {
+    "time": (PDEBENCH_TIME, "time", "t", "times", "T"),
+    "x": ("x-coordinate", "x", "X"),
+    "y": ("y-coordinate", "y", "Y"),
+    "z": ("z-coordinate", "z", "Z"),
+}
+"""Names of coordinates in files, by dimension."""
+
+
+class Coordinates:
+    """The coordinates of a file.
+
+    Attributes:
+        values: by dimension, along one axis each.
+        names: their names in the file, by dimension.
+        order: the directions of space in the order of the axes, where meshgrids tell it.
+    """
+
+    def __init__(self, source: Source, options: ImportOptions, besides: Sequence[str] = ()) -> None:
+        self.values: dict[str, np.ndarray] = {}
+        self.names: dict[str, str] = {}
+        meshes: dict[str, int] = {}
+        for dim in [*NAMES, *(d for d in options.coordinates if d not in NAMES)]:
+            name = options.coordinates.get(dim, None)
+            if name is None:
+                found = [n for n in NAMES[dim] if n in source.arrays and n not in besides]
+                if not found or len(source.shape(found[0])) == 0:
+                    continue
+                name = found[0]
+            if not name:
+                logger.info("%s: %s has no coordinate, as asked.", source.path, dim)
+                continue
+            if name not in source.arrays:
+                raise DataFileError(
+                    f"`--coordinate {dim}={name}`: {source.path} has no array {name}; it has {source.described()}."
+                )
+            self._read(source, dim, name, meshes, dim in options.edges)
+        directions = [d for d in SPACE if d in self.values]
+        turned = sorted(directions, key=lambda d: meshes.get(d, 0)) if meshes else directions
+        self.order = (*turned, *(d for d in SPACE if d not in directions))
+
+    def _read(self, source: Source, dim: str, name: str, meshes: dict[str, int], edges: bool) -> None:
+        values = source.values(name)
+        what = f"{source.path}: the coordinate `{name}`"
+        if values.dtype.kind not in "iufMm":
+            raise DataFileError(
+                f"{what} holds {values.dtype}, expected numbers. Leave it out by `--coordinate {dim}=`."
+            )
+        line, axis = along_one_axis(values, what, dim)
+        if axis is not None and dim != "time":
+            meshes[dim] = axis
+        if line.dtype.kind in "iuf":
+            line = line.astype(
+                np.float64 if line.dtype.itemsize > 4 or line.dtype.kind != "f" else np.float32
+            )
+            if not np.isfinite(line).all():
+                raise DataFileError(
+                    f"{what} has {int((~np.isfinite(line)).sum())} values that are not finite."
+                )
+        self.values[dim] = middles(line) if edges else line
+        self.names[dim] = name
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many values each has."""
+        return {dim: len(values) for dim, values in self.values.items()}
+
+    def fitted(self, path: str, sizes: dict[str, int]) -> dict[str, xr.Variable]:
+        """Coordinates for dimensions of these sizes; PDEBench's times lose the one that they have too many."""
+        import xarray as xr
+
+        fitted = {}
+        for dim, values in self.values.items():
+            if self.names[dim] == PDEBENCH_TIME and len(values) == sizes.get(dim, 0) + 1:
+                logger.info(
+                    "%s: `%s` has one value more than there are states, as PDEBench writes it; the last is left out.",
+                    path, PDEBENCH_TIME,
+                )  # fmt: skip
+                values = values[:-1]
+            fitted[dim] = xr.Variable(dim, values, {"long_name": dim})
+        return fitted
+
+
+def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Sequence[str]) -> Found:
+    """The fields of these names as the state, parameters beside them as the condition.
+
+    Arrays beside the fields are parameters where the user names them, or where nothing is named and they have a value or a field
+    a sample and no time.
+
+    Raises:
+        DataFileError: an array is not there, or its dimensions cannot be told.
+    """
+    found = Found(layout, asked=bool(options.conditions))
+    for name in [*fields, *options.conditions]:
+        _require(source, name)
+    coordinates = Coordinates(source, options, [*fields, *options.conditions])
+    shape = _common_shape(source, fields, options)
+    shapes = {name: source.shape(name) for name in fields}
+    for name in fields:
+        dims = _dims(source, options, name, shape, coordinates)
+        found.fields[name] = _variable(source, name, dims, shape, options)
+    first = found.fields[fields[0]]
+    found.coords = coordinates.fitted(source.path, {str(d): n for d, n in first.sizes.items()})
+    own_dims = _dims(source, options, fields[0], shape, coordinates)
+    for name in source.arrays:
+        if name in shapes or name in coordinates.names.values():
+            continue
+        if name in options.conditions:
+            told = _parameter_dims(
+                source, name, first.sizes["sample"], coordinates, options, own_dims, shape
+            )
+            if told is None:
+                raise DataFileError(
+                    f"{source.path}: `{name}` has the shape {source.shape(name)}, and no axis is told to be that of the "
+                    f"{first.sizes['sample']} samples. Name its dimensions, as in `--dims {name}=sample,x`."
+                )
+            found.parameters[name] = _variable(source, name, told, None, options)
+        elif options.variables or options.conditions:
+            found.left_out[name] = "`--variable` and `--condition` name others"
+        elif name in options.coordinates.values() or any(
+            name in NAMES[d] for d in options.coordinates if d in NAMES
+        ):
+            found.left_out[name] = "a coordinate that is left out as asked"
+        else:
+            _beside(found, source, name, coordinates, options, own_dims, shape)
+    found.attrs = _numbers(source.attrs, found)
+    return found
+
+
+def _beside(
+    found: Found,
+    source: Source,
+    name: str,
+    coordinates: Coordinates,
+    options: ImportOptions,
+    own_dims: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> None:
+    """Takes an array that nobody named: a parameter, a variable beside, or left out."""
+    samples = next(iter(found.fields.values())).sizes["sample"]
+    dims = _parameter_dims(source, name, samples, coordinates, options, own_dims, shape)
+    if source.arrays[name].dtype.kind not in "iuf":
+        found.left_out[name] = f"it holds {source.arrays[name].dtype}"
+    elif dims is None:
+        found.left_out[name] = f"its shape {source.shape(name)} does not say what it is"
+    elif "time" in dims or "channel" in dims:
+        found.beside[name] = _variable(source, name, dims, None, options)
+    else:
+        found.parameters[name] = _variable(source, name, dims, None, options)
+
+
+def _require(source: Source, name: str) -> None:
+    if name in source.groups:
+        inside = [array for array in source.arrays if array.startswith(f"{name}/")]
+        raise DataFileError(
+            f"{source.path}: `{name}` is a group, which holds {', '.join(inside) or 'no arrays'}. Name one of them, as in "
+            f"`--variable {inside[0] if inside else 'u'} --dims sample,time,x`."
+        )
+    if name not in source.arrays:
+        raise DataFileError(f"{source.path} has no array `{name}`; it has {source.described()}.")
+
+
+def _common_shape(source: Source, fields: Sequence[str], options: ImportOptions) -> tuple[int, ...]:
+    """The shape of the fields, once those on faces are moved to cells."""
+    shapes = {name: source.shape(name) for name in fields}
+    if len(set(shapes.values())) == 1:
+        return shapes[fields[0]]
+    shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    if len({len(shape) for shape in shapes.values()}) > 1:
+        raise DataFileError(
+            f"{source.path}: the fields have different dimensions: {shown}. Choose those that belong together by `--variable`."
+        )
+    least = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
+    staggered = all(0 <= n - m <= 1 for shape in shapes.values() for n, m in zip(shape, least, strict=True))
+    if not staggered:
+        raise DataFileError(
+            f"{source.path}: the fields have different shapes: {shown}. Choose those that belong together by `--variable`."
+        )
+    if options.faces is None:
+        raise DataFileError(
+            f"{source.path}: the fields have different shapes, as on a staggered grid: {shown}. `--faces mean` takes the "
+            f"mean of the two faces of each cell, `--faces first` the first of them, as for a periodic grid."
+        )
+    return least
+
+
+def _dims(
+    source: Source, options: ImportOptions, name: str, shape: tuple[int, ...], coordinates: Coordinates
+) -> tuple[str, ...]:
+    """The dimensions of a field: those that the user named, or those that the coordinates tell."""
+    given = options.dims.get(name, options.dims.get(""))
+    if given is not None:
+        return _checked_dims(source, name, given)
+    time_longer = coordinates.names.get("time") == PDEBENCH_TIME
+    found = name_axes(shape, coordinates.lengths, coordinates.order, time_longer)
+    if found is None:
+        raise DataFileError(_unexplained(source, options, name, shape, coordinates))
+    usual = ("sample", *(d for d in ("time", *coordinates.order) if d in coordinates.lengths))
+    if found != usual:
+        logger.info(
+            "%s: by the lengths of the coordinates, the axes of `%s` are (%s).",
+            source.path,
+            name,
+            ", ".join(found),
+        )
+    return found
+
+
+def _checked_dims(source: Source, name: str, dims: tuple[str, ...]) -> tuple[str, ...]:
+    shape = source.shape(name)
+    if len(dims) != len(shape):
+        raise DataFileError(
+            f"{source.path}: `{name}` has {len(shape)} axes, of the lengths {shape}, and `--dims {','.join(dims)}` names "
+            f"{len(dims)}."
+        )
+    if len(set(dims) - {DROPPED}) != len([d for d in dims if d != DROPPED]):
+        raise DataFileError(f"`--dims {','.join(dims)}` names a dimension twice.")
+    if "sample" not in dims:
+        raise DataFileError(f"`--dims {','.join(dims)}`: one dimension must be `sample`.")
+    for dim, length in zip(dims, shape, strict=True):
+        if dim == DROPPED and length != 1:
+            raise DataFileError(
+                f"`--dims {','.join(dims)}`: `{DROPPED}` leaves out an axis of length one, and that of `{name}` has {length}."
+            )
+    return dims
+
+
+def _unexplained(
+    source: Source, options: ImportOptions, name: str, shape: tuple[int, ...], coordinates: Coordinates
+) -> str:
+    lengths = coordinates.lengths
+    told = ", ".join(f"{coordinates.names[d]}: {n} values" for d, n in lengths.items()) or "there are none"
+    hints = ""
+    for dim, length in lengths.items():
+        if length in shape or (coordinates.names[dim] == PDEBENCH_TIME and length - 1 in shape):
+            continue
+        edges = f", take its values for the edges of cells by `--edges {dim}`" if length - 1 in shape else ""
+        hints += (
+            f" No axis has the length of {coordinates.names[dim]}: correct it{edges}, or leave it out by "
+            f"`--coordinate {dim}=`."
+        )
+    variable = f"--variable {name} " if len(options.variables) == 1 else ""
+    rest = iter([d for d in CANONICAL if d != "sample"] + ["channel"] * len(shape))
+    example = ",".join(["sample", *(next(rest) for _ in shape[1:])])
+    return (
+        f"{source.path}: `{name}` has the shape {shape}, and its coordinates do not tell which axis is which ({told}). Name "
+        f"the axes in the order of the file, as in `{variable}--dims {example}`.{hints}"
+    )
+
+
+def _parameter_dims(
+    source: Source,
+    name: str,
+    samples: int,
+    coordinates: Coordinates,
+    options: ImportOptions,
+    own_dims: tuple[str, ...],
+    own_shape: tuple[int, ...],
+) -> tuple[str, ...] | None:
+    """The dimensions of an array beside the fields; None where they cannot be told."""
+    shape = source.shape(name)
+    if name in options.dims:
+        return _checked_dims(source, name, options.dims[name])
+    if shape == own_shape:
+        return own_dims
+    without_time = [(d, n) for d, n in zip(own_dims, own_shape, strict=True) if d not in ("time", "channel")]
+    for named in (without_time, [(d, n) for d, n in without_time if d != DROPPED]):
+        if shape == tuple(n for _, n in named):
+            return tuple(d for d, _ in named)
+    if shape.count(samples) == 1 and len(shape) == 1:
+        return ("sample",)
+    if shape.count(samples) == 1 and len(shape) == 2:
+        other = DROPPED if 1 in shape else f"{name}_index"
+        return tuple("sample" if n == samples else other for n in shape)
+    space = {d: n for d, n in coordinates.lengths.items() if d != "time"}
+    return name_axes(shape, space, coordinates.order) if shape and shape[0] == samples and space else None
+
+
+def _variable(
+    source: Source, name: str, dims: tuple[str, ...], shape: tuple[int, ...] | None, options: ImportOptions
+) -> xr.Variable:
+    """The array, lazy, with its dimensions; on cells where it stood on faces."""
+    import xarray as xr
+
+    values = source.lazy(name, dims.index("sample"))
+    for axis, length in enumerate(shape or values.shape):
+        if values.shape[axis] == length + 1:
+            first, second = (
+                values[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None))
+            )
+            values = first if options.faces == "first" else (first + second) / 2
+            logger.info("%s: `%s` is moved from the faces of cells (%s).", source.path, name, options.faces)
+    variable = xr.Variable(dims_of(dims), values)
+    return variable.isel({d: 0 for d in variable.dims if str(d).startswith(DROPPED)})
+
+
+def dims_of(dims: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, with those of axes that are left out made unique."""
+    return tuple(f"{DROPPED}{i}" if dim == DROPPED else dim for i, dim in enumerate(dims))
+
+
+def _numbers(attrs: dict[str, Any], found: Found) -> dict[str, Any]:
+    """Attributes of the file as numbers and text; what is neither is left out by name."""
+    kept: dict[str, Any] = {}
+    for name, value in attrs.items():
+        plain = plain_attribute(value)
+        if plain is None:
+            found.left_out[f"the attribute {name}"] = f"it is of the type {type(value).__name__}"
+        else:
+            kept[name] = plain
+    return kept
+
+
+def plain_attribute(value: Any) -> Any:
+    """An attribute as a number, text or a list of such; None where it is something else."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, np.generic | np.ndarray):
+        if value.dtype.kind in "SO":
+            listed = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in np.ravel(value)]
+            texts = all(isinstance(v, str) for v in listed)
+            return (listed if np.ndim(value) else listed[0]) if texts and listed else None
+        if value.dtype.kind in "iufbU":
+            return value.item() if value.size == 1 else value.tolist()
+        return None
+    return value if isinstance(value, str | int | float) else None

@@ -1,0 +1,197 @@
+"""What a layout finds in a file, and the dataset that is made of it.
+
+Fields become `state`: one field alone, several along the dimension `channel`, labelled by their names; velocities alone along
+`component`, labelled u, v, w. Parameters become `condition` (sample, parameter), fields among them number by number, and these
+are kept under their own names as well. Time comes before space; channels come before the grid, which the last two dimensions are.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plumbline.datasets.files import DataFileError
+from plumbline.storage.importing.axes import CANONICAL
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+logger = logging.getLogger("plumbline.storage")
+
+VELOCITIES = (("Vx", "Vy", "Vz"), ("u", "v", "w"), ("velocity_x", "velocity_y", "velocity_z"))
+LARGEST_CONDITION = 2**16
+"""Numbers a sample over which a field does not become a condition unasked."""
+SINGLE_PRECISION_WHOLE = 2**24
+"""Whole numbers up to this are exact in single precision."""
+
+
+@dataclass
+class Found:
+    """What stands in a file.
+
+    Attributes:
+        layout: whose layout it is, for the log.
+        fields: what becomes the state, by name; dimensions are named, one may be `channel`.
+        parameters: what becomes the condition, by name; the first dimension is `sample`.
+        beside: variables that are kept under their own names.
+        coords: coordinates, by dimension.
+        attrs: attributes of the dataset.
+        left_out: what is not imported, and why, by name.
+        asked: whether the user named the condition.
+    """
+
+    layout: str
+    fields: dict[str, xr.Variable] = field(default_factory=dict)
+    parameters: dict[str, xr.Variable] = field(default_factory=dict)
+    beside: dict[str, xr.Variable] = field(default_factory=dict)
+    coords: dict[str, xr.Variable] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    asked: bool = False
+
+    def dataset(self, path: str) -> xr.Dataset:
+        """The dataset, lazy.
+
+        Raises:
+            DataFileError: fields do not fit together, or are no numbers.
+        """
+        import xarray as xr
+
+        state, labels = self._state(path)
+        variables: dict[str, Any] = {"state": state, **self._condition(path), **self.beside}
+        used = {dim for variable in variables.values() for dim in variable.dims}
+        coords = {**{name: v for name, v in self.coords.items() if name in used}, **labels}
+        if "condition" in variables:
+            coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
+        for name in sorted(set(self.coords) - used):
+            self.left_out[name] = "a coordinate of no dimension of what is imported"
+        for name, variable in {**variables, **coords}.items():
+            for dim, size in zip(variable.dims, variable.shape, strict=True):
+                own = state.sizes.get(dim, size)
+                if own != size:
+                    raise DataFileError(
+                        f"{path}: `{name}` has {size} values along {dim}, where the state has {own}. Correct the file, or "
+                        f"say what to leave out, as in `--coordinate {dim}=`."
+                    )
+        self._log(path, state)
+        return xr.Dataset(variables, coords=coords, attrs=self.attrs)
+
+    def _state(self, path: str) -> tuple[xr.Variable, dict[str, xr.Variable]]:
+        import xarray as xr
+
+        parts = [
+            (label, numeric(part, name, path))
+            for name, variable in self.fields.items()
+            for label, part in _channels(name, variable)
+        ]
+        sizes = {tuple(sorted(part.sizes.items())) for _, part in parts}
+        if len(sizes) > 1:
+            shown = ", ".join(f"{label} ({_sizes(part)})" for label, part in parts)
+            raise DataFileError(
+                f"{path}: the fields have different sizes: {shown}. Where they stand on the faces of cells, `--faces mean` "
+                f"takes the mean of neighbouring faces; or choose those that fit by `--variable`."
+            )
+        if "sample" not in parts[0][1].dims:
+            raise DataFileError(
+                f"{path}: `{parts[0][0]}` has no dimension `sample`. Name it by `--dims`, as in `--dims sample,time,x`."
+            )
+        if len(parts) == 1 and "channel" not in next(iter(self.fields.values())).dims:
+            return parts[0][1].transpose(*_ordered(parts[0][1].dims, None)), {}
+        labels = [label for label, _ in parts]
+        velocities = any(tuple(labels) == names[: len(labels)] for names in VELOCITIES) and len(labels) > 1
+        dim = "component" if velocities else "channel"
+        state = xr.Variable.concat([part for _, part in parts], dim)
+        state = state.transpose(*_ordered(state.dims, dim))
+        state.attrs = {"long_name": "velocity"} if velocities else {}
+        own = ["u", "v", "w"][: len(labels)] if velocities else labels
+        return state, {dim: xr.Variable(dim, np.array(own, dtype=object))}
+
+    def _condition(self, path: str) -> dict[str, xr.Variable]:
+        import dask.array as da
+        import xarray as xr
+
+        columns = []
+        for name in list(self.parameters):
+            variable = numeric(self.parameters[name], name, path)
+            numbers = int(np.prod(variable.shape[1:], dtype=np.int64))
+            if variable.ndim > 1:
+                self.beside[name] = variable
+            if numbers > LARGEST_CONDITION and not self.asked:
+                del self.parameters[name]
+                logger.info(
+                    "%s: `%s` has %d numbers a sample and is kept as a variable; `--condition %s` makes it the condition.",
+                    path, name, numbers, name,
+                )  # fmt: skip
+                continue
+            columns.append(da.reshape(da.asarray(variable.data), (variable.shape[0], numbers)))
+        return (
+            {"condition": xr.Variable(("sample", "parameter"), da.concatenate(columns, 1))} if columns else {}
+        )
+
+    def _labels(self) -> list[str]:
+        labels = []
+        for name, variable in self.parameters.items():
+            places = list(np.ndindex(variable.shape[1:]))
+            labels += [f"{name}[{', '.join(map(str, place))}]" if place else name for place in places]
+        return labels
+
+    def _log(self, path: str, state: xr.Variable) -> None:
+        logger.info(
+            "%s (%s): `state` (%s) is made of %s.", path, self.layout, _sizes(state), ", ".join(self.fields)
+        )
+        if self.parameters:
+            logger.info("%s: `condition` is made of %s.", path, ", ".join(self.parameters))
+        if self.beside:
+            logger.info("%s: kept under their own names: %s.", path, ", ".join(self.beside))
+        for name, reason in self.left_out.items():
+            logger.warning("%s: not imported: %s (%s).", path, name, reason)
+
+
+def numeric(variable: xr.Variable, name: str, path: str) -> xr.Variable:
+    """The variable in single or double precision and the machine's byte order, lazy where it was.
+
+    Raises:
+        DataFileError: it holds complex numbers, booleans, text or objects.
+    """
+    dtype = variable.dtype
+    if dtype.kind not in "fiu":
+        what = {"c": "complex numbers", "b": "booleans", "M": "dates", "m": "durations"}.get(
+            dtype.kind, "text or objects"
+        )
+        remedy = {
+            "c": "Write the real and the imaginary parts as variables of their own",
+            "b": "Write them as the numbers 0 and 1",
+        }.get(dtype.kind, "Choose another variable by `--variable`")
+        raise DataFileError(f"{path}: `{name}` holds {what} ({dtype}), expected numbers. {remedy}.")
+    if dtype.kind == "f":
+        return variable.astype(np.float64 if dtype.itemsize > 4 else np.float32)
+    if dtype.itemsize <= 2:
+        return variable.astype(np.float32)
+    largest = max((abs(float(np.asarray(end()))) for end in (variable.max, variable.min)), default=0.0)
+    return variable.astype(np.float32 if largest <= SINGLE_PRECISION_WHOLE else np.float64)
+
+
+def _channels(name: str, variable: xr.Variable) -> list[tuple[str, xr.Variable]]:
+    if "channel" not in variable.dims:
+        return [(name, variable)]
+    labels = variable.attrs.get("labels") or [f"{name}_{i}" for i in range(variable.sizes["channel"])]
+    return [(label, variable.isel(channel=i)) for i, label in enumerate(labels)]
+
+
+def _ordered(dims: tuple[Any, ...], channel: str | None) -> list[str]:
+    """The dimensions with `sample` first, time before space, and the channels before the grid."""
+    own = [str(dim) for dim in dims if dim != channel]
+    known = all(dim in CANONICAL for dim in own)
+    rest = [d for d in (CANONICAL if known else own) if d in own and d != "sample"]
+    if channel is not None:
+        space = [d for d in rest if d != "time"]
+        place = 0 if len(space) < 2 else len(rest) - len(space)
+        rest.insert(place, channel)
+    return ["sample", *rest]
+
+
+def _sizes(variable: xr.Variable) -> str:
+    return ", ".join(f"{dim}: {size}" for dim, size in variable.sizes.items())

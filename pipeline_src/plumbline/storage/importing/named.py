@@ -1,0 +1,139 @@
+"""NetCDF files and zarr stores, whose variables name their dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plumbline.datasets.files import DataFileError
+from plumbline.storage.importing.axes import DROPPED
+from plumbline.storage.importing.found import Found
+from plumbline.storage.importing.options import ImportOptions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf")
+
+
+@contextmanager
+def open_named(path: str) -> Iterator[xr.Dataset]:
+    """A NetCDF file or a zarr store (folder, zip file, address), lazy, open until the end of the `with`.
+
+    Raises:
+        DataFileError: it cannot be read.
+    """
+    import xarray as xr
+
+    from plumbline.storage.foreign import open_foreign_store
+
+    if Path(path).suffix.lower() not in NETCDF:
+        yield open_foreign_store(path)
+        return
+    import h5py
+
+    try:
+        opened = xr.open_dataset(
+            path, engine="h5netcdf" if h5py.is_hdf5(path) else "scipy", chunks={}, decode_timedelta=False
+        )
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataFileError(f"{path} cannot be read as a NetCDF file ({reason}).") from error
+    with opened:
+        yield opened.drop_encoding()
+
+
+def from_named(path: str, stored: xr.Dataset, options: ImportOptions) -> Found:
+    """What the options name in a dataset; without any, its variable `state`, or its only variable along `sample`.
+
+    Raises:
+        DataFileError: a name is not there, no dimension is `sample`, or nothing says what the state is.
+    """
+    options.refuse_others(
+        ("variables", "dims", "conditions", "coordinates", "periods", "attributes"),
+        path,
+        "a file of named dimensions",
+    )
+    fields = options.variables or _only(path, stored)
+    renamed = _renamed(path, stored, options, fields)
+    found = Found("NetCDF" if Path(path).suffix.lower() in NETCDF else "zarr", asked=bool(options.conditions))
+    found.fields = {name: renamed[name].variable for name in fields}
+    if "sample" not in renamed[fields[0]].dims:
+        dims = ", ".join(str(d) for d in stored[fields[0]].dims)
+        example = ",".join(["sample", *(str(d) for d in stored[fields[0]].dims[1:])])
+        raise DataFileError(
+            f"{path}: `{fields[0]}` has the dimensions ({dims}), and none is `sample`. Name them in their order, as in "
+            f"`--dims {example}`."
+        )
+    for name in options.conditions:
+        variable = renamed[name].variable
+        if "sample" not in variable.dims:
+            raise DataFileError(f"{path}: `{name}` has no dimension `sample`, as a condition needs.")
+        found.parameters[name] = variable.transpose("sample", ...)
+    for other in renamed.data_vars:
+        if other in (*fields, *options.conditions):
+            continue
+        if options.variables:
+            found.left_out[str(other)] = "`--variable` and `--condition` name others"
+        else:
+            found.beside[str(other)] = renamed[other].variable
+    skipped = {dim for dim, name in options.coordinates.items() if not name}
+    found.coords = {str(n): c.variable for n, c in renamed.coords.items() if n not in skipped}
+    found.attrs = dict(stored.attrs)
+    labels = {d: found.coords[d].values for d in ("channel", "component") if d in found.coords}
+    for name, variable in found.fields.items():
+        if "channel" in variable.dims and "channel" in labels:
+            found.fields[name] = variable.copy(deep=False)
+            found.fields[name].attrs = {**variable.attrs, "labels": [str(v) for v in labels["channel"]]}
+            found.coords.pop("channel", None)
+    return found
+
+
+def _only(path: str, stored: xr.Dataset) -> tuple[str, ...]:
+    if "state" in stored:
+        return ("state",)
+    many = [str(name) for name, v in stored.data_vars.items() if v.ndim > 1]
+    if len(many) == 1:
+        return (many[0],)
+    listed = ", ".join(f"{name} ({', '.join(map(str, v.dims))})" for name, v in stored.data_vars.items())
+    raise DataFileError(
+        f"{path} has no variable `state`, and holds {listed or 'no variables'}. Say what is the state, as in "
+        f"`--variable {many[0] if many else 'u'} --dims sample,time,x`."
+    )
+
+
+def _renamed(path: str, stored: xr.Dataset, options: ImportOptions, fields: tuple[str, ...]) -> xr.Dataset:
+    """The dataset with the dimensions that the options name."""
+    for name in (*fields, *options.conditions):
+        if name not in stored.variables:
+            raise DataFileError(
+                f"{path} has no variable `{name}`; it has {', '.join(map(str, stored.variables))}."
+            )
+    given = {name: options.dims.get(name, options.dims.get("")) for name in fields}
+    given |= {name: options.dims[name] for name in options.conditions if name in options.dims}
+    new: dict[str, str] = {}
+    for name, dims in given.items():
+        if dims is None:
+            continue
+        own = stored[name].dims
+        if len(own) != len(dims) or DROPPED in dims:
+            raise DataFileError(
+                f"{path}: `{name}` has the dimensions ({', '.join(map(str, own))}), and `--dims {','.join(dims)}` must name as many."
+            )
+        new |= {str(old): dim for old, dim in zip(own, dims, strict=True) if str(old) != dim}
+    for dim, name in options.coordinates.items():
+        if name and name not in stored.variables:
+            raise DataFileError(f"`--coordinate {dim}={name}`: {path} has no variable `{name}`.")
+        if name and name != dim:
+            line = np.asarray(stored[name].values)
+            stored = stored.drop_vars(name).assign_coords({dim: (stored[name].dims, line)})
+    try:
+        return stored.rename(
+            {old: dim for old, dim in new.items() if old in {*stored.dims, *stored.variables}}
+        )
+    except ValueError as error:
+        raise DataFileError(f"{path}: `--dims`: {str(error).splitlines()[0]}") from error
