@@ -136,9 +136,7 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
         if name in shapes or name in coordinates.names.values():
             continue
         if name in options.conditions:
-            told = _parameter_dims(
-                source, name, first.sizes["sample"], coordinates, options, own_dims, shape
-            )
+            told = _parameter_dims(source, name, first.sizes["sample"], coordinates, options, own_dims, shape)
             if told is None:
                 raise DataFileError(
                     f"{source.path}: `{name}` has the shape {source.shape(name)}, and no axis is told to be that of the "
