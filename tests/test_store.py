@@ -1,5 +1,10 @@
 """Stores: whole or not at all, provenance, errors."""
 
+import os
+import socket
+import subprocess
+import time
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -55,11 +60,81 @@ def test_a_failed_write_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
 
 def test_a_store_is_replaced_whole(tmp_path):
     path = tmp_path / "one.zarr"
-    (tmp_path / ".one.zarr.99.partial").mkdir()  # of a job that was killed
     store.write_store(SPECS[0].draw_part(0), path)
     store.write_store(SPECS[0].draw_part(1), path)
     assert store.open_store(path).sizes["sample"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["one.zarr"]
+
+
+def test_only_what_dead_writers_left_is_removed(tmp_path):
+    """A process of this machine that has ended, one that lives, and machines whose processes cannot be asked for."""
+    here, day = socket.gethostname(), 24 * 3600
+    left = {
+        f".one.zarr.{here}.{_ended_process()}.partial": False,
+        f".one.zarr.{here}.{os.getppid()}.partial": True,
+        ".one.zarr.elsewhere.7.partial": True,
+        ".one.zarr.long.gone.8.partial": False,
+    }
+    for name in left:
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / ".one.zarr.long.gone.8.partial", times=(time.time() - 2 * day,) * 2)
+    store.write_store(SPECS[0].draw_part(0), tmp_path / "one.zarr")
+    kept = {path.name for path in tmp_path.iterdir()} - {"one.zarr"}
+    assert kept == {name for name, stays in left.items() if stays}
+
+
+def _ended_process():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_of_two_writers_of_one_store_the_first_to_end_is_kept(tmp_path, monkeypatch):
+    path, attrs = tmp_path / "one.zarr", store.provenance(SPECS[0].canonical())
+    store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "first"})
+    store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "second"})
+    assert store.open_store(path).attrs["who"] == "first"
+    # What was there before this process started, or is of other settings, is replaced.
+    store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "other", "plumbline_spec": "{}"})
+    assert store.open_store(path).attrs["who"] == "other"
+    monkeypatch.setattr(store, "STARTED", time.time() + 10)
+    store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "later", "plumbline_spec": "{}"})
+    assert store.open_store(path).attrs["who"] == "later"
+    assert [p.name for p in tmp_path.iterdir()] == ["one.zarr"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()], ids=["cut", "flipped", "missing"])
+@pytest.mark.parametrize("file", ["state/c/0/0/0", "time/c/0", "split/c/0", "total/c", "state/zarr.json"])
+def test_damage_is_noticed_wherever_it_is(tmp_path, file, damage):
+    path = tmp_path / "one.zarr"
+    data = SPECS[0].draw_part(0)
+    # A chunk of zeros, which zarr would leave out by itself, is written too.
+    store.write_store((data * 0).assign(total=0.0), path)
+    assert float(store.load_store(path)["state"].sum()) == 0
+    damage(path / file)
+    with pytest.raises(store.CorruptStoreError, match=r"one\.zarr .*Delete it and run the workflow again"):
+        store.load_store(path)
+    with pytest.raises(store.CorruptStoreError, match=r"one\.zarr"):
+        store.load_parts([path])
+
+
+def test_a_changed_attribute_is_damage(tmp_path):
+    path = tmp_path / "one.zarr"
+    store.write_store(SPECS[0].draw_part(0), path)
+    metadata = (path / "zarr.json").read_text()
+    (path / "zarr.json").write_text(metadata.replace("0.05", "0.07"))
+    with pytest.raises(store.CorruptStoreError, match="its metadata is not what was written"):
+        store.open_store(path)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

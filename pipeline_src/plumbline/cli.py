@@ -290,9 +290,9 @@ def _report(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from plumbline.reporting.tables import as_markdown, checkpoint_table, metric_table
     from plumbline.storage.origins import origin_warnings
-    from plumbline.store import open_store
+    from plumbline.store import load_store
 
-    comparison = open_store(options.comparison).load()
+    comparison = load_store(options.comparison)
     wanted = checkpoint_table if options.at_checkpoints else metric_table
     print(as_markdown(wanted(comparison, options.metrics)))
     for warning in origin_warnings(comparison.attrs):

@@ -31,7 +31,7 @@ from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.storage.origins import origin_warnings
-from plumbline.store import open_store
+from plumbline.store import load_store
 from plumbline.study import REAL, Study
 
 MOST_COLUMNS = 64
@@ -56,7 +56,7 @@ class Section:
 
 def write_page(comparisons: Sequence[Path], output: Path) -> None:
     """Writes the report of these comparison stores, under a temporary name first."""
-    sections = [section(open_store(path).load()) for path in comparisons]
+    sections = [section(load_store(path)) for path in comparisons]
     environment = Environment(
         loader=PackageLoader("plumbline", "reporting"),
         autoescape=select_autoescape(),

@@ -12,7 +12,7 @@ import xarray as xr
 
 from plumbline.stages.evaluate import COSTS
 from plumbline.storage.origins import as_attribute, origin_of
-from plumbline.store import open_parts, open_store, provenance, select_split, write_store
+from plumbline.store import load_store, open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
 from plumbline.training_log import read_log
 
@@ -56,7 +56,7 @@ def compare(
     started = time.perf_counter()
     study = Study.model_validate_json(spec)
     seeds = list(study.seeds)
-    judged = {name: [open_store(path).load() for path in paths] for name, paths in metrics.items()}
+    judged = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
     with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
     table = _gathered(with_costs, "generator").assign_coords(seed=seeds)
     table = table.merge(_examples(dataset, samples, study.samples.draws)).merge(_training(models, seeds))
@@ -131,9 +131,7 @@ def _at_checkpoints(
 ) -> xr.Dataset:
     """The metrics of generators at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
     named = {name: study.at_checkpoints()[name] for name in checkpoints}
-    judged = {
-        name: [_numbers(open_store(path).load()) for path in paths] for name, paths in checkpoints.items()
-    }
+    judged = {name: [_numbers(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
     table = _gathered(judged, "judged").assign_coords(seed=list(study.seeds))
     table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars})
     table["checkpoint_generator"] = ("judged", [generator for generator, _ in named.values()])

@@ -14,7 +14,7 @@ from plumbline.metrics import Instruments, MetricSpec
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.storage.origins import origin_of
-from plumbline.store import open_parts, open_store, provenance, select_split, write_store
+from plumbline.store import load_parts, open_store, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
@@ -42,9 +42,9 @@ def evaluate(
     """
     started = time.perf_counter()
     values = json.loads(spec)
-    data = open_parts(dataset).load()
+    data = load_parts(dataset)
     counts = SampleCounts.model_validate(values["samples"])
-    judged = open_parts(samples).load() if samples else held_out(data, counts.cases, seed)
+    judged = load_parts(samples) if samples else held_out(data, counts.cases, seed)
     first = judged.isel(sample=slice(None, None, counts.draws if samples else 1))
     example = example_of(data)
     measuring = load_models(values["measured_by"], measured_by, example)
