@@ -137,6 +137,13 @@ def remove_left_overs(path: Path) -> None:
             shutil.rmtree(left_over, ignore_errors=True)
 
 
+def replace_durably(partial: Path, path: Path) -> None:
+    """Renames a file once its content is on the disk, so that the name never stands for half of it."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
 def flush(path: Path) -> None:
     """Has the disk hold what was written below `path`: one call for the file system that it lies on."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,32 +7,45 @@ and resumed from its saved state therefore ends, on a CPU, at bitwise the same w
 of a random generator to save.
 
 Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written beside
-the result and renamed into place. It is deleted when the training is complete.
+the result and renamed into place. Whoever writes the result deletes it with `forget`, once the result is on the disk.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from plumbline.models import TrainingSpec
 from plumbline.progress import Heartbeat
+from plumbline.store import replace_durably
 from plumbline.training_log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 
 
+STATE = "state.pt"
+"""File of the state saved last, in the folder of a training."""
+
+
 class DivergedTrainingError(RuntimeError):
     """The loss or a gradient stopped being finite."""
+
+
+class SavedStateError(RuntimeError):
+    """The saved state of this training does not fit its model."""
+
+
+class DevicesError(RuntimeError):
+    """A training does not run on as many devices as were asked for."""
 
 
 def train(
@@ -62,6 +75,8 @@ def train(
 
     Raises:
         DivergedTrainingError: a loss or gradient that is not finite. The last saved state is kept.
+        DevicesError: there are fewer processes than `devices`.
+        SavedStateError: the saved state is of this training and does not fit the model.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +85,17 @@ def train(
         return model
     # Of models that train in turns, such as an actor and its critic, parts have no gradient at some steps.
     strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
+    # The loop launches its own processes. Within an allocation of SLURM, Fabric would take the tasks of the job step for them.
     fabric = Fabric(
-        accelerator=spec.accelerator, strategy=strategy, devices=spec.devices, precision=spec.precision
-    )
+        accelerator=spec.accelerator, strategy=strategy, devices=spec.devices, precision=spec.precision,
+        plugins=[LightningEnvironment()],
+    )  # fmt: skip
     fabric.launch()
+    if fabric.world_size != spec.devices:
+        raise DevicesError(
+            f"`training.devices` asks for {spec.devices}, and {fabric.world_size} processes take part: unset LOCAL_RANK and "
+            f"WORLD_SIZE, or set `devices` to {fabric.world_size}."
+        )
     # Where multipliers alone are learned, there may be no parameters, which optimisers refuse.
     parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0))]
     optimiser = torch.optim.AdamW(
@@ -92,7 +114,7 @@ def train(
     state = {"model": model, "optimiser": optimiser, "schedule": schedule}
     if averaged is not None:
         state["averaged"] = averaged
-    saved = folder / "state.pt"
+    saved = folder / STATE
     first, rows = _resume(fabric, saved, state, identity)
     log = TrainingLog(folder, rows, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
     kept = spec.checkpoint_steps()
@@ -135,8 +157,12 @@ def train(
                 _save(fabric, saved, {**state, "step": done, "identity": identity, "log": log.rows})
         heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
-    saved.unlink(missing_ok=True)
     return averaged.module if averaged is not None else model
+
+
+def forget(folder: Path) -> None:
+    """Deletes the saved state of a training whose result is in place."""
+    (folder / STATE).unlink(missing_ok=True)
 
 
 @torch.no_grad()
@@ -223,7 +249,7 @@ def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     fabric.save(partial, state)
     if fabric.is_global_zero:
-        os.replace(partial, path)
+        replace_durably(partial, path)
     fabric.barrier()
 
 
@@ -238,11 +264,22 @@ def _resume(
     except Exception as error:
         logger.warning("%s cannot be read (%s): training starts afresh.", path, error)
         return 0, []
+    if not isinstance(found, dict) or not {"identity", "step", "log", *state} <= set(found):
+        logger.warning("%s is not the saved state of a training: training starts afresh.", path)
+        return 0, []
     if found["identity"] != identity:
         logger.info("%s belongs to another training: training starts afresh.", path)
         return 0, []
-    for name, part in state.items():
-        target = getattr(part, "module", part) if name == "model" else part
-        target.load_state_dict(found[name])
-    logger.info("resuming at step %d", found["step"])
-    return int(found["step"]), found.get("log", [])
+    try:
+        for name, part in state.items():
+            target = getattr(part, "module", part) if name == "model" else part
+            target.load_state_dict(found[name])
+        first, rows = int(found["step"]), list(found["log"])
+    except Exception as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise SavedStateError(
+            f"{path} names this training and does not fit its model ({type(error).__name__}: {reason}). Delete it, and the "
+            f"training starts afresh."
+        ) from error
+    logger.info("resuming at step %d", first)
+    return first, rows

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import xarray as xr
@@ -17,10 +21,23 @@ from torch import nn
 from plumbline.models import ModelSpec
 from plumbline.models.spaces.example import batch_of
 from plumbline.spec import of_kind
-from plumbline.stages.trained import CHECKPOINTS, build_model, example_of, load_models, save_model
-from plumbline.store import open_parts, select_split
-from plumbline.training import is_first_process
+from plumbline.stages.trained import (
+    CHECKPOINTS,
+    WEIGHTS,
+    build_model,
+    example_of,
+    is_saved,
+    load_models,
+    load_weights,
+    require_fit,
+    save_model,
+)
+from plumbline.storage.lock import only_writer
+from plumbline.store import STARTED, flush, open_parts, select_split, writer
+from plumbline.training import forget, is_first_process
 from plumbline.training import train as run_training
+
+logger = logging.getLogger("plumbline.train")
 
 
 def train(
@@ -43,6 +60,27 @@ def train(
         models: folders of the trained models that it is built with, in the order of its slice.
         initialise: folder of a trained model of the same shape to start from.
     """
+    # The processes that a training on several devices starts run this too: they belong to the one that holds the folder.
+    with nullcontext() if "LOCAL_RANK" in os.environ else only_writer(output):
+        training = of_kind(ModelSpec, json.loads(spec)["model"]).training
+        seed += training.seed_offset
+        depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
+        identity = hashlib.sha256(depends_on.encode()).hexdigest()
+        if is_saved(output, identity, since=STARTED):
+            logger.info("%s: another process has ended this training meanwhile: its result is kept.", output)
+        else:
+            _train(spec, seed, identity, dataset, output, models, initialise)
+
+
+def _train(
+    spec: str,
+    seed: int,
+    identity: str,
+    dataset: Sequence[Path],
+    output: Path,
+    models: Sequence[Path],
+    initialise: Path | None,
+) -> None:
     opened = open_parts(dataset)
     values = json.loads(spec)
     own = of_kind(ModelSpec, values["model"])
@@ -55,7 +93,6 @@ def train(
 
     data = batch_of(split("train").isel(sample=slice(0, training.samples)))
     validation = batch_of(split("validation")) if training.validate_every else {}
-    seed += training.seed_offset
     torch.manual_seed(seed)
     below = load_models([*values["models"], *values["measured_by"]], models, example_of(opened))
     model = build_model(values, opened, below)
@@ -63,10 +100,7 @@ def train(
     model.prepare(data)
     spent = time.perf_counter() - started
     if initialise is not None:
-        started_from = torch.load(initialise / "weights.pt", weights_only=True)
-        getattr(model, "start_from", model.load_state_dict)(started_from)
-    depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
-    identity = hashlib.sha256(depends_on.encode()).hexdigest()
+        _start_from(model, initialise)
     # Named for the training that they belong to, lest another one that is resumed here takes them for its own.
     checkpoints = output / f"checkpoints-{identity[:10]}.partial"
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -78,18 +112,44 @@ def train(
         seed=seed,
         folder=output,
         identity=identity,
-        keep=partial(_keep, checkpoints, spec),
+        keep=partial(_keep, checkpoints, spec, identity),
         spent=spent,
     )
     if is_first_process():
-        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-        checkpoints.rename(output / CHECKPOINTS)
+        save_model(trained, output, spec, identity)
+        _put_in_place(checkpoints, output / CHECKPOINTS)
+        # From here on the result is on the disk. A training that is killed before goes on from its last saved state, for
+        # which the checkpoints so far are needed: they go last.
+        forget(output)
         for left in output.glob("checkpoints-*.partial"):
             shutil.rmtree(left)
-        save_model(trained, output, spec)
 
 
-def _keep(folder: Path, spec: str, model: nn.Module, step: int) -> None:
+def _start_from(model: Any, folder: Path) -> None:
+    """Takes over the weights of a trained model of the same shape."""
+    weights = load_weights(folder)
+    if hasattr(model, "start_from"):
+        model.start_from(weights)
+    else:
+        require_fit(weights, model, folder / WEIGHTS)
+        model.load_state_dict(weights)
+
+
+def _put_in_place(partial_folder: Path, folder: Path) -> None:
+    """Makes a folder of links to the files of another one."""
+    copy = folder.with_name(f".{folder.name}.{writer()}.partial")
+    shutil.rmtree(copy, ignore_errors=True)
+    try:
+        shutil.copytree(partial_folder, copy, copy_function=os.link)
+    except OSError:  # a file system without links
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(partial_folder, copy)
+    flush(copy)
+    shutil.rmtree(folder, ignore_errors=True)
+    copy.rename(folder)
+
+
+def _keep(folder: Path, spec: str, identity: str, model: nn.Module, step: int) -> None:
     own = folder / f"step{step}"
     own.mkdir(exist_ok=True)
-    save_model(model, own, spec)
+    save_model(model, own, spec, identity)

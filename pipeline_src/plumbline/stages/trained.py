@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,14 @@ from torch import nn
 from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import Foundation, ModelSpec
 from plumbline.spec import of_kind
-from plumbline.store import CorruptStoreError, provenance
+from plumbline.store import CorruptStoreError, provenance, replace_durably, writer
 
-CHECKPOINTS = "checkpoints"
-"""Folder, below a model's own, of its numbered checkpoints."""
+WEIGHTS, CARD, LOG, CHECKPOINTS = "weights.pt", "model.json", "training_log.csv", "checkpoints"
+"""What a training leaves in its folder: weights, what they are of, its log, and a folder of numbered checkpoints."""
+
+
+class WeightsError(ValueError):
+    """Weights do not fit the model that they are loaded into."""
 
 
 def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]) -> Any:
@@ -66,16 +69,36 @@ def example_of(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.isel(sample=slice(0, 1)).load()
 
 
-def save_model(model: nn.Module, folder: Path, spec: str) -> None:
-    """Writes weights.pt and model.json, each under a temporary name first."""
-    partial = folder / "weights.partial"
+def save_model(model: nn.Module, folder: Path, spec: str, identity: str) -> None:
+    """Writes weights.pt and model.json, each under a temporary name first.
+
+    Args:
+        model: the trained model.
+        folder: where to.
+        spec: the slice of the training.
+        identity: what the training depended on, seed and data included.
+    """
+    partial = folder / f".weights.{writer()}.partial"
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
-    os.replace(partial, folder / "weights.pt")
+    replace_durably(partial, folder / WEIGHTS)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    card = {"spec": json.loads(spec), "parameters": parameters, **provenance(spec)}
-    partial = folder / "model.partial"
+    card = {"spec": json.loads(spec), "identity": identity, "parameters": parameters, **provenance(spec)}
+    partial = folder / f".model.{writer()}.partial"
     partial.write_text(json.dumps(card, indent=2))
-    os.replace(partial, folder / "model.json")
+    replace_durably(partial, folder / CARD)
+
+
+def is_saved(folder: Path, identity: str, since: float) -> bool:
+    """Whether a folder holds the whole result of a training of this identity that ended after a time (`time.time()`)."""
+    try:
+        card = json.loads((folder / CARD).read_text())
+        return (
+            bool(card["identity"] == identity)
+            and (folder / CARD).stat().st_mtime >= since
+            and all((folder / name).exists() for name in (WEIGHTS, LOG, CHECKPOINTS))
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_model(folder: Path, example: xr.Dataset) -> Any:
@@ -85,12 +108,67 @@ def load_model(folder: Path, example: xr.Dataset) -> Any:
         CorruptStoreError: the folder holds no readable model.
     """
     try:
-        card = json.loads((folder / "model.json").read_text())
-        weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+        card = json.loads((folder / CARD).read_text())
+        slice_of_model = card["spec"]
+        of_kind(ModelSpec, slice_of_model["model"])
     except Exception as error:
-        raise CorruptStoreError(
-            f"{folder} holds no readable model ({type(error).__name__}: {error}). Delete it and run again."
-        ) from error
-    model = build_model(card["spec"], example, {})
+        raise CorruptStoreError(_unreadable(folder / CARD, error)) from error
+    weights = load_weights(folder)
+    model = build_model(slice_of_model, example, {})
+    require_fit(weights, model, folder / WEIGHTS)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a trained model by name.
+
+    Raises:
+        CorruptStoreError: there are none, or they hold numbers that are not finite.
+    """
+    path = folder / WEIGHTS
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
+            raise TypeError("expected tensors by name")
+    except Exception as error:
+        raise CorruptStoreError(_unreadable(path, error)) from error
+    bad = [name for name, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if bad:
+        raise CorruptStoreError(
+            f"{path}: {len(bad)} of {len(weights)} tensors hold numbers that are not finite, the first of them {bad[0]}. "
+            f"Delete {folder} and run again: the training will be repeated."
+        )
+    return weights
+
+
+def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Path) -> None:
+    """Checks that weights are those of a model like this.
+
+    Raises:
+        WeightsError: names or shapes differ, or numbers are of another precision.
+    """
+    own = model.state_dict()
+    if set(weights) != set(own):
+        prefixed = weights and all(name.startswith("module.") for name in weights)
+        missing, strange = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+        hint = ": save those of the wrapped module, without the prefix `module.`" if prefixed else ""
+        raise WeightsError(
+            f"{path} holds the weights of another model: {len(missing)} tensors are missing "
+            f"({', '.join(missing[:2]) or '-'}) and {len(strange)} unknown ({', '.join(strange[:2]) or '-'}){hint}."
+        )
+    for name, tensor in own.items():
+        found = weights[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise WeightsError(
+                f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the type "
+                f"{found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
+            )
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else "no further reason"
+    return (
+        f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the workflow again: the "
+        f"training will be repeated."
+    )

@@ -1,0 +1,235 @@
+"""What a training leaves when it is cut short, and what it makes of files that are damaged or of another origin."""
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+import torch
+
+from plumbline.cli import main
+from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.models import TrainingSpec
+from plumbline.models.diffusion import DiffusionSpec
+from plumbline.stages import train as stage
+from plumbline.stages.trained import WeightsError, example_of, load_model
+from plumbline.storage import lock
+from plumbline.store import CorruptStoreError, open_parts, write_store
+from plumbline.training import SavedStateError
+
+TRAINING = {
+    "steps": 20,
+    "batch": 16,
+    "warmup": 2,
+    "save_every": 6,
+    "log_every": 5,
+    "accelerator": "cpu",
+    "checkpoints": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "part-0000.zarr"
+    data = GaussianSpec(parts=1, splits={"train": 64, "validation": 2, "test": 2})
+    write_store(data.draw_part(0), path)
+    return path
+
+
+def run(part, output, **training):
+    model = DiffusionSpec(
+        network={"kind": "mlp", "width": 8, "blocks": 1, "embedding": 8},
+        training=TrainingSpec(**TRAINING | training),
+    )
+    values = {"model": model.model_dump(mode="json"), "constraints": {}, "models": {}, "measured_by": {}}
+    stage.train(json.dumps(values), seed=0, dataset=[part], output=output)
+
+
+def weights_of(folder):
+    return torch.load(folder / "weights.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def whole(part, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(part, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """A copy of the trained model."""
+    return shutil.copytree(whole, tmp_path / "model")
+
+
+@pytest.fixture
+def load(part):
+    return lambda folder: load_model(folder, example_of(open_parts([part])))
+
+
+@pytest.mark.parametrize("failing", ["save_model", "_put_in_place", "forget"])
+def test_a_training_that_fails_at_its_end_loses_nothing(part, whole, tmp_path, monkeypatch, failing):
+    """The disk is full as the result is written: what Snakemake then deletes is made again from the last saved state."""
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    real = getattr(stage, failing)
+    if failing == "save_model":  # which keeps checkpoints, too
+        monkeypatch.setattr(
+            stage, failing, lambda m, f, *rest: full() if f == tmp_path else real(m, f, *rest)
+        )
+    else:
+        monkeypatch.setattr(stage, failing, full)
+    with pytest.raises(OSError, match="No space"):
+        run(part, tmp_path)
+    assert (tmp_path / "state.pt").exists()
+    for name in ("weights.pt", "model.json", "training_log.csv"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
+    monkeypatch.setattr(stage, failing, real)
+    run(part, tmp_path)
+    assert not (tmp_path / "state.pt").exists()
+    for name in ("", "checkpoints/step5", "checkpoints/step20"):
+        one, other = weights_of(whole / name), weights_of(tmp_path / name)
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert not [
+        path.name for path in tmp_path.iterdir() if "partial" in path.name or path.name.startswith(".")
+    ]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [lambda p: p.write_bytes(b"junk"), lambda p: torch.save([1, 2], p), lambda p: torch.save({"a": 1}, p)],
+)
+def test_what_is_no_saved_state_is_said_and_left(part, whole, tmp_path, caplog, junk):
+    junk(tmp_path / "state.pt")
+    with caplog.at_level(logging.WARNING, logger="plumbline"):
+        run(part, tmp_path)
+    assert "training starts afresh" in caplog.text
+    assert torch.equal(*(next(iter(weights_of(f).values())) for f in (whole, tmp_path)))
+
+
+def test_a_saved_state_that_does_not_fit_its_model_is_refused(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "forget", lambda folder: None)
+    run(part, tmp_path)
+    (tmp_path / "model.json").unlink()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["model"] = {f"module.{name}": tensor for name, tensor in state["model"].items()}
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(SavedStateError, match=r"state\.pt names this training and does not fit its model"):
+        run(part, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda w: {f"module.{n}": t for n, t in w.items()}, WeightsError, "without the prefix `module.`"),
+        (lambda w: {n: t.half() for n, t in w.items()}, WeightsError, "torch.float16, expected .* and torch.float32"),
+        (lambda w: {n: t[..., :1] for n, t in w.items() if t.ndim} | {n: t for n, t in w.items() if not t.ndim},
+         WeightsError, "has the shape"),
+        (lambda w: dict(list(w.items())[1:]), WeightsError, "1 tensors are missing"),
+        (lambda w: {n: t * float("nan") for n, t in w.items()}, CorruptStoreError, "not finite, the first of them"),
+        (lambda w: list(w.values()), CorruptStoreError, "expected tensors by name"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_model_are_refused_by_name(folder, load, change, error, said):
+    torch.save(change(weights_of(folder)), folder / "weights.pt")
+    with pytest.raises(error, match=rf"weights\.pt.*{said}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"spec": {}}', '{"spec": {"model": {"kind": "nothing"}}}']
+)
+def test_a_card_that_is_nonsense_is_refused_by_name(folder, load, content):
+    (folder / "model.json").write_text(content)
+    with pytest.raises(
+        CorruptStoreError, match=r"model\.json cannot be read .* the training will be repeated"
+    ):
+        load(folder)
+
+
+def _hold(folder, seconds):
+    with lock.only_writer(folder):
+        time.sleep(seconds)
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "LOOK", 0.05)
+    first = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, 1.0))
+    first.start()
+    while not (tmp_path / lock.NAME).exists():
+        time.sleep(0.01)
+    with lock.only_writer(tmp_path):
+        assert (tmp_path / lock.NAME).read_text().endswith(f".{os.getpid()}")
+        first.join(timeout=60)
+        assert first.exitcode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_writers_lock_is_taken_over(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for holder, age in ((f"{socket.gethostname()}.{ended.pid}", 0), ("elsewhere.7", 2 * lock.STALE)):
+        (tmp_path / lock.NAME).write_text(holder)
+        os.utime(tmp_path / lock.NAME, times=(time.time() - age,) * 2)
+        with lock.only_writer(tmp_path):
+            pass
+
+
+def test_a_job_whose_orphan_ends_the_training_keeps_its_result(part, whole, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(stage, "STARTED", 0.0)
+    shutil.copytree(whole, tmp_path / "model")
+    before = (tmp_path / "model" / "weights.pt").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO, logger="plumbline"):
+        run(part, tmp_path / "model")
+    assert "its result is kept" in caplog.text
+    assert (tmp_path / "model" / "weights.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("tasks", ["1", "4"])
+def test_an_allocation_of_slurm_changes_nothing_of_a_training(part, whole, tmp_path, monkeypatch, tasks):
+    for name, value in {
+        "JOB_ID": "1",
+        "NTASKS": tasks,
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+        "JOB_NAME": "a",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    run(part, tmp_path)
+    assert torch.equal(*(next(iter(weights_of(f).values())) for f in (whole, tmp_path)))
+
+
+def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch, capsys):
+    """As where something else has started this process as one of one."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    model = DiffusionSpec(network={"kind": "mlp", "width": 8}, training=TrainingSpec(**TRAINING))
+    training = TrainingSpec(**TRAINING | {"devices": 2})
+    values = {
+        "model": model.model_copy(update={"training": training}).model_dump(mode="json"),
+        "constraints": {}, "models": {}, "measured_by": {},
+    }  # fmt: skip
+    monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
+    monkeypatch.setattr("lightning_fabric.Fabric.world_size", 1)
+    command = [
+        "train",
+        "--spec",
+        json.dumps(values),
+        "--seed",
+        "0",
+        "--dataset",
+        str(part),
+        "--output",
+        str(tmp_path),
+    ]
+    assert main(command) == 1
+    assert "`training.devices` asks for 2, and 1 processes take part" in capsys.readouterr().err
