@@ -53,7 +53,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
          "--model", str(tmp_path / "nowhere"), "--output", str(tmp_path / "s.zarr")]
     )  # fmt: skip
     assert code == 1
-    assert "nowhere holds no readable model" in capsys.readouterr().err
+    assert "nowhere/model.json cannot be read" in capsys.readouterr().err
 
 
 def test_help_names_every_stage(capsys):
