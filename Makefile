@@ -20,7 +20,7 @@ help: ## list the targets
 
 run: $(READY) ## set up, run the default configuration, print the path of the report
 	@snakemake --cores $(CORES)
-	echo "The report: $(CURDIR)/results/report.html"
+	echo "The report: $$PWD/results/report.html"
 
 test: $(READY) ## set up and run all tests
 	@pytest -n 2 --dist loadscope

@@ -52,6 +52,11 @@ def test_figures_are_well_formed_and_described(comparison):
     assert len(ids) == len(set(ids))
 
 
+def test_a_constraint_that_is_not_measured_is_not_drawn(comparison):
+    unmeasured = comparison.drop_vars([n for n in comparison if "distance_elements" in n])
+    assert {"histogram-elements", "cost"} & {f.name for f in section(unmeasured).figures} == set()
+
+
 def test_distances_are_drawn_against_the_time_of_all_training(comparison):
     assert against_training_time(comparison, "elements") is None
     judged = ["projected-step5", "projected-step10"]

@@ -17,6 +17,7 @@ class Workflow:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         for name in ("Snakefile", "rules", "config", "profiles", "envs", "docs", "pipeline_src"):
             source = ROOT / name
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -26,15 +27,19 @@ class Workflow:
                 else shutil.copy(source, folder)
             )
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, check: bool = True, within: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Snakemake in the workflow's folder, or within another one, with variables of the environment."""
         environment = os.environ | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "pipeline_src"),
             "XDG_CACHE_HOME": str(self.folder / ".cache"),
+            **variables,
         }
         done = subprocess.run(
             [str(BIN / "snakemake"), *arguments],
-            cwd=self.folder,
+            cwd=within or self.folder,
             env=environment,
             capture_output=True,
             text=True,

@@ -138,7 +138,7 @@ def _training_time(comparison: xr.Dataset, model: str) -> str:
 
 
 def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]:
-    constraint = next(iter(study.constraints), None)
+    constraint = next((name for name in study.constraints if f"distance_{name}" in comparison), None)
     quality = next((c.name for c in table.columns if c.name == "sliced_wasserstein"), None)
     optional = [
         *(distance_histogram(comparison, name) for name in study.constraints if f"distance_{name}_each" in comparison),
