@@ -23,9 +23,9 @@ rule train:
         folder=subpath(output.weights, parent=True),
         models=model_folders,
         initialise=lambda wildcards, input: (
-            str(Path(input.initialise[0]).parent) if input.initialise else []
+            f"--initialise {shlex.quote(str(Path(input.initialise[0]).parent))}" if input.initialise else ""
         ),
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
-        " --models {params.models:q} --initialise {params.initialise:q} --log {log:q}"
+        " --models {params.models:q} {params.initialise} --log {log:q}"

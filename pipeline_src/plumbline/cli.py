@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--models", type=Path, nargs="*", default=[], help="folders of the models it is built with"
     )
-    train.add_argument("--initialise", type=Path, nargs="?")
+    train.add_argument("--initialise", type=Path)
     train.set_defaults(run=_train)
 
     sample = commands.add_parser("sample", help="draw one part of a generator's samples")
