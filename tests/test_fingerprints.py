@@ -11,9 +11,19 @@ import xarray as xr
 import yaml
 
 from plumbline import fingerprints
+from plumbline.constraints import ConstraintSpec
+from plumbline.datasets import DatasetSpec
+from plumbline.datasets.stored import StoredSpec
 from plumbline.fingerprints import fingerprint_of, fingerprinted
 from plumbline.handover import hand_over, handed_over, variable
+from plumbline.input_files import InputFile, ReadsFiles
+from plumbline.metrics import MetricSpec
+from plumbline.metrics.inception_frechet import InceptionFrechetSpec
+from plumbline.models import ModelSpec
+from plumbline.observations import ObservationSpec
 from plumbline.progress import Heartbeat
+from plumbline.samplers import SamplerSpec
+from plumbline.spec import kinds
 from plumbline.study import Configuration, StudyError, load_study
 
 QUIET = logging.getLogger("plumbline.test")
@@ -196,6 +206,41 @@ def test_a_missing_path_is_named_with_its_key_and_where_it_was_looked_for(folder
         loaded(dataset={**dataset, "splits": SPLITS, "parts": 1})
     assert f"  - dataset.{key}: there is nothing at {folder}" in str(error.value)
     assert f"Relative paths start at the folder that Snakemake runs in, {folder}." in str(error.value)
+
+
+@pytest.mark.rejects
+def test_a_missing_store_is_named_where_its_splits_are_wanted(folder):
+    with pytest.raises(StudyError, match=rf"dataset\.path: .*there is nothing at {folder}/mine\.zarr"):
+        loaded(dataset={"kind": "stored", "path": "mine.zarr", "parts": 1})
+
+
+def test_every_kind_that_names_a_file_has_a_fingerprint():
+    rooms = (ConstraintSpec, DatasetSpec, MetricSpec, ModelSpec, ObservationSpec, SamplerSpec)
+    files = {"path", "file", "data_dir", "table", "weights", "folder"}
+    naming = [
+        kind
+        for room in rooms
+        for kind in kinds(room).values()
+        if any(
+            name in files and info.annotation in (str, str | None) for name, info in kind.model_fields.items()
+        )
+    ]
+    assert StoredSpec in naming and InceptionFrechetSpec in naming
+    assert all(issubclass(kind, ReadsFiles) for kind in naming)
+
+
+def test_an_address_of_a_file_here_is_that_file(folder):
+    (folder / "mine.zip").write_bytes(b"store")
+    plain = fingerprints._of_input(
+        InputFile("path", "mine.zip", ""), None, folder / "cache", Heartbeat(QUIET)
+    )
+    for address in (
+        f"file://{folder}/mine.zip",
+        f"zip://::{folder}/mine.zip",
+        f"zip://::file://{folder}/mine.zip",
+    ):
+        file = InputFile("path", address, "")
+        assert fingerprints._of_input(file, None, folder / "cache", Heartbeat(QUIET)) == plain
 
 
 def test_all_missing_paths_are_named_by_where_they_stand(folder):

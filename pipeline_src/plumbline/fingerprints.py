@@ -138,9 +138,11 @@ def _of_input(file: InputFile, key: str | None, cache: Path, heartbeat: Heartbea
         ValueError: there is nothing at its path, or a server does not say what tells contents apart.
         OSError: it cannot be read.
     """
-    if "://" in file.path and not file.path.startswith("file://"):
-        return "set by the user" if key is not None else _of_address(file.path)
-    path = Path(file.path.removeprefix("file://"))
+    # A zip archive at an address is told by the archive: `zip://::s3://bucket/store.zip`.
+    address = file.path.split("::")[-1] if "://" in file.path else file.path
+    if "://" in address and not address.startswith("file://"):
+        return "set by the user" if key is not None else _of_address(address)
+    path = Path(address.removeprefix("file://"))
     if path.exists():
         found = fingerprint_of(path, cache, heartbeat)
         return file.published[0] if found in file.published else found
@@ -159,10 +161,8 @@ def _of_address(address: str) -> str:
     import fsspec
 
     remedy = "set `fingerprint` beside it to a text of your own, and change that with the content"
-    # A zip archive at an address is told by the archive: `zip://::s3://bucket/store.zip`.
-    outermost = address.split("::")[-1]
     try:
-        files, root = fsspec.core.url_to_fs(outermost)
+        files, root = fsspec.core.url_to_fs(address)
         about = files.info(root)
         below = files.find(root, detail=True) if about.get("type") == "directory" else {root: about}
     except ImportError as error:
@@ -172,9 +172,7 @@ def _of_address(address: str) -> str:
         raise ValueError(
             f"{address} cannot be asked for its content ({type(error).__name__}: {reason}); check the address, or {remedy}"
         ) from None
-    if urlsplit(outermost).scheme in ("http", "https") and not root.endswith(
-        (".zip", ".h5", ".hdf5", ".csv")
-    ):
+    if urlsplit(address).scheme in ("http", "https") and not root.endswith((".zip", ".h5", ".hdf5", ".csv")):
         raise ValueError(f"{address}: files below a web address cannot be listed; {remedy}")
     if not below:
         raise ValueError(f"there is nothing at {address}")

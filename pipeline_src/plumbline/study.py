@@ -445,7 +445,7 @@ def _validated(model: type[Any], values: dict[str, Any], source: str) -> Any:
 def _describe(fault: Any) -> list[str]:
     """Sentences for one fault found by pydantic, each beginning with the path of the key."""
     location = [str(part) for part in fault["loc"]]
-    if fault["type"] == "unknown_key":
+    if fault["type"] in ("unknown_key", "unusable_file"):
         location.append(fault["ctx"]["key"])
     path = ".".join(location)
     if fault["type"] == "missing":

@@ -17,6 +17,12 @@ CHECKS = {
 }
 
 
+def test_every_job_runs_the_library_of_this_clone():
+    """A rule that says `plumbline` alone runs whatever is installed in its environment, or nothing."""
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert rules.count("    shell:\n") == rules.count("{params.plumbline} ")
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_lint(check):
     program, *arguments = CHECKS[check]

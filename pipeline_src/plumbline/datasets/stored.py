@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from plumbline.datasets import SPLITS, DatasetSpec, SplitSizes
 from plumbline.input_files import InputFile, ReadsFiles
@@ -46,9 +47,15 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         """Fills in the sizes of the store's own splits, where the study leaves them out."""
         if not isinstance(values, dict) or values.get("splits") is not None or "path" not in values:
             return values
+        from plumbline.datasets.files import DataFileError
+
         path = str(values["path"])
-        stored = _renamed(path, dict(values.get("rename") or {}))
-        own = _own_splits(stored, path, dict(values.get("split_names") or {}))
+        try:
+            stored = _renamed(path, dict(values.get("rename") or {}))
+            own = _own_splits(stored, path, dict(values.get("split_names") or {}))
+        except DataFileError as error:
+            message = {"key": "path", "message": str(error)}
+            raise PydanticCustomError("unusable_file", "{message}", message) from error
         if own is None:
             raise ValueError(
                 f"`splits` is required: {path} has no variable `split` along `sample` to take them from"
