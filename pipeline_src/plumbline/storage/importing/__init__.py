@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,9 @@ def imported(path: str, options: ImportOptions) -> Iterator[xr.Dataset]:
     Raises:
         DataFileError: the file cannot be read for certain.
     """
-    from plumbline.storage.foreign import is_remote
+    from plumbline.storage.foreign import is_remote, open_foreign_store
     from plumbline.storage.importing.columns import import_table
-    from plumbline.storage.importing.named import NETCDF, from_named, open_named
+    from plumbline.storage.importing.named import NETCDF, from_named, open_netcdf
     from plumbline.storage.importing.source import HDF5, NUMPY, open_source
     from plumbline.storage.tables import is_table
 
@@ -69,19 +69,17 @@ def imported(path: str, options: ImportOptions) -> Iterator[xr.Dataset]:
     suffix = local.suffix.lower()
     if not is_remote(path) and not local.exists():
         raise DataFileError(f"{path}: there is nothing at {local.absolute()}.")
-    if is_remote(path) or local.is_dir() or suffix in (".zip", ".zarr", *NETCDF):
-        with open_named(path) as stored:
-            yield _completed(path, from_named(path, stored, options).dataset(path), options)
+    if is_remote(path) or local.is_dir() or suffix in (".zip", ".zarr"):
+        stored = from_named(path, open_foreign_store(path), options).dataset(path)
+        yield _completed(path, stored, options)
+    elif suffix in NETCDF:
+        with open_netcdf(path) as opened:
+            yield _completed(path, from_named(path, opened, options).dataset(path), options)
     elif is_table(local):
         yield _completed(path, import_table(path, options), options)
     elif suffix in (*HDF5, *NUMPY) or _is_hdf5(local):
-        with open_source(path) as source:
-            exported = _exported(source, options)
-            yield _completed(
-                path,
-                exported if exported is not None else _recognised(source, options).dataset(path),
-                options,
-            )
+        with open_source(path) as source, ExitStack() as stack:
+            yield _completed(path, _from_arrays(source, options, stack), options)
     else:
         raise DataFileError(
             f"{path} has the suffix {suffix or '(none)'}, expected one of HDF5 (.h5, .hdf5), MATLAB (.mat), NumPy (.npz, .npy), "
@@ -95,27 +93,33 @@ def _is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def _exported(source: Source, options: ImportOptions) -> xr.Dataset | None:
-    """The dataset of a file that `plumbline export` wrote; None of another, or where the user names variables."""
+def _from_arrays(source: Source, options: ImportOptions, stack: ExitStack) -> xr.Dataset:
+    """What `plumbline export` wrote, what the user names, what a layout knows, or what names its own dimensions."""
     from plumbline.storage.hdf5 import is_exported, read_exported
-
-    if not is_exported(source) or options.variables:
-        return None
-    options.refuse_others(("periods", "attributes"), source.path, "a file of `plumbline export`")
-    return read_exported(source)
-
-
-def _recognised(source: Source, options: ImportOptions) -> Found:
-    """What the first layout that knows the file finds in it, or what the user names."""
     from plumbline.storage.importing import matlab, pdebench, the_well
+    from plumbline.storage.importing.arrays import read_arrays
+    from plumbline.storage.importing.named import from_named, open_netcdf
+
+    if is_exported(source) and not options.variables:
+        options.refuse_others(("periods", "attributes"), source.path, "a file of `plumbline export`")
+        return read_exported(source)
+    if options.variables and not (source.names_dimensions and not options.dims):
+        return read_arrays(source, options, "as named", options.variables).dataset(source.path)
+    if not options.variables:
+        for layout in (the_well, pdebench, matlab):
+            found = layout.recognise(source, options)
+            if found is not None:
+                return found.dataset(source.path)
+    if source.names_dimensions:
+        opened = stack.enter_context(open_netcdf(source.path))
+        return from_named(source.path, opened, options).dataset(source.path)
+    return _only_array(source, options).dataset(source.path)
+
+
+def _only_array(source: Source, options: ImportOptions) -> Found:
+    """The one array of a file that is no coordinate."""
     from plumbline.storage.importing.arrays import NAMES, read_arrays
 
-    if options.variables:
-        return read_arrays(source, options, "as named", options.variables)
-    for layout in (the_well, pdebench, matlab):
-        found = layout.recognise(source, options)
-        if found is not None:
-            return found
     coordinates = {name for names in NAMES.values() for name in names} | set(options.coordinates.values())
     fields = [
         name
@@ -124,9 +128,10 @@ def _recognised(source: Source, options: ImportOptions) -> Found:
     ]
     if len(fields) == 1:
         return read_arrays(source, options, "one array", fields)
+    example = next((name for name, array in source.arrays.items() if len(array.shape) > 1), "u")
     raise DataFileError(
         f"{source.path} has no layout that is known here (PDEBench, The Well, MATLAB files of neural operators): it holds "
-        f"{source.described()}. Say what is the state, as in `--variable {fields[0] if fields else 'u'} --dims sample,time,x`."
+        f"{source.described()}. Say what is the state, as in `--variable {example} --dims sample,time,x`."
     )
 
 

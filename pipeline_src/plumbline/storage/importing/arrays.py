@@ -29,10 +29,10 @@ logger = logging.getLogger("plumbline.storage")
 PDEBENCH_TIME = "t-coordinate"
 """The one coordinate that may have a value too many: the end of the last step."""
 NAMES = {
-    "time": (PDEBENCH_TIME, "time", "t", "times", "T"),
-    "x": ("x-coordinate", "x", "X"),
-    "y": ("y-coordinate", "y", "Y"),
-    "z": ("z-coordinate", "z", "Z"),
+    "time": (PDEBENCH_TIME, "time", "t", "times"),
+    "x": ("x-coordinate", "x"),
+    "y": ("y-coordinate", "y"),
+    "z": ("z-coordinate", "z"),
 }
 """Names of coordinates in files, by dimension."""
 
@@ -53,7 +53,11 @@ class Coordinates:
         for dim in [*NAMES, *(d for d in options.coordinates if d not in NAMES)]:
             name = options.coordinates.get(dim, None)
             if name is None:
-                found = [n for n in NAMES[dim] if n in source.arrays and n not in besides]
+                found = [
+                    n
+                    for n in NAMES[dim]
+                    if n in source.arrays and n not in besides and _may_be(source, n, dim)
+                ]
                 if not found or len(source.shape(found[0])) == 0:
                     continue
                 name = found[0]
@@ -66,7 +70,8 @@ class Coordinates:
                 )
             self._read(source, dim, name, meshes, dim in options.edges)
         directions = [d for d in SPACE if d in self.values]
-        turned = sorted(directions, key=lambda d: meshes.get(d, 0)) if meshes else directions
+        meshed = len(meshes) > 1 and all(d in meshes for d in directions)
+        turned = sorted(directions, key=lambda d: meshes[d]) if meshed else directions
         self.order = (*turned, *(d for d in SPACE if d not in directions))
 
     def _read(self, source: Source, dim: str, name: str, meshes: dict[str, int], edges: bool) -> None:
@@ -111,6 +116,14 @@ class Coordinates:
         return fitted
 
 
+def _may_be(source: Source, name: str, dim: str) -> bool:
+    """Whether an array is a coordinate: one that is named x or y, as inputs and targets are, is only if it has one axis or repeats."""
+    if dim == "time" or name.endswith("-coordinate") or len(source.shape(name)) < 2:
+        return True
+    values = source.values(name)
+    return sum((np.diff(values, axis=axis) != 0).any() for axis in range(values.ndim)) <= 1
+
+
 def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Sequence[str]) -> Found:
     """The fields of these names as the state, parameters beside them as the condition.
 
@@ -126,12 +139,12 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
     coordinates = Coordinates(source, options, [*fields, *options.conditions])
     shape = _common_shape(source, fields, options)
     shapes = {name: source.shape(name) for name in fields}
-    for name in fields:
-        dims = _dims(source, options, name, shape, coordinates)
+    dims_of_fields = {name: _dims(source, options, name, shape, coordinates) for name in fields}
+    for name, dims in dims_of_fields.items():
         found.fields[name] = _variable(source, name, dims, shape, options)
+    own_dims = dims_of_fields[fields[0]]
     first = found.fields[fields[0]]
     found.coords = coordinates.fitted(source.path, {str(d): n for d, n in first.sizes.items()})
-    own_dims = _dims(source, options, fields[0], shape, coordinates)
     for name in source.arrays:
         if name in shapes or name in coordinates.names.values():
             continue
@@ -223,7 +236,7 @@ def _dims(
     found = name_axes(shape, coordinates.lengths, coordinates.order, time_longer)
     if found is None:
         raise DataFileError(_unexplained(source, options, name, shape, coordinates))
-    usual = ("sample", *(d for d in ("time", *coordinates.order) if d in coordinates.lengths))
+    usual = tuple(d for d in CANONICAL if d == "sample" or d in coordinates.lengths)
     if found != usual:
         logger.info(
             "%s: by the lengths of the coordinates, the axes of `%s` are (%s).",
@@ -318,11 +331,11 @@ def _variable(
             )
             values = first if options.faces == "first" else (first + second) / 2
             logger.info("%s: `%s` is moved from the faces of cells (%s).", source.path, name, options.faces)
-    variable = xr.Variable(dims_of(dims), values)
+    variable = xr.Variable(_unique(dims), values)
     return variable.isel({d: 0 for d in variable.dims if str(d).startswith(DROPPED)})
 
 
-def dims_of(dims: tuple[str, ...]) -> tuple[str, ...]:
+def _unique(dims: tuple[str, ...]) -> tuple[str, ...]:
     """The names, with those of axes that are left out made unique."""
     return tuple(f"{DROPPED}{i}" if dim == DROPPED else dim for i, dim in enumerate(dims))
 

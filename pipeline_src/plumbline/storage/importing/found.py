@@ -115,7 +115,8 @@ class Found:
 
         columns = []
         for name in list(self.parameters):
-            variable = numeric(self.parameters[name], name, path)
+            variable = numeric(self.parameters[name], name, path).transpose("sample", ...)
+            self.parameters[name] = variable
             numbers = int(np.prod(variable.shape[1:], dtype=np.int64))
             if variable.ndim > 1:
                 self.beside[name] = variable

@@ -21,30 +21,37 @@ NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf")
 
 
 @contextmanager
-def open_named(path: str) -> Iterator[xr.Dataset]:
-    """A NetCDF file or a zarr store (folder, zip file, address), lazy, open until the end of the `with`.
+def open_netcdf(path: str) -> Iterator[xr.Dataset]:
+    """A NetCDF file, lazy, open until the end of the `with`.
 
     Raises:
         DataFileError: it cannot be read.
     """
-    import xarray as xr
-
-    from plumbline.storage.foreign import open_foreign_store
-
-    if Path(path).suffix.lower() not in NETCDF:
-        yield open_foreign_store(path)
-        return
     import h5py
+    import xarray as xr
 
     try:
         opened = xr.open_dataset(
-            path, engine="h5netcdf" if h5py.is_hdf5(path) else "scipy", chunks={}, decode_timedelta=False
+            path, engine="h5netcdf" if h5py.is_hdf5(path) else "scipy", decode_timedelta=False, cache=False
         )
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataFileError(f"{path} cannot be read as a NetCDF file ({reason}).") from error
     with opened:
-        yield opened.drop_encoding()
+        yield _in_blocks(opened.drop_encoding())
+
+
+def _in_blocks(opened: xr.Dataset) -> xr.Dataset:
+    """The dataset with its variables lazy, in blocks along their first dimension."""
+    from plumbline.store import chunk_shape
+
+    return opened.assign(
+        {
+            name: variable.chunk(dict(zip(variable.dims, chunk_shape(variable.variable), strict=True)))
+            for name, variable in opened.data_vars.items()
+            if variable.ndim
+        }
+    )
 
 
 def from_named(path: str, stored: xr.Dataset, options: ImportOptions) -> Found:

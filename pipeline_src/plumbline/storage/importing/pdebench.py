@@ -38,7 +38,7 @@ def recognise(source: Source, options: ImportOptions) -> Found | None:
     """
     every = ("coordinates", "periods", "attributes")
     if _is_group_a_sample(source):
-        options.refuse_others((*every, "dims"), source.path, "in PDEBench's layout of a group a sample")
+        options.refuse_others(every, source.path, "in PDEBench's layout of a group a sample")
         return _group_a_sample(source, options)
     if _is_incompressible(source):
         options.refuse_others(every, source.path, "in PDEBench's layout of incompressible flow")
@@ -50,8 +50,16 @@ def recognise(source: Source, options: ImportOptions) -> Found | None:
 
 
 def _is_group_a_sample(source: Source) -> bool:
+    return bool(_samples(source))
+
+
+def _samples(source: Source) -> list[str]:
+    """The groups that hold a sample each, in order."""
     roots = {name.split("/")[0] for name in source.arrays}
-    return bool(roots) and all(root.isdigit() and f"{root}/data" in source.arrays for root in roots)
+    return sorted(
+        (root for root in roots if root.isdigit() and f"{root}/data" in source.arrays),
+        key=lambda name: (int(name), name),
+    )
 
 
 def _group_a_sample(source: Source, options: ImportOptions) -> Found:
@@ -59,19 +67,17 @@ def _group_a_sample(source: Source, options: ImportOptions) -> Found:
     import xarray as xr
 
     found = Found("PDEBench, a group a sample")
-    names = sorted({name.split("/")[0] for name in source.arrays}, key=lambda name: (int(name), name))
+    names = _samples(source)
     shape = source.shape(f"{names[0]}/data")
     for name in names:
         if source.shape(f"{name}/data") != shape:
             raise DataFileError(
                 f"{source.path}: `{name}/data` has the shape {source.shape(f'{name}/data')}, where `{names[0]}/data` has {shape}."
             )
-    given = options.dims.get("data", options.dims.get(""))
-    dims = tuple(given) if given else ("time", *SPACE[: len(shape) - 2], "channel")
-    if len(dims) != len(shape) or len(shape) < 3:
+    dims = ("time", *SPACE[: len(shape) - 2], "channel")
+    if not 3 <= len(shape) <= 5:
         raise DataFileError(
-            f"{source.path}: `{names[0]}/data` has the shape {shape}, expected (time, x, ..., channel). Name its axes, as in "
-            f"`--dims data=time,x,channel`."
+            f"{source.path}: `{names[0]}/data` has the shape {shape}, expected (time, x, ..., channel), as PDEBench writes it."
         )
     sizes = dict(zip(dims, shape, strict=True))
     for dim in dims[:-1]:
@@ -84,8 +90,10 @@ def _group_a_sample(source: Source, options: ImportOptions) -> Found:
     found.coords["sample"] = xr.Variable("sample", [int(name) for name in names])
     grids = {f"grid/{'t' if dim == 'time' else dim}" for dim in dims}
     for name in source.arrays:
-        below = name.split("/", 1)[1]
-        if below != "data" and below not in grids and name.startswith(f"{names[0]}/"):
+        group, _, below = name.partition("/")
+        if group not in names:
+            found.left_out[name] = "it is not in the group of a sample"
+        elif group == names[0] and below != "data" and below not in grids:
             found.left_out[f"{below} of each sample"] = "PDEBench's layout does not have it"
     _group_attributes(source, names, found)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import numpy as np
 
 from plumbline.datasets.files import DataFileError
 from plumbline.store import CHUNK_BYTES
+
+logger = logging.getLogger("plumbline.storage")
 
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5", ".mat")
 NUMPY = (".npz", ".npy")
@@ -29,6 +32,7 @@ class Source:
         attrs_of: attributes of each array and group that has any.
         groups: names of the groups.
         matlab: whether MATLAB wrote the file, so that the order of the axes is MATLAB's own.
+        names_dimensions: whether its arrays name their dimensions, as those of NetCDF 4 do.
     """
 
     path: str
@@ -37,6 +41,7 @@ class Source:
     attrs_of: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     matlab: bool = False
+    names_dimensions: bool = False
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an array."""
@@ -157,7 +162,10 @@ def _hdf5(path: str, file: Any) -> Source:
         for name, array in arrays.items()
         if array.shape is not None
     }
-    return Source(path, named, dict(file.attrs), attrs_of, tuple(groups), matlab)
+    for name in sorted(set(arrays) - set(named)):
+        logger.warning("%s: not imported: %s (it is empty).", path, name)
+    scaled = any("DIMENSION_LIST" in attrs for attrs in attrs_of.values())
+    return Source(path, named, dict(file.attrs), attrs_of, tuple(groups), matlab, scaled)
 
 
 def _old_matlab(path: Path) -> Source:
