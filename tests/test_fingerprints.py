@@ -110,6 +110,27 @@ def test_files_that_were_not_touched_are_not_read_again(folder, monkeypatch):
     assert opened == ["b"]
 
 
+def test_a_reading_that_is_stopped_goes_on_where_it_was(folder, monkeypatch):
+    store = folder / "store"
+    store.mkdir()
+    for name in ("a", "b"):
+        (store / name).write_text(name)
+    monkeypatch.setattr(fingerprints, "SETTLED", 0)
+    opened = []
+
+    def stopped(file, tell):
+        opened.append(file.name)
+        if file.name == "b" and opened.count("b") == 1:
+            raise KeyboardInterrupt
+        return file.name * 64
+
+    monkeypatch.setattr(fingerprints, "sha256_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        taken(store)
+    taken(store)
+    assert opened == ["a", "b", "b"]
+
+
 def test_a_file_that_was_just_written_is_read_again(folder, monkeypatch):
     """Its time may not tell a second change apart: the same size within the resolution of the clock."""
     file = folder / "a"

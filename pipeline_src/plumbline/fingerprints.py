@@ -103,16 +103,18 @@ def fingerprint_of(path: Path, cache: Path, heartbeat: Heartbeat) -> str:
         heartbeat.beat(_progress(path, done, total, time.monotonic() - started))
 
     hashes = {name: known[name][1] for name in sizes if name not in fresh}
-    unsettled = set()
-    for name in sorted(fresh):
-        file = path / name if name else path
-        began = time.time_ns()
-        hashes[name] = sha256_of(file, tell)
-        if _stat(file) != sizes[name] or began - max(sizes[name][1:]) < SETTLED:
-            unsettled.add(name)
-    if fresh or set(known) != set(sizes):
-        kept = {name: (sizes[name], hashes[name]) for name in sizes if name not in unsettled}
-        _remember(remembered, kept)
+    settled = set(hashes)
+    try:
+        for name in sorted(fresh):
+            file = path / name if name else path
+            began = time.time_ns()
+            hashes[name] = sha256_of(file, tell)
+            if _stat(file) == sizes[name] and began - max(sizes[name][1:]) >= SETTLED:
+                settled.add(name)
+    finally:
+        # Who stops the reading of a large folder does not lose what was read of it.
+        if fresh or set(known) != set(sizes):
+            _remember(remembered, {name: (sizes[name], hashes[name]) for name in sizes if name in settled})
     if path.is_file():
         return hashes[""]
     manifest = hashlib.sha256()
