@@ -153,3 +153,11 @@ def test_floats_are_compressed(tmp_path):
     array = zarr.open(tmp_path / "one.zarr", mode="r")["state"]
     assert array.metadata.zarr_format == 3
     assert "zstd" in str(array.compressors)
+
+
+def test_chunks_are_whole_samples_of_a_bounded_size():
+    assert store.chunk_shape((1000, 10, 32), 4) == (1000, 10, 32)
+    assert store.chunk_shape((1000, 10, 1024), 4) == (102, 10, 1024)
+    # A sample of two gigabytes is divided along its times; one of 2^20 by 2^20 points along its grid.
+    assert store.chunk_shape((4, 1000, 512, 512, 2), 4) == (1, 32, 512, 512, 2)
+    assert store.chunk_shape((4, 2**20, 2**20), 8) == (1, 8, 2**20)

@@ -50,6 +50,9 @@ METADATA = "plumbline_metadata"
 CHUNK_BYTES = 4 * 2**20
 """Target size of a chunk, in whole samples: small enough to read a part of, large enough to compress."""
 
+LARGEST_CHUNK_BYTES = 64 * 2**20
+"""Size of a chunk over which a sample is divided: what is worked on at once has to fit into memory."""
+
 LIBRARIES = ("torch", "azula", "numpy", "xarray", "zarr", "cantera")
 
 
@@ -338,11 +341,14 @@ def commit() -> str:
     return commit_of(Path(__file__).parent)
 
 
-def chunk_shape(variable: xr.Variable) -> tuple[int, ...]:
-    """The shape of a variable's chunks: whole samples, about `CHUNK_BYTES` of them."""
-    sample_bytes = int(np.prod(variable.shape[1:], dtype=np.int64)) * variable.dtype.itemsize
-    samples = max(1, min(variable.shape[0], CHUNK_BYTES // max(sample_bytes, 1)))
-    return (samples, *variable.shape[1:])
+def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The shape of an array's chunks: about `CHUNK_BYTES` of whole samples, and parts of samples over `LARGEST_CHUNK_BYTES`."""
+    chunk: list[int] = []
+    size = itemsize
+    for length in reversed(shape[1:]):
+        chunk.insert(0, max(1, min(length, LARGEST_CHUNK_BYTES // max(size, 1))))
+        size *= chunk[0]
+    return (max(1, min(shape[0], CHUNK_BYTES // max(size, 1))), *chunk)
 
 
 def _encoding(variable: xr.Variable) -> dict[str, Any]:
@@ -353,6 +359,6 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
         return {"compressors": [Crc32cCodec()]}
     shuffle = "shuffle" if variable.dtype.kind == "f" else "noshuffle"
     return {
-        "chunks": chunk_shape(variable),
+        "chunks": chunk_shape(variable.shape, variable.dtype.itemsize),
         "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle), Crc32cCodec()],
     }

@@ -70,17 +70,17 @@ def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
         if variable.dtype.kind not in "fc":
             continue
         missing = infinite = 0
-        rows: list[int] = []
+        places: set[int] = set()
         for start, values in _blocks(variable):
             bad = ~np.isfinite(values)
             if bad.any():
                 missing += int(np.isnan(values).sum())
                 infinite += int(bad.sum() - np.isnan(values).sum())
                 if variable.dims[:1] == ("sample",):
-                    rows += (start + np.flatnonzero(bad.reshape(len(values), -1).any(1))).tolist()
+                    places |= set((start + np.flatnonzero(bad.reshape(len(values), -1).any(1))).tolist())
         if not missing + infinite:
             continue
-        where = ""
+        where, rows = "", sorted(places)
         if rows:
             named = dataset["sample"].values[rows] if "sample" in dataset.coords else rows
             shown = ", ".join(str(row) for row in named[:FEW])
@@ -92,14 +92,14 @@ def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
 
 
 def _blocks(variable: xr.Variable) -> Iterator[tuple[int, np.ndarray]]:
-    """The values in the blocks of the first dimension, where they are lazy, each with the place that it begins at."""
+    """The values in the blocks that they are lazy in, each with its place along the first dimension."""
     if variable.chunks is None or not variable.ndim:
         yield 0, variable.values
         return
-    start = 0
-    for size in variable.chunks[0]:
-        yield start, variable[start : start + size].values
-        start += size
+    from dask.array.core import slices_from_chunks
+
+    for block in slices_from_chunks(variable.chunks):
+        yield block[0].start, variable[block].values
 
 
 def in_seconds(dataset: xr.Dataset, source: str) -> xr.Dataset:

@@ -158,6 +158,7 @@ def _is_name(label: str) -> bool:
 def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
     """Creates an array and writes it block by block along its first dimension."""
     import h5py
+    from dask.array.core import slices_from_chunks
 
     kind = variable.dtype.kind
     if kind in "Mm":
@@ -181,10 +182,8 @@ def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
     if variable.chunks is None or variable.ndim == 0:
         node[()] = variable.values
         return node
-    start = 0
-    for size in variable.chunks[0]:
-        node[start : start + size] = variable[start : start + size].values
-        start += size
+    for block in slices_from_chunks(variable.chunks):
+        node[block] = variable[block].values
     return node
 
 

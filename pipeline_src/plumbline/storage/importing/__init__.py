@@ -206,7 +206,9 @@ def _in_blocks(data: xr.Dataset) -> xr.Dataset:
     from plumbline.store import chunk_shape
 
     blocked = {
-        name: variable.chunk(dict(zip(variable.dims, chunk_shape(variable), strict=True)))
+        name: variable.chunk(
+            dict(zip(variable.dims, chunk_shape(variable.shape, variable.dtype.itemsize), strict=True))
+        )
         for name, variable in data.variables.items()
         if variable.chunks is not None and name not in data.coords
     }

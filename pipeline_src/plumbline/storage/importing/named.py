@@ -47,7 +47,9 @@ def _in_blocks(opened: xr.Dataset) -> xr.Dataset:
 
     return opened.assign(
         {
-            name: variable.chunk(dict(zip(variable.dims, chunk_shape(variable.variable), strict=True)))
+            name: variable.chunk(
+                dict(zip(variable.dims, chunk_shape(variable.shape, variable.dtype.itemsize), strict=True))
+            )
             for name, variable in opened.data_vars.items()
             if variable.ndim
         }

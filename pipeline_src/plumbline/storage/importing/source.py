@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plumbline.datasets.files import DataFileError
-from plumbline.store import CHUNK_BYTES
+from plumbline.store import chunk_shape
 
 logger = logging.getLogger("plumbline.storage")
 
@@ -52,14 +52,16 @@ class Source:
         return np.asarray(self.arrays[name][()])
 
     def lazy(self, name: str, sample_axis: int | None) -> Any:
-        """An array as a dask array in blocks of whole samples; in one block where it has no axis of samples."""
+        """An array as a dask array in blocks of whole samples, or of the parts of very large ones."""
         import dask.array as da
 
         array = self.arrays[name]
-        chunks = list(array.shape)
-        if sample_axis is not None:
-            rest = int(np.prod([n for i, n in enumerate(chunks) if i != sample_axis], dtype=np.int64))
-            chunks[sample_axis] = max(1, min(chunks[sample_axis], CHUNK_BYTES // max(1, rest * 4)))
+        if not array.shape:
+            return da.from_array(self.values(name))
+        first = sample_axis or 0
+        shape = (array.shape[first], *array.shape[:first], *array.shape[first + 1 :])
+        chunks = list(chunk_shape(shape, max(4, array.dtype.itemsize)))
+        chunks.insert(first, chunks.pop(0))
         return da.from_array(
             array, chunks=tuple(chunks), lock=True, meta=np.empty((0,) * len(chunks), array.dtype)
         )
