@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-# The workflow's own folder: that of this file's folder, also where another Snakefile imports the workflow as a module.
+# The workflow's own folder, above that of this file, also where another Snakefile imports the workflow as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 if not (HOME / "pipeline_src").is_dir():
     raise WorkflowError(
