@@ -300,13 +300,9 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from plumbline.storage.hdf5 import export_hdf5, require_no_groups
-    from plumbline.store import open_parts
+    from plumbline.storage.hdf5 import export_stores
 
-    data = open_parts(options.parts)
-    for part in options.parts:
-        require_no_groups(part)
-    export_hdf5(data, options.output)
+    export_stores(options.parts, options.output)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def test_every_dataset_comes_back_exactly(spec, tmp_path):
     for name, variable in before.variables.items():
         assert after[name].attrs == variable.attrs
         assert after[name].dtype == variable.dtype
-    assert after.attrs["plumbline_spec"] == str(tmp_path / "data.h5")
+    assert json.loads(after.attrs["plumbline_spec"])["import"] == str(tmp_path / "data.h5")
 
 
 def test_the_layout_is_pdebenchs(tmp_path):
@@ -168,3 +168,31 @@ def test_a_file_that_lost_a_component_is_refused(tmp_path):
         del file["pressure"]
     assert main(["import", str(tmp_path / "data.h5"), "--output", str(tmp_path / "back.zarr")]) == 1
     assert not (tmp_path / "back.zarr").exists()
+
+
+def test_damaged_stores_are_named_and_a_users_is_not_to_be_deleted(tmp_path, capsys):
+    own, theirs = tmp_path / "own", tmp_path / "theirs.zarr"
+    parts = parts_of(SPECS[0], own)
+    plain().to_zarr(theirs, consolidated=False)
+    chunk = next(
+        p for p in (own / "part-0001.zarr" / "state").rglob("*") if p.is_file() and p.name != "zarr.json"
+    )
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    assert main(["export", *map(str, parts), "--output", str(tmp_path / "data.h5")]) == 1
+    assert "state" in capsys.readouterr().err
+    chunk = next(p for p in (theirs / "state").rglob("*") if p.is_file() and p.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    for path in (theirs, tmp_path / "nowhere.zarr"):
+        assert main(["export", str(path), "--output", str(tmp_path / "data.h5")]) == 1
+        message = capsys.readouterr().err
+        assert path.name in message and "elete" not in message and "Traceback" not in message
+    assert not [p for p in tmp_path.iterdir() if "data.h5" in p.name]
+
+
+def test_stores_of_users_are_exported_as_they_are(tmp_path):
+    first, second = plain().isel(sample=slice(0, 2)), plain().isel(sample=slice(2, 4))
+    first.to_zarr(tmp_path / "a.zarr", zarr_format=2, consolidated=False)
+    second.to_zarr(tmp_path / "b.zarr", consolidated=False)
+    written, back = there_and_back([tmp_path / "a.zarr", tmp_path / "b.zarr"], tmp_path)
+    assert written == {"tensor"}
+    xr.testing.assert_equal(plain(), back)

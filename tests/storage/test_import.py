@@ -402,6 +402,25 @@ def test_several_variables_are_channels_of_these_names(path):
     np.testing.assert_array_equal(data["state"].sel(channel="T"), arrays["T"])
 
 
+def test_coordinates_of_a_group_and_of_other_names(path):
+    u = values(N, T, X)
+    arrays = {"train/u": u, "train/x": np.arange(X) / X, "train/t": np.arange(T) / T, "x": np.arange(3.0)}
+    data = load(write(path, arrays), variables=("train/u",))
+    np.testing.assert_array_equal(data["state"], u)
+    np.testing.assert_allclose(data["x"], np.arange(X) / X)
+    write(path, {"u": u, "lon": np.arange(X) * 45.0})
+    data = load(path, dims={"": ("sample", "time", "lon")})
+    np.testing.assert_array_equal(data["lon"], np.arange(X) * 45.0)
+
+
+def test_splits_of_a_file_are_kept(tmp_path):
+    split = np.array(["train"] * 2 + ["validation"] * 2 + ["test"] * 2)
+    np.savez(tmp_path / "in.npz", u=values(N, X), x=np.arange(X) / X, split=split)
+    assert main(["import", str(tmp_path / "in.npz"), "--output", str(tmp_path / "out.zarr")]) == 0
+    drawn = StoredSpec(path=str(tmp_path / "out.zarr"), parts=1).draw_part(0)
+    assert drawn["split"].values.tolist() == split.tolist()
+
+
 # Named dimensions and tables
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,15 @@ class ExportError(ValueError):
     """A dataset that HDF5 has no place for."""
 
 
-def export_hdf5(dataset: xr.Dataset, path: Path) -> None:
+def export_hdf5(
+    dataset: xr.Dataset, path: Path, reading: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> None:
     """Writes a dataset as HDF5, block by block, under a temporary name that is gone if it fails.
+
+    Args:
+        dataset: what to write; it may be lazy.
+        path: the file.
+        reading: the context that lazy values are read in, which names what cannot be read.
 
     Raises:
         ExportError: a variable is of a type that HDF5 has not.
@@ -51,7 +59,7 @@ def export_hdf5(dataset: xr.Dataset, path: Path) -> None:
         with h5py.File(partial, "w", libver=("v108", "latest")) as file:
             for name, variable in dataset.variables.items():
                 for written, part, attrs in _laid_out(str(name), variable, dataset, taken):
-                    node = _write(file, written, part)
+                    node = _write(file, written, part, reading)
                     node.attrs["plumbline_name"] = str(name)
                     node.attrs["plumbline_attrs"] = json.dumps(variable.attrs, default=_plain)
                     for key, value in attrs.items():
@@ -63,15 +71,69 @@ def export_hdf5(dataset: xr.Dataset, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def require_no_groups(store: Path) -> None:
-    """Refuses a store with groups of arrays in it, which a dataset does not see.
+def export_stores(paths: Sequence[Path], output: Path) -> None:
+    """Writes parts of a dataset or of samples, or a store of a user, as one HDF5 file.
 
     Raises:
-        ExportError: it has some.
+        CorruptStoreError, DataFileError: a store cannot be read; the latter for a user's.
+        ExportError: it holds what HDF5 has no place for.
     """
+    from plumbline.store import open_parts, reading
+
+    for path in paths:
+        _require_no_groups(path)
+    if all(_is_own(path) for path in paths):
+        export_hdf5(open_parts(paths), output, lambda: reading(paths[0].parent))
+    else:
+        export_hdf5(_foreign_parts(paths), output, lambda: _reading_foreign(paths))
+
+
+@contextmanager
+def _reading_foreign(paths: Sequence[Path]) -> Iterator[None]:
+    from plumbline.datasets.files import DataFileError
+
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataFileError(f"{', '.join(map(str, paths))} cannot be read ({reason}).") from error
+
+
+def _is_own(path: Path) -> bool:
+    """Whether plumbline wrote a store."""
+    try:
+        return "plumbline_spec" in json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _foreign_parts(paths: Sequence[Path]) -> xr.Dataset:
+    import xarray as xr
+
+    from plumbline.storage.foreign import open_foreign_store
+
+    parts = [open_foreign_store(str(path)) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return xr.concat(
+            parts, dim="sample", data_vars="minimal", coords="minimal", compat="override", join="exact",
+            combine_attrs="override",
+        )  # fmt: skip
+    except ValueError as error:
+        raise ExportError(
+            f"{', '.join(map(str, paths))} do not fit together along `sample` ({str(error).splitlines()[0]})."
+        ) from error
+
+
+def _require_no_groups(store: Path) -> None:
+    """Refuses a store with groups of arrays in it, which a dataset does not see."""
     import zarr
 
-    groups = [name for name, _ in zarr.open_group(store, mode="r").groups()]
+    try:
+        groups = [name for name, _ in zarr.open_group(store, mode="r").groups()]
+    except Exception:
+        return  # opening it says what is wrong
     if groups:
         raise ExportError(
             f"{store} holds the groups {', '.join(groups)}, whose arrays are no variables of its dataset: rename arrays such as "
@@ -155,18 +217,23 @@ def _is_name(label: str) -> bool:
     return bool(label) and "/" not in label and label not in (".", "..") and "\0" not in label
 
 
-def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
+def _write(
+    file: h5py.File, name: str, variable: xr.Variable, reading: Callable[[], AbstractContextManager[None]]
+) -> h5py.Dataset:
     """Creates an array and writes it block by block along its first dimension."""
     import h5py
     from dask.array.core import slices_from_chunks
 
     kind = variable.dtype.kind
     if kind in "Mm":
-        node = file.create_dataset(name, data=variable.values.view("<i8"))
+        with reading():
+            moments = variable.values
+        node = file.create_dataset(name, data=moments.view("<i8"))
         node.attrs["plumbline_dtype"] = str(variable.dtype)
         return node
     if kind in "UOT":
-        texts = np.asarray(variable.values, dtype=object)
+        with reading():
+            texts = np.asarray(variable.values, dtype=object)
         if strange := [type(v).__name__ for v in texts.ravel() if not isinstance(v, str)]:
             raise ExportError(
                 f"`{name}` holds objects ({strange[0]}), which HDF5 has not: leave it out, or write it as text."
@@ -180,10 +247,14 @@ def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
     keys: dict[str, Any] = {"compression": "gzip", "shuffle": True, "chunks": True} if large else {}
     node = file.create_dataset(name, variable.shape, variable.dtype, **keys)
     if variable.chunks is None or variable.ndim == 0:
-        node[()] = variable.values
+        with reading():
+            values = variable.values
+        node[()] = values
         return node
     for block in slices_from_chunks(variable.chunks):
-        node[block] = variable[block].values
+        with reading():
+            values = variable[block].values
+        node[block] = values
     return node
 
 

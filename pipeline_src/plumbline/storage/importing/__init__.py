@@ -6,9 +6,11 @@ that is lazy: it is checked and written block by block, so that files may be lar
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ def import_file(path: str, output: Path, options: ImportOptions | None = None) -
     # One block at a time: a pool of threads would hold several.
     with imported(path, options or ImportOptions()) as data, dask.config.set(scheduler="synchronous"):
         refuse_non_finite(data, path)
-        write_store(_in_blocks(data), output, provenance(path))
+        write_store(_in_blocks(data), output, provenance(_described(path, options or ImportOptions())))
 
 
 @contextmanager
@@ -183,6 +185,14 @@ def _with_period(path: str, data: xr.Dataset, dim: str, period: float) -> xr.Dat
     if marked != period:
         raise DataFileError(f"`--period {dim}={period:g}`: {path} says {marked}. Correct one of them.")
     return data.assign_coords({dim: data[dim].assign_attrs(period=period)})
+
+
+def _described(path: str, options: ImportOptions) -> str:
+    """What was imported and how, as JSON, for the provenance."""
+    local = Path(path)
+    given = {name: value for name, value in asdict(options).items() if value}
+    modified = {"modified": local.stat().st_mtime} if local.exists() else {}
+    return json.dumps({"import": path, **modified, **given})
 
 
 def _require_free(output: Path) -> None:

@@ -50,12 +50,17 @@ class Coordinates:
         self.values: dict[str, np.ndarray] = {}
         self.names: dict[str, str] = {}
         meshes: dict[str, int] = {}
-        for dim in [*NAMES, *(d for d in options.coordinates if d not in NAMES)]:
+        group = besides[0].rpartition("/")[0] if besides else ""
+        named = [d for dims in options.dims.values() for d in dims if d not in ("sample", "channel", DROPPED)]
+        for dim in dict.fromkeys([*NAMES, *options.coordinates, *named]):
             name = options.coordinates.get(dim, None)
             if name is None:
+                usual = NAMES.get(dim, (f"{dim}-coordinate", dim))
+                # Those in the group of the fields go before those of the whole file.
+                candidates = [*(f"{group}/{n}" for n in usual if group), *usual]
                 found = [
                     n
-                    for n in NAMES[dim]
+                    for n in candidates
                     if n in source.arrays and n not in besides and _may_be(source, n, dim)
                 ]
                 if not found or len(source.shape(found[0])) == 0:
@@ -156,7 +161,7 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
                     f"{first.sizes['sample']} samples. Name its dimensions, as in `--dims {name}=sample,x`."
                 )
             found.parameters[name] = _variable(source, name, told, None, options)
-        elif options.variables or options.conditions:
+        elif (options.variables or options.conditions) and name != "split":
             found.left_out[name] = "`--variable` and `--condition` name others"
         elif name in options.coordinates.values() or any(
             name in NAMES[d] for d in options.coordinates if d in NAMES
@@ -177,10 +182,15 @@ def _beside(
     own_dims: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> None:
-    """Takes an array that nobody named: a parameter, a variable beside, or left out."""
+    """Takes an array that nobody named: a parameter, a variable beside, the splits of the samples, or left out."""
+    import xarray as xr
+
     samples = next(iter(found.fields.values())).sizes["sample"]
     dims = _parameter_dims(source, name, samples, coordinates, options, own_dims, shape)
-    if source.arrays[name].dtype.kind not in "iuf":
+    if name == "split" and dims == ("sample",) and source.arrays[name].dtype.kind in "SUO":
+        texts = [v.decode() if isinstance(v, bytes) else str(v) for v in source.values(name)]
+        found.coords[name] = xr.Variable("sample", np.array(texts, dtype=object))
+    elif source.arrays[name].dtype.kind not in "iuf":
         found.left_out[name] = f"it holds {source.arrays[name].dtype}"
     elif dims is None:
         found.left_out[name] = f"its shape {source.shape(name)} does not say what it is"

@@ -63,11 +63,11 @@ class Found:
         state, labels = self._state(path)
         variables: dict[str, Any] = {"state": state, **self._condition(path), **self.beside}
         used = {dim for variable in variables.values() for dim in variable.dims}
-        coords = {**{name: v for name, v in self.coords.items() if name in used}, **labels}
+        coords = {**{name: v for name, v in self.coords.items() if used.issuperset(v.dims)}, **labels}
         if "condition" in variables:
             coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
-        for name in sorted(set(self.coords) - used):
-            self.left_out[name] = "a coordinate of no dimension of what is imported"
+        for name in sorted(set(self.coords) - set(coords)):
+            self.left_out[name] = "a coordinate of a dimension that nothing imported has"
         for name, variable in {**variables, **coords}.items():
             for dim, size in zip(variable.dims, variable.shape, strict=True):
                 own = state.sizes.get(dim, size)
