@@ -92,7 +92,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
 
         if "state" not in stored:
             raise DataFileError(
-                f"{self.path} has no variable `state`; it has {_names(stored.data_vars)}. Set `dataset.rename`, as in "
+                f"{self.path} has no variable `state`; it has {_names(sorted(map(str, stored.data_vars)))}. Set `dataset.rename`, as in "
                 f"{{{next(iter(stored.data_vars), 'u')}: state}}."
             )
         dims = [str(d) for d in stored["state"].dims]
@@ -120,7 +120,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
 
         own = _own_splits(stored, self.path, self.split_names)
         if own is not None:
-            found = SplitSizes.model_construct(**{name: int((own == name).sum()) for name in SPLITS})
+            found = SplitSizes.model_construct(None, **{name: int((own == name).sum()) for name in SPLITS})
             if found != self.splits:
                 raise DataFileError(
                     f"{self.path} has its own splits ({_sizes(found)}), and `dataset.splits` asks for others "
