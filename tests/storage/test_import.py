@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -103,6 +104,23 @@ def test_a_field_of_parameters_is_condition_and_variable(path):
     data = load(write(path, {"nu": nu, "tensor": tensor, **grid(x=X, y=Y)}))
     np.testing.assert_array_equal(data["state"], tensor[:, 0])
     assert data["condition"].shape == (N, X * Y)
+
+
+def test_what_is_the_same_for_all_samples_is_no_condition(path):
+    """A number is an attribute, a field a variable of its own; a field with one time is one a sample."""
+    arrays = {
+        "tensor": values(N, 1, X, Y),
+        "nu": values(N, 1, X, Y),
+        "mask": values(X, Y),
+        "D": 0.25,
+        "k": [3.0],
+    }
+    data = load(write(path, {**arrays, **grid(x=X, y=Y, t=1)}))
+    np.testing.assert_array_equal(data["nu"], arrays["nu"][:, 0])
+    np.testing.assert_array_equal(data["condition"], arrays["nu"].reshape(N, -1))
+    np.testing.assert_array_equal(data["mask"], arrays["mask"])
+    assert data["mask"].dims == ("x", "y")
+    assert (data.attrs["D"], data.attrs["k"]) == (0.25, 3.0)
 
 
 def test_scalars_of_each_sample_are_the_condition(path):
@@ -441,10 +459,8 @@ def test_files_that_name_their_dimensions(tmp_path, name):
     if name == "netcdf.h5" or name.endswith(".nc"):
         data.to_netcdf(path, engine="scipy" if name == "classic.nc" else "h5netcdf")
     elif name.endswith("zip"):
-        import zarr
-
-        with zarr.storage.ZipStore(path, mode="w") as store:
-            data.to_zarr(store, consolidated=False)
+        data.to_zarr(tmp_path / "zipped.zarr", consolidated=False)
+        shutil.make_archive(str(path.with_suffix("")), "zip", tmp_path / "zipped.zarr")
     else:
         data.to_zarr(path, zarr_format=2 if name == "v2.zarr" else 3, consolidated=False)
     given = f"file://{path}" if name.startswith("file") else path
@@ -500,6 +516,13 @@ def test_number_formats_become_native_floats(path, tmp_path, dtype, stored):
     data = open_store(tmp_path / "out.zarr")
     assert data["state"].dtype == np.dtype(stored)
     np.testing.assert_array_equal(data["state"], tensor)
+
+
+def test_empty_arrays_are_named(path):
+    with pytest.raises(DataFileError, match=r"`tensor` is empty \(sample: 6, time: 5, x: 0\)"):
+        load(write(path, {"tensor": values(N, T, 0)}), dims={"": ("sample", "time", "x")})
+    with pytest.raises(DataFileError, match=r"`x-coordinate` is empty"):
+        load(write(path, {"tensor": values(N, X), "x-coordinate": values(0, 3)}))
 
 
 def test_large_whole_numbers_stay_exact(path):

@@ -82,10 +82,6 @@ class Coordinates:
     def _read(self, source: Source, dim: str, name: str, meshes: dict[str, int], edges: bool) -> None:
         values = source.values(name)
         what = f"{source.path}: the coordinate `{name}`"
-        if values.dtype.kind not in "iufMm":
-            raise DataFileError(
-                f"{what} holds {values.dtype}, expected numbers. Leave it out by `--coordinate {dim}=`."
-            )
         line, axis = along_one_axis(values, what, dim)
         if axis is not None and dim != "time":
             meshes[dim] = axis
@@ -125,6 +121,8 @@ def _may_be(source: Source, name: str, dim: str) -> bool:
     """Whether an array is a coordinate: one that is named x or y, as inputs and targets are, is only if it has one axis or repeats."""
     if dim == "time" or name.endswith("-coordinate") or len(source.shape(name)) < 2:
         return True
+    if source.arrays[name].dtype.kind not in "iufMm":
+        return False
     values = source.values(name)
     return sum((np.diff(values, axis=axis) != 0).any() for axis in range(values.ndim)) <= 1
 
@@ -161,7 +159,7 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
                     f"{first.sizes['sample']} samples. Name its dimensions, as in `--dims {name}=sample,x`."
                 )
             found.parameters[name] = _variable(source, name, told, None, options)
-        elif (options.variables or options.conditions) and name != "split":
+        elif (options.variables or options.conditions) and name != "split" and source.shape(name):
             found.left_out[name] = "`--variable` and `--condition` name others"
         elif name in options.coordinates.values() or any(
             name in NAMES[d] for d in options.coordinates if d in NAMES
@@ -169,7 +167,7 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
             found.left_out[name] = "a coordinate that is left out as asked"
         else:
             _beside(found, source, name, coordinates, options, own_dims, shape)
-    found.attrs = _numbers(source.attrs, found)
+    found.attrs = {**_numbers(source.attrs, found), **found.attrs}
     return found
 
 
@@ -182,7 +180,7 @@ def _beside(
     own_dims: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> None:
-    """Takes an array that nobody named: a parameter, a variable beside, the splits of the samples, or left out."""
+    """Takes an array that nobody named: a parameter, an attribute, a variable beside, the splits of the samples, or left out."""
     import xarray as xr
 
     samples = next(iter(found.fields.values())).sizes["sample"]
@@ -192,12 +190,16 @@ def _beside(
         found.coords[name] = xr.Variable("sample", np.array(texts, dtype=object))
     elif source.arrays[name].dtype.kind not in "iuf":
         found.left_out[name] = f"it holds {source.arrays[name].dtype}"
+    elif source.shape(name) in ((), (1,)) and samples > 1:
+        found.attrs[name] = source.values(name).ravel()[0].item()
     elif dims is None:
         found.left_out[name] = f"its shape {source.shape(name)} does not say what it is"
-    elif "time" in dims or "channel" in dims:
-        found.beside[name] = _variable(source, name, dims, None, options)
     else:
-        found.parameters[name] = _variable(source, name, dims, None, options)
+        variable = _variable(source, name, dims, None, options)
+        if variable.sizes.get("time") == 1 and variable.ndim > 2:
+            variable = variable.isel(time=0)
+        constant = "sample" in variable.dims and not {"time", "channel"} & set(variable.dims)
+        (found.parameters if constant else found.beside)[name] = variable
 
 
 def _require(source: Source, name: str) -> None:
@@ -323,6 +325,9 @@ def _parameter_dims(
     if shape.count(samples) == 1 and len(shape) == 2:
         other = DROPPED if 1 in shape else f"{name}_index"
         return tuple("sample" if n == samples else other for n in shape)
+    everywhere = [(d, n) for d, n in without_time if d in coordinates.lengths]
+    if everywhere and shape == tuple(n for _, n in everywhere):
+        return tuple(d for d, _ in everywhere)
     space = {d: n for d, n in coordinates.lengths.items() if d != "time"}
     return name_axes(shape, space, coordinates.order) if shape and shape[0] == samples and space else None
 
@@ -333,7 +338,7 @@ def _variable(
     """The array, lazy, with its dimensions; on cells where it stood on faces."""
     import xarray as xr
 
-    values = source.lazy(name, dims.index("sample"))
+    values = source.lazy(name, dims.index("sample") if "sample" in dims else None)
     for axis, length in enumerate(shape or values.shape):
         if values.shape[axis] == length + 1:
             first, second = (

@@ -78,8 +78,14 @@ def along_one_axis(values: np.ndarray, what: str, dim: str) -> tuple[np.ndarray,
     """A coordinate as one axis, and the axis that it varied along: meshgrids and copies a sample are reduced.
 
     Raises:
-        DataFileError: it varies along more than one axis.
+        DataFileError: it is empty, no number, or varies along more than one axis.
     """
+    if values.dtype.kind not in "iufMm":
+        raise DataFileError(
+            f"{what} holds {values.dtype}, expected numbers. Leave it out by `--coordinate {dim}=`."
+        )
+    if not values.size:
+        raise DataFileError(f"{what} is empty. Leave it out by `--coordinate {dim}=`.")
     if values.ndim <= 1:
         return np.atleast_1d(values), None
     varying = [axis for axis in range(values.ndim) if (np.diff(values, axis=axis) != 0).any()]

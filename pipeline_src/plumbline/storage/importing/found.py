@@ -64,6 +64,7 @@ class Found:
         variables: dict[str, Any] = {"state": state, **self._condition(path), **self.beside}
         used = {dim for variable in variables.values() for dim in variable.dims}
         coords = {**{name: v for name, v in self.coords.items() if used.issuperset(v.dims)}, **labels}
+        coords = {name: _native(coordinate) for name, coordinate in coords.items()}
         if "condition" in variables:
             coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
         for name in sorted(set(self.coords) - set(coords)):
@@ -82,6 +83,9 @@ class Found:
     def _state(self, path: str) -> tuple[xr.Variable, dict[str, xr.Variable]]:
         import xarray as xr
 
+        for name, variable in self.fields.items():
+            if not variable.size:
+                raise DataFileError(f"{path}: `{name}` is empty ({_sizes(variable)}).")
         parts = [
             (label, numeric(part, name, path))
             for name, variable in self.fields.items()
@@ -173,6 +177,14 @@ def numeric(variable: xr.Variable, name: str, path: str) -> xr.Variable:
         return variable.astype(np.float32)
     largest = max((abs(float(np.asarray(end()))) for end in (variable.max, variable.min)), default=0.0)
     return variable.astype(np.float32 if largest <= SINGLE_PRECISION_WHOLE else np.float64)
+
+
+def _native(variable: xr.Variable) -> xr.Variable:
+    """A coordinate in the machine's byte order, and in single precision where it was in half."""
+    dtype = variable.dtype
+    if dtype.kind == "f":
+        return variable.astype(np.float64 if dtype.itemsize > 4 else np.float32)
+    return variable if dtype.isnative else variable.astype(dtype.newbyteorder("="))
 
 
 def _channels(name: str, variable: xr.Variable) -> list[tuple[str, xr.Variable]]:

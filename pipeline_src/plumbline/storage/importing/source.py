@@ -48,7 +48,13 @@ class Source:
         return tuple(self.arrays[name].shape)
 
     def values(self, name: str) -> np.ndarray:
-        """A whole array, for coordinates and other small ones."""
+        """A whole array, for coordinates and other small ones.
+
+        Raises:
+            DataFileError: there is none of this name, or it cannot be read.
+        """
+        if name not in self.arrays:
+            raise DataFileError(f"{self.path} has no array `{name}`, where others like it stand.")
         return np.asarray(self.arrays[name][()])
 
     def lazy(self, name: str, sample_axis: int | None) -> Any:

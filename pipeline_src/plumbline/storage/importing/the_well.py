@@ -79,6 +79,11 @@ def _field(
     name = path.split("/", 1)[1]
     attrs = source.attrs_of.get(path, {})
     varies = np.atleast_1d(attrs.get("dim_varying", np.ones(len(space), bool))).astype(bool)
+    if len(varies) != len(space):
+        raise DataFileError(
+            f"{source.path}: the attribute dim_varying of `{path}` has {len(varies)} values, expected one for each of "
+            f"{', '.join(space)}."
+        )
     dims = [
         *(["sample"] if bool(attrs.get("sample_varying", True)) else []),
         *(["time"] if bool(attrs.get("time_varying", True)) else []),
@@ -189,4 +194,4 @@ def _ends_repeat(found: Found, dim: str) -> bool:
         first = variable.isel(sample=0)
         return np.asarray(first.isel({dim: 0})), np.asarray(first.isel({dim: -1}))
 
-    return all(np.array_equal(*ends(variable)) for variable in found.fields.values())
+    return all(variable.size and np.array_equal(*ends(variable)) for variable in found.fields.values())
