@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+import scipy.sparse
 import xarray as xr
 
 from plumbline.cli import main
@@ -367,6 +368,15 @@ def test_matlab_files_that_do_not_tell_time_from_space(tmp_path):
         load(tmp_path / "in.mat")
     data = load(tmp_path / "in.mat", dims={"": ("sample", "x", "time")})
     assert data["state"].dims == ("sample", "time", "x")
+
+
+def test_sparse_matrices_and_structures_of_matlab(tmp_path):
+    path, dense = tmp_path / "in.mat", np.eye(N)
+    scipy.io.savemat(path, {"sp": scipy.sparse.csc_matrix(dense), "st": {"k": 1.0}})
+    data = load(path, variables=("sp",), dims={"": ("sample", "x")})
+    np.testing.assert_array_equal(data["state"], dense)
+    with pytest.raises(DataFileError, match="`st` holds text or objects"):
+        load(path, variables=("st",), dims={"": ("sample", "x")})
 
 
 def test_files_that_nothing_says_matlab_wrote(path):

@@ -27,6 +27,11 @@ def test_the_same_numbers_come_from_every_dialect(tmp_path, keys):
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), TABLE)
 
 
+def test_quoted_names_may_hold_separators(tmp_path):
+    path = written(tmp_path / "t.csv", '"a;x","b,y"\n1,2\n')
+    assert read_table(path).columns.tolist() == ["a;x", "b,y"]
+
+
 def test_an_index_column_is_left_out_and_named(tmp_path, caplog):
     TABLE.to_csv(tmp_path / "t.csv")
     with caplog.at_level(logging.INFO, "plumbline.storage"):
@@ -83,6 +88,12 @@ def test_what_is_no_number_is_named(tmp_path, text, message):
     path = written(tmp_path / "t.csv", text)
     with pytest.raises(DataFileError, match=message):
         numbers_of(path, read_table(path), "fill it in")
+
+
+def test_lists_are_no_numbers(tmp_path):
+    pd.DataFrame({"a": [[1, 2], [3]]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataFileError, match=r"column 'a', row 1: expected a number, found '\[1 2\]'"):
+        numbers_of(tmp_path / "t.parquet", read_table(tmp_path / "t.parquet"), "leave it out")
 
 
 def test_whole_numbers_before_fractions_stay_numbers(tmp_path):

@@ -82,7 +82,9 @@ def numbers_of(path: Path, table: pd.DataFrame, remedy: str) -> np.ndarray:
         if strange.any():
             row = int(np.argmax(strange))
             found = column.iloc[row]
-            shown = "a missing value" if pd.isna(found) else repr(str(found))
+            shown = (
+                "a missing value" if pd.api.types.is_scalar(found) and pd.isna(found) else repr(str(found))
+            )
             raise DataFileError(
                 f"{path}, column {str(name)!r}, row {row + 1}: expected a number, found {shown} ({int(strange.sum())} of "
                 f"{len(table)} rows of this column are no finite numbers): {remedy}."
@@ -167,7 +169,8 @@ def _first_lines(path: Path, count: int = 200) -> list[str]:
 def _delimiter(path: Path, header: str) -> str:
     allowed = DELIMITERS[_suffix(path)]
     names = {",": "commas", ";": "semicolons", "\t": "tabs"}
-    found = [delimiter for delimiter in names if delimiter in header]
+    unquoted = re.sub(r'"[^"]*"', "", header)
+    found = [delimiter for delimiter in names if delimiter in unquoted]
     if not found:
         return allowed[0]
     if len(found) > 1 or found[0] not in allowed:

@@ -151,6 +151,8 @@ class Found:
             logger.info("%s: `condition` is made of %s.", path, ", ".join(self.parameters))
         if self.beside:
             logger.info("%s: kept under their own names: %s.", path, ", ".join(self.beside))
+        if self.attrs:
+            logger.info("%s: attributes: %s.", path, ", ".join(map(str, self.attrs)))
         for name, reason in self.left_out.items():
             logger.warning("%s: not imported: %s (%s).", path, name, reason)
 

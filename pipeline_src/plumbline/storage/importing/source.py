@@ -178,6 +178,7 @@ def _hdf5(path: str, file: Any) -> Source:
 
 def _old_matlab(path: Path) -> Source:
     import scipy.io
+    import scipy.sparse
 
     try:
         found = scipy.io.loadmat(path)
@@ -186,7 +187,9 @@ def _old_matlab(path: Path) -> Source:
             f"{path} cannot be read as a MATLAB file ({str(error).splitlines()[0]})."
         ) from error
     arrays = {
-        name: Named(value, str(path), name) for name, value in found.items() if not name.startswith("__")
+        name: Named(value.toarray() if scipy.sparse.issparse(value) else value, str(path), name)
+        for name, value in found.items()
+        if not name.startswith("__")
     }
     return Source(str(path), arrays, matlab=True)
 
