@@ -11,6 +11,7 @@ configfile: workflow.current_basedir.join("config/config.yaml").get_path_or_uri(
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/rehearsal.smk"
 include: "rules/training.smk"
 include: "rules/sampling.smk"
 include: "rules/evaluation.smk"

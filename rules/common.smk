@@ -88,6 +88,25 @@ def parts_of_dataset(study):
     return parts(f"{RESULTS}/{study.dataset_folder()}", study.dataset.parts)
 
 
+def parts_by_folder(wildcards):
+    return parts_of_dataset(DATASETS[wildcards.dataset])
+
+
+def slices_of_dataset(wildcards):
+    """The studies that use a dataset, whole."""
+    return [
+        study.compare_slice()
+        for study in STUDIES.values()
+        if Path(study.dataset_folder()).name == wildcards.dataset
+    ]
+
+
+def rehearsal(wildcards):
+    """The rehearsal of the dataset that a model is trained on."""
+    study, _ = TRAINED[wildcards.trained]
+    return f"{RESULTS}/rehearsals/{Path(study.dataset_folder()).name}.json"
+
+
 def dataset_parts(wildcards):
     return parts_of_dataset(STUDIES[wildcards.study])
 

@@ -3,6 +3,8 @@ rule train:
         dataset=dataset_to_train_on,
         models=models_below,
         initialise=model_to_start_from,
+        # A training waits for the rehearsal, and is not repeated where that is: other metrics or studies change no weights.
+        rehearsal=ancient(rehearsal),
     output:
         weights=f"{RESULTS}/models/{{trained}}/seed{{seed}}/weights.pt",
         card=f"{RESULTS}/models/{{trained}}/seed{{seed}}/model.json",

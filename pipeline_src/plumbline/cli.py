@@ -45,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--part", type=int, required=True)
     generate.set_defaults(run=_generate)
 
+    rehearse = commands.add_parser("rehearse", help="try what studies do with a dataset, once and small")
+    rehearse.add_argument("--spec", nargs="+", required=True, help="the studies, as JSON")
+    rehearse.add_argument("--dataset", type=Path, nargs="+", required=True)
+    rehearse.add_argument("--scale", required=True, help="the scale that they run at")
+    rehearse.add_argument("--output", type=Path, required=True)
+    rehearse.add_argument("--log", type=Path, help="file that the log is also written to")
+    rehearse.set_defaults(run=_rehearse)
+
     train = commands.add_parser("train", help="train one model with one seed")
     _stage(train)
     train.add_argument("--seed", type=int, required=True)
@@ -207,6 +215,13 @@ def _generate(options: argparse.Namespace) -> None:
     from plumbline.stages.generate import generate
 
     generate(options.spec, part=options.part, output=options.output)
+
+
+def _rehearse(options: argparse.Namespace) -> None:
+    from plumbline.stages.rehearse import rehearse
+
+    _limit_threads()
+    rehearse(options.spec, dataset=options.dataset, scale=options.scale, output=options.output)
 
 
 def _train(options: argparse.Namespace) -> None:

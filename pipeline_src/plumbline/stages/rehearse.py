@@ -1,0 +1,283 @@
+"""rehearse: everything that studies do with a dataset, once and small, before anything is trained.
+
+On the first samples of each split, every constraint and model is built, each model takes one training step, each generator draws a
+few samples, and each metric judges them. What cannot work fails here, with the path of its key, and not hours later. The weights
+are untrained: no number of a rehearsal says anything of a method.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from plumbline.datasets import SPLITS, DatasetSpec
+from plumbline.metrics import Instruments
+from plumbline.models import TrainingSpec
+from plumbline.models.spaces.example import batch_of
+from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers.wrappers.ensemble import Ensemble
+from plumbline.stages.sample import as_dataset, draw, observation_of
+from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
+from plumbline.store import open_parts, replace_durably, select_split
+from plumbline.study import Scale, Study
+from plumbline.training import train
+
+logger = logging.getLogger("plumbline.rehearse")
+
+TRAINED_ON = 1024
+"""Samples of the train split that models are fitted to, at most."""
+TRAINED_BYTES = 2**26
+"""Bytes of them, at most."""
+CASES = 8
+"""Test samples that generators draw for."""
+BATCH = 2
+"""Samples in the one batch that a model learns from."""
+FEWEST_STEPS = {"steps": 2, "proposals": 2}
+"""Keys of samplers that say how long they draw, and what a rehearsal takes for them at most."""
+
+
+class RehearsalError(RuntimeError):
+    """Something of a study cannot work with its dataset."""
+
+
+def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, output: Path) -> None:
+    """Rehearses studies of one dataset.
+
+    Args:
+        specs: the studies as JSON.
+        dataset: the parts of their dataset.
+        scale: the scale that they run at. At `paper`, jobs may run where the GPUs are that this one lacks.
+        output: the file that says that all is well, written if it is.
+
+    Raises:
+        RehearsalError: naming, for each fault, the study and the path of its key.
+    """
+    started = time.perf_counter()
+    opened = open_parts(dataset)
+    few = _few(opened)
+    faults: list[str] = []
+    rehearsed: dict[str, nn.Module] = {}
+    names = []
+    for spec in specs:
+        study = Study.model_validate_json(spec)
+        names.append(study.name)
+        faults += Rehearsal(study, few, scale, rehearsed).run()
+    if faults:
+        listing = "\n".join(f"  - {fault}" for fault in faults)
+        raise RehearsalError(f"this cannot work with the data:\n{listing}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    told = {"studies": names, "models": len(rehearsed), "seconds": round(time.perf_counter() - started, 1)}
+    partial.write_text(json.dumps(told, indent=2))
+    replace_durably(partial, output)
+
+
+class Rehearsal:
+    """One study on the first samples of its dataset.
+
+    Args:
+        study: the study.
+        few: the first samples of each split.
+        scale: the scale that it runs at.
+        rehearsed: models that other studies have rehearsed, by their folder; this one adds its own.
+    """
+
+    def __init__(self, study: Study, few: xr.Dataset, scale: Scale, rehearsed: dict[str, nn.Module]) -> None:
+        self.study, self.few, self.scale, self.rehearsed = study, few, scale, rehearsed
+        self.example = example_of(few)
+        self.test = select_split(few, "test").isel(sample=slice(0, CASES))
+        self.models: dict[str, nn.Module] = {}
+        self.faults: list[str] = []
+
+    def run(self) -> list[str]:
+        """Rehearses all, and returns a line for each fault. What stands on something faulty is left out."""
+        sound = {
+            name
+            for name in self.study.constraints
+            if self._try(f"constraints.{name}", self._constraint, name)
+        }
+        order = TopologicalSorter({name: self.study.parents(name) for name in self.study.models})
+        for name in order.static_order():
+            spec = self.study.models[name]
+            if set(self.study.parents(name)) <= set(self.models) and set(spec.constraint_names()) <= sound:
+                self._try(f"models.{name}", self._model, name)
+        sound -= {n for n in sound if not self._try(f"constraints.{n}", self._distance, n)}
+        draws = {"real": self.test}
+        for name, generator in self.study.generators.items():
+            if (
+                set(generator.models()) <= set(self.models)
+                and set(generator.sampler.constraint_names()) <= sound
+            ):
+                self._try(f"generators.{name}", self._draw, name, draws)
+        for name, metric in self.study.metrics.items():
+            if set(metric.stands_on()) <= set(self.models):
+                for drawn in draws.values():
+                    if not self._try(f"metrics.{name}", self._evaluate, name, drawn, sound):
+                        break
+        return self.faults
+
+    def _try(self, where: str, what: Callable[..., Any], *arguments: Any) -> bool:
+        """Whether it works; what is wrong is noted under the path of the key."""
+        try:
+            what(*arguments)
+        except (
+            Exception
+        ) as error:  # whatever a user's settings and data lead to is to be told, and all of it at once
+            logger.debug("%s: %s", self.study.name, where, exc_info=True)
+            text = " ".join(str(error).split()) or "no further reason given"
+            self.faults.append(f"{self.study.name}: {where}: {text} ({type(error).__name__})")
+            return False
+        return True
+
+    def _constraint(self, name: str) -> None:
+        build_constraints(self._specs([name]), self.example, {})
+
+    def _distance(self, name: str) -> None:
+        """Asks a constraint of real samples."""
+        if set(self.study.constraints[name].stands_on()) <= set(self.models):
+            constraint = self._bound([name], self.test)[name]
+            constraint.distance(torch.as_tensor(self.test["state"].values))
+
+    def _model(self, name: str) -> None:
+        """Builds a model, fits what it fits, and takes one step."""
+        folder = self.study.model_folder(name)
+        if folder not in self.rehearsed:
+            self.rehearsed[folder] = self._trained(name)
+        self.models[name] = self.rehearsed[folder]
+
+    def _trained(self, name: str) -> nn.Module:
+        spec = self.study.models[name]
+        values = json.loads(self.study.train_slice(name))
+        below = {n: self.models[n] for n in [*values["models"], *values["measured_by"]]}
+        torch.manual_seed(0)
+        model = build_model(values, self.example, below)
+        data = batch_of(select_split(self.few, "train") if spec.dataset is None else self._own(spec.dataset))
+        model.prepare(data)
+        if spec.initialise is not None:
+            weights = self.models[spec.initialise].state_dict()
+            if hasattr(model, "start_from"):
+                model.start_from(weights)
+            else:
+                require_fit(weights, model, Path(f"models.{spec.initialise}"))
+                model.load_state_dict(weights)
+        if spec.training.steps:
+            with tempfile.TemporaryDirectory() as scratch, _quiet():
+                trained = train(
+                    model,
+                    data,
+                    self._one_step(spec.training),
+                    validation={},
+                    seed=0,
+                    folder=scratch,
+                    identity="",
+                )
+        else:
+            trained = model
+        return trained.eval().requires_grad_(False).cpu()
+
+    def _own(self, dataset: DatasetSpec) -> xr.Dataset:
+        """The first samples that a model with a dataset of its own learns from."""
+        splits = dataset.splits.names()
+        chosen = np.flatnonzero(splits == "train")[:CASES]
+        drawn = dataset.draw(chosen, splits[chosen])
+        shape = self.example["state"].shape[1:]
+        if drawn["state"].shape[1:] != shape:
+            raise ValueError(
+                f"`dataset`: `{dataset.kind}` has samples of the shape {drawn['state'].shape[1:]}, where those of the study "
+                f"have {shape}"
+            )
+        return drawn
+
+    def _one_step(self, training: TrainingSpec) -> TrainingSpec:
+        short: dict[str, Any] = {
+            "steps": 1, "batch": BATCH, "devices": 1, "checkpoints": 0, "validate_every": 0, "tensorboard": False,
+        }  # fmt: skip
+        if self.scale == "paper" and not torch.cuda.is_available():
+            short |= {"accelerator": "cpu", "precision": "32-true"}
+        return training.model_copy(update=short)
+
+    def _draw(self, name: str, draws: dict[str, xr.Dataset]) -> None:
+        generator = self.study.generators[name]
+        members = [self.models[member] for member in generator.models()]
+        observation = self.study.observation
+        problem = Problem(
+            None, self._bound(generator.sampler.constraint_names(), self.test), batch_of(self.test)
+        )
+        if observation is not None:
+            observed = observation_of(observation.model_dump(mode="json"), self.example)
+            assert observed is not None
+            problem.observation = observed.of(problem.batch["state"], self.test["sample"].values)
+        torch.manual_seed(0)
+        drawn = draw(
+            members[0] if len(members) == 1 else Ensemble(members), shortened(generator.sampler), problem
+        )
+        state = drawn["state"]
+        if state.shape != self.test["state"].shape:
+            raise ValueError(
+                f"draws samples of the shape {tuple(state.shape)} for {self.test['state'].shape}"
+            )
+        draws[name] = as_dataset(drawn, self.test).assign(case=("sample", np.arange(len(state))))
+
+    def _evaluate(self, name: str, drawn: xr.Dataset, sound: set[str]) -> None:
+        if not np.isfinite(drawn["state"].values).all():
+            return  # an untrained model may well draw what no metric can judge
+        metric = self.study.metrics[name]
+        measuring = {model: self.models[model] for model in self.study.judged_by() if model in self.models}
+        constraints = self._bound(
+            [n for n in sound if set(self.study.constraints[n].stands_on()) <= set(self.models)], drawn
+        )
+        metric.evaluate(drawn, self.few, Instruments(constraints, measuring))
+
+    def _specs(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: self.study.constraints[name].model_dump(mode="json") for name in names}
+
+    def _bound(self, names: Sequence[str], samples: xr.Dataset) -> Mapping[str, Any]:
+        built = build_constraints(self._specs(names), self.example, self.models)
+        return {name: constraint.given(samples) for name, constraint in built.items()}
+
+
+def shortened(sampler: SamplerSpec) -> SamplerSpec:
+    """The sampler, and those that it wraps, with the fewest steps."""
+    changes: dict[str, Any] = {
+        key: min(fewest, getattr(sampler, key))
+        for key, fewest in FEWEST_STEPS.items()
+        if isinstance(getattr(sampler, key, None), int)
+    }
+    base = getattr(sampler, "base", None)
+    if isinstance(base, SamplerSpec):
+        changes["base"] = shortened(base)
+    return sampler.model_copy(update=changes)
+
+
+def _few(opened: xr.Dataset) -> xr.Dataset:
+    """The first samples of each split, in memory."""
+    splits = opened["split"].values
+    sample_bytes = max(1, int(np.prod(opened["state"].shape[1:])) * opened["state"].dtype.itemsize)
+    most = {"train": int(np.clip(TRAINED_BYTES // sample_bytes, BATCH, TRAINED_ON))}
+    chosen = np.concatenate([np.flatnonzero(splits == split)[: most.get(split, CASES)] for split in SPLITS])
+    return opened.isel(sample=np.sort(chosen)).load()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines of a training's progress."""
+    training = logging.getLogger("plumbline.training")
+    level = training.level
+    training.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        training.setLevel(level)

@@ -1,0 +1,20 @@
+rule rehearse:
+    input:
+        dataset=parts_by_folder,
+    output:
+        f"{RESULTS}/rehearsals/{{dataset}}.json",
+    log:
+        "logs/rehearse/{dataset}.log",
+    conda:
+        environment("rehearsal")
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        plumbline=plumbline,
+        spec=slices_of_dataset,
+        scale=CONFIGURATION.scale,
+    shell:
+        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} rehearse --spec {params.spec:q}"
+        " --dataset {input.dataset:q} --scale {params.scale} --output {output:q} --log {log:q}"
