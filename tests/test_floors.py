@@ -14,8 +14,18 @@ FLOORS = {
     "stages": 4,
     "cli": 5,
 }  # fmt: skip
-BESIDE = {"spec", "study", "store", "storage", "coordinates", "progress", "training_log", "__init__"}
-BESIDE |= {"fingerprints", "handover", "input_files"}
+BESIDE = {
+    "spec",
+    "study",
+    "study_file",
+    "store",
+    "storage",
+    "coordinates",
+    "progress",
+    "training_log",
+    "__init__",
+}
+BESIDE |= {"fingerprints", "handover", "input_files", "study_file"}
 # The specs of a study name the kinds of every room; that is what study.py is for. `training` knows its own spec.
 
 

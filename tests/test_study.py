@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plumbline.study import SCALES, StudyError, load_configuration, load_study, merged
+from plumbline.study import SCALES, StudyError, load_configuration, load_study
+from plumbline.study_file import merged
 
 STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
 BURGERS = next(p for p in STUDIES if p.stem == "burgers")
@@ -48,8 +49,8 @@ def test_every_study_is_valid_at_every_scale(path, scale):
         (setting("models.diffusion.training.step", 3), r"models\.diffusion\.training\.step: unknown key.*steps"),
         (setting("generators.ddpm.models", "x"), r"generators\.ddpm\.models: unknown key.*model"),
         (setting("seed", 3), r"seed: unknown key \(did you mean 'seeds'\?\)"),
-        (setting("dataset.viscosity", -1), r"dataset\.viscosity: input should be greater than 0, found -1"),
-        (setting("dataset.viscosity", "thick"), r"dataset\.viscosity: .*valid number.*found 'thick'"),
+        (setting("dataset.viscosity", -1), r"dataset\.viscosity: must be greater than 0.0, found -1"),
+        (setting("dataset.viscosity", "thick"), r"dataset\.viscosity: expected a number, found 'thick'"),
         (setting("dataset.kind", "burger"), r"dataset: unknown kind 'burger' \(did you mean 'burgers'\?\); expected one of"),
         (setting("models.diffusion.network", {"width": 3}), r"models\.diffusion\.network: expected a mapping with a `kind`"),
         (setting("generators.ddpm.model", "difusion"), r"generators\.ddpm\.model: there is no model 'difusion' \(did you mean"),
@@ -80,16 +81,92 @@ def test_every_study_is_valid_at_every_scale(path, scale):
             r"generators\.ddpm\.at_checkpoints: needs `training\.checkpoints` of its one model",
         ),
         (setting("scales.smoke.models.diffusion.training.checkpoints", 10**6), r"`checkpoints` \(1000000\) must be at most"),
-        (setting("scales", [1]), r"scales: expected a mapping of scales, found list"),
+        (setting("scales", [1]), r"scales: expected a mapping of scales, found a list of 1"),
         (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
         (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*not trained by steps"),
         (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}), r"models\.diffusion\.schedule.*sigma_max"),
         (setting("name", "other"), r"name: must be that of the file, 'burgers'"),
+        (setting("scales.paper", "abc"), r"scales\.paper: expected a mapping of keys, found 'abc'"),
+        (setting("scales.paper", {"dataset": {"viscosity": -1}}), r"at the scale paper: dataset\.viscosity: must be greater than"),
+        (setting("seeds", "0"), r"seeds: expected a list, found '0'"),
+        (setting("scales.smoke.seeds", [0, "one"]), r"seeds\[1\]: expected a whole number, found 'one'"),
+        (setting("seeds", [2**45]), r"seeds\[0\]: must be at most 4294967295, found 35184372088832"),
+        (setting("dataset.seed", 2**45), r"dataset\.seed: must be at most 4294967295"),
+        (setting("generators.ddpm.model", 3), r"generators\.ddpm\.model: expected text or a list, found 3"),
+        (setting("models.diffusion.network.channels", [0, 8]), r"models\.diffusion\.network\.channels\[0\]: must be greater"),
+        (setting("dataset.viscosity", "thick" * 100), r"found 'thickthick\w{0,50}\.\.\.'"),
+        (setting("models." + "x" * 90, {"kind": "fitted_gaussian"}), r"models\.x{90}.*: expected 80 at most"),
+        (setting("scales.smoke.models.diffusion.training.steps", 0), r"models\.diffusion\.training\.steps: a `diffusion` is trained by"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, edit, words):
     with pytest.raises(StudyError, match=words):
         changed(tmp_path, edit)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"title: a\ntitle: b\n", "line 2: the key 'title' stands twice, first in line 1"),
+        (b"dataset: {kind: a, kind: b}\n", "line 1: the key 'kind' stands twice"),
+        (b"yes: 1\n", "line 1: the key True is no text: put it in quotes"),
+        (b"title: \xff\xfe\n", "not text in UTF-8"),
+        (b"a: " + b"[" * 5000, "nested too deeply|not YAML"),
+        (b"a: &x [*x]\n", "a: unknown key"),
+        (b"dataset: &x {kind: gaussian, splits: *x}\n", "nested too deeply|cannot be used"),
+        (b"a: 2001-13-45\n", "a value cannot be read"),
+        (b"", "expected a mapping of keys, found nothing"),
+        (b"- a\n", "expected a mapping of keys, found a list of 1"),
+        (b"extends: [burgers]\n", "extends: expected the name of a study, found a list of 1"),
+        (b"extends: nothing\n", "there is no such study"),
+        (b"extends: mine\n", "mine -> mine goes in a circle"),
+        (b"a: \x00\n", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused_by_path(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text)
+    with pytest.raises(StudyError, match=words) as refused:
+        load_study(path, "smoke")
+    assert str(path.parent) in str(refused.value)
+
+
+def test_what_is_wrong_at_every_scale_is_said_once(tmp_path):
+    with pytest.raises(StudyError) as refused:
+        changed(tmp_path, setting("dataset.viscosity", -1))
+    assert str(refused.value).count("viscosity") == 1
+    assert "at the scale" not in str(refused.value)
+
+
+def two_constraints(outer, inner):
+    """A study whose sampler obeys one constraint around another."""
+
+    def edit(values):
+        values["constraints"] = {
+            "one": {"kind": "sum", "total": 0.0},
+            "two": {"kind": "sum", "total": 1.0, "blocks": 1},
+        }
+        base = {"kind": inner, "constraint": "two", "base": {"kind": "ddpm", "steps": 2}}
+        sampler = {"kind": outer, "constraint": "one", "base": base}
+        values["generators"] = {"both": {"model": "diffusion", "sampler": sampler}}
+        for over in values["scales"].values():
+            over.pop("generators", None)
+
+    return edit
+
+
+@pytest.mark.parametrize("outer", ["final_projection", "conditioned", "projected", "final_completion"])
+@pytest.mark.parametrize("inner", ["final_projection", "guided"])
+def test_a_constraint_that_another_one_undoes_is_refused(tmp_path, outer, inner):
+    with pytest.raises(
+        StudyError, match=rf"sampler\.base: `{outer}` moves finished samples to 'one' and away from 'two'"
+    ):
+        changed(tmp_path, two_constraints(outer, inner))
+
+
+@pytest.mark.parametrize("outer", ["guided", "rejection"])
+def test_a_constraint_that_is_enforced_last_may_stand_within_another(tmp_path, outer):
+    assert changed(tmp_path, two_constraints(outer, "final_projection")).generators["both"]
 
 
 def test_all_faults_are_named_at_once(tmp_path):
@@ -118,9 +195,26 @@ def test_not_yaml_is_said(tmp_path):
 
 def test_configuration_is_checked():
     with pytest.raises(
-        StudyError, match=r"scale: input should be 'smoke', 'laptop' or 'paper', found 'large'"
+        StudyError, match=r"scale: expected one of 'smoke', 'laptop' or 'paper', found 'large'"
     ):
         load_configuration({"studies": ["burgers"], "scale": "large"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("results", " ", "results: must name a folder, found nothing"),
+        ("results", "a{b}", r"results: must be without braces.*found 'a\{b\}'"),
+        ("studies", ["a", "b", "a"], r"studies: names a twice, found \['a', 'b', 'a'\]"),
+        ("studies", [], "studies: expected 1 at least, found 0"),
+        ("studies", "burgers", "studies: expected a list, found 'burgers'"),
+        ("studies", [["a"]], r"studies\[0\]: expected text, found a list of 1"),
+        ("result", "a", r"result: unknown key \(did you mean 'results'\?\)"),
+    ],
+)
+def test_a_configuration_that_cannot_run_is_refused_by_key(key, value, words):
+    with pytest.raises(StudyError, match=words):
+        load_configuration({"studies": ["burgers"], key: value})
 
 
 def test_a_generator_is_judged_at_the_checkpoints_of_its_model(tmp_path):

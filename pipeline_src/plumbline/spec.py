@@ -22,6 +22,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+LARGEST_SEED = 2**32 - 1
+"""The largest seed: seeds are multiplied and added to within 64 bits."""
+
 
 class Spec(BaseModel):
     """Base of every spec: unknown keys are refused, values are immutable and equal by content."""

@@ -6,35 +6,28 @@ job's parameter, so that a changed key reruns the jobs whose slice holds it, and
 
 from __future__ import annotations
 
-import copy
 import json
-import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
-from plumbline.models import AnyModel
+from plumbline.models import AnyModel, FittedModelSpec
 from plumbline.observations import AnyObservation
 from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
-from plumbline.spec import Spec, did_you_mean, digest, key
+from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, digest, key
+from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
 
-Scale = Literal["smoke", "laptop", "paper"]
-SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
 REAL = "real"
 """Name under which held-out real data is judged like a generator; no generator may take it."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class StudyError(ValueError):
-    """A study or configuration that cannot run, with the path of each key at fault and what is allowed."""
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
+"""A name that is part of file names, which have 255 characters at most."""
 
 
 class GeneratorSpec(Spec):
@@ -108,8 +101,8 @@ class Study(Spec):
     """Metrics by name."""
     samples: SampleCounts
     """How many samples each generator draws."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    """Seeds: each trains every model and draws from every generator once."""
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
+    """Seeds, from 0 to 4294967295: each trains every model and draws from every generator once."""
 
     @model_validator(mode="after")
     def _references(self) -> Study:
@@ -131,6 +124,15 @@ class Study(Spec):
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
                 yield f"models.{name}.initialise: {_undefined(model.initialise, self.models, 'model')}"
+            if (
+                not model.training.steps
+                and model.initialise is None
+                and not isinstance(model, FittedModelSpec)
+            ):
+                yield (
+                    f"models.{name}.training.steps: a `{model.kind}` is trained by steps, and 0 would leave it untrained: "
+                    f"raise it, or name a model to start from as `initialise`"
+                )
             yield from self._standing_problems(f"models.{name}", model.stands_on())
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
@@ -190,7 +192,17 @@ class Study(Spec):
                 f"{level}: {' and '.join(f'`{kind}`' for kind in differentiating)} both go back through the "
                 f"denoiser, which can be done once; keep one of them"
             )
+        enforced: tuple[str, str] | None = None
         for sampler in generator.sampler.nested():
+            if isinstance(sampler, ConstrainedSpec):
+                if enforced and enforced[1] != sampler.constraint:
+                    yield (
+                        f"{level}: `{enforced[0]}` moves finished samples to {enforced[1]!r} and away from "
+                        f"{sampler.constraint!r}, which the `{sampler.kind}` within it is to obey: take one constraint that "
+                        f"holds both, or one of the two"
+                    )
+                if sampler.enforces:
+                    enforced = (sampler.kind, sampler.constraint)
             for name in sampler.constraint_names():
                 if name not in self.constraints:
                     yield f"{level}.constraint: {_undefined(name, self.constraints, 'constraint')}"
@@ -344,7 +356,26 @@ class Configuration(Spec):
     scale: Scale = "laptop"
     """Scale of every study: its overrides of that name apply."""
     results: str = "results"
-    """Folder of the results."""
+    """Folder of the results, without braces, which Snakemake takes for wildcards."""
+
+    @field_validator("results")
+    @classmethod
+    def _a_folder(cls, results: str) -> str:
+        if not results.strip():
+            raise ValueError("must name a folder, found nothing")
+        if set(results) & set("{}"):
+            raise ValueError(
+                f"must be without braces, which Snakemake takes for wildcards, found {results!r}"
+            )
+        return results
+
+    @field_validator("studies")
+    @classmethod
+    def _each_study_once(cls, studies: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for i, name in enumerate(studies) if name in studies[:i]]
+        if twice:
+            raise ValueError(f"names {', '.join(dict.fromkeys(twice))} twice, found {list(studies)}")
+        return studies
 
 
 def load_configuration(values: dict[str, Any], source: str = "config/config.yaml") -> Configuration:
@@ -353,111 +384,47 @@ def load_configuration(values: dict[str, Any], source: str = "config/config.yaml
     Raises:
         StudyError: naming each key at fault.
     """
-    return _validated(Configuration, values, source)
+    try:
+        return Configuration.model_validate(values)
+    except ValidationError as error:
+        raise _refused(source, list(described(error.errors(), values))) from None
 
 
 def load_study(path: str | Path, scale: Scale) -> Study:
-    """The study in a YAML file at a scale, checked.
+    """The study in a YAML file at a scale, checked at all scales.
 
     A study that `extends` another, a file beside it, is that one with its own keys laid over (see `merged`).
 
     Raises:
         StudyError: the file is missing or is not YAML, or a key, type, value, reference or combination in it
-            is wrong; every fault is named with the path of its key.
+            is wrong, at this scale or another; every fault is named with the path of its key.
     """
     path = Path(path)
-    values = _read(path)
-    overrides = values.pop("scales", None) or {}
-    if not isinstance(overrides, dict):
-        raise StudyError(f"{path}: scales: expected a mapping of scales, found {type(overrides).__name__}.")
-    unknown = [name for name in overrides if name not in SCALES]
-    if unknown:
-        raise StudyError(f"{path}: scales.{unknown[0]}: unknown scale; allowed are {', '.join(SCALES)}.")
-    values = merged(values, overrides.get(scale) or {})
-    values.setdefault("name", path.stem)
-    if values["name"] != path.stem:
-        raise StudyError(f"{path}: name: must be that of the file, {path.stem!r}, found {values['name']!r}.")
-    return _validated(Study, values, f"{path} (scale {scale})")
+    values = read_study_file(path)
+    studies: dict[Scale, Study] = {}
+    faults: dict[str, list[Scale]] = {}
+    for one in SCALES:
+        scaled = at_scale(path, values, one)
+        try:
+            studies[one] = Study.model_validate(scaled)
+        except ValidationError as error:
+            for line in described(error.errors(), scaled):
+                faults.setdefault(line, []).append(one)
+        except RecursionError:
+            raise StudyError(f"{path}: its mappings and lists are nested too deeply.") from None
+    if faults:
+        every = len(SCALES)
+        lines = [
+            line if len(scales) == every else f"at the scale {' and '.join(scales)}: {line}"
+            for line, scales in faults.items()
+        ]
+        raise _refused(str(path), lines)
+    return studies[scale]
 
 
-def _read(path: Path, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of a study's file, laid over those of the study that it `extends`, if it does."""
-    if not path.is_file():
-        present = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise StudyError(
-            f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
-        )
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: this is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise StudyError(f"{path}: expected a mapping of keys, found {type(values).__name__}.")
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    chain = (*extending, path.stem)
-    if str(parent) in chain:
-        raise StudyError(f"{path}: extends: {' -> '.join([*chain, str(parent)])} goes in a circle.")
-    base = _read(path.parent / f"{parent}.yaml", chain)
-    base.pop("name", None)
-    # What the study removes, the scales of the other must not bring back.
-    base["scales"] = {scale: _pruned(over, values) for scale, over in (base.get("scales") or {}).items()}
-    return merged(base, values)
-
-
-def _pruned(values: Any, removing: Any) -> Any:
-    """`values` without the keys that are null in `removing`, at any depth."""
-    if not isinstance(values, dict) or not isinstance(removing, dict):
-        return values
-    gone = {name for name, value in removing.items() if value is None}
-    return {name: _pruned(value, removing.get(name)) for name, value in values.items() if name not in gone}
-
-
-def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `override` laid over it.
-
-    Mappings are merged key by key, unless the override names another `kind`: then it stands alone. Lists and
-    values are replaced. A null removes the key.
-    """
-    result = copy.deepcopy(base)
-    for name, value in override.items():
-        current = result.get(name)
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict) and isinstance(current, dict):
-            same = "kind" not in value or value["kind"] == current.get("kind")
-            result[name] = merged(current, value) if same else copy.deepcopy(value)
-        else:
-            result[name] = copy.deepcopy(value)
-    return result
-
-
-def _validated(model: type[Any], values: dict[str, Any], source: str) -> Any:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        lines = [line for fault in error.errors() for line in _describe(fault)]
-        listing = "\n".join(f"  - {line}" for line in lines)
-        raise StudyError(f"{source} cannot be used:\n{listing}") from None
-
-
-def _describe(fault: Any) -> list[str]:
-    """Sentences for one fault found by pydantic, each beginning with the path of the key."""
-    location = [str(part) for part in fault["loc"]]
-    if fault["type"] in ("unknown_key", "unusable_file"):
-        location.append(fault["ctx"]["key"])
-    path = ".".join(location)
-    if fault["type"] == "missing":
-        return [f"{path}: this key is required"]
-    message = re.sub(r"^Value error, ", "", fault["msg"])
-    if not path:
-        return message.splitlines()
-    found = fault.get("input")
-    shown = (
-        f", found {found!r}" if isinstance(found, str | int | float | bool) and "found" not in message else ""
-    )
-    return [f"{path}: {message[0].lower()}{message[1:]}{shown}"]
+def _refused(source: str, lines: list[str]) -> StudyError:
+    listing = "\n".join(f"  - {line}" for line in lines)
+    return StudyError(f"{source} cannot be used:\n{listing}")
 
 
 def _undefined(name: str, defined: dict[str, Any], what: str) -> str:

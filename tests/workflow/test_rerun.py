@@ -51,7 +51,8 @@ class Runs:
         """Every result with the time of its making; a store counts as one."""
         folder = self.workflow.folder / "results"
         found = {}
-        for path in [*folder.rglob("*.zarr"), *folder.rglob("weights.pt"), *folder.rglob("report.html")]:
+        kept = ("*.zarr", "weights.pt", "report.html", "rehearsals/*.json")
+        for path in (found for pattern in kept for found in folder.rglob(pattern)):
             made = path / "zarr.json" if path.is_dir() else path
             found[str(path.relative_to(folder))] = made.stat().st_mtime_ns
         return found
@@ -72,6 +73,8 @@ def _stage(path: str) -> str:
         return "generate"
     if parts[0] == "report.html":
         return "report"
+    if parts[0] == "rehearsals":
+        return "rehearse"
     if parts[0] == "models":
         return f"train {parts[1].split('-')[0]} {parts[2].removeprefix('seed')}"
     if parts[1] == "comparison.zarr":
@@ -84,7 +87,7 @@ def _stage(path: str) -> str:
 def runs(workflow):
     made = Runs(workflow)
     assert made.after(yaml.safe_dump(MINI)) == {
-        "generate", "train diffusion 0", "train gaussian 0", "sample plain 0", "sample projected 0",
+        "generate", "rehearse", "train diffusion 0", "train gaussian 0", "sample plain 0", "sample projected 0",
         "evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report",
     }  # fmt: skip
     return made
@@ -107,21 +110,22 @@ def test_a_comment_and_another_order_rerun_nothing(runs):
 def test_a_sampler_setting_reruns_that_generator(runs):
     study = current(runs)
     study["generators"]["projected"]["sampler"]["base"]["steps"] = 4
-    expected = {"sample projected 0", "evaluate projected 0", "compare", "report"}
+    expected = {"rehearse", "sample projected 0", "evaluate projected 0", "compare", "report"}
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
-def test_a_metric_reruns_the_evaluation(runs):
+def test_a_metric_reruns_the_evaluation_and_trains_nothing(runs):
+    """The rehearsal is repeated; trainings wait for one, and are not repeated because of it."""
     study = current(runs)
     study["metrics"]["precision_recall"] = {"kind": "precision_recall"}
-    expected = {"evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report"}
+    expected = {"rehearse", "evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report"}
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
 def test_the_network_reruns_its_training_and_what_follows(runs):
     study = current(runs)
     study["models"]["diffusion"]["network"]["width"] = 24
-    expected = {"train diffusion 0", "sample plain 0", "evaluate plain 0", "compare", "report"}
+    expected = {"rehearse", "train diffusion 0", "sample plain 0", "evaluate plain 0", "compare", "report"}
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
@@ -129,7 +133,9 @@ def test_going_back_trains_nothing(runs):
     """Models lie in folders named for what they depend on: those of the former network are still there."""
     study = current(runs)
     study["models"]["diffusion"]["network"]["width"] = 16
-    assert runs.after(yaml.safe_dump(study)) == {"sample plain 0", "evaluate plain 0", "compare", "report"}
+    assert runs.after(yaml.safe_dump(study)) == {
+        "rehearse", "sample plain 0", "evaluate plain 0", "compare", "report",
+    }  # fmt: skip
 
 
 def test_another_seed_runs_that_seed(runs):
@@ -139,7 +145,23 @@ def test_another_seed_runs_that_seed(runs):
         "train diffusion", "train gaussian", "sample plain", "sample projected",
         "evaluate plain", "evaluate projected", "evaluate real",
     )}  # fmt: skip
-    assert runs.after(yaml.safe_dump(study)) == expected | {"compare", "report"}
+    assert runs.after(yaml.safe_dump(study)) == expected | {"rehearse", "compare", "report"}
+
+
+def test_what_cannot_work_stops_before_any_training(runs):
+    """A metric that the data has no place for is refused by the rehearsal of the data; the rest is as it was."""
+    study = current(runs)
+    study["metrics"]["spectrum"] = {"kind": "energy_spectrum"}
+    study["models"]["diffusion"]["network"]["width"] = 40
+    runs.path.write_text(yaml.safe_dump(study))
+    refused = runs.workflow.snakemake("--cores", "2", check=False)
+    assert refused.returncode != 0
+    log = next((runs.workflow.folder / "logs" / "rehearse").glob("*.log")).read_text()
+    assert "mini: metrics.spectrum: `energy_spectrum` needs one or two periodic directions" in log
+    assert {path for path, made in runs.results().items() if runs.seen.get(path) != made} == set()
+    del study["metrics"]["spectrum"]
+    study["models"]["diffusion"]["network"]["width"] = 16
+    assert not {job for job in runs.after(yaml.safe_dump(study)) if job.startswith(("train", "sample"))}
 
 
 def test_the_dataset_reruns_everything(runs):
@@ -166,5 +188,5 @@ def test_a_study_trains_no_model_that_another_has_trained(runs):
     other.write_text(yaml.safe_dump({"extends": "mini", "generators": {"faster": faster}}))
     (runs.workflow.folder / "config" / "config.yaml").write_text("studies: [mini, other]\nscale: paper\n")
     again = runs.after(runs.path.read_text())
-    assert {"sample faster 0", "sample plain 0", "compare"} <= again
+    assert {"rehearse", "sample faster 0", "sample plain 0", "compare"} <= again
     assert not {job for job in again if job.startswith(("generate", "train"))}

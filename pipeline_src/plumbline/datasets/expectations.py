@@ -8,10 +8,10 @@ the cells (dimension, equalities, loss); smaller ones are padded with zeros at t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from plumbline.datasets import DatasetSpec
 from plumbline.spec import key
@@ -26,9 +26,9 @@ class ExpectationsSpec(DatasetSpec):
     """Problems over a grid of dimensions and numbers of equalities, for both losses."""
 
     kind: Literal["expectations"] = "expectations"
-    dimensions: tuple[int, ...] = (2, 10, 100, 1000)
+    dimensions: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(2, 10, 100, 1000), min_length=1)
     """Dimensions n."""
-    equalities: tuple[int, ...] = (1,)
+    equalities: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
     """Numbers of equalities; those that leave no freedom in a dimension are left out there."""
     feasible_mean: bool = key(default=False)
     """Whether the mean satisfies the equality: the derivative of the conditional mean in s is zero there."""

@@ -32,7 +32,7 @@ from pydantic import model_validator
 
 from plumbline.constraints import Constraint
 from plumbline.datasets import AnyDataset
-from plumbline.spec import ByKind, Kind, Spec, key
+from plumbline.spec import LARGEST_SEED, ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,7 +65,7 @@ class TrainingSpec(Spec):
     """Length of the training. Zero for models that are fitted in closed form."""
     samples: int | None = key("samples", ge=2, default=None)
     """Samples of the train split that are used, the first ones; null for all."""
-    seed_offset: int = key(ge=0, default=0)
+    seed_offset: int = key(ge=0, le=LARGEST_SEED, default=0)
     """Added to the study's seed: two models of one recipe differ by it, as members of an ensemble must."""
     batch: int = key("samples", ge=1, default=64)
     """Samples in a batch, over all devices."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from plumbline.spec import ByKind, Kind, key
+from plumbline.spec import LARGEST_SEED, ByKind, Kind, key
 
 if TYPE_CHECKING:
     from plumbline.observations.selected.observation import Observation
@@ -21,7 +21,7 @@ class ObservationSpec(Kind):
 
     noise: float = key("data's units", gt=0)
     """Standard deviation of the noise."""
-    seed: int = key(ge=0, default=0)
+    seed: int = key(ge=0, le=LARGEST_SEED, default=0)
     """Seed of the noise."""
 
     def chosen(self, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 
@@ -140,6 +140,9 @@ AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_that_deno
 
 class ConstrainedSpec(DenoisingSpec):
     """Base of the kinds that wrap another sampler to obey a constraint."""
+
+    enforces: ClassVar[bool] = False
+    """Whether it moves the finished samples onto the constraint, so that they need not obey another one any more."""
 
     constraint: str
     """Name of the constraint, one of the study's `constraints`."""

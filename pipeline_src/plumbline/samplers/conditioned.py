@@ -21,7 +21,7 @@ At the end the samples are projected in double precision, which removes the roun
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from plumbline.samplers import ConstrainedSpec, Problem
 from plumbline.spec import key
@@ -36,6 +36,7 @@ class ConditionedSpec(ConstrainedSpec):
     """Conditioning: each denoised estimate becomes the posterior mean given the constraint."""
 
     kind: Literal["conditioned"] = "conditioned"
+    enforces: ClassVar[bool] = True
     covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
     """Posterior covariance that decides where a correction goes."""
     shrinkage: float = key(ge=0, le=1, default=0.1)

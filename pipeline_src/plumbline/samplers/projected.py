@@ -8,7 +8,7 @@ every step, the noisy state itself is projected.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from plumbline.samplers import ConstrainedSpec, Problem
 from plumbline.spec import key
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class _Projecting(ConstrainedSpec):
+    enforces: ClassVar[bool] = True
+
     def requires(self) -> tuple[str, ...]:
         return ("project",)
 

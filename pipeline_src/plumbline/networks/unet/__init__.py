@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from plumbline.networks import NetworkSpec, SampleShape
 from plumbline.spec import key
@@ -17,9 +17,9 @@ class UNetSpec(NetworkSpec):
     """azula's modulated U-Net. Periodic axes of the data are padded circularly."""
 
     kind: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[Annotated[int, Field(gt=0)], ...] = (32, 64, 128)
     """Channels at each depth; each depth halves the grid."""
-    blocks: tuple[int, ...] = (2, 2, 2)
+    blocks: tuple[Annotated[int, Field(gt=0)], ...] = (2, 2, 2)
     """Residual blocks at each depth, on the way down and on the way up."""
     embedding: int = key(ge=8, default=64)
     """Features of the noise level and of the condition."""

@@ -1,0 +1,155 @@
+"""Rehearsals: what cannot work is named by the path of its key before anything is trained, and all of it at once."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from plumbline.cli import main
+from plumbline.stages import rehearse as stage
+from plumbline.stages.rehearse import RehearsalError, rehearse
+from plumbline.store import write_store
+from plumbline.study import Study
+
+TRAINING = {"steps": 10**6, "batch": 8, "accelerator": "cpu"}
+
+
+def study(**changes):
+    """A study of six numbers and a condition, whose parts can be exchanged."""
+    return {
+        "name": "mine", "title": "t", "description": "d",
+        "dataset": {"kind": "stored", "path": "x.zarr", "splits": {"train": 8, "validation": 4, "test": 4}},
+        "constraints": {"total": {"kind": "sum", "total": 1.0, "blocks": 2}},
+        "models": {
+            "free": {"kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING},
+            "second": {
+                "kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING, "initialise": "free",
+            },
+        },
+        "generators": {
+            "plain": {"model": "second", "sampler": {"kind": "heun", "steps": 1000}},
+            "exact": {
+                "model": "free",
+                "sampler": {"kind": "conditioned", "constraint": "total", "base": {"kind": "heun", "steps": 1000}},
+            },
+        },
+        "metrics": {"distance": {"kind": "constraint_distance"}, "mmd": {"kind": "mmd"}},
+        "samples": {"count": 4}, "seeds": [0],
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def part(tmp_path):
+    generator = np.random.default_rng(0)
+    splits = np.repeat(["train", "validation", "test"], [8, 4, 4]).astype(object)
+    data = xr.Dataset(
+        {
+            "state": (("sample", "part"), generator.random((16, 6)).astype("f4")),
+            "condition": (("sample", "component"), generator.random((16, 2)).astype("f4")),
+            "matrix": (("equality", "part"), np.ones((2, 6))),
+            "target": (("sample", "equality"), generator.random((16, 2))),
+        },
+        coords={"sample": np.arange(16), "split": ("sample", splits)},
+    )
+    write_store(data, tmp_path / "part-0000.zarr")
+    return tmp_path / "part-0000.zarr"
+
+
+def run(part, *studies, scale="laptop"):
+    output = part.parent / "rehearsal.json"
+    specs = [Study.model_validate(one).canonical() for one in studies]
+    rehearse(specs, dataset=[part], scale=scale, output=output)
+    return json.loads(output.read_text())
+
+
+def test_what_works_is_said_once_for_all_studies(part):
+    other = study(name="other", metrics={"recall": {"kind": "precision_recall"}})
+    assert run(part, study(), other)["studies"] == ["mine", "other"]
+    # Both train the same two models, which are rehearsed once.
+    assert run(part, study(), other)["models"] == 2
+
+
+FREE = study()["models"]["free"]
+FAULTS = {
+    "constraints.total: 4 equal blocks do not fit 6": {
+        "constraints": {"total": {"kind": "sum", "total": 1.0, "blocks": 4}}
+    },
+    r"constraints.total: `linear_equality`: `matrix`: the dataset has no variable 'A'; it has .*matrix": {
+        "constraints": {"total": {"kind": "linear_equality", "matrix": "A", "target": "target"}}
+    },
+    r"constraints.total: `linear_equality`: `matrix` must have a column for each of the 6 .*\(1, 2\)": {
+        "constraints": {"total": {"kind": "linear_equality", "matrix": [[1, 2]], "target": [1]}}
+    },
+    "constraints.total: rows of A depend on each other and k contradicts": {
+        "constraints": {"total": {"kind": "linear_equality", "matrix": "matrix", "target": "target"}}
+    },
+    r"constraints.equation: `burgers_residual` needs samples with the dimensions \(time, x\)": {
+        "constraints": study()["constraints"] | {"equation": {"kind": "burgers_residual"}}
+    },
+    "models.second: models.free holds the weights of another model": {
+        "models": study()["models"]
+        | {"second": study()["models"]["second"] | {"network": {"kind": "mlp", "width": 16}}}
+    },
+    "models.free: .*U-Net|models.free: .*grid": {
+        "models": {
+            "free": FREE | {"network": {"kind": "unet", "channels": [8], "blocks": [1]}},
+            "second": FREE,
+        }
+    },
+    r"metrics.spectrum: `energy_spectrum` needs one or two periodic": {
+        "metrics": study()["metrics"] | {"spectrum": {"kind": "energy_spectrum"}}
+    },
+}
+
+
+@pytest.mark.parametrize("said", FAULTS)
+def test_what_cannot_work_is_named_before_any_training(part, said):
+    with pytest.raises(RehearsalError, match=f"mine: {said}") as refused:
+        run(part, study(**FAULTS[said]))
+    assert not (part.parent / "rehearsal.json").exists()
+    # What stands on something faulty is not reported beside it.
+    assert str(refused.value).count("  - ") == 1
+
+
+def test_all_faults_are_told_at_once(part, capsys):
+    spec = Study.model_validate(study(**FAULTS[list(FAULTS)[4]] | FAULTS[list(FAULTS)[7]])).canonical()
+    command = [
+        "rehearse",
+        "--spec",
+        spec,
+        "--dataset",
+        str(part),
+        "--scale",
+        "laptop",
+        "--output",
+        str(part.parent / "r"),
+    ]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "mine: constraints.equation" in told and "mine: metrics.spectrum" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_is_asked_for_where_it_is_needed(part):
+    models = {
+        "free": FREE | {"training": TRAINING | {"accelerator": "gpu", "precision": "16-mixed"}},
+        "second": FREE,
+    }
+    with pytest.raises(RehearsalError, match=r"models\.free: .*(GPU|CUDA|gpu)"):
+        run(part, study(models=models))
+    # At paper scale the trainings may run elsewhere.
+    assert run(part, study(models=models), scale="paper")["models"] == 2
+
+
+def test_nothing_is_drawn_or_learned_for_long(part, monkeypatch):
+    """One step of a batch of two, and two steps of a sampler that is asked for a thousand."""
+    seen = []
+    real = stage.train
+    monkeypatch.setattr(stage, "train", lambda m, d, spec, **k: seen.append(spec) or real(m, d, spec, **k))
+    run(part, study())
+    assert {(spec.steps, spec.batch) for spec in seen} == {(1, 2)}
+    sampler = Study.model_validate(study()).generators["exact"].sampler
+    assert stage.shortened(sampler).base.steps == 2
