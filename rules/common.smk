@@ -92,19 +92,32 @@ def parts_by_folder(wildcards):
     return parts_of_dataset(DATASETS[wildcards.dataset])
 
 
-def slices_of_dataset(wildcards):
-    """The studies that use a dataset, whole."""
+def slices_of_dataset(folder):
+    """The studies that use the dataset in a folder, whole."""
     return [
-        study.compare_slice()
-        for study in STUDIES.values()
-        if Path(study.dataset_folder()).name == wildcards.dataset
+        study.compare_slice() for study in STUDIES.values() if Path(study.dataset_folder()).name == folder
     ]
+
+
+# What is rehearsed takes `output` for Snakemake to count it as derived: other metrics or studies repeat no job by themselves. A
+# training compares it with what has been rehearsed.
+def studies_of_dataset(wildcards, output):
+    return slices_of_dataset(wildcards.dataset)
+
+
+def studies_of_training(wildcards, output):
+    study, _ = TRAINED[wildcards.trained]
+    return slices_of_dataset(Path(study.dataset_folder()).name)
+
+
+def scale(wildcards, output):
+    return CONFIGURATION.scale
 
 
 def rehearsal(wildcards):
     """The rehearsal of the dataset that a model is trained on."""
     study, _ = TRAINED[wildcards.trained]
-    return f"{RESULTS}/rehearsals/{Path(study.dataset_folder()).name}.json"
+    return f"{RESULTS}/rehearsals/{Path(study.dataset_folder()).name}/rehearsal.json"
 
 
 def dataset_parts(wildcards):

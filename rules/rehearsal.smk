@@ -2,7 +2,7 @@ rule rehearse:
     input:
         dataset=parts_by_folder,
     output:
-        f"{RESULTS}/rehearsals/{{dataset}}.json",
+        f"{RESULTS}/rehearsals/{{dataset}}/rehearsal.json",
     log:
         "logs/rehearse/{dataset}.log",
     conda:
@@ -13,8 +13,8 @@ rule rehearse:
         runtime=60,
     params:
         plumbline=plumbline,
-        spec=slices_of_dataset,
-        scale=CONFIGURATION.scale,
+        studies=studies_of_dataset,
+        scale=scale,
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} rehearse --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} rehearse --spec {params.studies:q}"
         " --dataset {input.dataset:q} --scale {params.scale} --output {output:q} --log {log:q}"

@@ -3,7 +3,7 @@ rule train:
         dataset=dataset_to_train_on,
         models=models_below,
         initialise=model_to_start_from,
-        # A training waits for the rehearsal, and is not repeated where that is: other metrics or studies change no weights.
+        # A training waits for the rehearsal. It is not repeated for another one: other metrics or studies change no weights.
         rehearsal=ancient(rehearsal),
     output:
         weights=f"{RESULTS}/models/{{trained}}/seed{{seed}}/weights.pt",
@@ -24,10 +24,13 @@ rule train:
         spec=train_slice,
         folder=subpath(output.weights, parent=True),
         models=model_folders,
+        studies=studies_of_training,
+        scale=scale,
         initialise=lambda wildcards, input: (
             f"--initialise {shlex.quote(str(Path(input.initialise[0]).parent))}" if input.initialise else ""
         ),
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
-        " --models {params.models:q} {params.initialise} --log {log:q}"
+        " --models {params.models:q} --studies {params.studies:q} --rehearsal {input.rehearsal:q} --scale {params.scale}"
+        " {params.initialise} --log {log:q}"

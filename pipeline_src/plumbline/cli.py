@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--models", type=Path, nargs="*", default=[], help="folders of the models it is built with"
     )
+    train.add_argument(
+        "--studies", nargs="*", default=[], help="studies that must have been rehearsed, as JSON"
+    )
+    train.add_argument("--rehearsal", type=Path, help="file that says which have been")
+    train.add_argument("--scale", default="paper", help="the scale that they run at")
     train.add_argument("--initialise", type=Path)
     train.set_defaults(run=_train)
 
@@ -228,6 +233,10 @@ def _train(options: argparse.Namespace) -> None:
     from plumbline.stages.train import train
 
     _limit_threads()
+    if options.rehearsal is not None and "LOCAL_RANK" not in os.environ:
+        from plumbline.stages.rehearse import rehearse
+
+        rehearse(options.studies, dataset=options.dataset, scale=options.scale, output=options.rehearsal)
     train(
         options.spec,
         seed=options.seed,

@@ -51,7 +51,7 @@ class Runs:
         """Every result with the time of its making; a store counts as one."""
         folder = self.workflow.folder / "results"
         found = {}
-        kept = ("*.zarr", "weights.pt", "report.html", "rehearsals/*.json")
+        kept = ("*.zarr", "weights.pt", "report.html", "rehearsal.json")
         for path in (found for pattern in kept for found in folder.rglob(pattern)):
             made = path / "zarr.json" if path.is_dir() else path
             found[str(path.relative_to(folder))] = made.stat().st_mtime_ns
@@ -110,15 +110,20 @@ def test_a_comment_and_another_order_rerun_nothing(runs):
 def test_a_sampler_setting_reruns_that_generator(runs):
     study = current(runs)
     study["generators"]["projected"]["sampler"]["base"]["steps"] = 4
-    expected = {"rehearse", "sample projected 0", "evaluate projected 0", "compare", "report"}
+    expected = {"sample projected 0", "evaluate projected 0", "compare", "report"}
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
-def test_a_metric_reruns_the_evaluation_and_trains_nothing(runs):
-    """The rehearsal is repeated; trainings wait for one, and are not repeated because of it."""
+def test_a_metric_reruns_the_evaluation(runs):
     study = current(runs)
     study["metrics"]["precision_recall"] = {"kind": "precision_recall"}
-    expected = {"rehearse", "evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report"}
+    expected = {
+        "evaluate plain 0",
+        "evaluate projected 0",
+        "evaluate real 0",
+        "compare",
+        "report",
+    }
     assert runs.after(yaml.safe_dump(study)) == expected
 
 
@@ -133,9 +138,7 @@ def test_going_back_trains_nothing(runs):
     """Models lie in folders named for what they depend on: those of the former network are still there."""
     study = current(runs)
     study["models"]["diffusion"]["network"]["width"] = 16
-    assert runs.after(yaml.safe_dump(study)) == {
-        "rehearse", "sample plain 0", "evaluate plain 0", "compare", "report",
-    }  # fmt: skip
+    assert runs.after(yaml.safe_dump(study)) == {"sample plain 0", "evaluate plain 0", "compare", "report"}
 
 
 def test_another_seed_runs_that_seed(runs):
@@ -149,15 +152,14 @@ def test_another_seed_runs_that_seed(runs):
 
 
 def test_what_cannot_work_stops_before_any_training(runs):
-    """A metric that the data has no place for is refused by the rehearsal of the data; the rest is as it was."""
+    """The studies have changed since the rehearsal: the training that is to begin rehearses them anew, and begins not."""
     study = current(runs)
     study["metrics"]["spectrum"] = {"kind": "energy_spectrum"}
     study["models"]["diffusion"]["network"]["width"] = 40
     runs.path.write_text(yaml.safe_dump(study))
     refused = runs.workflow.snakemake("--cores", "2", check=False)
     assert refused.returncode != 0
-    log = next((runs.workflow.folder / "logs" / "rehearse").glob("*.log")).read_text()
-    assert "mini: metrics.spectrum: `energy_spectrum` needs one or two periodic directions" in log
+    assert "mini: metrics.spectrum: `energy_spectrum` needs one or two periodic directions" in refused.stderr
     assert {path for path, made in runs.results().items() if runs.seen.get(path) != made} == set()
     del study["metrics"]["spectrum"]
     study["models"]["diffusion"]["network"]["width"] = 16
@@ -188,5 +190,5 @@ def test_a_study_trains_no_model_that_another_has_trained(runs):
     other.write_text(yaml.safe_dump({"extends": "mini", "generators": {"faster": faster}}))
     (runs.workflow.folder / "config" / "config.yaml").write_text("studies: [mini, other]\nscale: paper\n")
     again = runs.after(runs.path.read_text())
-    assert {"rehearse", "sample faster 0", "sample plain 0", "compare"} <= again
+    assert {"sample faster 0", "sample plain 0", "compare"} <= again
     assert not {job for job in again if job.startswith(("generate", "train"))}

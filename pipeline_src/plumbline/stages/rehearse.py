@@ -3,6 +3,9 @@
 On the first samples of each split, every constraint and model is built, each model takes one training step, each generator draws a
 few samples, and each metric judges them. What cannot work fails here, with the path of its key, and not hours later. The weights
 are untrained: no number of a rehearsal says anything of a method.
+
+A rehearsal is kept by what was rehearsed. A training looks whether its studies, as they are now, have been, and rehearses those
+that have not: Snakemake repeats no training because of a rehearsal, and begins none without.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from plumbline.models import TrainingSpec
 from plumbline.models.spaces.example import batch_of
 from plumbline.samplers import Problem, SamplerSpec
 from plumbline.samplers.wrappers.ensemble import Ensemble
+from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, draw, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
+from plumbline.storage.lock import only_writer
 from plumbline.store import open_parts, replace_durably, select_split
 from plumbline.study import Scale, Study
 from plumbline.training import train
@@ -54,35 +59,46 @@ class RehearsalError(RuntimeError):
 
 
 def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, output: Path) -> None:
-    """Rehearses studies of one dataset.
+    """Rehearses the studies of one dataset that have not been rehearsed as they are now.
 
     Args:
         specs: the studies as JSON.
         dataset: the parts of their dataset.
         scale: the scale that they run at. At `paper`, jobs may run where the GPUs are that this one lacks.
-        output: the file that says that all is well, written if it is.
+        output: the file that says what has been rehearsed, in a folder of its own; written if all is well.
 
     Raises:
         RehearsalError: naming, for each fault, the study and the path of its key.
     """
-    started = time.perf_counter()
-    opened = open_parts(dataset)
-    few = _few(opened)
-    faults: list[str] = []
-    rehearsed: dict[str, nn.Module] = {}
-    names = []
-    for spec in specs:
-        study = Study.model_validate_json(spec)
-        names.append(study.name)
-        faults += Rehearsal(study, few, scale, rehearsed).run()
-    if faults:
-        listing = "\n".join(f"  - {fault}" for fault in faults)
-        raise RehearsalError(f"this cannot work with the data:\n{listing}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    told = {"studies": names, "models": len(rehearsed), "seconds": round(time.perf_counter() - started, 1)}
-    partial.write_text(json.dumps(told, indent=2))
-    replace_durably(partial, output)
+    with only_writer(output.parent):
+        known = _known(output)
+        fresh = {digest(spec): spec for spec in specs if digest(spec) not in known}
+        if not fresh:
+            return
+        started = time.perf_counter()
+        few = _few(open_parts(dataset))
+        faults: list[str] = []
+        rehearsed: dict[str, nn.Module] = {}
+        for name, spec in fresh.items():
+            study = Study.model_validate_json(spec)
+            known[name] = study.name
+            faults += Rehearsal(study, few, scale, rehearsed).run()
+        if faults:
+            listing = "\n".join(f"  - {fault}" for fault in faults)
+            raise RehearsalError(f"this cannot work with the data:\n{listing}")
+        logger.info("rehearsed %d models in %.1f s.", len(rehearsed), time.perf_counter() - started)
+        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(known, indent=2))
+        replace_durably(partial, output)
+
+
+def _known(output: Path) -> dict[str, str]:
+    """The names of the studies that have been rehearsed, by the digest of what they were."""
+    try:
+        known = json.loads(output.read_text())
+    except (OSError, ValueError):
+        return {}
+    return dict(known) if isinstance(known, dict) else {}
 
 
 class Rehearsal:
