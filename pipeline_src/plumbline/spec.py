@@ -80,9 +80,17 @@ def key(unit: str | None = None, **constraints: Any) -> Any:
     return Field(json_schema_extra={"unit": unit} if unit else None, **constraints)
 
 
+class KindCollisionError(ValueError):
+    """Two kinds of a room have one name."""
+
+
 @cache
 def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
-    """Every kind of a room, by name, after importing the modules of the room that `base` stands in."""
+    """Every kind of a room, by name, after importing the modules of the room that `base` stands in.
+
+    Raises:
+        KindCollisionError: two kinds of one name; the message names both files.
+    """
     room = sys.modules[base.__module__]
     for module in pkgutil.iter_modules(room.__path__):
         importlib.import_module(f"{room.__name__}.{module.name}")
@@ -90,10 +98,20 @@ def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
     unseen = list(base.__subclasses__())
     while unseen:
         candidate = unseen.pop(0)
-        unseen.extend(candidate.__subclasses__())
+        unseen.extend(c for c in candidate.__subclasses__() if c not in unseen)
         for name in get_args(candidate.model_fields["kind"].annotation):
-            found[name] = candidate
+            other = found.setdefault(name, candidate)
+            if other is not candidate:
+                raise KindCollisionError(
+                    f"two kinds are called {name!r}: {other.__name__} in {_file_of(other)} and "
+                    f"{candidate.__name__} in {_file_of(candidate)}. Rename one of them."
+                )
     return dict(sorted(found.items()))
+
+
+def _file_of(kind: type) -> str:
+    module = sys.modules.get(kind.__module__)
+    return str(getattr(module, "__file__", None) or kind.__module__)
 
 
 @dataclass(frozen=True)

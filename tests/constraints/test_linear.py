@@ -92,7 +92,7 @@ def test_contradicting_rows_are_refused():
     [
         (torch.ones(3), torch.ones(1), "m-by-n"),
         (torch.full((1, 2), torch.nan), torch.ones(1), "finite"),
-        (torch.ones(1, 2), torch.ones(2), "1 finite"),
+        (torch.ones(1, 2), torch.ones(2), "1 real"),
     ],
 )
 def test_bad_input_is_named(matrix, target, words):

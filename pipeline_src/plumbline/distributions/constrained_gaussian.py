@@ -17,35 +17,17 @@ where the variances do. Arithmetic is in double precision; results have the dtyp
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import register_kl
+from torch.distributions import Distribution, register_kl
 
 from plumbline.distributions.batch import common_batch
 from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
-from plumbline.distributions.covariance import Covariance, as_covariance
-from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
-from plumbline.distributions.gram import DegenerateGaussianError, LinearMap
-
-# Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
-FEASIBLE = 1e-4
-
-
-@runtime_checkable
-class LinearConstraint(Protocol):
-    """What conditioning needs of A z = k: independent rows, and what they lack."""
-
-    @property
-    def independent(self) -> LinearMap:
-        """Rows that span those of A and do not depend on each other."""
-        ...
-
-    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
-        """k - A x in the independent rows."""
-        ...
+from plumbline.distributions.covariance import Covariance, as_covariance, require_finite
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
+from plumbline.distributions.gram import DegenerateGaussianError
 
 
 class ConstrainedGaussian(FeasibleGaussian):
@@ -58,10 +40,11 @@ class ConstrainedGaussian(FeasibleGaussian):
         mean: m, (*B, n).
         covariance: S: a number (scaled identity), (n,) or (*B, n) (diagonal), (n, n) (dense), or a `Covariance`.
         constraint: A z = k, such as a `LinearEquality`; k may be one for all or one a batch entry.
-        validate_args: whether feasibility is checked, here and in `log_prob`; torch's default if None.
+        validate_args: whether mean, variances and feasibility are checked, here and in `log_prob`; torch's default
+            if None.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit; a mean that is not finite; a covariance that is none.
         DegenerateGaussianError: the covariance leaves no freedom to meet the equality.
     """
 
@@ -72,18 +55,29 @@ class ConstrainedGaussian(FeasibleGaussian):
         constraint: LinearConstraint,
         validate_args: bool | None = None,
     ) -> None:
+        checked = Distribution._validate_args if validate_args is None else validate_args
+        if checked:
+            require_finite(mean, "the mean of a Gaussian")
         self.loc = mean.double()
         self.dtype = mean.dtype
-        self.covariance = as_covariance(self.loc, covariance).double()
+        self.covariance = as_covariance(self.loc, covariance, validate_args=checked).double()
         self.constraint = constraint
+        self._lack = constraint.shortfall(self.loc)
         self.conditioned: ConditionedCovariance = conditioned_covariance(
             self.covariance, constraint.independent.to(self.loc)
         )
-        self._lack = constraint.shortfall(self.loc)
         batch = common_batch(mean.shape[:-1], self.covariance.batch_shape, self._lack.shape[:-1])
         super().__init__(batch, mean.shape[-1:], validate_args=validate_args)
-        if self._validate_args:
-            self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
+        if checked:
+            self.require_feasible_mean()
+
+    def require_feasible_mean(self) -> None:
+        """Checks that the covariance leaves the freedom to meet the equality.
+
+        Raises:
+            DegenerateGaussianError: the mean given A z = k misses the equality.
+        """
+        self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
 
     @property
     def covariance_matrix(self) -> Float[Tensor, "*B n n"]:
@@ -164,14 +158,6 @@ class ConstrainedGaussian(FeasibleGaussian):
         unit = self.conditioned.linear_map.unit_gram
         logdet = self.covariance.logdet() - self.conditioned.gram.logdet() + unit.logdet()
         return 0.5 * (logdet + self._freedom * LOG_TWO_PI)
-
-    def _require_feasible(self, z: Tensor, error: type[ValueError], what: str) -> None:
-        z = z.detach()
-        lack, rows = self.constraint.shortfall(z), self.conditioned.linear_map
-        scale = rows.absolute(z) + (rows.apply(z) + lack).abs()
-        missed = (lack.abs() / scale.clamp(min=1e-300)).amax()
-        if bool(missed > FEASIBLE):
-            raise error(f"{what} misses the equality by {float(missed):.3g} of |A| |z| + |k|.")
 
 
 @register_kl(ConstrainedGaussian, ConstrainedGaussian)

@@ -28,9 +28,10 @@ class ConstrainedPoisson(Distribution):
     """Poisson(rate) given that the counts sum to `total`, batched over *B and differentiable in the rate.
 
     Args:
-        rate: lambda, (*B, n), at least zero and not all zero.
-        total: k, (*B,) or a number; integers, at least zero.
-        validate_args: whether rates, totals and values are checked; torch's default if None.
+        rate: lambda, (*B, n), real numbers at least zero and not all zero.
+        total: k, (*B,) or a number; whole, from zero to the largest whole number that the dtype of the rates counts to.
+        validate_args: whether rates are checked; torch's default if None. Totals always are: no draw of counts with
+            an infinite total would end.
 
     Raises:
         ValueError: a rate or a total outside its range.
@@ -46,17 +47,18 @@ class ConstrainedPoisson(Distribution):
         total: Tensor | int,
         validate_args: bool | None = None,
     ) -> None:
-        total = torch.as_tensor(total, dtype=rate.dtype, device=rate.device)
+        if not rate.dtype.is_floating_point:
+            raise ValueError(f"rates must be real numbers in floating point, found {rate.dtype}.")
+        total = _checked_total(torch.as_tensor(total, device=rate.device), rate.dtype)
         batch = common_batch(rate.shape[:-1], total.shape)
         self.rate = rate.expand(*batch, -1)
         self.total = total.expand(batch)
         self.probabilities = self.rate / self.rate.sum(-1, keepdim=True)
         super().__init__(batch, rate.shape[-1:], validate_args=validate_args)
         if self._validate_args:
-            if not bool((rate >= 0).all() and (rate.sum(-1) > 0).all() and torch.isfinite(rate).all()):
+            sums = rate.sum(-1)
+            if not bool((rate >= 0).all() and (sums > 0).all() and torch.isfinite(sums).all()):
                 raise ValueError("rates must be finite, at least zero, and not all zero.")
-            if not bool((total >= 0).all() and (total == total.round()).all()):
-                raise ValueError("totals must be whole numbers, at least zero: no counts sum to another.")
 
     @property
     def mean(self) -> Float[Tensor, "*B n"]:
@@ -101,6 +103,19 @@ class ConstrainedPoisson(Distribution):
     def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
         """E(z_i - b_i)^2 of each count, in closed form (Proposition 7.1)."""
         return (self.mean - target).square() + self.variance
+
+
+def _checked_total(total: Tensor, dtype: torch.dtype) -> Tensor:
+    """Totals in the dtype of the rates."""
+    most = round(1 / torch.finfo(dtype).eps) * 2
+    exact = total.double()
+    if total.is_complex() or not bool(
+        (torch.isfinite(exact) & (exact >= 0) & (exact == exact.round())).all()
+    ):
+        raise ValueError("totals must be finite whole numbers, at least zero: no counts sum to another.")
+    if total.numel() and float(exact.max()) > most:
+        raise ValueError(f"totals must be at most {most:,} in {dtype}, found {float(exact.max()):,.0f}.")
+    return total.to(dtype)
 
 
 class _ExpectedAbsolute(torch.autograd.Function):

@@ -28,11 +28,11 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
-from plumbline.distributions.constrained_gaussian import LinearConstraint
-from plumbline.distributions.covariance import Diagonal
-from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
-from plumbline.distributions.gram import LeverageGram
+from plumbline.distributions.covariance import Diagonal, require_finite, require_variances
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
+from plumbline.distributions.gram import DegenerateGaussianError, LeverageGram
 
 
 class CorrectedGaussian(FeasibleGaussian):
@@ -42,10 +42,12 @@ class CorrectedGaussian(FeasibleGaussian):
         mean: m, (*B, n).
         variance: s, (*B, n), positive.
         constraint: A z = k, such as a `LinearEquality`.
-        metric: M, (n,) or (*B, n): how far each coordinate gives way.
+        metric: M, (n,) or (*B, n), at least zero: how far each coordinate gives way.
+        validate_args: whether mean, variances, metric and feasibility are checked; torch's default if None.
 
     Raises:
-        DegenerateGaussianError: the metric leaves no freedom to meet a row of a dense A.
+        ValueError: a mean that is not finite, a variance that is not positive, a metric that is negative.
+        DegenerateGaussianError: the metric leaves no freedom to meet an equality.
     """
 
     def __init__(
@@ -54,7 +56,13 @@ class CorrectedGaussian(FeasibleGaussian):
         variance: Float[Tensor, "*B n"],
         constraint: LinearConstraint,
         metric: Float[Tensor, "*M n"],
+        validate_args: bool | None = None,
     ) -> None:
+        checked = Distribution._validate_args if validate_args is None else validate_args
+        if checked:
+            require_finite(mean, "the mean of a Gaussian")
+            require_variances(variance, positive=True)
+            require_variances(metric)
         self.dtype = mean.dtype
         self.loc, self.spread, self.metric = mean.double(), variance.double(), metric.double()
         self.constraint = constraint
@@ -62,10 +70,14 @@ class CorrectedGaussian(FeasibleGaussian):
         self.gram = self.rows.gram(self.metric)
         self._lack = constraint.shortfall(self.loc)
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
+        if checked:
+            self._require_feasible(self._mean, DegenerateGaussianError, "the corrected mean")
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
         """Differentiable samples, feasible to the rounding of their dtype."""
-        free = self.loc + Diagonal(self.spread).draw(self._extended_shape(torch.Size(sample_shape)))
+        free = self.loc + Diagonal(self.spread, validate_args=False).draw(
+            self._extended_shape(torch.Size(sample_shape))
+        )
         return self._feasible(free, self.constraint.shortfall(free)).to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:

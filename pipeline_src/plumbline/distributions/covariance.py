@@ -15,7 +15,9 @@ the conditioned diagonal one plus a term of rank r.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import InitVar, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
@@ -36,6 +38,9 @@ from plumbline.distributions.gram import (
 if TYPE_CHECKING:
     from plumbline.distributions.conditioning import ConditionedCovariance
 
+# Roundings by which entries (i, j) and (j, i) of a covariance may differ, in units of the product of deviations.
+ASYMMETRY = 1000
+
 
 @runtime_checkable
 class Covariance(Protocol):
@@ -44,6 +49,11 @@ class Covariance(Protocol):
     @property
     def batch_shape(self) -> torch.Size:
         """*B."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """The number of coordinates n."""
         ...
 
     def double(self) -> Covariance:
@@ -85,16 +95,29 @@ class Covariance(Protocol):
 
 @dataclass(frozen=True)
 class Diagonal:
-    """diag(v), v of shape (*B, n)."""
+    """diag(v), v of shape (*B, n), at least zero.
+
+    Raises:
+        ValueError: a variance that is negative or not finite, with `validate_args`.
+    """
 
     variance: Float[Tensor, "*B n"]
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if validate_args:
+            require_variances(self.variance)
 
     @property
     def batch_shape(self) -> torch.Size:
         return self.variance.shape[:-1]
 
+    @property
+    def dimension(self) -> int:
+        return self.variance.shape[-1]
+
     def double(self) -> Diagonal:
-        return Diagonal(self.variance.double())
+        return Diagonal(self.variance.double(), validate_args=False)
 
     def matmul(self, x: Tensor) -> Tensor:
         return self.variance * x
@@ -127,17 +150,26 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class ScaledIdentity:
-    """v I in `dimension` coordinates, v of shape (*B,): A A^T is factored once for all variances."""
+    """v I in `dimension` coordinates, v positive of shape (*B,): A A^T is factored once for all variances.
+
+    Raises:
+        ValueError: a variance that is not positive or not finite, with `validate_args`.
+    """
 
     variance: Float[Tensor, "*B"]
     dimension: int
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if validate_args:
+            require_variances(self.variance, positive=True)
 
     @property
     def batch_shape(self) -> torch.Size:
         return self.variance.shape
 
     def double(self) -> ScaledIdentity:
-        return ScaledIdentity(self.variance.double(), self.dimension)
+        return ScaledIdentity(self.variance.double(), self.dimension, validate_args=False)
 
     def matmul(self, x: Tensor) -> Tensor:
         return self.variance[..., None] * x
@@ -152,7 +184,7 @@ class ScaledIdentity:
         return self.dimension * self.variance.log()
 
     def draw(self, shape: torch.Size) -> Tensor:
-        return Diagonal(self.diagonal()).draw(shape)
+        return Diagonal(self.diagonal(), validate_args=False).draw(shape)
 
     def gram(self, linear_map: LinearMap) -> ScaledGram:
         return ScaledGram(linear_map.unit_gram, self.variance)
@@ -167,17 +199,38 @@ class ScaledIdentity:
 
 @dataclass(frozen=True)
 class LowRankPlusDiagonal:
-    """D + F F^T, with D = diag(v), v positive of shape (*B, n), and F of shape (*B, n, r)."""
+    """D + F F^T, with D = diag(v), v positive of shape (*B, n), and F of shape (*B, n, r).
+
+    Raises:
+        ValueError: a variance that is not positive or not finite, or a factor that is not finite or does not fit,
+            with `validate_args`.
+    """
 
     factor: Float[Tensor, "*B n r"]
     variance: Float[Tensor, "*B n"]
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if not validate_args:
+            return
+        require_variances(self.variance, positive=True)
+        if self.factor.ndim < 2 or self.factor.shape[-2] != self.variance.shape[-1]:
+            raise ValueError(
+                f"the factor F must be (*B, {self.variance.shape[-1]}, r), as there are as many variances, found the "
+                f"shape {tuple(self.factor.shape)}."
+            )
+        require_finite(self.factor, "the factor F of a covariance")
 
     @property
     def batch_shape(self) -> torch.Size:
         return common_batch(self.variance.shape[:-1], self.factor.shape[:-2])
 
+    @property
+    def dimension(self) -> int:
+        return self.variance.shape[-1]
+
     def double(self) -> LowRankPlusDiagonal:
-        return LowRankPlusDiagonal(self.factor.double(), self.variance.double())
+        return LowRankPlusDiagonal(self.factor.double(), self.variance.double(), validate_args=False)
 
     def matmul(self, x: Tensor) -> Tensor:
         return self.variance * x + _times(self.factor, _times(self.factor.mT, x))
@@ -194,7 +247,7 @@ class LowRankPlusDiagonal:
         return self.variance.log().sum(-1) + self._capacity().logdet()
 
     def draw(self, shape: torch.Size) -> Tensor:
-        own = Diagonal(self.variance).draw(shape)
+        own = Diagonal(self.variance, validate_args=False).draw(shape)
         shared = torch.randn(*shape[:-1], self.factor.shape[-1], dtype=own.dtype, device=own.device)
         return own + _times(self.factor, shared)
 
@@ -206,7 +259,7 @@ class LowRankPlusDiagonal:
 
     def conditional_variance(self, linear_map: LinearMap, gram: Gram) -> Tensor:
         assert isinstance(gram, LowRankGram)
-        of_diagonal = Diagonal(self.variance).conditional_variance(linear_map, gram.base)
+        of_diagonal = Diagonal(self.variance, validate_args=False).conditional_variance(linear_map, gram.base)
         lifted = linear_map.adjoint(_solve_columns(gram.base, gram.update).mT).mT
         projected = self.factor - self.variance[..., None] * lifted
         whitened = torch.linalg.solve_triangular(gram.capacity.factor, projected.mT, upper=False)
@@ -225,31 +278,46 @@ class LowRankPlusDiagonal:
 
 @dataclass(frozen=True)
 class Dense:
-    """A positive definite matrix (*B, n, n)."""
+    """A symmetric, positive definite matrix (*B, n, n).
+
+    Raises:
+        ValueError: a matrix that is not square, finite or symmetric to the rounding of its dtype, with `validate_args`.
+        DegenerateGaussianError: one that is not positive definite, with `validate_args`.
+    """
 
     matrix: Float[Tensor, "*B n n"]
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if validate_args:
+            _require_symmetric(self.matrix)
+            cholesky(self.matrix.detach().double(), "the covariance")
 
     @property
     def batch_shape(self) -> torch.Size:
         return self.matrix.shape[:-2]
 
+    @property
+    def dimension(self) -> int:
+        return self.matrix.shape[-1]
+
     def double(self) -> Dense:
-        return Dense(self.matrix.double())
+        return Dense(self.matrix.double(), validate_args=False)
 
     def matmul(self, x: Tensor) -> Tensor:
         return _times(self.matrix, x)
 
     def inverse(self, x: Tensor) -> Tensor:
-        return FactoredGram(self._factor()).solve(x)
+        return FactoredGram(self._factor).solve(x)
 
     def diagonal(self) -> Tensor:
         return self.matrix.diagonal(dim1=-2, dim2=-1)
 
     def logdet(self) -> Tensor:
-        return FactoredGram(self._factor()).logdet()
+        return FactoredGram(self._factor).logdet()
 
     def draw(self, shape: torch.Size) -> Tensor:
-        return _times(self._factor(), torch.randn(shape, dtype=self.matrix.dtype, device=self.matrix.device))
+        return _times(self._factor, torch.randn(shape, dtype=self.matrix.dtype, device=self.matrix.device))
 
     def gram(self, linear_map: LinearMap) -> FactoredGram:
         product = linear_map.apply(linear_map.apply(self.matrix).mT)
@@ -261,32 +329,88 @@ class Dense:
         return (self.diagonal() - whitened.square().sum(-2)).clamp(min=0)
 
     def trace_of_inverse_times(self, other: ConditionedCovariance) -> Tensor:
-        quotient = torch.cholesky_solve(other.dense(), self._factor())
+        quotient = torch.cholesky_solve(other.dense(), self._factor)
         return quotient.diagonal(dim1=-2, dim2=-1).sum(-1)
 
+    @cached_property
     def _factor(self) -> Tensor:
         return cholesky(self.matrix, "the covariance")
 
 
-def as_covariance(mean: Float[Tensor, "*B n"], covariance: Covariance | Tensor) -> Covariance:
+def as_covariance(
+    mean: Float[Tensor, "*B n"], covariance: Covariance | Tensor, *, validate_args: bool = True
+) -> Covariance:
     """A covariance from a tensor: a number is a scaled identity, (n,) or (*B, n) a diagonal, (n, n) dense.
 
     Raises:
-        ValueError: the shape fits none, or several, of these: name the class.
+        ValueError: the shape fits none, or several, of these: name the class. With `validate_args`, numbers that are
+            no covariance.
     """
-    if not isinstance(covariance, Tensor):
-        return covariance
     n = mean.shape[-1]
+    if not isinstance(covariance, Tensor):
+        if covariance.dimension != n:
+            raise ValueError(
+                f"a mean of {n} coordinates does not fit a covariance of {covariance.dimension}."
+            )
+        return covariance
     if covariance.ndim == 0:
-        return ScaledIdentity(covariance, n)
+        return ScaledIdentity(covariance, n, validate_args=validate_args)
     if covariance.shape == (n,) or covariance.shape == mean.shape:
-        return Diagonal(covariance)
+        return Diagonal(covariance, validate_args=validate_args)
     if mean.ndim == 1 and covariance.shape == (n, n):
-        return Dense(covariance)
+        return Dense(covariance, validate_args=validate_args)
     raise ValueError(
         f"a covariance of shape {tuple(covariance.shape)} for a mean of shape {tuple(mean.shape)} is not clear: "
         "give a number, a diagonal like the mean, or one of Diagonal, ScaledIdentity, LowRankPlusDiagonal, Dense."
     )
+
+
+def require_variances(variance: Tensor, *, positive: bool = False) -> float:
+    """The least of some variances, infinite where there are none, once they are found to be variances.
+
+    Raises:
+        ValueError: one that is not finite or is negative, or is zero with `positive`.
+    """
+    if not variance.numel():
+        return math.inf
+    least, most = (float(number) for number in torch.aminmax(variance.detach()))
+    allowed = least > 0 if positive else least >= 0
+    if not (allowed and most < math.inf):
+        wanted = "positive" if positive else "at least zero"
+        raise ValueError(
+            f"variances must be finite and {wanted}, found numbers from {least:.6g} to {most:.6g}."
+        )
+    return least
+
+
+def require_finite(numbers: Tensor, what: str) -> None:
+    """Checks that numbers are finite.
+
+    Raises:
+        ValueError: `what` says which ones are not.
+    """
+    finite = torch.isfinite(numbers.detach())
+    if not bool(finite.all()):
+        raise ValueError(
+            f"{what} must be finite, found NaN or infinity in {int((~finite).sum())} of {finite.numel()} numbers."
+        )
+
+
+def _require_symmetric(matrix: Tensor) -> None:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"a covariance must be (*B, n, n), found the shape {tuple(matrix.shape)}.")
+    require_finite(matrix, "a covariance")
+    eps = torch.finfo(matrix.dtype if matrix.dtype.is_floating_point else torch.float64).eps
+    matrix = matrix.detach().double()
+    require_variances(matrix.diagonal(dim1=-2, dim2=-1), positive=True)
+    scale = matrix.diagonal(dim1=-2, dim2=-1).sqrt()
+    correlations = matrix / scale[..., None] / scale[..., None, :]
+    asymmetry = (correlations - correlations.mT).abs()
+    if matrix.numel() and float(asymmetry.amax()) > ASYMMETRY * eps:
+        raise ValueError(
+            f"a covariance must be symmetric: entries (i, j) and (j, i) differ by {float(asymmetry.amax()):.3g} of the "
+            "product of deviations."
+        )
 
 
 def _times(matrix: Tensor, x: Tensor) -> Tensor:

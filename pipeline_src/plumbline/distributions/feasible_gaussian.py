@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,9 +11,26 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
+from plumbline.distributions.gram import LinearMap
 from plumbline.distributions.losses import expected_absolute, expected_squared
 
 LOG_TWO_PI = math.log(2 * math.pi)
+# Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
+FEASIBLE = 1e-4
+
+
+@runtime_checkable
+class LinearConstraint(Protocol):
+    """What conditioning needs of A z = k: independent rows, and what they lack."""
+
+    @property
+    def independent(self) -> LinearMap:
+        """Rows that span those of A and do not depend on each other."""
+        ...
+
+    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
+        """k - A x in the independent rows."""
+        ...
 
 
 class FeasibleGaussian(Distribution):
@@ -25,6 +43,7 @@ class FeasibleGaussian(Distribution):
     arg_constraints: dict[str, supports.Constraint] = {}  # noqa: RUF012 (as torch declares it)
     support = supports.real_vector
     dtype: torch.dtype
+    constraint: LinearConstraint
     _mean: Tensor
     _variance: Tensor
 
@@ -45,3 +64,11 @@ class FeasibleGaussian(Distribution):
     def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
         """E(z_i - b_i)^2 of each coordinate, in closed form (Li et al. 2025, Proposition 5.1)."""
         return expected_squared(self._mean - target.double(), self._variance).to(self.dtype)
+
+    def _require_feasible(self, z: Float[Tensor, "*C n"], error: type[ValueError], what: str) -> None:
+        z = z.detach()
+        lack, rows = self.constraint.shortfall(z), self.constraint.independent.to(z)
+        scale = rows.absolute(z) + (rows.apply(z) + lack).abs()
+        missed = lack.abs() / scale.clamp(min=1e-300)
+        if not bool((missed <= FEASIBLE).all()):  # NaN is not feasible
+            raise error(f"{what} misses the equality by {float(missed.amax()):.3g} of |A| |z| + |k|.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
+from plumbline.distributions.covariance import require_finite, require_variances
 from plumbline.distributions.losses import expected_absolute, expected_squared
 
 
@@ -15,9 +16,21 @@ class IndependentGaussian(Independent):
     Args:
         mean: (*B, n).
         variance: (*B, n), positive.
+        validate_args: whether mean and variances are checked; torch's default if None.
+
+    Raises:
+        ValueError: a mean that is not finite, a variance that is not positive.
     """
 
-    def __init__(self, mean: Float[Tensor, "*B n"], variance: Float[Tensor, "*B n"]) -> None:
+    def __init__(
+        self,
+        mean: Float[Tensor, "*B n"],
+        variance: Float[Tensor, "*B n"],
+        validate_args: bool | None = None,
+    ) -> None:
+        if Distribution._validate_args if validate_args is None else validate_args:
+            require_finite(mean, "the mean of a Gaussian")
+            require_variances(variance, positive=True)
         super().__init__(Normal(mean, variance.sqrt(), validate_args=False), 1, validate_args=False)
 
     def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:

@@ -29,6 +29,7 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
     from azula.sample import Sampler
+    from jaxtyping import Float
     from torch import Tensor
 
 
@@ -73,38 +74,60 @@ class ConditionedSpec(ConstrainedSpec):
     ) -> Tensor:
         import torch
 
+        alpha, sigma = denoiser.schedule(t)
+        if bool((sigma >= LARGEST_RATIO * alpha).any()):
+            return self._isotropic_mean(denoiser, x_t, t, problem, **conditions)
         constraint = problem.constraints[self.constraint]
+        # A in standardised units, and its rows made orthonormal.
+        matrix = constraint.matrix.to(x_t.device) * problem.space.scale.double().flatten()
+        factor = torch.linalg.cholesky(matrix @ matrix.mT)
+        rows = torch.linalg.solve_triangular(factor, matrix, upper=False)
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             mean = denoiser(x_t, t, **conditions).mean
-            rows = (constraint.matrix.to(mean) * problem.space.scale.flatten()).view(-1, 1, *mean.shape[1:])
-            cotangents = rows.expand(-1, *mean.shape).contiguous()
+            cotangents = rows.to(mean).view(-1, 1, *mean.shape[1:]).expand(-1, *mean.shape).contiguous()
             (columns,) = torch.autograd.grad(mean, x_t, cotangents, is_grads_batched=True)
         problem.costs.backward_passes += len(rows)
         problem.costs.projection_solves += 1
-        alpha, sigma = denoiser.schedule(t)
-        # All covariances are in units of sigma^2 / alpha.
-        isotropic = (alpha / (alpha**2 + sigma**2)).double() * rows.flatten(1).double()
-        columns = columns.flatten(2).movedim(0, 2).double() + self.shrinkage * isotropic.mT
-        gram = _bounded_below(
-            rows.flatten(1).double() @ columns, isotropic @ rows.flatten(1).double().mT, self.shrinkage
-        )
+        # V times the rows, in units of the isotropic variance.
+        columns = (alpha**2 + sigma**2) / alpha * columns.flatten(2).movedim(0, 2).double()
         shortfall = constraint.shortfall(problem.decode(mean.detach()).flatten(1))
-        multipliers = torch.linalg.solve(gram, shortfall[..., None])
-        return mean.detach() + (columns @ multipliers).squeeze(-1).view_as(mean).to(mean.dtype)
+        lack = torch.linalg.solve_triangular(factor, shortfall.mT, upper=False).mT
+        most = float((alpha**2 + sigma**2) / alpha**2)
+        correction = bounded_correction(columns, rows, lack, self.shrinkage, most)
+        return mean.detach() + correction.view_as(mean).to(mean.dtype)
 
 
+# Ratio of noise to signal from which on the Tweedie covariance is not used.
+LARGEST_RATIO = 1.0
 # Share of the isotropic covariance under which rounding decides.
 LEAST_SHARE = 1e-6
 
 
-def _bounded_below(gram: Tensor, isotropic: Tensor, share: float) -> Tensor:
-    """The symmetric part of `gram` (B, r, r), its eigenvalues relative to `isotropic` (r, r) raised to `share`."""
+def bounded_correction(
+    columns: Float[Tensor, "B n r"],
+    rows: Float[Tensor, "r n"],
+    lack: Float[Tensor, "B r"],
+    shrinkage: float,
+    most: float,
+) -> Float[Tensor, "B n"]:
+    """V R^T (R V R^T)^{-1} l, of a covariance V that is finite whatever the columns are.
+
+    Args:
+        columns: an estimate of V R^T, in units of the isotropic variance.
+        rows: R, orthonormal.
+        lack: l = k - R m.
+        shrinkage: share of the isotropic covariance, and the least variance along a row.
+        most: the largest variance.
+    """
     import torch
 
-    factor = torch.linalg.cholesky(isotropic)
-    whitened = torch.linalg.solve_triangular(factor, (gram + gram.mT) / 2, upper=False)
-    whitened = torch.linalg.solve_triangular(factor, whitened.mT, upper=False)
-    values, vectors = torch.linalg.eigh((whitened + whitened.mT) / 2)
-    raised = vectors * values.clamp(min=max(share, LEAST_SHARE))[..., None, :] @ vectors.mT
-    return factor @ raised @ factor.mT
+    columns = (1 - shrinkage) * columns.nan_to_num(0.0, 0.0, 0.0) + shrinkage * rows.mT
+    along = rows @ columns
+    values, vectors = torch.linalg.eigh((along + along.mT) / 2)
+    values = values.clamp(max(shrinkage, LEAST_SHARE), most)[:, None, :]
+    across = (columns - rows.mT @ along) @ vectors
+    # No covariance is larger than the root of the product of two variances.
+    size = across.norm(dim=1, keepdim=True).clamp(min=torch.finfo(across.dtype).tiny)
+    across = across * ((most * values).sqrt() / size).clamp(max=1)
+    return lack @ rows + ((across / values) @ (vectors.mT @ lack[..., None])).squeeze(-1)

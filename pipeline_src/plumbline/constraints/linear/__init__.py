@@ -10,6 +10,7 @@ from plumbline.constraints import ConstraintSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from torch import Tensor
 
@@ -36,7 +37,7 @@ class LinearEqualitySpec(ConstraintSpec):
             return LinearEquality(matrix, torch.as_tensor(self.target, dtype=torch.float64), unit=unit)
         target = _variable(example, self.target, f"`{self.kind}`: `target`")
         if target.dims[:1] != ("sample",):
-            return LinearEquality(matrix, torch.as_tensor(target.values, dtype=torch.float64), unit=unit)
+            return LinearEquality(matrix, _as_stored(target.values), unit=unit)
         if target.shape[1:] != (len(matrix),):
             raise ValueError(
                 f"`{self.kind}`: `target`: {self.target!r} must hold {len(matrix)} numbers a sample, one a row of the "
@@ -49,8 +50,7 @@ class LinearEqualitySpec(ConstraintSpec):
 
         if isinstance(self.matrix, str):
             values = _variable(example, self.matrix, f"`{self.kind}`: `matrix`").values
-            # In the type that the numbers came in, which says how far they can be trusted.
-            matrix = torch.as_tensor(values, dtype=None if values.dtype.kind == "f" else torch.float64)
+            matrix = _as_stored(values)
         else:
             matrix = torch.as_tensor(self.matrix, dtype=torch.float64)
         coordinates = example["state"][0].size
@@ -75,6 +75,13 @@ def _variable(example: xr.Dataset, name: str, where: str) -> xr.DataArray:
         found = ", ".join(str(v) for v in example.data_vars if example[v].dtype.kind in "fiu")
         raise ValueError(f"{where}: the dataset has no variable {name!r}; it has {found}.")
     return example[name]
+
+
+def _as_stored(values: np.ndarray) -> Tensor:
+    """Numbers in the dtype that they came in, whose rounding tells which rows of A depend on each other."""
+    import torch
+
+    return torch.as_tensor(values, dtype=None if values.dtype.kind == "f" else torch.float64)
 
 
 class SumSpec(ConstraintSpec):

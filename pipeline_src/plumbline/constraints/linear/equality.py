@@ -7,6 +7,7 @@ With the singular value decomposition A = U S V^T of rank r, the equality says t
 if k lies in the range of A, and nothing can satisfy it otherwise. These rows are independent and orthonormal:
 rows of A that depend on others drop out, and the nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is
 exact to rounding even where A A^T is nearly singular. Residuals and corrections are formed in double precision.
+How rows are told to depend on each other, and targets to contradict them, is in `plumbline.constraints.linear.rows`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
 from plumbline.constraints.linear.maps import Dense, GroupSum
+from plumbline.constraints.linear.rows import IndependentRows, independent_rows, rescaled_rows
 from plumbline.distributions.conditioning import ConditionedCovariance
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.covariance import Diagonal
+from plumbline.distributions.covariance import Diagonal, require_variances
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Relative size under which a singular value is zero, and a target is outside the range of A.
-RANK_TOLERANCE = 1e-10
 # Relative size of what is new in a column of A, over which it can be solved for.
 PIVOT_TOLERANCE = 1e-6
 
@@ -37,49 +37,42 @@ class LinearEquality(Constraint):
     """A x = k for samples x of shape (B, ...), flattened.
 
     Args:
-        matrix: A, an m-by-n tensor, or a matrix-free map (`GroupSum`).
+        matrix: A, an m-by-n tensor, or a matrix-free map (`GroupSum`). Which rows of a tensor depend on each other is
+            told by the rounding of its dtype: give it in the dtype that its numbers were computed in.
         target: k, (m,) for all samples or (B, m), one a sample; None if it is to come from `given`.
         target_variable: the variable of a dataset that holds k a sample.
         unit: unit of the residual.
 
     Raises:
-        ValueError: A is not finite or empty, or k does not fit it.
-        InfeasibleConstraintError: rows of A depend on each other and k contradicts them.
+        ValueError: A is not finite, not real or empty, or k does not fit it.
+        InfeasibleConstraintError: A is zero, or its rows depend on each other and k contradicts them.
+        IllConditionedError: rows of A nearly depend on each other, by more than rounding and too little to be used.
     """
 
     def __init__(
         self,
-        matrix: Float[Tensor, "m n"] | Dense | GroupSum,
-        target: Float[Tensor, "*B m"] | None,
+        matrix: Shaped[Tensor, "m n"] | Dense | GroupSum,
+        target: Shaped[Tensor, "*B m"] | None,
         *,
         target_variable: str | None = None,
         unit: str = "1",
     ) -> None:
         self.unit = unit
         self.target_variable = target_variable
-        self._to_independent: Tensor | None = None
+        self._rows: IndependentRows | None = None
         self._offset: Tensor | None = None
         # Targets change from batch to batch, the rows do not: this is shared by all equalities of the same A.
         self._pivots: dict[bool, Tensor] = {}
         if isinstance(matrix, GroupSum):
-            if matrix.weights is not None and not bool(
-                (matrix.absolute(torch.ones_like(matrix.weights)) > 0).all()
-            ):
-                raise InfeasibleConstraintError("the weights of a group are all zero: it constrains nothing.")
-            self.linear_map: Dense | GroupSum = matrix
+            self._eps = torch.finfo(torch.float64).eps
+            self.linear_map: Dense | GroupSum = _some_weight(matrix)
             self.independent: Dense | GroupSum = matrix
         else:
-            matrix = (matrix.matrix if isinstance(matrix, Dense) else matrix).double()
-            if matrix.ndim != 2 or not matrix.numel() or not torch.isfinite(matrix).all():
-                raise ValueError(f"A must be a finite m-by-n matrix, found the shape {tuple(matrix.shape)}.")
-            self.linear_map = Dense(matrix)
-            left, singular, right = torch.linalg.svd(matrix, full_matrices=False)
-            rank = int((singular > RANK_TOLERANCE * singular[0]).sum())
-            if rank == 0:
-                raise InfeasibleConstraintError("A is zero: it constrains nothing.")
-            self._left = left[:, :rank]
-            self._to_independent = left[:, :rank] / singular[:rank]
-            self.independent = Dense(right[:rank])
+            matrix = matrix.matrix if isinstance(matrix, Dense) else matrix
+            self._eps = _rounding(matrix)
+            self.linear_map = Dense(_checked_matrix(matrix))
+            self._rows = independent_rows(self.linear_map.matrix, self._eps)
+            self.independent = Dense(self._rows.rows)
         self.target = None if target is None else self._checked_target(target)
 
     @property
@@ -90,7 +83,7 @@ class LinearEquality(Constraint):
     def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
         """What the rows of `matrix` lack to be feasible, in double precision; k broadcasts along *B."""
         lack = -self._residual(x.double())
-        return lack if self._to_independent is None else lack @ self._to_independent.to(lack)
+        return lack if self._rows is None else lack @ self._rows.transform.to(lack)
 
     def given(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
@@ -103,8 +96,7 @@ class LinearEquality(Constraint):
         """The same A with another k, in the units before any `rescaled`."""
         bound = object.__new__(LinearEquality)
         bound.__dict__.update(self.__dict__)
-        offset = 0.0 if self._offset is None else self._offset.to(target.device)
-        bound.target = bound._checked_target(target.double() - offset)
+        bound.target = bound._checked_target(target)
         return bound
 
     def pivots(self, *, last: bool) -> Int[Tensor, " r"]:
@@ -122,10 +114,22 @@ class LinearEquality(Constraint):
         return self._pivots[last]
 
     def rescaled(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearEquality:
-        """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift."""
+        """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift.
+
+        Raises:
+            ValueError: a shift that is not finite, or a scale that is zero or not finite.
+        """
         shift, scale = shift.double().flatten(), scale.double().flatten()
-        moved = LinearEquality(self.linear_map.to(scale).rescaled(scale), None, unit=self.unit)
-        moved.target_variable = self.target_variable
+        if not bool(torch.isfinite(shift).all() and torch.isfinite(scale).all() and (scale != 0).all()):
+            raise ValueError("shift and scale must be finite, and no scale zero: x = shift + scale z.")
+        moved = object.__new__(LinearEquality)
+        moved.__dict__.update(self.__dict__)
+        moved._pivots = {}
+        moved.linear_map = moved.independent = self.linear_map.to(scale).rescaled(scale)
+        if self._rows is not None:
+            assert isinstance(moved.linear_map, Dense)
+            moved._rows = rescaled_rows(moved.linear_map.matrix, self._rows.rank)
+            moved.independent = Dense(moved._rows.rows)
         before = 0.0 if self._offset is None else self._offset.to(shift)
         moved._offset = before + self.linear_map.to(shift).apply(shift)
         return moved if self.target is None else moved.with_target(self.target.to(shift) + before)
@@ -143,16 +147,14 @@ class LinearEquality(Constraint):
 
     def project(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
         """The nearest feasible point of each sample, exact to the precision of its dtype."""
-        ones = torch.ones(x[0].numel(), dtype=torch.float64, device=x.device)
-        projected, _ = self.condition(x.double(), ones)
-        return projected.to(x.dtype)
+        ones = torch.ones(x.shape[1:].numel(), dtype=torch.float64, device=x.device)
+        return self._conditioned(x.double(), ones).mean.view_as(x).to(x.dtype)
 
     def complete(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
         """Each sample with its last pivots solved for, and its other coordinates as they are."""
-        giving_way = torch.zeros(x[0].numel(), dtype=torch.float64, device=x.device)
+        giving_way = torch.zeros(x.shape[1:].numel(), dtype=torch.float64, device=x.device)
         giving_way[self.pivots(last=True).to(x.device)] = 1.0
-        completed, _ = self.condition(x.double(), giving_way)
-        return completed.to(x.dtype)
+        return self._conditioned(x.double(), giving_way).mean.view_as(x).to(x.dtype)
 
     def condition(
         self, mean: Float[Tensor, "B *n"], variance: Float[Tensor, "*#V"]
@@ -161,18 +163,30 @@ class LinearEquality(Constraint):
 
         Args:
             mean: means of the samples, in the data's unit.
-            variance: variances of the coordinates, for all samples or one a sample.
+            variance: variances of the coordinates, for all samples or one a sample, at least zero.
 
         Raises:
+            ValueError: a variance that is negative or not finite.
             DegenerateGaussianError: the variance leaves no freedom to meet an equality.
         """
+        least = require_variances(variance)
+        gaussian = self._conditioned(mean, variance)
+        if not least > 0:
+            gaussian.require_feasible_mean()
+        return gaussian.mean.view_as(mean).to(mean.dtype), gaussian.conditioned
+
+    def _conditioned(self, mean: Tensor, variance: Tensor) -> ConstrainedGaussian:
         flat = mean.flatten(1).double()
         spread = variance.double().reshape(-1, flat.shape[1])
         spread = spread[0] if len(spread) == 1 else spread
-        gaussian = ConstrainedGaussian(flat, Diagonal(spread), self, validate_args=False)
-        return gaussian.mean.view_as(mean).to(mean.dtype), gaussian.conditioned
+        covariance = Diagonal(spread, validate_args=False)
+        return ConstrainedGaussian(flat, covariance, self, validate_args=False)
 
     def _residual(self, flat: Tensor) -> Tensor:
+        if flat.shape[-1] != self.linear_map.columns:
+            raise ValueError(
+                f"A has {self.linear_map.columns} columns, and samples have {flat.shape[-1]} coordinates."
+            )
         return self.linear_map.to(flat).apply(flat) - self._targets(flat)
 
     def _targets(self, flat: Tensor) -> Tensor:
@@ -184,27 +198,56 @@ class LinearEquality(Constraint):
             raise ValueError(f"{self.target.shape[0]} targets were given for {flat.shape[-2]} samples.")
         return self.target.to(flat)
 
-    def _checked_target(self, target: Tensor) -> Tensor:
-        target = target.double()
+    def _checked_target(self, given: Tensor) -> Tensor:
+        """k without the offset, in double precision."""
+        if given.is_complex() or given.ndim not in (1, 2) or given.shape[-1] != self.linear_map.rows:
+            raise ValueError(
+                f"k must be {self.linear_map.rows} real numbers, found the shape {tuple(given.shape)} of {given.dtype}."
+            )
+        target = given.double()
+        if not bool(torch.isfinite(target).all()):
+            raise ValueError(
+                f"k must be {self.linear_map.rows} finite numbers, found NaN or infinite ones among them."
+            )
         # One target for all samples, given as a batch of one, is one for any number of samples.
         target = target[0] if target.ndim == 2 and len(target) == 1 else target
-        if (
-            target.ndim not in (1, 2)
-            or target.shape[-1] != self.linear_map.rows
-            or not torch.isfinite(target).all()
-        ):
-            raise ValueError(
-                f"k must be {self.linear_map.rows} finite numbers, found the shape {tuple(target.shape)}."
-            )
-        if self._to_independent is not None:
-            left = self._left.to(target)
-            outside = (target - target @ left @ left.mT).abs().amax()
-            # Targets measured in single precision contradict dependent rows by their rounding.
-            if outside > 1e-6 * target.abs().amax().clamp(min=1e-300):
-                raise InfeasibleConstraintError(
-                    f"rows of A depend on each other and k contradicts them (by {outside:.3g}): no x satisfies A x = k."
-                )
+        size = target.abs()
+        if self._offset is not None:
+            offset = self._offset.to(target)
+            target, size = target - offset, size + offset.abs()
+        if self._rows is not None:
+            self._rows.require_no_contradiction(target, size, max(self._eps, _rounding(given)))
         return target
+
+
+def _rounding(given: Tensor) -> float:
+    """Relative rounding of numbers of this dtype; that of double precision for whole numbers."""
+    return torch.finfo(given.dtype if given.dtype.is_floating_point else torch.float64).eps
+
+
+def _checked_matrix(given: Tensor) -> Float[Tensor, "m n"]:
+    """A in double precision."""
+    if given.is_complex():
+        raise ValueError("A must be real, found complex numbers.")
+    matrix = given.double()
+    if matrix.ndim != 2 or not matrix.numel():
+        raise ValueError(f"A must be an m-by-n matrix, found the shape {tuple(matrix.shape)}.")
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError("A must be a finite m-by-n matrix, found NaN or infinite numbers in it.")
+    if not bool(matrix.any()):
+        raise InfeasibleConstraintError("A is zero: it constrains nothing.")
+    return matrix
+
+
+def _some_weight(sums: GroupSum) -> GroupSum:
+    """The sums, if each group has a weight that is not zero."""
+    if sums.weights is not None:
+        empty = (sums.absolute(torch.ones_like(sums.weights)) == 0).nonzero()
+        if len(empty):
+            raise InfeasibleConstraintError(
+                f"the weights of group {int(empty[0])} are all zero: it constrains nothing."
+            )
+    return sums
 
 
 def _pivots(matrix: Float[Tensor, "r n"], *, last: bool) -> Int[Tensor, " r"]:

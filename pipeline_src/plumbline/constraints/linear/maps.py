@@ -7,7 +7,7 @@ diagonal, O(n).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import cached_property
 
 import torch
@@ -49,6 +49,11 @@ class Dense:
     def rows(self) -> int:
         """The number of equalities m."""
         return self.matrix.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """The number of coordinates n."""
+        return self.matrix.shape[1]
 
     def to(self, like: Tensor) -> Dense:
         """The map in the dtype and on the device of `like`; itself if it is there."""
@@ -132,16 +137,45 @@ class GroupSum:
 
     Attributes:
         groups: the group of each coordinate, from zero on, each group with at least one coordinate.
-        weights: the coefficient of each coordinate; None for ones.
+        weights: the coefficient of each coordinate, finite; None for ones.
+        validate_args: whether groups and weights are checked.
+
+    Raises:
+        ValueError: groups that are not whole numbers from zero on or leave a number out, or weights that do not fit.
     """
 
     groups: Int[Tensor, " n"]
     weights: Float[Tensor, " n"] | None = None
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if not validate_args:
+            return
+        groups = self.groups
+        if groups.ndim != 1 or not len(groups) or groups.dtype not in (torch.int32, torch.int64):
+            raise ValueError(
+                "groups must be one whole number a coordinate (int64 or int32), found the shape "
+                f"{tuple(groups.shape)} of {groups.dtype}."
+            )
+        if int(groups.min()) < 0:
+            raise ValueError(f"groups must be numbered from zero on, found {int(groups.min())}.")
+        if self.rows > len(groups) or not bool((torch.bincount(groups) > 0).all()):
+            raise ValueError(
+                f"each group from zero to {self.rows - 1} must have a coordinate, found {len(groups.unique())} groups: "
+                "number them without gaps."
+            )
+        if self.weights is not None:
+            _check_weights(self.weights, len(groups))
 
     @cached_property
     def rows(self) -> int:
         """The number of groups m."""
         return int(self.groups.max()) + 1
+
+    @property
+    def columns(self) -> int:
+        """The number of coordinates n."""
+        return len(self.groups)
 
     def to(self, like: Tensor) -> GroupSum:
         """The map in the dtype and on the device of `like`; itself if it is there."""
@@ -149,7 +183,7 @@ class GroupSum:
         weights = None if self.weights is None else self.weights.to(like)
         if groups is self.groups and weights is self.weights:
             return self
-        moved = GroupSum(groups, weights)
+        moved = GroupSum(groups, weights, validate_args=False)
         moved.__dict__["rows"] = self.rows
         return moved
 
@@ -178,7 +212,9 @@ class GroupSum:
 
     def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
         """A diag(scale)."""
-        return GroupSum(self.groups, scale if self.weights is None else self.weights * scale)
+        return GroupSum(
+            self.groups, scale if self.weights is None else self.weights * scale, validate_args=False
+        )
 
     def dense(self) -> Float[Tensor, "m n"]:
         """A as a matrix, for small n."""
@@ -190,3 +226,13 @@ class GroupSum:
         if self.rows == 1:
             return x.sum(-1, keepdim=True)
         return x.new_zeros(*x.shape[:-1], self.rows).index_add(-1, self.groups, x)
+
+
+def _check_weights(weights: Tensor, coordinates: int) -> None:
+    if weights.shape != (coordinates,) or not weights.dtype.is_floating_point:
+        raise ValueError(
+            f"weights must be one real number for each of {coordinates} coordinates, found the shape "
+            f"{tuple(weights.shape)} of {weights.dtype}."
+        )
+    if not bool(torch.isfinite(weights).all()):
+        raise ValueError("weights must be finite, found NaN or infinite ones among them.")

@@ -18,7 +18,7 @@ class ConditionedSpec(LawSpec):
     def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
-        return CorrectedGaussian(mean, variance, constraint, metric=variance)
+        return CorrectedGaussian(mean, variance, constraint, metric=variance, validate_args=False)
 
     def mean_uses_variance(self) -> bool:
         return True
@@ -34,7 +34,7 @@ class ProjectedSpec(LawSpec):
 
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
-        return CorrectedGaussian(mean, variance, constraint, metric=torch.ones_like(mean))
+        return CorrectedGaussian(mean, variance, constraint, torch.ones_like(mean), validate_args=False)
 
 
 class CompletedSpec(LawSpec):
@@ -56,4 +56,4 @@ class CompletedSpec(LawSpec):
         pivots = constraint.pivots(last=self.pivots == "last").to(mean.device)
         metric = torch.zeros_like(mean)
         metric[..., pivots] = 1.0
-        return CorrectedGaussian(mean, variance, constraint, metric)
+        return CorrectedGaussian(mean, variance, constraint, metric, validate_args=False)

@@ -19,7 +19,7 @@ class IndependentSpec(LawSpec):
         from plumbline.distributions.independent_gaussian import IndependentGaussian
 
         del constraint
-        return IndependentGaussian(mean, variance)
+        return IndependentGaussian(mean, variance, validate_args=False)
 
     def constrains(self) -> bool:
         return False

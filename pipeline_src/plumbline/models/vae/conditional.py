@@ -41,8 +41,10 @@ class ConditionalVAE(Autoencoder):
         """The objective of the output plus the divergence of the posterior, and both."""
         y = self.wanted.of(batch)
         read = self.encoder(torch.cat([self.scaled(batch), y], dim=1))
-        posterior = IndependentGaussian(*self.posterior_head(read))
-        prior = IndependentGaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
+        posterior = IndependentGaussian(*self.posterior_head(read), validate_args=False)
+        prior = IndependentGaussian(
+            torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean), validate_args=False
+        )
         divergence = kl_divergence(posterior, prior)
         each, terms = self.output.loss(
             self.spec, *self.decoded(torch.cat([posterior.rsample(), y], dim=1)), batch

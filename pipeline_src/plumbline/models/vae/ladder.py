@@ -53,13 +53,15 @@ class LadderVAE(Autoencoder):
         return self._ladder(x, samples)
 
     def _prior(self, upper: Tensor) -> IndependentGaussian:
-        return IndependentGaussian(*self.prior_head(self.prior_network(upper)))
+        return IndependentGaussian(*self.prior_head(self.prior_network(upper)), validate_args=False)
 
     def _ladder(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Lower latent vectors (S, B, d), log p - log q of both levels, and their divergence."""
         features = self.encoder(x)
-        upper_posterior = IndependentGaussian(*self.upper_head(self.upper_encoder(features)))
-        upper_prior = IndependentGaussian(*_standard(upper_posterior.mean))
+        upper_posterior = IndependentGaussian(
+            *self.upper_head(self.upper_encoder(features)), validate_args=False
+        )
+        upper_prior = IndependentGaussian(*_standard(upper_posterior.mean), validate_args=False)
         upper = upper_posterior.rsample((samples,))
         lower_prior = self._prior(upper)
         lower_posterior = _meeting(self.lower_head(features), lower_prior)
@@ -80,4 +82,6 @@ def _meeting(bottom_up: tuple[Tensor, Tensor], prior: Any) -> IndependentGaussia
     """The Gaussian whose precision is the sum of both, and whose mean is theirs, weighted by it."""
     mean, variance = bottom_up
     precision = 1 / variance + 1 / prior.variance
-    return IndependentGaussian((mean / variance + prior.mean / prior.variance) / precision, 1 / precision)
+    return IndependentGaussian(
+        (mean / variance + prior.mean / prior.variance) / precision, 1 / precision, validate_args=False
+    )

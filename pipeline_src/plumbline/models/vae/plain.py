@@ -83,5 +83,5 @@ class PlainVAE(Autoencoder):
 
     def _law(self, mean: Tensor, variance: Tensor) -> Any:
         if self.total is None:
-            return IndependentGaussian(mean, variance)
+            return IndependentGaussian(mean, variance, validate_args=False)
         return ConstrainedGaussian(mean, variance, self.total, validate_args=False)
