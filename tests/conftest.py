@@ -17,6 +17,7 @@ CHECKED = (
     "plumbline.constraints.divergence",
     "plumbline.constraints.linear.equality",
     "plumbline.constraints.linear.maps",
+    "plumbline.constraints.linear.rows",
     "plumbline.constraints.tiling.repetition",
     "plumbline.distributions",
     "plumbline.models.analytic_mirror.map",

@@ -44,12 +44,13 @@ class ConstrainedPoisson(Distribution):
     def __init__(
         self,
         rate: Float[Tensor, "*B n"],
-        total: Tensor | int,
+        total: Tensor | float,
         validate_args: bool | None = None,
     ) -> None:
         if not rate.dtype.is_floating_point:
             raise ValueError(f"rates must be real numbers in floating point, found {rate.dtype}.")
-        total = _checked_total(torch.as_tensor(total, device=rate.device), rate.dtype)
+        number = total if isinstance(total, Tensor) else torch.tensor(total, dtype=torch.float64)
+        total = _checked_total(number.to(rate.device), rate.dtype)
         batch = common_batch(rate.shape[:-1], total.shape)
         self.rate = rate.expand(*batch, -1)
         self.total = total.expand(batch)

@@ -12,9 +12,14 @@ constrained distribution. Two choices of V:
   its structure.
 - `tweedie`: V = (sigma_t^2 / alpha_t) dm/dx_t, the exact posterior covariance, from one backward pass a row
   of A. For few rows (moment matching posterior sampling, Rozet et al., NeurIPS 2024, without noise). The
-  derivative of a learned m is neither symmetric nor positive, and where the model nearly knows A x already,
-  A V A^T is small and its inverse all error. `shrinkage` s mixes in s times the isotropic covariance, and keeps
-  the eigenvalues of A V A^T, relative to the isotropic ones, at s at least.
+  derivative of a learned m is neither symmetric nor positive, and its error is multiplied by the noise. So it is used
+  where sigma_t / alpha_t < 1 in standardised units, where models are trained most, and `isotropic` above.
+  `shrinkage` s gives the isotropic covariance the weight s, the other one 1 - s. Zero says that the denoiser is
+  exact: the Tweedie covariance is then used at every noise.
+
+Of the Tweedie covariance, conditioning needs the columns V A^T. Whatever the derivative is, they are made those of a
+covariance: along the rows of A, variances are at least s (or `LEAST_SHARE`) times the isotropic one and at most the
+total variance n of standardised data, and no covariance is larger than the root of the product of two variances.
 
 At the end the samples are projected in double precision, which removes the rounding of single precision.
 """
@@ -41,7 +46,7 @@ class ConditionedSpec(ConstrainedSpec):
     covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
     """Posterior covariance that decides where a correction goes."""
     shrinkage: float = key(ge=0, le=1, default=0.1)
-    """Share of the isotropic covariance in the Tweedie one; zero for an exact denoiser."""
+    """Share of the isotropic covariance in the Tweedie one; zero for an exact denoiser, whatever the noise."""
 
     def requires(self) -> tuple[str, ...]:
         return ("condition", "project") if self.covariance == "isotropic" else ("matrix", "project")
@@ -75,13 +80,13 @@ class ConditionedSpec(ConstrainedSpec):
         import torch
 
         alpha, sigma = denoiser.schedule(t)
-        if bool((sigma >= LARGEST_RATIO * alpha).any()):
+        if self.shrinkage > 0 and bool((sigma >= LARGEST_RATIO * alpha).any()):
             return self._isotropic_mean(denoiser, x_t, t, problem, **conditions)
         constraint = problem.constraints[self.constraint]
         # A in standardised units, and its rows made orthonormal.
         matrix = constraint.matrix.to(x_t.device) * problem.space.scale.double().flatten()
-        factor = torch.linalg.cholesky(matrix @ matrix.mT)
-        rows = torch.linalg.solve_triangular(factor, matrix, upper=False)
+        directions, factor = torch.linalg.qr(matrix.mT)
+        rows = directions.mT
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             mean = denoiser(x_t, t, **conditions).mean
@@ -92,14 +97,16 @@ class ConditionedSpec(ConstrainedSpec):
         # V times the rows, in units of the isotropic variance.
         columns = (alpha**2 + sigma**2) / alpha * columns.flatten(2).movedim(0, 2).double()
         shortfall = constraint.shortfall(problem.decode(mean.detach()).flatten(1))
-        lack = torch.linalg.solve_triangular(factor, shortfall.mT, upper=False).mT
-        most = float((alpha**2 + sigma**2) / alpha**2)
+        lack = torch.linalg.solve_triangular(factor.mT, shortfall.mT, upper=False).mT
+        most = rows.shape[1] * float((alpha**2 + sigma**2) / sigma**2)
         correction = bounded_correction(columns, rows, lack, self.shrinkage, most)
         return mean.detach() + correction.view_as(mean).to(mean.dtype)
 
 
-# Ratio of noise to signal from which on the Tweedie covariance is not used.
+# Ratio of noise to signal from which on the Tweedie covariance of a learned denoiser is not used.
 LARGEST_RATIO = 1.0
+# Size of a derivative over which its square would not be finite.
+LARGEST = 1e100
 # Share of the isotropic covariance under which rounding decides.
 LEAST_SHARE = 1e-6
 
@@ -122,7 +129,9 @@ def bounded_correction(
     """
     import torch
 
-    columns = (1 - shrinkage) * columns.nan_to_num(0.0, 0.0, 0.0) + shrinkage * rows.mT
+    columns = (1 - shrinkage) * columns.nan_to_num(0.0, 0.0, 0.0).clamp(
+        -LARGEST, LARGEST
+    ) + shrinkage * rows.mT
     along = rows @ columns
     values, vectors = torch.linalg.eigh((along + along.mT) / 2)
     values = values.clamp(max(shrinkage, LEAST_SHARE), most)[:, None, :]

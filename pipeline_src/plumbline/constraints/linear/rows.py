@@ -4,7 +4,7 @@ The rank is that of the rows at unit length, so that the units of a row do not d
 a singular value relative to the largest, where eps is the rounding of the dtype that A was given in, is
 
 - zero up to `DEPENDENT` sqrt(m) eps, what rounding leaves of rows that depend on each other;
-- refused from there to eps^(2/3): a row of rounding alone would move samples anywhere;
+- refused from there to eps^(2/3): a row that rounding alone made would move samples anywhere;
 - used above, with a warning up to the larger of sqrt(eps) and `SMALL`.
 """
 
@@ -106,9 +106,10 @@ def independent_rows(matrix: Float[Tensor, "m n"], eps: float) -> IndependentRow
     rank = int((relative > DEPENDENT * len(matrix) ** 0.5 * eps).sum())
     smallest = float(relative[rank - 1])
     if smallest < eps ** (2 / 3):
+        in_double = ", or give A in double precision" if eps > torch.finfo(torch.float64).eps else ""
         raise IllConditionedError(
             f"rows of A nearly depend on each other: at unit length their smallest singular value is {smallest:.3g} "
-            f"of the largest, and A was given to {eps:.1g}. Remove rows that follow from others, or give A in double precision."
+            f"of the largest, and numbers of A are rounded to {eps:.1g}. Remove rows that follow from others{in_double}."
         )
     if smallest < max(eps**0.5, SMALL):
         logger.warning(
