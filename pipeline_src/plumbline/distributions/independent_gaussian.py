@@ -26,6 +26,7 @@ class IndependentGaussian(Independent):
         self,
         mean: Float[Tensor, "*B n"],
         variance: Float[Tensor, "*B n"],
+        *,
         validate_args: bool | None = None,
     ) -> None:
         if Distribution._validate_args if validate_args is None else validate_args:
