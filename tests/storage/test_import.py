@@ -101,10 +101,12 @@ def test_a_field_of_parameters_is_condition_and_variable(path):
     np.testing.assert_array_equal(data["condition"], nu.reshape(N, -1))
     assert data["parameter"].values[Y] == "nu[1, 0]"
     assert data.attrs["beta"] == 1.0
-    # Without a coordinate of time, the axis of length one is left out.
-    data = load(write(path, {"nu": nu, "tensor": tensor, **grid(x=X, y=Y)}))
-    np.testing.assert_array_equal(data["state"], tensor[:, 0])
-    assert data["condition"].shape == (N, X * Y)
+    # Without a coordinate of time, or with PDEBench's ten times, the axis of length one is left out.
+    for times in ({}, grid(t=10)):
+        data = load(write(path, {"nu": nu, "tensor": tensor, **grid(x=X, y=Y), **times}))
+        assert data["state"].dims == ("sample", "x", "y") and "time" not in data.coords
+        np.testing.assert_array_equal(data["state"], tensor[:, 0])
+        np.testing.assert_array_equal(data["condition"], nu.reshape(N, -1))
 
 
 def test_what_is_the_same_for_all_samples_is_no_condition(path):
@@ -273,12 +275,13 @@ def test_staggered_fields_are_moved_as_asked(path):
 # The Well
 
 
-def test_the_well(path, caplog):
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_well(path, caplog, flat):
     pressure, velocity, stress = values(N, T, X, Y), values(N, T, X, Y, 2), values(N, T, X, Y, 2, 2)
     mask, height = values(X, Y), values(N, X)
     with h5py.File(path, "w") as file:
         file["t0_fields/pressure"], file["t1_fields/velocity"] = pressure, velocity
-        file["t2_fields/stress"] = stress
+        file["t2_fields/stress"] = stress.reshape(N, T, X, Y, 4) if flat else stress
         file["t0_fields/mask"], file["t0_fields/height"] = mask, height
         file["t0_fields/mask"].attrs.update(
             sample_varying=False, time_varying=False, dim_varying=[True, True]
@@ -289,10 +292,11 @@ def test_the_well(path, caplog):
         file["dimensions/time"] = np.arange(T) * 0.1
         file["dimensions/x"], file["dimensions/y"] = np.arange(X) / X, np.arange(Y) / Y
         file["dimensions"].attrs["spatial_dims"] = ["x", "y"]
-        file["scalars/Re"], file["scalars/amplitude"] = 100.0, np.arange(N) * 1.0
+        file["scalars/Re"], file["scalars/amplitude"] = np.array([100.0]), np.arange(N) * 1.0
         file["scalars/Re"].attrs.update(sample_varying=False, time_varying=False)
         file["scalars/amplitude"].attrs.update(sample_varying=True, time_varying=False)
-        file.create_group("boundary_conditions/x_periodic").attrs["bc_type"] = "PERIODIC"
+        periodic = file.create_group("boundary_conditions/boundary_of_x")
+        periodic.attrs.update(bc_type="periodic", associated_dims=["x"])
         file.create_group("boundary_conditions/y_wall").attrs["bc_type"] = "WALL"
         file["boundary_conditions/y_wall/mask"] = np.ones(Y, bool)
         file.attrs.update(n_trajectories=N, dataset_name="made up")
@@ -308,7 +312,7 @@ def test_the_well(path, caplog):
     np.testing.assert_array_equal(data["condition"], np.concatenate([height, np.arange(N)[:, None]], 1))
     assert data["x"].attrs["period"] == pytest.approx(1.0) and "period" not in data["y"].attrs
     assert data.attrs["Re"] == 100.0
-    assert data.attrs["boundary_conditions"] == "x_periodic: PERIODIC, y_wall: WALL"
+    assert data.attrs["boundary_conditions"] == "boundary_of_x: PERIODIC, y_wall: WALL"
     assert "not imported: boundary_conditions/y_wall/mask" in caplog.text
 
 

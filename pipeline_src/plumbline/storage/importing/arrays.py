@@ -246,6 +246,10 @@ def _dims(
         return _checked_dims(source, name, given)
     time_longer = coordinates.names.get("time") == PDEBENCH_TIME
     found = name_axes(shape, coordinates.lengths, coordinates.order, time_longer)
+    if found is None and 1 in shape and "time" in coordinates.lengths:
+        # PDEBench's Darcy flow has one state a sample, and ten times that are those of nothing.
+        space = {d: n for d, n in coordinates.lengths.items() if d != "time"}
+        found = name_axes(shape, space, coordinates.order)
     if found is None:
         raise DataFileError(_unexplained(source, options, name, shape, coordinates))
     usual = tuple(d for d in CANONICAL if d == "sample" or d in coordinates.lengths)

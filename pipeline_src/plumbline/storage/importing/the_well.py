@@ -90,7 +90,9 @@ def _field(
         *(dim for dim, own in zip(space, varies, strict=True) if own),
     ]
     shape = source.shape(path)
-    if len(shape) != len(dims) + order or shape[len(dims) :] != (len(space),) * order:
+    # The components of a tensor may stand along one axis, in the order of rows.
+    components = {(len(space),) * order, (len(space) ** order,) if order else ()}
+    if len(shape) < len(dims) or shape[len(dims) :] not in components:
         raise DataFileError(
             f"{source.path}: `{path}` has the shape {shape}, expected ({', '.join([*dims, *['component'] * order])}) with "
             f"{len(space)} components."
