@@ -44,7 +44,7 @@ class ConstrainedPoisson(Distribution):
     def __init__(
         self,
         rate: Float[Tensor, "*B n"],
-        total: Tensor | float,
+        total: Tensor | float | int,
         validate_args: bool | None = None,
     ) -> None:
         if not rate.dtype.is_floating_point:
