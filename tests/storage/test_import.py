@@ -220,6 +220,16 @@ def test_an_order_is_taken_only_where_it_is_the_only_one(shape, lengths, expecte
     assert name_axes(shape, lengths) == expected
 
 
+def test_names_that_stand_for_something_else_take_nothing_over(path, caplog):
+    tensor = values(N, T, X)
+    arrays = {"tensor": tensor, "state": values(N, T, X), "time": values(N, T, X), "condition": values(N)}
+    data = load(write(path, {**arrays, **grid(x=X, t=T)}))
+    np.testing.assert_array_equal(data["state"], tensor)
+    np.testing.assert_allclose(data["time"], np.arange(T) / 10)
+    np.testing.assert_array_equal(data["condition"][:, 0], arrays["condition"])
+    assert "not imported: state" in caplog.text and "not imported: time" in caplog.text
+
+
 def test_only_times_may_be_one_longer(path):
     tensor = values(N, T, X)
     with pytest.raises(DataFileError, match=r"No axis has the length of t-coordinate.*`--coordinate time=`"):
@@ -490,6 +500,39 @@ def test_files_that_name_their_dimensions(tmp_path, name):
     np.testing.assert_array_equal(read["x"], data["lon"])
     np.testing.assert_array_equal(read["time"], data["time"])
     assert read["x"].attrs["period"] == 360.0 and read.attrs["viscosity"] == 0.1
+
+
+@pytest.mark.parametrize("name", ["in.nc", "in.zarr"])
+def test_datasets_of_this_form_stay_as_they_are(tmp_path, name):
+    data = xr.Dataset(
+        {
+            "state": (("sample", "time", "component", "x", "y"), values(N, T, 2, X, Y), {"units": "m/s"}),
+            "condition": (("sample", "element"), values(N, 3)),
+            "label": ("sample", np.arange(N)),
+        },
+        coords={
+            "component": ["u", "v"],
+            "element": ["C", "H", "O"],
+            "x": ("x", np.arange(X) / X, {"period": 1.0}),
+            "split": ("sample", ["train"] * 2 + ["validation"] * 2 + ["test"] * 2),
+        },
+        attrs={"viscosity": 0.1},
+    )
+    if name == "in.nc":
+        data.to_netcdf(tmp_path / name, engine="h5netcdf")
+    else:
+        data.to_zarr(tmp_path / name, consolidated=False)
+    read = load(tmp_path / name)
+    xr.testing.assert_equal(read, data)
+    assert read.attrs["viscosity"] == 0.1 and read["x"].attrs["period"] == 1.0
+    assert read["state"].attrs["units"] == "m/s"
+
+
+@pytest.mark.parametrize("coords", [{}, {"channel": [10, 20]}, {"channel": ["a", "b"]}], ids=str)
+def test_channels_of_a_dataset_keep_their_coordinate(tmp_path, coords):
+    data = xr.Dataset({"state": (("sample", "channel", "x"), values(N, 2, X))}, coords=coords)
+    data.to_zarr(tmp_path / "in.zarr", consolidated=False)
+    xr.testing.assert_equal(load(tmp_path / "in.zarr"), data)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".csv.gz", ".parquet"])

@@ -41,6 +41,7 @@ class Found:
         attrs: attributes of the dataset.
         left_out: what is not imported, and why, by name.
         asked: whether the user named the condition.
+        own_channels: whether a dimension `channel` of a single field has its own coordinate, or none, and stays as it is.
     """
 
     layout: str
@@ -51,6 +52,7 @@ class Found:
     attrs: dict[str, Any] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     asked: bool = False
+    own_channels: bool = False
 
     def dataset(self, path: str) -> xr.Dataset:
         """The dataset, lazy.
@@ -61,11 +63,13 @@ class Found:
         import xarray as xr
 
         state, labels = self._state(path)
-        variables: dict[str, Any] = {"state": state, **self._condition(path), **self.beside}
+        condition = self._condition(path)
+        self._leave_out_taken_names({*map(str, state.dims), *labels})
+        variables: dict[str, Any] = {"state": state, **condition, **self.beside}
         used = {dim for variable in variables.values() for dim in variable.dims}
         coords = {**{name: v for name, v in self.coords.items() if used.issuperset(v.dims)}, **labels}
         coords = {name: _native(coordinate) for name, coordinate in coords.items()}
-        if "condition" in variables:
+        if condition:
             coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
         for name in sorted(set(self.coords) - set(coords)):
             self.left_out[name] = "a coordinate of a dimension that nothing imported has"
@@ -80,16 +84,28 @@ class Found:
         self._log(path, state)
         return xr.Dataset(variables, coords=coords, attrs=self.attrs)
 
+    def _leave_out_taken_names(self, dims: set[str]) -> None:
+        """Takes variables away whose names stand for something else in the dataset."""
+        taken = {"state", "sample", "parameter", *self.coords, *dims}
+        own = self.beside.get("condition")
+        if self.parameters or own is None or own.ndim != 2 or own.dims[0] != "sample":
+            taken.add("condition")
+        for name in taken & set(self.beside):
+            del self.beside[name]
+            if name not in self.parameters:
+                self.left_out[name] = "its name stands for something else in the dataset: rename it"
+
     def _state(self, path: str) -> tuple[xr.Variable, dict[str, xr.Variable]]:
         import xarray as xr
 
         for name, variable in self.fields.items():
             if not variable.size:
                 raise DataFileError(f"{path}: `{name}` is empty ({_sizes(variable)}).")
+        alone = len(self.fields) == 1 and (self.own_channels or "channel" not in variable.dims)
         parts = [
             (label, numeric(part, name, path))
             for name, variable in self.fields.items()
-            for label, part in _channels(name, variable)
+            for label, part in ([(name, variable)] if alone else _channels(name, variable))
         ]
         sizes = {tuple(sorted(part.sizes.items())) for _, part in parts}
         if len(sizes) > 1:
@@ -102,7 +118,7 @@ class Found:
             raise DataFileError(
                 f"{path}: `{parts[0][0]}` has no dimension `sample`. Name it by `--dims`, as in `--dims sample,time,x`."
             )
-        if len(parts) == 1 and "channel" not in next(iter(self.fields.values())).dims:
+        if alone:
             return parts[0][1].transpose(*_ordered(parts[0][1].dims, None)), {}
         labels = [label for label, _ in parts]
         velocities = any(tuple(labels) == names[: len(labels)] for names in VELOCITIES) and len(labels) > 1

@@ -93,12 +93,12 @@ def from_named(path: str, stored: xr.Dataset, options: ImportOptions) -> Found:
     skipped = {dim for dim, name in options.coordinates.items() if not name}
     found.coords = {str(n): c.variable for n, c in renamed.coords.items() if n not in skipped}
     found.attrs = dict(stored.attrs)
-    labels = {d: found.coords[d].values for d in ("channel", "component") if d in found.coords}
-    for name, variable in found.fields.items():
-        if "channel" in variable.dims and "channel" in labels:
-            found.fields[name] = variable.copy(deep=False)
-            found.fields[name].attrs = {**variable.attrs, "labels": [str(v) for v in labels["channel"]]}
-            found.coords.pop("channel", None)
+    found.own_channels = len(fields) == 1
+    if not found.own_channels and "channel" in found.coords:
+        labels = found.coords.pop("channel").values
+        for name, field in found.fields.items():
+            found.fields[name] = field.copy(deep=False)
+            found.fields[name].attrs["labels"] = [f"{name}_{label}" for label in labels]
     return found
 
 
