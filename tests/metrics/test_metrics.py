@@ -47,7 +47,7 @@ def test_constraint_distance():
     found = evaluate(ConstraintDistanceSpec(), samples, samples, {"total": constraint})
     np.testing.assert_allclose(found["distance_total_each"], [0.0, 1.0, 1.0])
     assert found["distance_total"] == pytest.approx(2 / 3)
-    assert found["violation_total"] == pytest.approx(1.0)  # |0 - 1| over |0| + |1|
+    assert found["relative_violation_total"] == pytest.approx(1.0)  # |0 - 1| over |0| + |1|
     assert found["feasible_total"] == pytest.approx(1 / 3)
 
 

@@ -67,7 +67,7 @@ def test_the_mean_is_held_against_the_constraint():
     told = PredictionSpec(scale="none").evaluate(
         predicted(mean, np.ones((2, 2))), dataset(mean), Instruments({"c": constraint})
     )
-    assert float(told["mean_violation_c"]) == pytest.approx(1 / 7)
+    assert float(told["mean_relative_violation_c"]) == pytest.approx(1 / 7)
 
 
 def test_real_data_predicts_nothing():

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from plumbline.reporting.tables import (
-    Cell,
     as_markdown,
-    best_generators,
     checkpoint_table,
     cost_table,
     metric_table,
@@ -40,28 +38,90 @@ def test_real_data_stands_first_then_the_farthest(comparison):
     assert list(metric_table(comparison).rows) == ["real", "unconstrained", "collapsed", "projected"]
 
 
-def test_the_best_is_marked_and_never_real_data(comparison):
-    table = metric_table(comparison)
-    best = {
+def marks(table):
+    return {
         column.name: [g for g, cells in table.rows.items() if cells[i].best]
         for i, column in enumerate(table.columns)
     }
-    assert best["distance_elements"] == ["projected"]
-    assert best["recall"] == ["unconstrained"]
-    assert best["memorisation"] == []
-    # At or under the floor of real data nothing can be told apart.
-    assert best["sliced_wasserstein"] == ["collapsed"]
 
 
-def test_generators_at_the_floor_share_the_mark():
-    cells = {
-        "real": Cell(1.0, 0.1, 0.1),
-        "a": Cell(0.9, 0.0, 0.0),
-        "b": Cell(1.05, 0.0, 0.0),
-        "c": Cell(2.0, 0.0, 0.0),
+def test_what_no_other_is_better_than_is_marked_and_never_real_data(comparison):
+    found = marks(metric_table(comparison))
+    assert found["distance_elements"] == ["projected"]
+    assert found["recall"] == ["unconstrained"]
+    assert found["memorisation"] == []
+    # A mark says nothing against the floor: that the method is nearer than real data stands in a note of its own.
+    assert found["sliced_wasserstein"] == ["collapsed"]
+    notes = metric_table(comparison).notes()
+    assert notes[0].startswith("★: no other method is better, by a t test of paired differences")
+    assert "Within the floor of real data: collapsed (precision, sliced Wasserstein distance)." in notes
+
+
+def with_values(comparison, values, **attrs):
+    """The comparison with a metric of these values, (generator, seed)."""
+    told = {"better": "lower", "long_name": "metric", "units": "1"} | attrs
+    return comparison.assign(metric=(("generator", "seed"), np.asarray(values, float), told))
+
+
+def test_what_cannot_be_told_apart_is_not_marked(comparison):
+    """Differences of the size of their deviation over seeds."""
+    known = with_values(comparison, [[1, 1], [1.0, 1.2], [1.1, 1.0], [1.3, 1.1]])
+    table = metric_table(known, ["metric"])
+    assert marks(table)["metric"] == []
+    assert "Not distinguishable: metric." in table.notes()
+
+
+def test_a_noisier_method_is_not_marked_more_easily(comparison):
+    """b is worse than a by far, though with a deviation as large as its distance to a."""
+    known = with_values(comparison, [[1, 1], [1.0, 1.001], [3.0, 5.0], [9.0, 9.001]])
+    assert marks(metric_table(known, ["metric"]))["metric"] == ["unconstrained", "projected"]
+    steady = with_values(comparison, [[1, 1], [1.0, 1.001], [4.0, 4.001], [9.0, 9.001]])
+    assert marks(metric_table(steady, ["metric"]))["metric"] == ["unconstrained"]
+
+
+def feasibility(comparison, real, violations, distances):
+    attrs = {"constraint": "elements", "tolerance": 1e-6}
+    at = lambda values: np.repeat(np.array([values]).T, 2, 1)  # noqa: E731
+    known = with_values(comparison, at([0, *distances]), **attrs)
+    told = {"better": "lower", "long_name": "largest relative violation", "units": "1", **attrs}
+    return known.assign(relative_violation_elements=(("generator", "seed"), at([real, *violations]), told))
+
+
+def test_rounding_is_not_better_than_rounding(comparison):
+    """Two methods within the tolerance are ties, however their rounding differs; both are better than the third."""
+    known = feasibility(comparison, 2e-8, [3e-2, 2e-8, 4e-8], [6e-4, 8.57e-9, 1.11e-8])
+    found = marks(metric_table(known, ["metric", "relative_violation_elements"]))
+    assert {name: sorted(methods) for name, methods in found.items()} == {
+        name: ["collapsed", "projected"] for name in ("metric", "relative_violation_elements")
     }
-    assert best_generators(cells, "lower") == ["a", "b"]
-    assert best_generators({"real": Cell(1.0, 0, 0), "a": Cell(np.nan, 0, 0)}, "lower") == []
+
+
+def test_where_data_itself_is_infeasible_no_method_is_marked_for_obeying(comparison):
+    known = feasibility(comparison, 1e-2, [3e-2, 2e-8, 4e-8], [6e-4, 8.57e-9, 1.11e-8])
+    table = metric_table(known, ["metric"])
+    assert marks(table)["metric"] == []
+    assert "Not marked, since the data itself violates the constraint: metric." in table.notes()
+
+
+def test_with_one_seed_the_test_samples_decide(comparison):
+    """Replicates over ten groups: a difference that all groups share is told, one that comes from a few is not."""
+    one = comparison.isel(seed=[0])
+    known = with_values(one, [[1], [1.0], [2.0], [1.1]])
+    all_groups = np.linspace(-1, 1, 10)
+    replicates = np.array([1.0, 1.0, 2.0, 1.1])[:, None] + 0.01 * all_groups
+    table = metric_table(
+        known.assign(replicates_metric=(("generator", "seed", "replicate"), replicates[:, None])), ["metric"]
+    )
+    assert marks(table)["metric"] == ["unconstrained"]
+    assert "over test samples alone" in table.notes()[0]
+    replicates = np.array([1.0, 1.0, 2.0, 1.1])[:, None] + 3 * np.eye(4, 10)
+    table = metric_table(
+        known.assign(replicates_metric=(("generator", "seed", "replicate"), replicates[:, None])), ["metric"]
+    )
+    assert marks(table)["metric"] == []
+    assert (
+        marks(metric_table(known, ["metric"]))["metric"] == []
+    )  # without any replicates nothing can be told
 
 
 def test_what_was_not_measured_is_a_dash(comparison):

@@ -21,6 +21,13 @@ class InfeasibleConstraintError(ValueError):
     """No point satisfies the constraint."""
 
 
+def smallest_number(x: Tensor) -> float:
+    """The smallest normal number of a tensor's type, to divide by in place of zero."""
+    import torch
+
+    return torch.finfo(x.dtype).tiny
+
+
 class Constraint(ABC):
     """A constraint on samples x of shape (B, ...).
 
@@ -31,7 +38,7 @@ class Constraint(ABC):
     unit: str = "1"
     """Unit of the residual."""
     tolerance: float = 1e-6
-    """Violation under which a sample counts as feasible."""
+    """Relative violation under which a sample counts as feasible."""
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor:
@@ -42,8 +49,12 @@ class Constraint(ABC):
         return self.residual(x).abs().flatten(1).mean(1)
 
     def violation(self, x: Tensor) -> Tensor:
-        """The largest absolute residual of each sample (B,), in the unit that `tolerance` is meant in."""
-        return self.residual(x).abs().flatten(1).amax(1)
+        """The relative violation of each sample (B,), without a unit: its largest absolute residual over its largest absolute value.
+
+        Constraints whose residual has another unit than the sample divide by a size of that unit.
+        """
+        residual, size = (values.abs().flatten(1).amax(1) for values in (self.residual(x), x))
+        return residual / size.clamp(min=smallest_number(x))
 
     def satisfied(self, x: Tensor) -> Tensor:
         """Whether each sample (B,) is feasible to the tolerance."""

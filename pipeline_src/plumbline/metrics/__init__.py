@@ -51,6 +51,36 @@ class MetricSpec(Kind):
         """
         raise NotImplementedError
 
+    resampled: ClassVar[bool] = True
+    """Whether it is taken again with parts of the test samples left out, which gives its error over test samples."""
+
+    def without(
+        self,
+        left_out: np.ndarray,
+        found: xr.Dataset,
+        samples: xr.Dataset,
+        dataset: xr.Dataset,
+        by: Instruments,
+    ) -> dict[str, float]:
+        """Its numbers with some samples left out: what `evaluate` says of the rest, by name.
+
+        Args:
+            left_out: places of the samples that are left out.
+            found: what `evaluate` said of all.
+            samples: all samples.
+            dataset: the dataset without the test samples that go with those left out.
+            by: what to measure with, bound to all samples.
+        """
+        del found
+        kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
+        rest = samples.isel(sample=kept)
+        bound = Instruments({name: c.given(rest) for name, c in by.constraints.items()}, by.models)
+        return {
+            str(name): float(value)
+            for name, value in self.evaluate(rest, dataset, bound).data_vars.items()
+            if not value.dims
+        }
+
     def stands_on(self) -> dict[str, str]:
         """The study's models that it measures with, and what it needs of each."""
         return {}
@@ -85,7 +115,9 @@ def split_values(dataset: xr.Dataset, split: str) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
-def scalar(value: float, long_name: str, better: str, units: str = "1", *, floor: bool = True) -> Any:
+def scalar(
+    value: float, long_name: str, better: str, units: str = "1", *, floor: bool = True, remark: str = ""
+) -> Any:
     """A number of the table.
 
     Args:
@@ -94,11 +126,26 @@ def scalar(value: float, long_name: str, better: str, units: str = "1", *, floor
         better: `lower`, `higher` or `neither`.
         units: its unit.
         floor: whether no generator can be expected to be better than real data: not so of what is asked for beyond the data.
+        remark: what it is to be read with, a clause that the table ends with.
     """
     import xarray as xr
 
     attrs = {"long_name": long_name, "units": units, "better": better, "floor": floor}
+    if remark:
+        attrs["remark"] = remark
     return xr.DataArray(float(value), attrs=attrs)
+
+
+NO_LIKELIHOOD = "no likelihood, since the data violates a constraint"
+"""Why a likelihood on the feasible set is not told."""
+
+
+def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> bool:
+    """Whether the test samples that predictions are for satisfy all constraints: on the feasible set there is no density elsewhere."""
+    import torch
+
+    test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
+    return all(bool(c.satisfied(torch.as_tensor(test)).all()) for c in by.constraints.values())
 
 
 def half_width(values: np.ndarray) -> float:

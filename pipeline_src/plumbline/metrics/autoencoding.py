@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import NO_LIKELIHOOD, Instruments, MetricSpec, scalar, split_values, truth_is_feasible
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,11 +35,14 @@ class AutoencodingSpec(MetricSpec):
         for name, title in (("elbo", "negative bound"), ("log_likelihood", "negative log-likelihood")):
             for suffix, of in (("", ""), ("_free", ", in all coordinates")):
                 if name + suffix in samples:
-                    value = -np.mean(samples[name + suffix].values)
-                    told[f"negative_{name}{suffix}"] = scalar(value, title + of, "lower", "nats a sample")
+                    known = bool(suffix) or truth_is_feasible(samples, dataset, by)
+                    value = -np.mean(samples[name + suffix].values) if known else np.nan
+                    told[f"negative_{name}{suffix}"] = scalar(
+                        value, title + of, "lower", "nats a sample", remark="" if known else NO_LIKELIHOOD
+                    )
         for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["reconstruction"].values))
-            told[f"mean_violation_{name}"] = scalar(
-                violation.max(), f"largest violation of {name} by a reconstruction", "lower"
+            told[f"mean_relative_violation_{name}"] = scalar(
+                violation.max(), f"largest relative violation of {name} by a reconstruction", "lower"
             )
         return xr.Dataset(told)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
 
 from plumbline.metrics import Instruments, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch import Tensor
 
 
 class ConstraintDistanceSpec(MetricSpec):
-    """Mean and largest distance to each constraint, largest violation, and the share of feasible samples."""
+    """Mean and largest distance to each constraint, in the data's unit; largest relative violation, without one; the share of
+    samples that are feasible, which is to the constraint's tolerance of a relative violation."""
 
     kind: Literal["constraint_distance"] = "constraint_distance"
     of_every_draw: ClassVar[bool] = True
@@ -24,17 +28,55 @@ class ConstraintDistanceSpec(MetricSpec):
         judged = {}
         for name, constraint in by.constraints.items():
             distance, violation = constraint.distance(state), constraint.violation(state)
-            unit = constraint.unit
-            judged[f"distance_{name}"] = scalar(distance.mean(), f"distance to {name}", "lower", unit)
-            judged[f"largest_distance_{name}"] = scalar(
-                distance.max(), f"largest distance to {name}", "lower", unit
-            )
-            judged[f"violation_{name}"] = scalar(violation.max(), f"largest violation of {name}", "lower")
-            judged[f"feasible_{name}"] = scalar(
-                constraint.satisfied(state).float().mean(), f"share feasible for {name}", "higher"
-            )
-            for what, values in (("distance", distance), ("violation", violation)):
-                judged[f"{what}_{name}_each"] = xr.DataArray(
-                    values.numpy(), dims="sample", attrs={"long_name": f"{what} to {name}", "units": unit}
-                )
+            judged |= {
+                f"distance_{name}_each": _each(distance, f"distance to {name}", constraint.unit),
+                f"relative_violation_{name}_each": _each(violation, f"relative violation of {name}", "1"),
+            }
+            judged |= self._summary(name, constraint, distance.numpy(), violation.numpy())
         return xr.Dataset(judged)
+
+    def without(
+        self,
+        left_out: np.ndarray,
+        found: xr.Dataset,
+        samples: xr.Dataset,
+        dataset: xr.Dataset,
+        by: Instruments,
+    ) -> dict[str, float]:
+        kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
+        told: dict[str, float] = {}
+        for name, constraint in by.constraints.items():
+            distance, violation = (
+                found[f"{what}_{name}_each"].values[kept] for what in ("distance", "relative_violation")
+            )
+            told |= {
+                key: float(value)
+                for key, value in self._summary(name, constraint, distance, violation).items()
+            }
+        return told
+
+    def _summary(
+        self, name: str, constraint: Any, distance: np.ndarray, violation: np.ndarray
+    ) -> dict[str, xr.DataArray]:
+        about = {"constraint": name, "tolerance": constraint.tolerance}
+        told = {
+            f"distance_{name}": scalar(distance.mean(), f"distance to {name}", "lower", constraint.unit),
+            f"largest_distance_{name}": scalar(
+                distance.max(), f"largest distance to {name}", "lower", constraint.unit
+            ),
+            f"relative_violation_{name}": scalar(
+                violation.max(), f"largest relative violation of {name}", "lower"
+            ),
+            f"feasible_{name}": scalar(
+                (violation <= constraint.tolerance).mean(), f"fraction feasible for {name}", "higher"
+            ),
+        }
+        for value in told.values():
+            value.attrs |= about
+        return told
+
+
+def _each(values: Tensor, long_name: str, units: str) -> xr.DataArray:
+    import xarray as xr
+
+    return xr.DataArray(values.numpy(), dims="sample", attrs={"long_name": long_name, "units": units})

@@ -29,6 +29,7 @@ class EquivalentNoiseSpec(MetricSpec):
     """Mean distance to each constraint as white noise on the data: over what noise of one deviation would make."""
 
     kind: Literal["equivalent_noise"] = "equivalent_noise"
+    resampled: ClassVar[bool] = False
     of_every_draw: ClassVar[bool] = True
     noise: float = key("standard deviations of the data", gt=0, default=0.01)
     """Noise that the growth of the distance is measured at."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class GradientQualitySpec(MetricSpec):
     """Means over problems of what `gradient_estimator` tells; nothing for other samples."""
 
     kind: Literal["gradient_quality"] = "gradient_quality"
+    resampled: ClassVar[bool] = False
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

@@ -8,7 +8,7 @@ The library does not bring it: without network access nothing could fetch it, an
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
     """FID to the test split, of images with values from 0 to 1."""
 
     kind: Literal["inception_frechet"] = "inception_frechet"
+    resampled: ClassVar[bool] = False
     weights: str
     """The TorchScript file of the Inception network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class KernelAlignmentSpec(MetricSpec):
     """
 
     kind: Literal["kernel_alignment"] = "kernel_alignment"
+    resampled: ClassVar[bool] = False
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

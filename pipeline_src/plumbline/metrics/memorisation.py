@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ class MemorisationSpec(MetricSpec):
     """Median distance to the nearest training sample, over that of the test split: under one, samples are copies."""
 
     kind: Literal["memorisation"] = "memorisation"
+    resampled: ClassVar[bool] = False
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

@@ -25,6 +25,7 @@ class ModelLogDensitySpec(MetricSpec):
     """Mean log-density of the samples under each of some diffusion models, and under the one that finds them least likely."""
 
     kind: Literal["model_log_density"] = "model_log_density"
+    resampled: ClassVar[bool] = False
     of_every_draw: ClassVar[bool] = True
     under: tuple[str, ...] = Field(min_length=1)
     """Names of the diffusion models; densities are in the units that the first one standardises data to."""

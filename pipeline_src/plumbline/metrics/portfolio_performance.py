@@ -7,7 +7,7 @@ mean Sharpe ratio of a window, without costs; the Sharpe ratio of the whole seri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class PortfolioPerformanceSpec(MetricSpec):
     """Sharpe ratios and turnover of weights, on the windows of the dataset that they were decided for."""
 
     kind: Literal["portfolio_performance"] = "portfolio_performance"
+    resampled: ClassVar[bool] = False
     cost: float = key("of the traded value", ge=0, default=0.001)
     """Cost of a unit of turnover."""
     risk_free: float = key("a year", default=0.03)

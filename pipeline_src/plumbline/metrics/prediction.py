@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import NO_LIKELIHOOD, Instruments, MetricSpec, scalar, split_values, truth_is_feasible
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -76,13 +76,20 @@ class PredictionSpec(MetricSpec):
         }
         for suffix, of in (("", ""), ("_free", ", in all coordinates")):
             if f"log_likelihood{suffix}" in samples:
-                value = -samples[f"log_likelihood{suffix}"].values.mean()
-                title = f"negative log-likelihood{of}"
-                told[f"negative_log_likelihood{suffix}"] = scalar(value, title, "lower", "nats a sample")
+                # The density without the constraint is one in all coordinates, where the truth may lie anywhere.
+                known = bool(suffix) or truth_is_feasible(samples, dataset, by)
+                value = -samples[f"log_likelihood{suffix}"].values.mean() if known else np.nan
+                told[f"negative_log_likelihood{suffix}"] = scalar(
+                    value,
+                    f"negative log-likelihood{of}",
+                    "lower",
+                    "nats a sample",
+                    remark="" if known else NO_LIKELIHOOD,
+                )
         for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
-            told[f"mean_violation_{name}"] = scalar(
-                violation.max(), f"largest violation of {name} by a predicted mean", "lower"
+            told[f"mean_relative_violation_{name}"] = scalar(
+                violation.max(), f"largest relative violation of {name} by a predicted mean", "lower"
             )
         return xr.Dataset(
             told,

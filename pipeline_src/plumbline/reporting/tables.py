@@ -1,4 +1,4 @@
-"""Numbers of the report: means and deviations over seeds, the best of each column, and warnings."""
+"""Numbers of the report: means and deviations over seeds, marks, and warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import xarray as xr
 
-from plumbline.metrics import half_width
+from plumbline.metrics._jackknife import PREFIX
+from plumbline.reporting.marks import RULE, Values, half_interval, marked
 from plumbline.study import REAL
 
 COST_COLUMNS = {
@@ -21,8 +22,8 @@ ABOUT_CONSTRAINT = (
     "distance_",
     "equivalent_noise_",
     "largest_distance_",
-    "violation_",
-    "mean_violation_",
+    "relative_violation_",
+    "mean_relative_violation_",
     "feasible_",
 )
 # Share of the largest distance under which distances are rounding, and say nothing of an order.
@@ -36,12 +37,23 @@ CLOSE_COPIES = 0.7
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry: mean, standard deviation and half the 95% confidence interval of the mean, over seeds."""
+    """One entry: mean and standard deviation over seeds, and half the 95% interval of the mean.
+
+    Attributes:
+        mean: the mean over seeds.
+        deviation: the standard deviation over seeds; zero for one.
+        half_interval: half the interval of the mean; NaN where there is nothing to tell it by.
+        over: what the interval is over, in words.
+        best: whether it is marked.
+        within_floor: whether it is better than real data is, which no method can be but by chance.
+    """
 
     mean: float
     deviation: float
     half_interval: float
+    over: str = "seeds"
     best: bool = False
+    within_floor: bool = False
 
     @property
     def text(self) -> str:
@@ -55,27 +67,63 @@ class Cell:
     def hint(self) -> str:
         """The confidence interval in words."""
         if np.isnan(self.half_interval):
-            return "no interval: one seed, or not measured"
-        return f"95% interval of the mean over seeds: {number(self.mean)} ± {number(self.half_interval, 2)}"
+            return "no interval: one seed, and none over test samples"
+        floor = "; within the floor of real data" if self.within_floor else ""
+        return f"95% interval over {self.over}: {number(self.mean)} ± {number(self.half_interval, 2)}{floor}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric or cost; `floor` is whether no generator can be expected to be better than real data."""
+    """One metric or cost.
+
+    Attributes:
+        name: its variable.
+        title: its name in words.
+        unit: its unit.
+        better: `lower`, `higher` or `neither`.
+        floor: whether no generator can be expected to be better than real data.
+        remark: what the marks of this column are to be read with.
+    """
 
     name: str
     title: str
     unit: str
     better: str
     floor: bool = True
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Generators by metrics."""
+    """Generators by metrics; `seeds` is how many there are."""
 
     columns: list[Column]
     rows: dict[str, list[Cell]] = field(default_factory=dict)
+    seeds: int = 1
+
+    def notes(self) -> list[str]:
+        """The rule of marking, and what columns are to be read with, a sentence each."""
+        judged = [column for column in self.columns if column.better != "neither"]
+        if not judged or REAL not in self.rows:
+            return []  # nothing is marked among checkpoints of one training
+        remarks: dict[str, list[str]] = {}
+        for column in judged:
+            if column.remark:
+                remarks.setdefault(column.remark, []).append(column.title)
+        within = [
+            f"{generator} ({', '.join(titles)})"
+            for generator, cells in self.rows.items()
+            if (titles := [c.title for c, cell in zip(self.columns, cells, strict=True) if cell.within_floor])
+        ]
+        seeds = "" if self.seeds > 1 else " With one seed the intervals are over test samples alone."
+        return [
+            f"{RULE}{seeds}",
+            *(
+                f"{remark[:1].upper()}{remark[1:]}: {', '.join(titles)}."
+                for remark, titles in remarks.items()
+            ),
+            *([f"Within the floor of real data: {'; '.join(within)}."] if within else []),
+        ]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -159,6 +207,7 @@ def _metric_columns(comparison: xr.Dataset, along: str, names: Sequence[str] | N
             variable.attrs["units"],
             variable.attrs["better"],
             bool(variable.attrs.get("floor", True)),
+            str(variable.attrs.get("remark", "")),
         )
         for name, variable in comparison.data_vars.items()
         if "better" in variable.attrs and set(variable.dims) == {along, "seed"}
@@ -173,7 +222,7 @@ def _metric_columns(comparison: xr.Dataset, along: str, names: Sequence[str] | N
 
 def _about_constraint_first(column: Column) -> tuple[int, str]:
     """How near and how far from the constraint, then everything else, then more on the constraint."""
-    first = column.name.startswith(("distance_", "violation_"))
+    first = column.name.startswith(("distance_", "relative_violation_"))
     return (0 if first else 2 if column.name.startswith(ABOUT_CONSTRAINT) else 1), column.name
 
 
@@ -190,44 +239,87 @@ def as_markdown(table: Table) -> str:
     for generator, cells in table.rows.items():
         entries = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
         lines.append(f"| {'real data (floor)' if generator == REAL else generator} | {' | '.join(entries)} |")
-    return "\n".join(lines)
+    notes = [note.replace("★", "**Bold**", 1) for note in table.notes()]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
 def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
-    table = Table(columns)
     generators = ordered_generators(comparison)
-    cells = {g: [_cell(comparison[c.name].sel(generator=g).values) for c in columns] for g in generators}
-    for i, column in enumerate(columns):
-        if column.better != "neither":
-            judged = {g: row[i] for g, row in cells.items() if column.floor or g != REAL}
-            for g in best_generators(judged, column.better):
-                cells[g][i] = replace(cells[g][i], best=True)
-    table.rows.update(cells)
-    return table
+    cells: dict[str, list[Cell]] = {g: [] for g in generators}
+    judged = []
+    for column in columns:
+        column, own = _column_cells(comparison, column, generators)
+        judged.append(column)
+        for g in generators:
+            cells[g].append(own[g])
+    return Table(judged, cells, comparison.sizes.get("seed", 1))
 
 
-def best_generators(cells: dict[str, Cell], better: str) -> list[str]:
-    """The generators that are best, to within a standard deviation; those at the floor of real data share it."""
-    sign = 1.0 if better == "lower" else -1.0
-    measured = {g: cell for g, cell in cells.items() if not np.isnan(cell.mean)}
-    drawn = {g: cell for g, cell in measured.items() if g != REAL}
-    if not drawn:
-        return []
-    target = min(drawn.values(), key=lambda cell: sign * cell.mean)
-    reach = sign * target.mean + target.deviation
-    if REAL in measured:
-        reach = max(reach, sign * measured[REAL].mean + measured[REAL].deviation)
-    return [g for g, cell in drawn.items() if sign * cell.mean - cell.deviation <= reach]
+def _column_cells(
+    comparison: xr.Dataset, column: Column, generators: list[str]
+) -> tuple[Column, dict[str, Cell]]:
+    """A column with its remark, and its cells with their marks."""
+    table, replicates = _seeds_and_replicates(comparison, column.name, generators)
+    cells = {g: _cell(table[i], replicates[i]) for i, g in enumerate(generators)}
+    if column.better == "neither":
+        return column, cells
+    drawn = [i for i, g in enumerate(generators) if g != REAL]
+    feasible, violated = _feasible(comparison, column.name, generators)
+    if violated:
+        return replace(column, remark="not marked, since the data itself violates the constraint"), cells
+    ties = np.outer(feasible, feasible)[np.ix_(drawn, drawn)]
+    values = Values(table[drawn], replicates[drawn], column.better == "lower", ties)
+    marks, apart = marked(values)
+    for i, mark in zip(drawn, marks, strict=True):
+        g, real = generators[i], cells.get(REAL)
+        beaten = real is not None and column.floor and not np.isnan(real.mean) and not feasible[i]
+        sign = 1.0 if column.better == "lower" else -1.0
+        within = bool(beaten and real is not None and sign * cells[g].mean < sign * real.mean)
+        cells[g] = replace(cells[g], best=bool(mark), within_floor=within)
+    if apart or len(drawn) < 2 or not np.isfinite(values.seeds).any():
+        return column, cells
+    return replace(column, remark="not distinguishable"), cells
 
 
-def _cell(values: np.ndarray) -> Cell:
+def _seeds_and_replicates(
+    comparison: xr.Dataset, name: str, generators: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a metric (K, S), and its replicates (K, S, G), where G is zero if it has none."""
+    table = comparison[name].sel(generator=generators).transpose("generator", "seed").values.astype(float)
+    key = f"{PREFIX}{name}"
+    if key not in comparison:
+        return table, np.zeros((*table.shape, 0))
+    again = comparison[key].sel(generator=generators).transpose("generator", "seed", "replicate")
+    return table, again.values.astype(float)
+
+
+def _feasible(comparison: xr.Dataset, name: str, generators: list[str]) -> tuple[np.ndarray, bool]:
+    """Which methods are feasible to the tolerance of the constraint that a metric measures, and whether real data is not."""
+    attrs = comparison[name].attrs
+    violation = f"relative_violation_{attrs.get('constraint')}"
+    none = np.zeros(len(generators), bool)
+    if violation not in comparison:
+        return none, False
+    largest = comparison[violation].sel(generator=generators).max("seed").values
+    feasible = largest <= float(attrs["tolerance"])
+    real = feasible[generators.index(REAL)] if REAL in generators else True
+    return feasible, not real
+
+
+def _cell(values: np.ndarray, replicates: np.ndarray | None = None) -> Cell:
     values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if not len(values):
+    known = ~np.isnan(values)
+    if not known.any():
         return Cell(np.nan, np.nan, np.nan)
-    if len(values) == 1:
-        return Cell(float(values[0]), 0.0, np.nan)
-    return Cell(float(values.mean()), float(values.std(ddof=1)), half_width(values))
+    values = values[known]
+    again = np.zeros((len(values), 0)) if replicates is None else replicates[known]
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    told = [
+        what
+        for what, there in (("seeds", len(values) > 1), ("test samples", np.isfinite(again).any()))
+        if there
+    ]
+    return Cell(float(values.mean()), spread, half_interval(values, again), " and ".join(told))
 
 
 def warnings_of(comparison: xr.Dataset) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from plumbline.metrics import Instruments, MetricSpec
+from plumbline.metrics._jackknife import replicates
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.storage.origins import origin_of
@@ -53,10 +54,13 @@ def evaluate(
         every: (among, Instruments({name: c.given(among) for name, c in constraints.items()}, measuring))
         for every, among in ((True, judged), (False, first))
     }
-    parts = []
-    for metric in (of_kind(MetricSpec, m) for m in values["metrics"].values()):
-        among, by = given[metric.of_every_draw]
-        parts.append(_numbered(metric.evaluate(among, data, by)))
+    metrics = {name: of_kind(MetricSpec, m) for name, m in values["metrics"].items()}
+    found = {
+        name: metric.evaluate(given[metric.of_every_draw][0], data, given[metric.of_every_draw][1])
+        for name, metric in metrics.items()
+    }
+    parts = [_numbered(one) for one in found.values()]
+    parts.append(replicates(metrics, found, given, data, counts.cases))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
     origins = json.dumps([origin_of(open_store(path).attrs) for path in samples])

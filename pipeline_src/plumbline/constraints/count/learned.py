@@ -21,14 +21,18 @@ class LearnedCount(Constraint):
     """
 
     unit = "count"
-    tolerance = 0.5
-    """An image whose count rounds to n is feasible."""
 
     def __init__(self, name: str, count: float, counter: Any = None) -> None:
         self.name, self.count, self.counter = name, count, counter
+        # An image whose count rounds to n is feasible.
+        self.tolerance = 0.5 / max(abs(count), 1.0)
 
     def standing_on(self, models: Mapping[str, Any]) -> LearnedCount:
         return LearnedCount(self.name, self.count, models[self.name]) if self.name in models else self
+
+    def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """|count(x) - n| over n, or over one where n is less."""
+        return self.residual(x).abs()[:, 0] / max(abs(self.count), 1.0)
 
     def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B 1"]:
         """count(x) - n.
