@@ -79,6 +79,20 @@ def test_the_unit_of_a_row_does_not_decide_whether_it_counts(m, n, seed, exponen
     assert (moved.violation(moved.project(x)) < 1e-9).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(6, 12), seeds, st.sampled_from([torch.float32, DOUBLE]), st.booleans())
+def test_coordinates_that_no_row_has_are_no_pivots(m, n, seed, dtype, last):
+    """Independent rows have rounding in them, which must not be solved for."""
+    g = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(m, n, generator=g, dtype=DOUBLE)
+    matrix[0] *= 1e-9
+    unused = torch.randperm(n, generator=g)[: n - m - 1]
+    matrix[:, unused] = 0
+    constraint = LinearEquality(torch.cat([matrix, matrix[:1]]).to(dtype), None)
+    pivots = constraint.pivots(last=last).tolist()
+    assert len(pivots) == m and not set(pivots) & set(unused.tolist())
+
+
 @pytest.mark.parametrize(("dtype", "angle"), [(torch.float32, 1e-4), (DOUBLE, 1e-8), (DOUBLE, 1e-9)])
 def test_an_ill_conditioned_matrix_is_said(caplog, dtype, angle):
     matrix = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, angle]], dtype=dtype)

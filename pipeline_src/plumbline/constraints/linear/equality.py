@@ -105,12 +105,12 @@ class LinearEquality(Constraint):
         Coordinates are taken from that end, each if its column of A does not depend on those taken before.
         """
         if last not in self._pivots:
-            rows = self.independent
-            self._pivots[last] = (
-                _extreme_members(rows, last=last)
-                if isinstance(rows, GroupSum)
-                else _pivots(rows.matrix, last=last)
-            )
+            if isinstance(self.linear_map, GroupSum):
+                self._pivots[last] = _extreme_members(self.linear_map, last=last)
+            else:
+                # Of coordinates that A leaves alone, rounding is all that its independent rows have.
+                used = (self.linear_map.matrix != 0).any(0).to(self.matrix.device)
+                self._pivots[last] = _pivots(self.matrix * used, last=last)
         return self._pivots[last]
 
     def rescaled(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearEquality:
