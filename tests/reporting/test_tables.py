@@ -73,7 +73,7 @@ def test_what_cannot_be_told_apart_is_not_marked(comparison):
 
 def test_a_noisier_method_is_not_marked_more_easily(comparison):
     """b is worse than a by far, though with a deviation as large as its distance to a."""
-    known = with_values(comparison, [[1, 1], [1.0, 1.001], [3.0, 5.0], [9.0, 9.001]])
+    known = with_values(comparison, [[1, 1], [1.0, 1.001], [2.0, 6.0], [9.0, 9.001]])
     assert marks(metric_table(known, ["metric"]))["metric"] == ["unconstrained", "projected"]
     steady = with_values(comparison, [[1, 1], [1.0, 1.001], [4.0, 4.001], [9.0, 9.001]])
     assert marks(metric_table(steady, ["metric"]))["metric"] == ["unconstrained"]

@@ -31,8 +31,8 @@ SEED = 20261127
 
 
 def groups_of(cases: int) -> np.ndarray:
-    """The group of each test case: as many groups as there are cases, if these are fewer than G."""
-    return np.random.default_rng(SEED).permutation(cases) % min(GROUPS, cases)
+    """The group of each test case."""
+    return np.random.default_rng(SEED).permutation(cases) % GROUPS
 
 
 def replicates(
@@ -42,7 +42,7 @@ def replicates(
     dataset: xr.Dataset,
     cases: int,
 ) -> xr.Dataset:
-    """The replicates of every number of the table, along `replicate`, under its name after `replicates_`.
+    """The replicates of every number of the table, along `replicate`, under its name after `replicates_`; none of fewer cases than G.
 
     Args:
         metrics: the metrics by name.
@@ -51,10 +51,12 @@ def replicates(
         dataset: the dataset, in memory.
         cases: how many test cases the samples are for.
     """
+    if cases < GROUPS:
+        return xr.Dataset()
     groups = groups_of(cases)
     test = np.flatnonzero(dataset["split"].values == "test")[:cases]
     taken: dict[str, list[float]] = {}
-    for group in range(groups.max() + 1):
+    for group in range(GROUPS):
         out = np.flatnonzero(groups == group)
         rest = dataset.isel(sample=np.delete(np.arange(dataset.sizes["sample"]), test[out]))
         for name, metric in metrics.items():

@@ -25,7 +25,7 @@ class ConstraintDistanceSpec(MetricSpec):
         import xarray as xr
 
         state = torch.as_tensor(samples["state"].values)
-        judged = {}
+        judged: dict[str, xr.DataArray] = {}
         for name, constraint in by.constraints.items():
             distance, violation = constraint.distance(state), constraint.violation(state)
             judged |= {

@@ -115,7 +115,11 @@ class Table:
             for generator, cells in self.rows.items()
             if (titles := [c.title for c, cell in zip(self.columns, cells, strict=True) if cell.within_floor])
         ]
-        seeds = "" if self.seeds > 1 else " With one seed the intervals are over test samples alone."
+        seeds = (
+            ""
+            if self.seeds > 1
+            else " With one seed the intervals are over test samples alone: marks are of the weights that were trained."
+        )
         return [
             f"{RULE}{seeds}",
             *(
@@ -278,6 +282,8 @@ def _column_cells(
         cells[g] = replace(cells[g], best=bool(mark), within_floor=within)
     if apart or len(drawn) < 2 or not np.isfinite(values.seeds).any():
         return column, cells
+    if table.shape[1] == 1 and not replicates.size:
+        return replace(column, remark="one seed, and no interval over test samples: not compared"), cells
     return replace(column, remark="not distinguishable"), cells
 
 

@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -260,7 +260,7 @@ class Rehearsal:
     def _specs(self, names: Sequence[str]) -> dict[str, Any]:
         return {name: self.study.constraints[name].model_dump(mode="json") for name in names}
 
-    def _bound(self, names: Sequence[str], samples: xr.Dataset) -> Mapping[str, Any]:
+    def _bound(self, names: Sequence[str], samples: xr.Dataset) -> dict[str, Any]:
         built = build_constraints(self._specs(names), self.example, self.models)
         return {name: constraint.given(samples) for name, constraint in built.items()}
 
