@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("plumbline")
 
-STARTED = time.time()
-"""When this process started, by the clock of files."""
 ABANDONED = 24 * 3600.0
 """Seconds after which what another machine left half-written is taken for abandoned."""
 METADATA = "plumbline_metadata"
@@ -61,7 +59,7 @@ class CorruptStoreError(RuntimeError):
 
 
 def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
-    """Writes a dataset as a zarr v3 store, replacing one that was there before this process started.
+    """Writes a dataset as a zarr v3 store, replacing one that was there before the work on this one began.
 
     Args:
         dataset: what to write.
@@ -160,12 +158,12 @@ def flush(path: Path) -> None:
 
 
 def _made_meanwhile(path: Path, attrs: dict[Any, Any]) -> bool:
-    """Whether a whole store from the same settings has come to stand at `path` since this process started."""
-    if "plumbline_spec" not in attrs:
+    """Whether a whole store from the same settings has come to stand at `path` while this one was made."""
+    if "plumbline_spec" not in attrs or "wall_time_seconds" not in attrs:
         return False
     try:
         root = path / "zarr.json"
-        if root.stat().st_mtime < STARTED:
+        if root.stat().st_mtime < time.time() - float(attrs["wall_time_seconds"]):
             return False
         return bool(json.loads(root.read_text())["attributes"]["plumbline_spec"] == attrs["plumbline_spec"])
     except (OSError, ValueError, KeyError, TypeError):

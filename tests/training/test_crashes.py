@@ -118,7 +118,6 @@ def test_what_is_no_saved_state_is_said_and_left(part, whole, tmp_path, caplog, 
 def test_a_saved_state_that_does_not_fit_its_model_is_refused(part, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "forget", lambda folder: None)
     run(part, tmp_path)
-    (tmp_path / "model.json").unlink()
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     state["model"] = {f"module.{name}": tensor for name, tensor in state["model"].items()}
     torch.save(state, tmp_path / "state.pt")
@@ -184,7 +183,7 @@ def test_a_dead_writers_lock_is_taken_over(tmp_path):
 
 
 def test_a_job_whose_orphan_ends_the_training_keeps_its_result(part, whole, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(stage, "STARTED", 0.0)
+    monkeypatch.setattr(stage.time, "time", lambda: 0.0)
     shutil.copytree(whole, tmp_path / "model")
     before = (tmp_path / "model" / "weights.pt").stat().st_mtime_ns
     with caplog.at_level(logging.INFO, logger="plumbline"):
@@ -233,3 +232,9 @@ def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch
     ]
     assert main(command) == 1
     assert "`training.devices` asks for 2, and 1 processes take part" in capsys.readouterr().err
+
+
+def test_a_training_in_double_precision_is_drawn_from_in_single(part, tmp_path, load):
+    run(part, tmp_path, precision="64-true")
+    assert {tensor.dtype for tensor in weights_of(tmp_path).values()} == {torch.float64}
+    assert {tensor.dtype for tensor in load(tmp_path).state_dict().values()} == {torch.float32}

@@ -33,7 +33,7 @@ from plumbline.stages.trained import (
     save_model,
 )
 from plumbline.storage.lock import only_writer
-from plumbline.store import STARTED, flush, open_parts, select_split, writer
+from plumbline.store import flush, open_parts, select_split, writer
 from plumbline.training import forget, is_first_process
 from plumbline.training import train as run_training
 
@@ -60,13 +60,14 @@ def train(
         models: folders of the trained models that it is built with, in the order of its slice.
         initialise: folder of a trained model of the same shape to start from.
     """
+    begun = time.time()
     # The processes that a training on several devices starts run this too: they belong to the one that holds the folder.
     with nullcontext() if "LOCAL_RANK" in os.environ else only_writer(output):
         training = of_kind(ModelSpec, json.loads(spec)["model"]).training
         seed += training.seed_offset
         depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
         identity = hashlib.sha256(depends_on.encode()).hexdigest()
-        if is_saved(output, identity, since=STARTED):
+        if is_saved(output, identity, since=begun):
             logger.info("%s: another process has ended this training meanwhile: its result is kept.", output)
         else:
             _train(spec, seed, identity, dataset, output, models, initialise)

@@ -159,7 +159,10 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
         )
     for name, tensor in own.items():
         found = weights[name]
-        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+        # A training in double precision leaves double weights, which are drawn from in single.
+        narrower = found.dtype.is_floating_point and found.dtype.itemsize < tensor.dtype.itemsize
+        other = found.dtype.is_floating_point != tensor.dtype.is_floating_point
+        if found.shape != tensor.shape or narrower or other:
             raise WeightsError(
                 f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the type "
                 f"{found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
