@@ -146,3 +146,17 @@ def test_nodes_are_chosen_by_column_and_arrays_turned_by_name(series, tmp_path):
         drawn(tmp_path / "turned.npy")
     turned = drawn(tmp_path / "turned.npy", order=["node", "time"])
     np.testing.assert_array_equal(turned["condition"], series[:20].astype(np.float32))
+
+
+@pytest.mark.rejects
+def test_a_column_that_tells_the_time_is_no_node_without_a_word(tmp_path):
+    rows = [f"{20200101 + i},{i % 3},{i % 5}" for i in range(40)]
+    (tmp_path / "dated.csv").write_text("\n".join(["Date,a,b", *rows]))
+    keys = {
+        "path": str(tmp_path / "dated.csv"),
+        "parts": 1,
+        "splits": {"train": 20, "validation": 4, "test": 4},
+    }
+    with pytest.raises(ValueError, match="the column 'Date' rises with every row and tells the time"):
+        SeriesFileSpec(**keys).draw_part(0)
+    assert SeriesFileSpec(**keys, columns=("a", "b")).draw_part(0)["state"].shape == (28, 2)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+CLOCKS = ("date", "time", "datetime", "timestamp", "day", "month", "year", "step", "t")
+"""Names of columns that tell the time of a row, in lower case."""
+
+
 class SeriesFileSpec(ReadsFiles, DatasetSpec):
     """Pairs of states (node) of a series in a file, some steps apart, in the order of time."""
 
@@ -115,7 +119,14 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         numbers = numbers_of(
             path, table, "fill it in, or name the columns that are nodes by `dataset.columns`"
         )
-        return numbers, [str(name) for name in table.columns]
+        names = [str(name) for name in table.columns]
+        for name, values in zip(names, numbers.T, strict=True):
+            if not self.columns and name.strip().lower() in CLOCKS and (np.diff(values) > 0).all():
+                raise DataFileError(
+                    f"{path}: the column {name!r} rises with every row and tells the time: name the columns that are nodes by "
+                    f"`dataset.columns`."
+                )
+        return numbers, names
 
     def _hdf5(self, path: Path) -> np.ndarray:
         import h5py

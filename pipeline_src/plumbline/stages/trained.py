@@ -170,7 +170,8 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else "no further reason"
+    # torch advises at length, and in colours: its first sentence says what is wrong.
+    reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "no further reason"
     return (
         f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the workflow again: the "
         f"training will be repeated."
