@@ -58,9 +58,13 @@ class ConstraintDistanceSpec(MetricSpec):
     def _summary(
         self, name: str, constraint: Any, distance: np.ndarray, violation: np.ndarray
     ) -> dict[str, xr.DataArray]:
+        import torch
+
         about = {"constraint": name, "tolerance": constraint.tolerance}
         told = {
-            f"distance_{name}": scalar(distance.mean(), f"distance to {name}", "lower", constraint.unit),
+            f"distance_{name}": scalar(
+                torch.as_tensor(distance).mean(), f"distance to {name}", "lower", constraint.unit
+            ),
             f"largest_distance_{name}": scalar(
                 distance.max(), f"largest distance to {name}", "lower", constraint.unit
             ),
