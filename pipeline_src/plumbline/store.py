@@ -89,6 +89,18 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
         logger.info("%s was written by another process meanwhile, from the same settings: it is kept.", path)
         shutil.rmtree(partial)
         return
+    try:
+        _put_in_place(partial, path)
+    except OSError:
+        # Another writer may have come between the last look and the renaming.
+        made = _made_meanwhile(path, prepared.attrs)
+        shutil.rmtree(partial, ignore_errors=True)
+        if not made:
+            raise
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Renames a whole store into place, and the one that is there out of its way."""
     if path.exists():
         retired = path.with_name(f".{path.name}.{writer()}.retired")
         path.rename(retired)

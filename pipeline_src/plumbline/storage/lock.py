@@ -61,7 +61,8 @@ def _taken(path: Path) -> bool:
         holder, touched = path.read_text(), path.stat().st_mtime
     except FileNotFoundError:
         return False  # just given back: the next look takes it
-    if is_alive(holder, touched) and time.time() - touched < STALE:
+    # A lock in our own name was left by a dead process that had our number, as in containers, which count from one.
+    if holder != writer() and is_alive(holder, touched) and time.time() - touched < STALE:
         return False
     # Of several processes that find it stale, one succeeds in moving it away.
     stale = path.with_name(f"{NAME}.{writer()}.stale")
