@@ -17,11 +17,14 @@ maximum, which hangs on one sample: largest distances and violations have no rep
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from plumbline.metrics import Instruments, MetricSpec
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 GROUPS = 10
 """G."""
@@ -51,6 +54,8 @@ def replicates(
         dataset: the dataset, in memory.
         cases: how many test cases the samples are for.
     """
+    import xarray as xr  # the Snakefile loads this room, and must not wait for it
+
     if cases < GROUPS:
         return xr.Dataset()
     groups = groups_of(cases)
