@@ -63,7 +63,7 @@ class ConstraintDistanceSpec(MetricSpec):
         about = {"constraint": name, "tolerance": constraint.tolerance}
         told = {
             f"distance_{name}": scalar(
-                torch.as_tensor(distance).mean(), f"distance to {name}", "lower", constraint.unit
+                float(torch.as_tensor(distance).mean()), f"distance to {name}", "lower", constraint.unit
             ),
             f"largest_distance_{name}": scalar(
                 distance.max(), f"largest distance to {name}", "lower", constraint.unit
