@@ -2,11 +2,11 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -154,21 +154,28 @@ def test_a_card_that_is_nonsense_is_refused_by_name(folder, load, content):
         load(folder)
 
 
-def _hold(folder, seconds):
-    with lock.only_writer(folder):
-        time.sleep(seconds)
+HOLD = """
+import sys, time
+from pathlib import Path
+from plumbline.storage.lock import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1.0)
+    print("given back", flush=True)
+"""
 
 
 def test_a_second_writer_waits_for_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "LOOK", 0.05)
-    first = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, 1.0))
-    first.start()
-    while not (tmp_path / lock.NAME).exists():
-        time.sleep(0.01)
-    with lock.only_writer(tmp_path):
-        assert (tmp_path / lock.NAME).read_text().endswith(f".{os.getpid()}")
-        first.join(timeout=60)
-        assert first.exitcode == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "held\n"
+        assert (tmp_path / lock.NAME).read_text() == f"{socket.gethostname()}.{first.pid}"
+        with lock.only_writer(tmp_path):
+            assert first.stdout.readline() == "given back\n"
+            assert (tmp_path / lock.NAME).read_text() == f"{socket.gethostname()}.{os.getpid()}"
+        assert first.wait(timeout=60) == 0
     assert not list(tmp_path.iterdir())
 
 
