@@ -24,24 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from conftest import BIN, Workflow
 from plumbline.store import load_store
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 STUDIES = ("burgers", "fair_digits", "combustion")
 LONGEST = 20.0
 """Seconds after which a round kills at the latest."""
 CLOCKS = ("time", "seconds", "steps_per_second", "samples_per_second")
 """Parts of the names of columns and variables that say how long something took."""
-
-
-def copy_workflow(folder: Path) -> None:
-    for name in ("Snakefile", "rules", "config", "profiles", "envs", "docs", "pipeline_src"):
-        source = ROOT / name
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        (shutil.copytree if source.is_dir() else shutil.copy)(
-            source, folder / name, **({"ignore": ignored} if source.is_dir() else {})
-        )
 
 
 def command(study: str) -> list[str]:
@@ -147,8 +137,7 @@ def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str],
     generator = random.Random(seed)
     whole, cut = folder / f"{study}-whole", folder / f"{study}-cut"
     for part in (whole, cut):
-        part.mkdir(parents=True)
-        copy_workflow(part)
+        Workflow(part)
     run_to_the_end(whole, study)
     killed: Counter[str] = Counter()
     while sum(killed.values()) < kills:

@@ -10,9 +10,10 @@ with the variances s_a^2, s_b^2 of the two methods over seeds, and their mean s^
 alone say little of how much it varies. The second part holds the noise of the samples too, which the first has already: the sum errs
 on the side of no difference. The statistic d / sqrt(v) has about Student's t with Welch and Satterthwaite's degrees of freedom,
 v^2 / (v_seeds^2 / (K (S - 1)) + v_cases^2 / (G - 1)), K (S - 1) at most. With one seed there is the second part alone: what is said is
-of the weights that were trained, and not of how the method would do with others. Two levels are asked of it, by Bonferroni's inequality and alpha = 5%:
+of the weights that were trained, and not of how the method would do with others. The test is made at two levels, by Bonferroni's
+inequality with alpha = 5%:
 
-- **Is there a difference at all?** The worst must be worse than the best at alpha / (K (K - 1)), for all ordered pairs of K methods.
+- **Is there a difference at all?** Some method must be worse than another at alpha / (K (K - 1)), for all ordered pairs of K methods.
   In a column of equal methods any is marked with a probability of about alpha; else the column is "not distinguishable".
 - **Which may be the best?** A method is marked if no other is better at alpha / (K - 1), a multiple comparison with the best
   (Hsu, *The Annals of Statistics* 12, 1984). The method that is truly the best goes unmarked with a probability of about alpha.
@@ -32,8 +33,8 @@ ROUNDING = 1e-6
 
 RULE = (
     "★: no other method is better, by a t test of paired differences over seeds and over groups of test samples, corrected for the "
-    "number of methods, at a level of 5%. Methods that are feasible to the tolerance of "
-    "a constraint are ties in what measures it. Where not even the worst can be told from the best, none is marked."
+    "number of methods, at a level of 5%. Methods that are feasible to the tolerance of a constraint are ties in what measures "
+    "it. Where not even the worst can be told from the best, none is marked."
 )
 """The rule, in a few sentences for a reader."""
 

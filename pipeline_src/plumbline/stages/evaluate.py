@@ -55,10 +55,10 @@ def evaluate(
         for every, among in ((True, judged), (False, first))
     }
     metrics = {name: of_kind(MetricSpec, m) for name, m in values["metrics"].items()}
-    found = {
-        name: metric.evaluate(given[metric.of_every_draw][0], data, given[metric.of_every_draw][1])
-        for name, metric in metrics.items()
-    }
+    found = {}
+    for name, metric in metrics.items():
+        among, by = given[metric.of_every_draw]
+        found[name] = metric.evaluate(among, data, by)
     parts = [_numbered(one) for one in found.values()]
     parts.append(replicates(metrics, found, given, data, counts.cases))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
