@@ -69,7 +69,7 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path)
-    partial = path.with_name(f".{path.name}.{writer()}.partial")
+    partial = partial_of(path)
     prepared = dataset.assign_attrs({**dataset.attrs, **(provenance or {})}).drop_encoding()
     # Strings of fixed length have no specification in zarr v3; those of variable length do.
     texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}
@@ -115,6 +115,11 @@ def writer() -> str:
     return f"{socket.gethostname()}.{os.getpid()}"
 
 
+def partial_of(path: Path) -> Path:
+    """Where this process writes what is to be renamed to `path`."""
+    return path.with_name(f".{path.name}.{writer()}.partial")
+
+
 def is_alive(name: str, touched: float) -> bool:
     """Whether the writer of this name may still be at work: one of this machine that runs, or one of another that wrote lately.
 
@@ -139,15 +144,19 @@ def _runs(process: int) -> bool:
 
 
 def remove_left_overs(path: Path) -> None:
-    """Removes what dead writers left beside a store: never what a live one is writing."""
+    """Removes what dead writers left beside a store or file: never what a live one is writing."""
     for left_over in path.parent.glob(f".{path.name}.*"):
         name = left_over.name.removeprefix(f".{path.name}.").rpartition(".")[0]
         try:
             touched = max(p.stat().st_mtime for p in (left_over, *left_over.rglob("*")))
         except FileNotFoundError:
             continue  # its writer has renamed it
-        if not is_alive(name, touched):
+        if is_alive(name, touched):
+            continue
+        if left_over.is_dir():
             shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            left_over.unlink(missing_ok=True)
 
 
 def replace_durably(partial: Path, path: Path) -> None:

@@ -26,8 +26,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from plumbline.models import TrainingSpec
 from plumbline.progress import Heartbeat
-from plumbline.store import replace_durably
-from plumbline.training_log import TrainingLog
+from plumbline.storage.tensors import read_tensors
+from plumbline.store import partial_of, remove_left_overs, replace_durably
+from plumbline.training_log import LOG, TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 
@@ -115,7 +116,7 @@ def train(
     if averaged is not None:
         state["averaged"] = averaged
     saved = folder / STATE
-    first, rows = _resume(fabric, saved, state, identity)
+    first, rows = _resume(saved, state, identity, spec)
     log = TrainingLog(folder, rows, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
     kept = spec.checkpoint_steps()
     data, validation = (
@@ -161,8 +162,10 @@ def train(
 
 
 def forget(folder: Path) -> None:
-    """Deletes the saved state of a training whose result is in place."""
+    """Deletes the saved state of a training whose result is in place, and what dead processes left half-written in its folder."""
     (folder / STATE).unlink(missing_ok=True)
+    for name in (STATE, LOG):
+        remove_left_overs(folder / name)
 
 
 @torch.no_grad()
@@ -246,7 +249,7 @@ def _require_finite(value: Tensor, step: int, saved: Path) -> None:
 
 
 def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
+    partial = partial_of(path)
     fabric.save(partial, state)
     if fabric.is_global_zero:
         replace_durably(partial, path)
@@ -254,13 +257,13 @@ def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
 
 
 def _resume(
-    fabric: Fabric, path: Path, state: dict[str, Any], identity: str
+    path: Path, state: dict[str, Any], identity: str, spec: TrainingSpec
 ) -> tuple[int, list[dict[str, float]]]:
     """Loads a saved state of the same identity into `state`; its step, and the rows of its log: zero and none without one."""
     if not path.exists():
         return 0, []
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_tensors(path)
     except Exception as error:
         logger.warning("%s cannot be read (%s): training starts afresh.", path, error)
         return 0, []
@@ -271,15 +274,65 @@ def _resume(
         logger.info("%s belongs to another training: training starts afresh.", path)
         return 0, []
     try:
+        _require_sound(found, state["optimiser"], spec)
         for name, part in state.items():
             target = getattr(part, "module", part) if name == "model" else part
             target.load_state_dict(found[name])
-        first, rows = int(found["step"]), list(found["log"])
     except Exception as error:
         reason = str(error).splitlines()[-1].strip()
         raise SavedStateError(
             f"{path} names this training and does not fit its model ({type(error).__name__}: {reason}). Delete it, and the "
             f"training starts afresh."
         ) from error
-    logger.info("resuming at step %d", first)
-    return first, rows
+    logger.info("resuming at step %d", found["step"])
+    return found["step"], found["log"]
+
+
+def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec: TrainingSpec) -> None:
+    """Checks what `load_state_dict` takes as it is: the step, the log, finite numbers, and the shapes of Adam's moments.
+
+    The fused steps of Adam write beyond moments that are smaller than their parameters.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    step, rows = found["step"], found["log"]
+    if type(step) is not int or not 0 < step < spec.steps:
+        raise ValueError(f"it was saved at the step {step!r} of {spec.steps}")
+    if (counted := found["schedule"]["last_epoch"]) != step:
+        raise ValueError(f"its learning rate is that of step {counted!r}, and its weights are of step {step}")
+    numbers = isinstance(rows, list) and all(
+        isinstance(row, dict)
+        and {"step", "loss", "wall_time_seconds"} <= set(row)
+        and all(isinstance(value, float) for value in row.values())
+        for row in rows
+    )
+    if not numbers:
+        raise ValueError("its log does not hold rows of numbers")
+    logged = [row["step"] for row in rows]
+    if logged != [float(s) for s in range(spec.log_every, step + 1, spec.log_every)]:
+        raise ValueError(f"its log does not hold the rows of {step} steps")
+    for name in ("model", "averaged", "optimiser"):
+        for place, tensor in _tensors(found.get(name, {}), name):
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{place} holds numbers that are not finite")
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for index, moments in found["optimiser"]["state"].items():
+        for name, value in moments.items():
+            if name != "step" and value.shape != parameters[index].shape:
+                raise ValueError(
+                    f"{name} of parameter {index} has the shape {tuple(value.shape)}, expected "
+                    f"{tuple(parameters[index].shape)}"
+                )
+
+
+def _tensors(values: Any, place: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested containers, each with its place."""
+    if isinstance(values, Tensor):
+        yield place, values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield from _tensors(value, f"{place}.{key}")
+    elif isinstance(values, list | tuple):
+        for key, value in enumerate(values):
+            yield from _tensors(value, f"{place}.{key}")

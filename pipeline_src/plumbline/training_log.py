@@ -12,6 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from plumbline.store import partial_of
+
+LOG = "training_log.csv"
+"""File of the log, in the folder of a training."""
+
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """The rows of a log; what a row does not tell is left out of it."""
@@ -43,7 +48,7 @@ class TrainingLog:
         spent: float = 0.0,
     ) -> None:
         self.enabled = enabled
-        self.path = folder / "training_log.csv"
+        self.path = folder / LOG
         self.rows = list(rows)
         self.sums: dict[str, Tensor] = {}
         self.count = 0
@@ -91,7 +96,7 @@ class TrainingLog:
         if self.events is not None:
             for name, value in row.items():
                 self.events.add_scalar(name, value, int(row["step"]))
-        partial = self.path.with_suffix(".partial")
+        partial = partial_of(self.path)
         with partial.open("w", newline="") as file:
             # Rows without a validation lack its columns, the first ones as a rule.
             writer = csv.DictWriter(

@@ -77,7 +77,7 @@ def test_every_store_of_a_comparison_counts(tmp_path):
         return tmp_path / name
 
     (tmp_path / "model.json").write_text(
-        json.dumps({"plumbline_version": "2", "plumbline_commit": "unknown"})
+        json.dumps({"spec": {}, "parameters": 1, "plumbline_version": "2", "plumbline_commit": "unknown"})
     )
     made = _made(
         [stored("part.zarr", "1")],

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.stages import train as stage
-from plumbline.stages.trained import WeightsError, example_of, load_model
+from plumbline.stages.trained import WeightsError, example_of, load_model, read_card, read_training_log
 from plumbline.storage import lock
 from plumbline.store import CorruptStoreError, open_parts, write_store
 from plumbline.training import SavedStateError
@@ -123,6 +125,83 @@ def test_a_saved_state_that_does_not_fit_its_model_is_refused(part, tmp_path, mo
     torch.save(state, tmp_path / "state.pt")
     with pytest.raises(SavedStateError, match=r"state\.pt names this training and does not fit its model"):
         run(part, tmp_path)
+
+
+def first_moments(state):
+    return state["optimiser"]["state"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.update(step=-3), "saved at the step -3 of 20"),
+        (lambda s: s.update(step=2.5), "saved at the step 2.5 of 20"),
+        (lambda s: s.update(step=400), "saved at the step 400 of 20"),
+        (lambda s: s["schedule"].update(last_epoch=3), "its learning rate is that of step 3"),
+        (lambda s: s.update(log=[{"step": "5"}]), "does not hold rows of numbers"),
+        (lambda s: s.update(log=s["log"][1:]), "does not hold the rows of 18 steps"),
+        (lambda s: first_moments(s).update(exp_avg=torch.zeros(1)), r"exp_avg of parameter 0 has the shape \(1,\)"),
+        (lambda s: first_moments(s)["exp_avg_sq"].fill_(torch.inf), "optimiser.state.0.exp_avg_sq holds numbers that are not"),
+        (lambda s: next(iter(s["model"].values())).fill_(torch.nan), "not finite"),
+        (lambda s: s["optimiser"].pop("state"), "KeyError"),
+    ],
+)  # fmt: skip
+def test_a_saved_state_that_is_nonsense_is_refused(part, tmp_path, monkeypatch, change, said):
+    """Smaller moments of Adam would have its fused steps write beyond them."""
+    monkeypatch.setattr(stage, "forget", lambda folder: None)
+    run(part, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(SavedStateError, match=rf"does not fit its model .*{said}.* starts afresh"):
+        run(part, tmp_path)
+
+
+def flipped(path, bit):
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "model.json", "training_log.csv"])
+def test_a_flipped_bit_changes_no_number_unnoticed(folder, load, name):
+    """60 flips a file, at random places: each is refused by the file's name, or changes nothing that is read."""
+
+    def found():
+        model = load(folder)
+        return (
+            read_training_log(folder),
+            read_card(folder),
+            {n: t.clone() for n, t in model.state_dict().items()},
+        )
+
+    path, (log, card, weights) = folder / name, found()
+    written = path.read_bytes()
+    said = []
+    for bit in np.random.default_rng(0).integers(8 * len(written), size=60).tolist():
+        flipped(path, bit)
+        try:
+            now = found()
+        except CorruptStoreError as error:
+            said.append(str(error))
+        else:
+            assert now[:2] == (log, card)
+            assert all(torch.equal(now[2][key], tensor) for key, tensor in weights.items())
+        path.write_bytes(written)
+    assert len(said) > 20
+    assert all(name in one and "the training will be repeated" in one for one in said)
+
+
+def test_a_damaged_saved_state_is_not_resumed(part, whole, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(stage, "forget", lambda folder: None)
+    run(part, tmp_path)
+    with zipfile.ZipFile(tmp_path / "state.pt") as archive:
+        largest = max(archive.infolist(), key=lambda record: record.file_size)
+    flipped(tmp_path / "state.pt", 8 * (largest.header_offset + 200 + largest.file_size // 2))
+    with caplog.at_level(logging.WARNING, logger="plumbline"):
+        run(part, tmp_path)
+    assert "is not what was written" in caplog.text
+    assert torch.equal(*(next(iter(weights_of(f).values())) for f in (whole, tmp_path)))
 
 
 @pytest.mark.parametrize(

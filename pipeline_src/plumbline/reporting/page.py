@@ -72,7 +72,7 @@ def write_page(comparisons: Sequence[Path], output: Path) -> None:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         real=REAL,
     )
-    partial = output.with_name(f".{output.name}.partial")
+    partial = partial_of(output)
     partial.write_text(page, encoding="utf-8")
     os.replace(partial, output)
 

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from plumbline.stages.evaluate import COSTS
+from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
 from plumbline.store import load_store, open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
-from plumbline.training_log import read_log
 
 EXAMPLES = 6
 """Samples of each generator that the report shows, at most."""
@@ -80,7 +80,7 @@ def _made(
         yield "the dataset", origin_of(open_store(path).attrs)
     for name, folders in models.items():
         for folder in folders:
-            yield f"model {name}", origin_of(json.loads((folder / "model.json").read_text()))
+            yield f"model {name}", origin_of(read_card(folder))
     for name, path in samples.items():
         yield f"samples of {name}", origin_of(open_store(path).attrs)
     for name, paths in metrics.items():
@@ -155,19 +155,16 @@ def _training_seconds(
 ) -> float:
     """Wall time of the training of a generator's model up to a step, and of all that it rests on."""
     (model,) = study.generators[generator].models()
-    below = [read_log(models[name][seed] / "training_log.csv") for name in study.rests_on(model)]
-    own = [row for row in read_log(models[model][seed] / "training_log.csv") if row["step"] >= step]
+    below = [read_training_log(models[name][seed]) for name in study.rests_on(model)]
+    own = [row for row in read_training_log(models[model][seed]) if row["step"] >= step]
     return own[0]["wall_time_seconds"] + sum(rows[-1]["wall_time_seconds"] for rows in below if rows)
 
 
 def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Dataset:
     """Training logs along (model, seed, row), missing rows as NaN."""
-    logs = {
-        name: [read_log(folder / "training_log.csv") for folder in folders]
-        for name, folders in models.items()
-    }
+    logs = {name: [read_training_log(folder) for folder in folders] for name, folders in models.items()}
     trained = {name: runs for name, runs in logs.items() if any(runs)}
-    cards = {name: json.loads((folders[0] / "model.json").read_text()) for name, folders in models.items()}
+    cards = {name: read_card(folders[0]) for name, folders in models.items()}
     parameters = xr.DataArray([float(cards[name]["parameters"]) for name in models], dims="model")
     gathered = xr.Dataset({"parameters": parameters}, coords={"model": list(models)})
     longest = max((len(run) for runs in trained.values() for run in runs), default=0)

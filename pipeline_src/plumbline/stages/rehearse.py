@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, draw, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
 from plumbline.storage.lock import only_writer
-from plumbline.store import open_parts, replace_durably, select_split
+from plumbline.store import open_parts, partial_of, replace_durably, select_split
 from plumbline.study import Scale, Study
 from plumbline.training import train
 
@@ -87,7 +86,7 @@ def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, out
             listing = "\n".join(f"  - {fault}" for fault in faults)
             raise RehearsalError(f"this cannot work with the data:\n{listing}")
         logger.info("rehearsed %d models in %.1f s.", len(rehearsed), time.perf_counter() - started)
-        partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+        partial = partial_of(output)
         partial.write_text(json.dumps(known, indent=2))
         replace_durably(partial, output)
 

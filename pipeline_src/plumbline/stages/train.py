@@ -22,6 +22,7 @@ from plumbline.models import ModelSpec
 from plumbline.models.spaces.example import batch_of
 from plumbline.spec import of_kind
 from plumbline.stages.trained import (
+    CARD,
     CHECKPOINTS,
     WEIGHTS,
     build_model,
@@ -33,7 +34,7 @@ from plumbline.stages.trained import (
     save_model,
 )
 from plumbline.storage.lock import only_writer
-from plumbline.store import flush, open_parts, select_split, writer
+from plumbline.store import flush, open_parts, partial_of, remove_left_overs, select_split
 from plumbline.training import forget, is_first_process
 from plumbline.training import train as run_training
 
@@ -122,6 +123,8 @@ def _train(
         # From here on the result is on the disk. A training that is killed before goes on from its last saved state, for
         # which the checkpoints so far are needed: they go last.
         forget(output)
+        for name in (WEIGHTS, CARD, CHECKPOINTS):
+            remove_left_overs(output / name)
         for left in output.glob("checkpoints-*.partial"):
             shutil.rmtree(left)
 
@@ -138,7 +141,7 @@ def _start_from(model: Any, folder: Path) -> None:
 
 def _put_in_place(partial_folder: Path, folder: Path) -> None:
     """Makes a folder of links to the files of another one."""
-    copy = folder.with_name(f".{folder.name}.{writer()}.partial")
+    copy = partial_of(folder)
     shutil.rmtree(copy, ignore_errors=True)
     try:
         shutil.copytree(partial_folder, copy, copy_function=os.link)

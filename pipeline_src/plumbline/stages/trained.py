@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,14 @@ from torch import nn
 from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import Foundation, ModelSpec
 from plumbline.spec import of_kind
-from plumbline.store import CorruptStoreError, provenance, replace_durably, writer
+from plumbline.storage.tensors import read_tensors, write_tensors
+from plumbline.store import CorruptStoreError, partial_of, provenance, replace_durably
+from plumbline.training_log import LOG, read_log
 
-WEIGHTS, CARD, LOG, CHECKPOINTS = "weights.pt", "model.json", "training_log.csv", "checkpoints"
-"""What a training leaves in its folder: weights, what they are of, its log, and a folder of numbered checkpoints."""
+WEIGHTS, CARD, CHECKPOINTS = "weights.pt", "model.json", "checkpoints"
+"""What a training leaves in its folder beside its log: weights, what they are of, and a folder of numbered checkpoints."""
+DIGEST = "digest"
+"""Key of a card with the SHA-256 of the others."""
 
 
 class WeightsError(ValueError):
@@ -72,32 +77,65 @@ def example_of(dataset: xr.Dataset) -> xr.Dataset:
 def save_model(model: nn.Module, folder: Path, spec: str, identity: str) -> None:
     """Writes weights.pt and model.json, each under a temporary name first.
 
+    The card has the digest of the training log beside it, if there is one, and one of itself.
+
     Args:
         model: the trained model.
         folder: where to.
         spec: the slice of the training.
         identity: what the training depended on, seed and data included.
     """
-    partial = folder / f".weights.{writer()}.partial"
-    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
-    replace_durably(partial, folder / WEIGHTS)
+    write_tensors({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     card = {"spec": json.loads(spec), "identity": identity, "parameters": parameters, **provenance(spec)}
-    partial = folder / f".model.{writer()}.partial"
-    partial.write_text(json.dumps(card, indent=2))
+    if (folder / LOG).exists():
+        card[LOG] = _file_digest(folder / LOG)
+    partial = partial_of(folder / CARD)
+    partial.write_text(json.dumps({**card, DIGEST: _card_digest(card)}, indent=2))
     replace_durably(partial, folder / CARD)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a trained model: its slice, its identity, the number of its parameters and its provenance.
+
+    Raises:
+        CorruptStoreError: there is no readable card, or it is not what was written.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text())
+        if not isinstance(card.get("spec"), dict) or not isinstance(card.get("parameters"), int):
+            raise ValueError("it does not say what the model is")
+        if card.pop(DIGEST, None) not in (None, _card_digest(card)):
+            raise ValueError("it is not what was written")
+    except Exception as error:
+        raise CorruptStoreError(_unreadable(folder / CARD, error)) from error
+    return dict(card)
+
+
+def read_training_log(folder: Path) -> list[dict[str, float]]:
+    """The rows of the log of a trained model.
+
+    Raises:
+        CorruptStoreError: there is no readable log or card, or the log is not what the card is of.
+    """
+    written = read_card(folder).get(LOG)
+    try:
+        if written not in (None, _file_digest(folder / LOG)):
+            raise ValueError("it is not what was written")
+        return read_log(folder / LOG)
+    except Exception as error:
+        raise CorruptStoreError(_unreadable(folder / LOG, error)) from error
 
 
 def is_saved(folder: Path, identity: str, since: float) -> bool:
     """Whether a folder holds the whole result of a training of this identity that ended after a time (`time.time()`)."""
     try:
-        card = json.loads((folder / CARD).read_text())
         return (
-            bool(card["identity"] == identity)
+            bool(read_card(folder)["identity"] == identity)
             and (folder / CARD).stat().st_mtime >= since
             and all((folder / name).exists() for name in (WEIGHTS, LOG, CHECKPOINTS))
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CorruptStoreError, OSError, KeyError):
         return False
 
 
@@ -107,9 +145,8 @@ def load_model(folder: Path, example: xr.Dataset) -> Any:
     Raises:
         CorruptStoreError: the folder holds no readable model.
     """
+    slice_of_model = read_card(folder)["spec"]
     try:
-        card = json.loads((folder / CARD).read_text())
-        slice_of_model = card["spec"]
         of_kind(ModelSpec, slice_of_model["model"])
     except Exception as error:
         raise CorruptStoreError(_unreadable(folder / CARD, error)) from error
@@ -128,7 +165,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     """
     path = folder / WEIGHTS
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = read_tensors(path)
         if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
             raise TypeError("expected tensors by name")
     except Exception as error:
@@ -167,6 +204,14 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
                 f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the type "
                 f"{found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
             )
+
+
+def _card_digest(card: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _unreadable(path: Path, error: Exception) -> str:
