@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 EQUAL_STEPS = 1e-3
 
 
+# Labels of velocities in the plane whose second is along x, and dimensions of pictures whose last are the rows.
+SWAPPED_VELOCITIES = {
+    ("v", "u"),
+    ("vy", "vx"),
+    ("y", "x"),
+    ("u_y", "u_x"),
+    ("velocity_y", "velocity_x"),
+    ("uy", "ux"),
+}
+COLUMNS_FIRST = {("x", "y"), ("column", "row"), ("columns", "rows"), ("width", "height"), ("w", "h"), ("lon", "lat"),
+                 ("longitude", "latitude")}  # fmt: skip
+
+
 class CoordinateError(ValueError):
     """A dataset lacks a dimension, coordinate, period or attribute, or has one that does not fit."""
 
@@ -65,6 +78,53 @@ def require_velocities(example: xr.Dataset, asker: str, *, before: Sequence[str]
     components = example.sizes["component"]
     if components != 2:
         raise CoordinateError(f"{asker} needs two components of a velocity, found {components}.")
+    labels = [str(label) for label in example["component"].values] if "component" in example.coords else []
+    if tuple(label.casefold() for label in labels) in SWAPPED_VELOCITIES:
+        raise CoordinateError(
+            f"{asker} needs the velocity along x first and that along y second, found the components {', '.join(labels)}: "
+            f"write them into the file in the other order."
+        )
+
+
+def require_rows_and_columns(example: xr.Dataset, asker: str) -> None:
+    """Checks that the last two dimensions of `state` are the rows and columns of a picture, in this order, as far as their names say.
+
+    Args:
+        example: samples with their coordinates.
+        asker: what needs them, for the message.
+
+    Raises:
+        CoordinateError: a sample has fewer dimensions, or they are named in the other order.
+    """
+    dims = [str(d) for d in example["state"].dims[1:]]
+    if len(dims) < 2:
+        raise CoordinateError(f"{asker} needs pictures, and samples are vectors ({', '.join(dims)}).")
+    if tuple(d.casefold() for d in dims[-2:]) in COLUMNS_FIRST:
+        wanted = [*dims[:-2], dims[-1], dims[-2]]
+        raise CoordinateError(
+            f"{asker} needs the rows of a picture before its columns, found ({', '.join(dims)}): set `dataset.dimensions` to "
+            f"[{', '.join(wanted)}]."
+        )
+
+
+def along(variable: xr.DataArray, dimensions: Sequence[str]) -> xr.DataArray:
+    """A variable with these dimensions as its last, transposed by name; as it is, where it does not have them all."""
+    return variable.transpose(..., *dimensions) if set(dimensions) <= set(variable.dims) else variable
+
+
+def require_last(variable: xr.DataArray, dimension: str, asker: str) -> None:
+    """Checks that a dimension is the last one of a variable, if the variable has it.
+
+    Raises:
+        CoordinateError: it stands before others.
+    """
+    found = [str(d) for d in variable.dims]
+    if dimension in found[:-1]:
+        wanted = [*(d for d in found if d != dimension), dimension]
+        raise CoordinateError(
+            f"{asker} needs {dimension!r} as the last dimension of `{variable.name}`, found ({', '.join(found)}): write it as "
+            f"({', '.join(wanted)})."
+        )
 
 
 def equal_spacing(example: xr.Dataset, dimension: str, asker: str) -> float:
@@ -81,6 +141,8 @@ def equal_spacing(example: xr.Dataset, dimension: str, asker: str) -> float:
     values = np.asarray(example[dimension].values)
     if values.dtype.kind not in "fiu":
         raise CoordinateError(f"{asker} needs numbers as coordinate {dimension!r}, found {values.dtype}.")
+    if not np.isfinite(values.astype(np.float64)).all():
+        raise CoordinateError(f"{asker} needs finite numbers as coordinate {dimension!r}.")
     steps = np.diff(values.astype(np.float64))
     if not len(steps):
         raise CoordinateError(f"{asker} needs two values of {dimension!r} or more, found {len(values)}.")
@@ -91,6 +153,22 @@ def equal_spacing(example: xr.Dataset, dimension: str, asker: str) -> float:
             f"{steps.max():.6g}: interpolate the states to equal steps, or keep those that are equally spaced."
         )
     return float(values[1] - values[0])
+
+
+def time_spacing(example: xr.Dataset, asker: str) -> float:
+    """The step of equally spaced times, in the unit of time of the dataset's attributes.
+
+    Raises:
+        CoordinateError: as `equal_spacing` does, or the times were dates, and no one has said in which unit the equation takes
+            them.
+    """
+    attrs = example["time"].attrs if "time" in example.coords else {}
+    if "origin" in attrs and "time_unit" not in attrs:
+        raise CoordinateError(
+            f"{asker}: the times of the data are dates, and its attributes do not say in which unit of time they are. Set "
+            f"`dataset.time_unit` to that unit: s, min, h or D."
+        )
+    return equal_spacing(example, "time", asker)
 
 
 def period(example: xr.Dataset, dimension: str, asker: str) -> float:
@@ -105,7 +183,12 @@ def period(example: xr.Dataset, dimension: str, asker: str) -> float:
             f"{asker} needs the period of {dimension!r}: give the coordinate the attribute `period`, or set "
             f"`dataset.periods.{dimension}`."
         )
-    length = float(attrs["period"])
+    length = attribute_value(attrs["period"])
+    if not length > 0:
+        raise CoordinateError(
+            f"{asker} needs a positive number as period of {dimension!r}, found {attrs['period']!r}: correct the attribute "
+            f"`period` of the coordinate."
+        )
     points = example.sizes[dimension]
     if points > 1:
         step = equal_spacing(example, dimension, asker)
@@ -166,12 +249,46 @@ def attribute(example: xr.Dataset, name: str, asker: str) -> float:
             f"{asker} needs the attribute {name!r} of the dataset: write it into the file, or set "
             f"`dataset.attributes.{name}`."
         )
-    try:
-        value = float(example.attrs[name])
-    except (TypeError, ValueError):
-        value = np.nan
+    value = attribute_value(example.attrs[name])
     if not np.isfinite(value):
         raise CoordinateError(
             f"{asker} needs a number as attribute {name!r} of the dataset, found {example.attrs[name]!r}."
         )
     return value
+
+
+def positive_attribute(example: xr.Dataset, name: str, asker: str) -> float:
+    """A positive number among the attributes of the dataset.
+
+    Raises:
+        CoordinateError: it is not there, or not a positive number.
+    """
+    value = attribute(example, name, asker)
+    if not value > 0:
+        raise CoordinateError(
+            f"{asker} needs a positive number as attribute {name!r} of the dataset, found {value:g}."
+        )
+    return value
+
+
+def whole_attribute(example: xr.Dataset, name: str, asker: str) -> int:
+    """A whole number from one on among the attributes of the dataset.
+
+    Raises:
+        CoordinateError: it is not there, or not such a number.
+    """
+    value = attribute(example, name, asker)
+    if value < 1 or value != int(value):
+        raise CoordinateError(
+            f"{asker} needs a whole number from 1 on as attribute {name!r} of the dataset, found {value:g}."
+        )
+    return int(value)
+
+
+def attribute_value(value: object) -> float:
+    """An attribute as a number; NaN where it is none, or not finite."""
+    try:
+        number = float(np.asarray(value).item())
+    except (TypeError, ValueError):
+        return float("nan")
+    return number if np.isfinite(number) else float("nan")

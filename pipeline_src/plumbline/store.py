@@ -62,7 +62,7 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     """Writes a dataset as a zarr v3 store, replacing one that was there before the work on this one began.
 
     Args:
-        dataset: what to write.
+        dataset: what to write. Attributes of the user's that have the names of provenance are kept as `source_...`.
         path: the folder of the store.
         provenance: attributes to add, as by `provenance`.
     """
@@ -70,7 +70,9 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(path)
     partial = partial_of(path)
-    prepared = dataset.assign_attrs({**dataset.attrs, **(provenance or {})}).drop_encoding()
+    prepared = dataset.assign_attrs(
+        {**_as_source(dataset.attrs, provenance), **(provenance or {})}
+    ).drop_encoding()
     # Strings of fixed length have no specification in zarr v3; those of variable length do.
     texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}
     prepared = prepared.assign({name: v for name, v in texts.items() if name in prepared.data_vars})
@@ -97,6 +99,13 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
         shutil.rmtree(partial, ignore_errors=True)
         if not made:
             raise
+
+
+def _as_source(attrs: dict[Any, Any], provenance: dict[str, Any] | None) -> dict[Any, Any]:
+    """The user's attributes, of which those that are called as ours are get the prefix `source_`."""
+    if not provenance or "plumbline_spec" in attrs:
+        return attrs
+    return {f"source_{name}" if name in provenance else name: value for name, value in attrs.items()}
 
 
 def _put_in_place(partial: Path, path: Path) -> None:

@@ -92,7 +92,7 @@ def test_forms():
 
 @pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec(), ThicknessSpec()])
 def test_pictures_are_asked_for(spec):
-    with pytest.raises(ValueError, match="is an attribute of pictures, and samples are vectors"):
+    with pytest.raises(ValueError, match="needs pictures, and samples are vectors"):
         spec.build(example(5), {})
 
 
@@ -107,3 +107,12 @@ def test_the_class_score_is_the_logarithm_of_a_probability():
     score = ClassScoreSpec(classifier="c", classes=[0, 2], floor=0.01).build(example(2, 2), {"c": Told()})
     x = torch.tensor([[[0.0, 0.0], [0.0, 9.0]], [[-50.0, 50.0], [-50.0, 9.0]]])
     torch.testing.assert_close(score.value(x), torch.tensor([2 / 3 + 0.01, 0.01]).log())
+
+
+@pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec(), ThicknessSpec()])
+def test_columns_before_rows_are_refused(spec):
+    turned = xr.Dataset({"state": (("sample", "x", "y"), np.zeros((1, 5, 5)))})
+    with pytest.raises(
+        ValueError, match=r"rows of a picture before its columns, .* set `dataset.dimensions` to \[y, x\]"
+    ):
+        spec.build(turned, {})

@@ -206,3 +206,19 @@ def test_weighted_sums_agree_with_their_matrix():
     torch.testing.assert_close(sums.violation(x), dense.violation(x))
     with pytest.raises(InfeasibleConstraintError, match="weights"):
         LinearEquality(GroupSum(torch.tensor([0, 1]), torch.tensor([1.0, 0.0])), torch.zeros(2))
+
+
+def test_a_matrix_of_the_dataset_is_read_by_the_names_of_its_dimensions():
+    """A square one would fit either way round."""
+    matrix = np.array([[1.0, 2.0], [0.0, 1.0]])
+    data = xr.Dataset(
+        {
+            "state": (("sample", "component"), np.zeros((3, 2))),
+            "right": (("row", "component"), matrix),
+            "turned": (("component", "row"), matrix.T),
+        }
+    )
+    for name in ("right", "turned"):
+        built = LinearEqualitySpec(matrix=name, target=[1.0, 2.0]).build(data)
+        x = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+        torch.testing.assert_close(built.residual(x), torch.tensor([[10.0, 2.0]], dtype=torch.float64))

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbline.constraints.tiling import TilingSpec
 from plumbline.constraints.tiling.repetition import Tiling
 
 
@@ -55,3 +58,11 @@ def test_one_pixel_and_white_noise():
 def test_tiles_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="3 x 2 tiles do not divide a grid of 8 x 8"):
         Tiling(3, 2, (8, 8))
+
+
+def test_vectors_have_no_tiles():
+    vectors = xr.Dataset({"state": (("sample", "component"), np.zeros((4, 8)))})
+    with pytest.raises(
+        ValueError, match="`tiling` needs samples on a grid, and they are vectors of 8 numbers"
+    ):
+        TilingSpec().build(vectors)

@@ -1,12 +1,15 @@
 """A user's store: its own splits, names, attributes and numbers are kept, or refused by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from plumbline.datasets.files import DataFileError
 from plumbline.datasets.stored import StoredSpec
-from plumbline.store import provenance
+from plumbline.store import open_store, provenance, write_store
 
 SPLITS = {"train": 24, "validation": 8, "test": 8}
 
@@ -81,12 +84,33 @@ def test_other_names_and_orders_are_brought_to_ours_by_name(fields, written):
             drawn(path, **keys)
 
 
+@pytest.mark.rejects
+def test_names_of_splits_that_nothing_bears_are_refused(fields, written):
+    with pytest.raises(ValueError, match=r"`dataset.split_names`: .* has no variable `split`: leave it out"):
+        StoredSpec(path=written(fields), splits=SPLITS, split_names={"valid": "validation"}).draw_part(0)
+    with pytest.raises(ValueError, match=r"`dataset.split_names.dev`: .* holds test, train, validation only"):
+        StoredSpec(path=written(with_own_splits(fields)), split_names={"dev": "validation"})
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize("period", [0.0, -1.0, float("inf"), float("nan"), "ten"])
+def test_periods_are_positive_numbers(period):
+    with pytest.raises(ValueError, match="periods"):
+        StoredSpec(path="own.zarr", splits=SPLITS, periods={"x": period})
+
+
 def test_attributes_of_the_user_are_kept(fields, written):
     own = {"created": "me", "device_under_test": "rig 4", "pythonic": 1, "viscosity": 0.1}
     attrs = drawn(written(fields.assign_attrs(own)), attributes={"drag": 0.2}).attrs
     assert attrs == own | {"drag": 0.2}
     ours = drawn(written(fields.assign_attrs({**provenance("{}"), "version_of_rig": "2"}))).attrs
     assert ours == {"version_of_rig": "2"}
+    path = Path(written(fields.assign_attrs(own))).with_name("part.zarr")
+    write_store(drawn(written(fields.assign_attrs(own))), path, provenance("{}"))
+    kept = open_store(path).attrs
+    assert kept["source_created"] == "me"
+    assert kept["created"] != "me"
+    assert kept["device_under_test"] == "rig 4"
     with pytest.raises(DataFileError, match=r"`dataset.attributes.viscosity` is 0.3, and .* has 0.1"):
         drawn(written(fields.assign_attrs(own)), attributes={"viscosity": 0.3})
 
@@ -108,6 +132,15 @@ def test_dates_become_seconds(fields, written):
     data = drawn(written(fields.assign_coords(time=hours)))
     assert data["time"].values.tolist() == [0.0, 3600.0, 7200.0, 10800.0]
     assert data["time"].attrs["units"] == "s"
+    data = drawn(written(fields.assign_coords(time=hours)), time_unit="h")
+    assert data["time"].values.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert data["time"].attrs["units"] == "h"
+    with pytest.raises(DataFileError, match=r"`dataset.time_unit`: .* has no dates or durations"):
+        drawn(written(fields), time_unit="h")
+    gap = hours.copy()
+    gap[2] = "NaT"
+    with pytest.raises(DataFileError, match="1 dates of 'time' are missing"):
+        drawn(written(fields.assign_coords(time=gap)))
 
 
 @pytest.mark.parametrize("dtype", ["i8", "u1", "f2", ">f4", ">i4", "f4"])
@@ -130,6 +163,11 @@ def test_the_same_numbers_in_any_type_are_the_same_samples(fields, written, dtyp
         (lambda d: d.assign(condition=d["state"].isel(time=0, x=0)), r"`condition` must have the dimensions"),
         (lambda d: d.assign(state=d["state"] * 1e37), "values up to .* choose a larger unit"),
         (lambda d: d.assign(state=d["state"].astype("f8") + 1e9), "subtract an offset"),
+        (lambda d: d.assign(state=5e6 + 4 * d["state"].round()), "vary by less than a millionth .* subtract an offset"),
+        (lambda d: d.assign(state=(5_000_000 + d["state"].round()).astype("i8")), "subtract an offset"),
+        (lambda d: d.assign(label=("sample", np.array(["cat", "dog"] * 20, dtype=object))), "`label` holds text"),
+        (lambda d: d.rename(x="channel", time="x"), r"grid, found .*x, channel\): set `dataset.dimensions` to \[channel, x\]"),
+        (lambda d: d.assign(split=("time", ["train"] * 4)), r"`split` has the dimensions \(time\), expected \(sample\)"),
         (lambda d: d.assign(speed=("sample", np.full(40, np.inf))), r"`speed` holds 40 .* \(0 missing, 40 infinite\)"),
     ],
 )  # fmt: skip
@@ -144,9 +182,22 @@ def test_missing_values_are_refused_with_their_samples(fields, written):
     order = np.random.default_rng(0).permutation(40)
     place = int(np.flatnonzero(order == 7)[0])
     with pytest.raises(
-        DataFileError, match=r"`state` holds 16 values .* \(16 missing, 0 infinite\), in 1 samples"
+        DataFileError, match=r"`state` holds 16 values .* \(16 missing, 0 infinite\), in 1 samples \(7\)"
     ):
         drawn(written(fields))
     # A part that does not hold the broken sample is drawn all the same.
     spec = StoredSpec(path=written(fields), parts=40, splits=SPLITS)
     assert spec.draw_part((place + 1) % 40).sizes["sample"] == 1
+
+
+@pytest.mark.rejects
+def test_a_fill_value_that_the_data_holds_is_named(tmp_path):
+    """Zarr 2 does not say whether a one among the numbers is a missing value."""
+    values = np.ones((40, 4, 8), "f4") * np.arange(40, dtype="f4")[:, None, None]
+    group = zarr.open_group(tmp_path / "own.zarr", mode="w", zarr_format=2)
+    array = group.create_array("state", shape=values.shape, dtype="f4", fill_value=1.0)
+    array[:] = values
+    array.attrs["_ARRAY_DIMENSIONS"] = ["sample", "time", "x"]
+    said = r"32 missing.* in 1 samples \(1\), where the array holds its fill value 1, which marks missing numbers"
+    with pytest.raises(DataFileError, match=said):
+        drawn(str(tmp_path / "own.zarr"))

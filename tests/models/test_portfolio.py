@@ -96,3 +96,13 @@ def test_data_without_windows_is_refused(data):
                 spec.build(Foundation(data.drop_vars(name)))
     with pytest.raises(ValueError, match="`portfolio_performance`: the dataset has no `future`"):
         PortfolioPerformanceSpec().evaluate(data.drop_vars("future"), data, Instruments())
+
+
+def test_windows_are_read_by_name(data):
+    """As many days as assets would fit either way round."""
+    turned = data.assign(window=data["window"].transpose("sample", "asset", ...))
+    with pytest.raises(ValueError, match="needs 'asset' as the last dimension of `window`"):
+        PortfolioRuleSpec(rule="equal_weights").build(Foundation(turned))
+    turned = data.assign(future=data["future"].transpose("sample", "asset", ...))
+    with pytest.raises(ValueError, match="needs 'asset' as the last dimension of `future`"):
+        PortfolioPerformanceSpec().evaluate(turned, data, Instruments())

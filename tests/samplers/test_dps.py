@@ -42,7 +42,7 @@ def posterior(prior, observation):
 def test_draws_move_to_the_posterior(prior):
     """Errors under half of the prior's, in what is observed and in what goes with it; misfit of order one."""
     model, _, truth = prior
-    observation = StatesSpec(which=(0, 2), noise=NOISE).build((N,)).of(truth, np.arange(CASES))
+    observation = StatesSpec(which=(0, 2), noise=NOISE).build({"component": N}).of(truth, np.arange(CASES))
     drawn = []
     for spec in (DPSSpec(steps=200, scale=0.05), None):
         torch.manual_seed(1)
@@ -69,7 +69,7 @@ def test_a_constraint_joins_the_misfit(prior):
     model, _, truth = prior
     example = xr.Dataset({"state": (("sample", "coordinate"), truth[:1].numpy())})
     constraint = SumSpec(total=0.0).build(example)
-    observation = StatesSpec(which=(0,), noise=NOISE).build((N,)).of(truth, np.arange(CASES))
+    observation = StatesSpec(which=(0,), noise=NOISE).build({"component": N}).of(truth, np.arange(CASES))
     distances = []
     for name in (None, "sum"):
         torch.manual_seed(1)
@@ -82,7 +82,7 @@ def test_a_constraint_joins_the_misfit(prior):
 def test_the_last_noise_is_that_asked_for(prior):
     """The same draw with noise on top: its variance to five standard errors of 600 numbers."""
     model, _, truth = prior
-    observation = StatesSpec(which=(0,), noise=NOISE).build((N,)).of(truth, np.arange(CASES))
+    observation = StatesSpec(which=(0,), noise=NOISE).build({"component": N}).of(truth, np.arange(CASES))
     states = []
     for last in (0.0, 0.5):
         torch.manual_seed(1)

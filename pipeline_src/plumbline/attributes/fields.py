@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from plumbline.attributes import Attribute, AttributeSpec
-from plumbline.coordinates import period, periodic_dimensions
+from plumbline.coordinates import equal_periods, period, periodic_dimensions, require_velocities
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -36,12 +36,9 @@ class EnstrophySpec(AttributeSpec):
         lengths = _periods(self.kind, example)
         if len(lengths) == 1:
             return _Steepness(lengths[0])
-        if example["state"].ndim < 4 or example["state"].shape[-3] != 2 or lengths[0] != lengths[1]:
-            raise ValueError(
-                "`enstrophy` in the plane needs velocities (..., 2, x, y) on a square, and samples have the "
-                f"shape {example['state'].shape[1:]} and the periods {lengths}."
-            )
-        return _Enstrophy(lengths[0])
+        asker = f"`{self.kind}` in the plane"
+        require_velocities(example, asker)
+        return _Enstrophy(equal_periods(example, ("x", "y"), asker))
 
 
 class BandEnergySpec(AttributeSpec):

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from plumbline.attributes import Attribute, AttributeSpec
+from plumbline.coordinates import require_rows_and_columns
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +52,7 @@ class ThicknessSpec(AttributeSpec):
     kind: Literal["thickness"] = "thickness"
 
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
-        _require_grid(self.kind, example)
+        require_rows_and_columns(example, f"`{self.kind}`")
         return _Thickness()
 
 
@@ -61,7 +62,7 @@ class SlantSpec(AttributeSpec):
     kind: Literal["slant"] = "slant"
 
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
-        _require_grid(self.kind, example)
+        require_rows_and_columns(example, f"`{self.kind}`")
         return _Slant()
 
 
@@ -71,7 +72,7 @@ class SymmetrySpec(AttributeSpec):
     kind: Literal["symmetry"] = "symmetry"
 
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
-        _require_grid(self.kind, example)
+        require_rows_and_columns(example, f"`{self.kind}`")
         return _Symmetry()
 
 
@@ -115,8 +116,3 @@ class _Slant(Attribute):
 class _Symmetry(Attribute):
     def value(self, x: Tensor) -> Tensor:
         return -(x - x.flip(-1)).abs().flatten(1).mean(1)
-
-
-def _require_grid(kind: str, example: xr.Dataset) -> None:
-    if example["state"].ndim < 3:
-        raise ValueError(f"`{kind}` is an attribute of pictures, and samples are vectors.")

@@ -91,7 +91,11 @@ class DatasetSpec(Kind):
             raise DataFileError(
                 f"{self.source()}: its settings give a matrix that cannot be factored ({error}): choose less extreme ones."
             ) from error
-        return checked(drawn, self.source())
+        return checked(drawn, self.source(), lambda places: self.source_rows(indices[places]))
+
+    def source_rows(self, indices: np.ndarray) -> np.ndarray:
+        """The numbers by which `source` knows samples, for messages."""
+        return indices
 
     def source(self) -> str:
         """What the samples come from, as messages name it."""

@@ -8,8 +8,8 @@ variable along `sample` is read by some model or metric, so that it must be fini
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,18 +27,28 @@ LARGEST = 1e30
 """Largest absolute value: the square of a larger one, summed, leaves the range of single precision."""
 SINGLE_PRECISION = 1e-6
 """Standard deviation over size under which single precision does not resolve a coordinate."""
-ROUNDING = 1e-12
-"""Standard deviation over size under which a coordinate is a constant with rounding in double precision."""
+ROUNDING = {4: 1.5e-7, 8: 1e-12}
+"""Standard deviation over size under which a coordinate is a constant with rounding, by the bytes of a number."""
+TimeUnit = Literal["s", "min", "h", "D"]
+"""Units of time that dates are turned into."""
+SECONDS: dict[TimeUnit, float] = {"s": 1.0, "min": 60.0, "h": 3600.0, "D": 86400.0}
+CHANNELS = {"channel", "channels", "component", "components", "variable", "band", "field"}
+"""Names of dimensions that count the fields on a grid."""
+GRID = {
+    "x", "y", "z", "row", "rows", "column", "columns", "height", "width", "lat", "lon", "latitude", "longitude",
+}  # fmt: skip
+"""Names of the dimensions of a grid."""
 FEW = 5
 """Indices that an error shows."""
 
 
-def checked(drawn: xr.Dataset, source: str) -> xr.Dataset:
+def checked(drawn: xr.Dataset, source: str, rows: Callable[[np.ndarray], np.ndarray]) -> xr.Dataset:
     """The dataset with `state` and `condition` in floating point and coordinates in numbers.
 
     Args:
         drawn: samples, as a dataset kind draws them.
         source: what they were read from or drawn by, for the messages.
+        rows: the numbers by which the source knows samples, from their places among those drawn.
 
     Raises:
         DataFileError: there is no `state` along `sample`, a variable has a type that models cannot take, or a value is
@@ -50,18 +60,25 @@ def checked(drawn: xr.Dataset, source: str) -> xr.Dataset:
         for name in CONTINUOUS
         if name in drawn
     }
-    result = in_seconds(drawn.assign(converted), source)
-    refuse_non_finite(result, source)
+    result = as_numbers(drawn.assign(converted), source)
+    refuse_non_finite(result, source, rows)
     if "bonds" in result and "species" in result:
         check_padded(result, source)
     for name in CONTINUOUS:
         if name in result:
-            _require_range(result[name].values, name, source)
+            _require_range(result[name].values, name, source, whole=drawn[name].dtype.kind in "iu")
     return result
 
 
-def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
+def refuse_non_finite(
+    dataset: xr.Dataset, source: str, rows: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> None:
     """Checks that every number of the dataset is finite.
+
+    Args:
+        dataset: samples.
+        source: what they were read from or drawn by, for the message.
+        rows: the numbers by which the source knows samples, from their places in the dataset.
 
     Raises:
         DataFileError: naming the variable, how many numbers are not, and the first samples that hold them.
@@ -80,11 +97,14 @@ def refuse_non_finite(dataset: xr.Dataset, source: str) -> None:
                     places |= set((start + np.flatnonzero(bad.reshape(len(values), -1).any(1))).tolist())
         if not missing + infinite:
             continue
-        where, rows = "", sorted(places)
-        if rows:
-            named = dataset["sample"].values[rows] if "sample" in dataset.coords else rows
+        where = ""
+        if places:
+            named = np.sort(rows(np.array(sorted(places))))
             shown = ", ".join(str(row) for row in named[:FEW])
-            where = f", in {len(rows)} samples ({shown}{', ...' if len(rows) > FEW else ''})"
+            where = f", in {len(named)} samples ({shown}{', ...' if len(named) > FEW else ''})"
+        fill = variable.encoding.get("_FillValue", np.nan)
+        if missing and not np.isnan(fill):
+            where += f", where the array holds its fill value {fill:g}, which marks missing numbers"
         raise DataFileError(
             f"{source}: `{name}` holds {missing + infinite} values that are not finite ({missing} missing, "
             f"{infinite} infinite){where}. Leave these samples out or fill the values in."
@@ -102,21 +122,34 @@ def _blocks(variable: xr.Variable) -> Iterator[tuple[int, np.ndarray]]:
         yield block[0].start, variable[block].values
 
 
-def in_seconds(dataset: xr.Dataset, source: str) -> xr.Dataset:
-    """The dataset with the dates and durations among the coordinates of `state` as seconds from the first one."""
+def as_numbers(dataset: xr.Dataset, source: str, time_unit: TimeUnit | None = None) -> xr.Dataset:
+    """The dataset with the dates and durations among the coordinates of `state` as numbers from the first one.
+
+    Args:
+        dataset: samples.
+        source: what they were read from, for the log.
+        time_unit: the unit of the numbers; seconds, unless it is given.
+    """
+    unit = time_unit or "s"
+    chosen = {} if time_unit is None else {"time_unit": time_unit}
     for name in dataset["state"].dims[1:]:
         if name not in dataset.coords:
             continue
         values = dataset[name].values
+        if values.dtype.kind in "Mm" and np.isnat(values).any():
+            raise DataFileError(
+                f"{source}: {int(np.isnat(values).sum())} dates of {name!r} are missing: fill them in."
+            )
         if values.dtype.kind in "Mm":
             seconds = (values - values[0]) / np.timedelta64(1, "s")
         elif values.dtype.kind == "O" and len(values) and hasattr(values[0], "calendar"):
             seconds = np.array([(value - values[0]).total_seconds() for value in values])
         else:
             continue
-        logger.info("%s: the dates of %s are kept as seconds from the first one.", source, name)
-        attrs = {**dataset[name].attrs, "units": "s", "origin": str(values[0])}
-        dataset = dataset.assign_coords({name: (name, np.asarray(seconds, np.float64), attrs)})
+        logger.info("%s: the dates of %s are kept as times from the first one, in %s.", source, name, unit)
+        attrs = {**dataset[name].attrs, "units": unit, "origin": str(values[0]), **chosen}
+        numbers = np.asarray(seconds, np.float64) / SECONDS[unit]
+        dataset = dataset.assign_coords({name: (name, numbers, attrs)})
     return dataset
 
 
@@ -134,6 +167,20 @@ def _require_layout(drawn: xr.Dataset, source: str) -> None:
     if len(dims) < 2:
         raise DataFileError(
             f"{source}: `state` holds one number a sample. Give it a second dimension, as in (sample, component)."
+        )
+    grid = [d for d in dims[1:] if str(d).casefold() in GRID]
+    channels = [d for d in dims[1:] if str(d).casefold() in CHANNELS]
+    if grid and channels and dims.index(channels[-1]) > dims.index(grid[0]):
+        wanted = [*(d for d in dims[1:] if d not in grid), *grid]
+        raise DataFileError(
+            f"{source}: the last dimensions of `state` must be those of its grid, found {_listed(dims)}: set "
+            f"`dataset.dimensions` to [{', '.join(map(str, wanted))}]."
+        )
+    label = drawn["label"].dtype if "label" in drawn else np.dtype(np.int64)
+    if label.kind not in "iufb":
+        raise DataFileError(
+            f"{source}: `label` holds text or objects ({label}), expected a whole number a sample: number the classes from 0 "
+            f"on, and write the numbers; the names may stand in another variable."
         )
     if "condition" in drawn and (drawn["condition"].dims[:1] != ("sample",) or drawn["condition"].ndim != 2):
         raise DataFileError(
@@ -163,7 +210,15 @@ def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:
     return values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False)
 
 
-def _require_range(values: np.ndarray, name: str, source: str) -> None:
+def _require_range(values: np.ndarray, name: str, source: str, *, whole: bool) -> None:
+    """Checks that single precision holds the values, and resolves how they vary.
+
+    Args:
+        values: of all samples.
+        name: the variable.
+        source: what it was read from.
+        whole: whether the source holds whole numbers, which have no rounding.
+    """
     if not values.size:
         return
     largest = float(np.abs(values).max())
@@ -171,10 +226,19 @@ def _require_range(values: np.ndarray, name: str, source: str) -> None:
         raise DataFileError(
             f"{source}: `{name}` holds values up to {largest:.3g}, over {LARGEST:g}: choose a larger unit."
         )
-    if values.dtype != np.float64 or len(values) < 2:
+    if len(values) < 2:
         return
-    deviation, size = values.std(0), np.abs(values).max(0)
-    lost = (deviation > ROUNDING * size) & (deviation < SINGLE_PRECISION * size)
+    deviation, size = values.std(0, dtype=np.float64), np.abs(values).max(0).astype(np.float64)
+    rounding = 0.0 if whole else ROUNDING[values.dtype.itemsize]
+    constant = int(((deviation > 0) & (deviation <= rounding * size)).sum())
+    if constant:
+        logger.info(
+            "%s: %d coordinates of `%s` vary by rounding alone, and count as constant.",
+            source,
+            constant,
+            name,
+        )
+    lost = (deviation > rounding * size) & (deviation < SINGLE_PRECISION * size)
     if lost.any():
         place = np.unravel_index(int(np.argmax(lost)), lost.shape)
         at = f"{name}[:, {', '.join(str(i) for i in place)}]"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from plumbline.datasets import SPLITS, DatasetSpec, SplitSizes
+from plumbline.datasets._checks import TimeUnit
 from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.spec import key
 
@@ -38,8 +39,10 @@ class StoredSpec(ReadsFiles, DatasetSpec):
     """Names in the store's `split` that stand for others, such as `{valid: validation}`."""
     attributes: dict[str, float] = key(default={})
     """Attributes that constraints read and the store lacks, such as `viscosity`."""
-    periods: dict[str, float] = key(default={})
+    periods: dict[str, Annotated[float, Field(gt=0)]] = key(default={})
     """Periods of the periodic coordinates that the store does not mark, by name."""
+    time_unit: TimeUnit | None = None
+    """Unit of time of the attributes, such as `viscosity`, which dates and durations are turned into; for a store that has some."""
 
     @model_validator(mode="before")
     @classmethod
@@ -73,12 +76,13 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         del splits
         stored = self._arranged(_renamed(self.path, self.rename))
         order = self._order(stored)
-        names = stored["split"].dims == ("sample",) if "split" in stored.variables else False
-        dropped = ["sample", *(["split"] if names else [])]
-        drawn = stored.drop_vars(dropped, errors="ignore").isel(sample=order[indices]).load()
-        drawn = self._with_periods(drawn)
+        drawn = stored.drop_vars(["sample", "split"], errors="ignore").isel(sample=order[indices]).load()
+        drawn = self._with_periods(self._with_times(drawn))
         drawn.attrs = self._with_attributes(drawn.attrs)
         return drawn
+
+    def source_rows(self, indices: np.ndarray) -> np.ndarray:
+        return self._order(self._arranged(_renamed(self.path, self.rename)))[indices]
 
     def input_files(self) -> tuple[InputFile, ...]:
         return (InputFile("path", self.path, "a zarr store"),)
@@ -135,6 +139,20 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         if there > total:
             logger.info("%s holds %d samples: the first %d are taken.", self.path, there, total)
         return np.random.default_rng(self.seed).permutation(total)
+
+    def _with_times(self, drawn: xr.Dataset) -> xr.Dataset:
+        """The samples with their dates in the unit that the study names."""
+        from plumbline.datasets._checks import as_numbers
+        from plumbline.datasets.files import DataFileError
+
+        if self.time_unit is None:
+            return drawn
+        turned = as_numbers(drawn, self.path, self.time_unit)
+        if not any("time_unit" in turned[d].attrs for d in turned["state"].dims if d in turned.coords):
+            raise DataFileError(
+                f"`dataset.time_unit`: {self.path} has no dates or durations along the dimensions of `state`: leave it out."
+            )
+        return turned
 
     def _with_periods(self, drawn: xr.Dataset) -> xr.Dataset:
         from plumbline.datasets.files import DataFileError
@@ -202,9 +220,20 @@ def _own_splits(stored: xr.Dataset, path: str, names: dict[str, str]) -> np.ndar
     """
     from plumbline.datasets.files import DataFileError
 
-    if "split" not in stored.variables or stored["split"].dims != ("sample",):
+    if "split" not in stored.variables:
+        if names:
+            raise DataFileError(f"`dataset.split_names`: {path} has no variable `split`: leave it out.")
         return None
+    if stored["split"].dims != ("sample",):
+        raise DataFileError(
+            f"{path}: its variable `split` has the dimensions ({', '.join(map(str, stored['split'].dims))}), expected (sample): "
+            f"give each sample the name of its split, or call the variable something else by `dataset.rename`."
+        )
     found = np.array([str(value) for value in stored["split"].values], dtype=object)
+    if unused := sorted(set(names) - set(found)):
+        raise DataFileError(
+            f"`dataset.split_names.{unused[0]}`: the variable `split` of {path} holds {_names(sorted(set(found)))} only."
+        )
     own = np.array([names.get(value, value) for value in found], dtype=object)
     unknown = sorted(set(own) - set(SPLITS))
     if unknown:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from plumbline.coordinates import require_last
 from plumbline.metrics import Instruments, MetricSpec, scalar
 from plumbline.spec import key
 
@@ -38,6 +39,7 @@ class PortfolioPerformanceSpec(MetricSpec):
             raise ValueError(
                 f"`{self.kind}`: the dataset has no `future` (sample, day, asset), as `sp500_windows` has."
             )
+        require_last(samples["future"], str(samples["state"].dims[-1]), f"`{self.kind}`")
         weights, future = (samples[name].values.astype(np.float64) for name in ("state", "future"))
         daily = np.einsum("bdi,bi->bd", future, weights)
         each = self._sharpe(daily)

@@ -6,6 +6,7 @@ belongs to the sample that is observed, not to the seed of a generator: all meth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -24,19 +25,22 @@ class ObservationSpec(Kind):
     seed: int = key(ge=0, le=LARGEST_SEED, default=0)
     """Seed of the noise."""
 
-    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Which numbers of a flattened state of this shape are observed.
+    def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """Which numbers of a flattened state are observed.
+
+        Args:
+            sizes: the dimensions of a sample by name, in order.
 
         Raises:
             ValueError: the state has no such numbers.
         """
         raise NotImplementedError
 
-    def build(self, shape: tuple[int, ...]) -> Observation:
-        """The operator, without measurements yet."""
+    def build(self, sizes: Mapping[str, int]) -> Observation:
+        """The operator on samples with these dimensions, without measurements yet."""
         from plumbline.observations.selected.observation import Observation
 
-        return Observation(self.chosen(shape), self.noise, self.seed)
+        return Observation(self.chosen(sizes), self.noise, self.seed)
 
 
 AnyObservation = Annotated[ObservationSpec, ByKind()]

@@ -127,8 +127,10 @@ def draw(model: Any, sampler: SamplerSpec, problem: Problem) -> dict[str, Tensor
 
 def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observation | None:
     """The study's observation, without measurements, from the values of its spec; None from None."""
-    return (
-        None if values is None else of_kind(ObservationSpec, values).build(tuple(example["state"].shape[1:]))
+    if values is None:
+        return None
+    return of_kind(ObservationSpec, values).build(
+        {str(d): example.sizes[d] for d in example["state"].dims[1:]}
     )
 
 

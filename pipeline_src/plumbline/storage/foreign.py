@@ -3,7 +3,8 @@
 A store of another program is read as its format says, and what the format leaves open is decided here:
 
 - A fill value of zero is a value. Zarr 2 gives every array one, which xarray would take for a mask and turn zeros to NaN.
-  Any other fill value, and a `missing_value`, marks missing values: they are read as NaN.
+  Any other fill value, and a `missing_value`, marks missing values: they are read as NaN, and the error that refuses them
+  names the fill value.
 - Numbers packed by `scale_factor` and `add_offset` are unpacked.
 - A chunk that is not stored holds the fill value. How many there are is logged.
 - Dates (`datetime64`, `cftime`) are decoded. Durations are decoded where xarray wrote them.
@@ -16,6 +17,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from plumbline.datasets.files import DataFileError
 
@@ -162,7 +165,14 @@ def _decoded(path: str, store: Any, zarr_format: int) -> xr.Dataset:
     ]
     for name in durations:
         decoded[name] = xr.decode_cf(decoded[[name]], decode_timedelta=True)[name]
-    return decoded.drop_encoding().assign_attrs(raw.attrs)
+    fills = {
+        name: v.encoding["_FillValue"] for name, v in decoded.variables.items() if "_FillValue" in v.encoding
+    }
+    result = decoded.drop_encoding().assign_attrs(raw.attrs)
+    for name, fill in fills.items():
+        if np.issubdtype(np.asarray(fill).dtype, np.number):  # an error that finds missing values names it
+            result[name].encoding["_FillValue"] = float(np.real(fill))
+    return result
 
 
 def _without_default_fill(variable: xr.Variable, zarr_format: int) -> xr.Variable:

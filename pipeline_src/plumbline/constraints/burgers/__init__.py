@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
-from plumbline.coordinates import attribute, equal_spacing, period, require_dimensions
+from plumbline.coordinates import period, positive_attribute, require_dimensions, time_spacing
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class BurgersResidualSpec(ConstraintSpec):
 
         asker = f"`{self.kind}`"
         require_dimensions(example, ("time", "x"), asker, exactly=True)
-        spacing = equal_spacing(example, "time", asker)
-        length, viscosity = period(example, "x", asker), attribute(example, "viscosity", asker)
+        spacing = time_spacing(example, asker)
+        length, viscosity = period(example, "x", asker), positive_attribute(example, "viscosity", asker)
         if self.discretisation == "differences":
             steps = steps_between(spacing, self.max_step)
             return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)

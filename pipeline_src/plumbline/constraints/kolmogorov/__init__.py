@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
-from plumbline.coordinates import attribute, equal_periods, equal_spacing, require_velocities
+from plumbline.coordinates import (
+    attribute,
+    equal_periods,
+    positive_attribute,
+    require_velocities,
+    time_spacing,
+    whole_attribute,
+)
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -27,11 +34,11 @@ class KolmogorovResidualSpec(ConstraintSpec):
         asker = f"`{self.kind}`"
         require_velocities(example, asker, before=("time",))
         return KolmogorovResidual(
-            spacing=equal_spacing(example, "time", asker),
+            spacing=time_spacing(example, asker),
             length=equal_periods(example, ("x", "y"), asker),
-            viscosity=attribute(example, "viscosity", asker),
+            viscosity=positive_attribute(example, "viscosity", asker),
             drag=attribute(example, "drag", asker),
             forcing_amplitude=attribute(example, "forcing_amplitude", asker),
-            forcing_wavenumber=int(attribute(example, "forcing_wavenumber", asker)),
+            forcing_wavenumber=whole_attribute(example, "forcing_wavenumber", asker),
             max_step=self.max_step,
         )

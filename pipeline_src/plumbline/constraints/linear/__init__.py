@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import along
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class LinearEqualitySpec(ConstraintSpec):
         import torch
 
         if isinstance(self.matrix, str):
-            values = _variable(example, self.matrix, f"`{self.kind}`: `matrix`").values
-            matrix = _as_stored(values)
+            where = f"`{self.kind}`: `matrix`"
+            stored = along(
+                _variable(example, self.matrix, where), [str(d) for d in example["state"].dims[1:]]
+            )
+            matrix = _as_stored(stored.values.reshape(len(stored), -1) if stored.ndim > 2 else stored.values)
         else:
             matrix = torch.as_tensor(self.matrix, dtype=torch.float64)
         coordinates = example["state"][0].size

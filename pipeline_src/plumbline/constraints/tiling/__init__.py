@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import CoordinateError
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class TilingSpec(ConstraintSpec):
     def build(self, example: xr.Dataset) -> Tiling:
         from plumbline.constraints.tiling.repetition import Tiling
 
+        if example["state"].ndim < 3:
+            raise CoordinateError(
+                f"`{self.kind}` needs samples on a grid, and they are vectors of {example['state'].shape[1]} numbers."
+            )
         return Tiling(self.rows, self.columns, example["state"].shape[-2:])
 
     def offers(self) -> tuple[str, ...]:

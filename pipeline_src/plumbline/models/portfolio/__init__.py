@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from plumbline.coordinates import require_last
 from plumbline.distributions.estimators import AnyEstimator
 from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
 from plumbline.models import FittedModelSpec, Foundation, ModelSpec
@@ -23,6 +24,8 @@ def window_shape(example: xr.Dataset) -> tuple[int, ...]:
         ValueError: the dataset has no windows, or not of the assets of the state.
     """
     for name in ("window", "future"):
+        if name in example:
+            require_last(example[name], str(example["state"].dims[-1]), "a portfolio")
         shape = example[name].shape if name in example else ()
         if len(shape) != 3 or example["state"].shape[1:] != shape[2:]:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,14 @@ class StatesSpec(ObservationSpec):
     which: tuple[int, ...]
     """Places along the first dimension, from zero on; negative ones count from the end."""
 
-    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
+    def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
+        dims, shape = tuple(sizes), tuple(sizes.values())
+        if "time" in dims[1:]:
+            wanted = ["time", *(d for d in dims if d != "time")]
+            raise ValueError(
+                f"`states` observes along the first dimension of a sample, which must be `time`, found ({', '.join(dims)}): set "
+                f"`dataset.dimensions` to [{', '.join(wanted)}]."
+            )
         count = shape[0]
         outside = [i for i in self.which if not -count <= i < count]
         if outside or not self.which:
@@ -34,7 +42,8 @@ class PointsSpec(ObservationSpec):
     every: int = key("grid points", ge=1)
     """Distance of observed points along both axes."""
 
-    def chosen(self, shape: tuple[int, ...]) -> np.ndarray:
+    def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
+        shape = tuple(sizes.values())
         if len(shape) < 2:
             raise ValueError(f"`points` needs samples on a grid, found the shape {shape}.")
         return np.arange(np.prod(shape)).reshape(shape)[..., :: self.every, :: self.every].ravel()
