@@ -23,7 +23,7 @@ run: $(READY) ## set up, run the default configuration, print the path of the re
 	echo "The report: $$PWD/results/report.html"
 
 test: $(READY) ## set up and run all tests
-	@pytest -n 2 --dist loadscope
+	@pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 environment: $(READY) ## only set up .venv from envs/requirements.lock
 

@@ -1,12 +1,10 @@
 """Shared fixtures. One thread a test process: small operations on several threads stall each other.
 
-With PLUMBLINE_CHECK_SHAPES set, the shapes and types that the numerical modules declare are checked while the
-tests run; `test_shapes.py` runs the numerical tests so.
+The shapes and types that the numerical modules declare are checked at every call while the tests of their rooms run, but
+for those that are marked `rejects`: they give bad input on purpose, and see the error that a user would see.
 """
 
-import os
-
-from jaxtyping import install_import_hook
+import jaxtyping
 
 CHECKED = (
     "plumbline.constraints.burgers.differences",
@@ -53,8 +51,8 @@ CHECKED = (
     "plumbline.observations.selected.observation",
     "plumbline.solvers",
 )
-if os.environ.get("PLUMBLINE_CHECK_SHAPES"):
-    install_import_hook(CHECKED, "beartype.beartype")
+ROOMS = ("solvers", "constraints", "distributions", "networks", "models", "observations")
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -65,6 +63,18 @@ hypothesis.settings.register_profile("plumbline", derandomize=True, deadline=Non
 hypothesis.settings.load_profile("plumbline")
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules first, so that no worker is left with one at the end."""
+    longest = {"test_workflow.py": 0, "test_rerun.py": 1, "test_studies.py": 2}
+    items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    checked = item.path.parent.name in ROOMS and item.get_closest_marker("rejects") is None
+    jaxtyping.config.update("jaxtyping_disable", not checked)
 
 
 @pytest.fixture(autouse=True)

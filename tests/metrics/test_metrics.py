@@ -7,7 +7,8 @@ import xarray as xr
 
 from plumbline.constraints.linear.equality import LinearEquality
 from plumbline.datasets.mixture import MixtureSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import Instruments, MetricSpec
+from plumbline.metrics._pairs import Pairs
 from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec, gaussian_wasserstein
 from plumbline.metrics.constraint_distance import ConstraintDistanceSpec
 from plumbline.metrics.energy_spectrum import EnergySpectrumSpec, energy_spectrum
@@ -86,7 +87,7 @@ def test_mmd_of_point_masses():
         return np.mean([np.exp(-(r**2) / (2 * (c * 2) ** 2)) for c in (0.5, 1.0, 2.0)])
 
     exact = 1 + 0.5 * (1 + kernel(2)) - (kernel(10) + kernel(8))
-    assert maximum_mean_discrepancy(x, y) == pytest.approx(np.sqrt(exact))
+    assert maximum_mean_discrepancy(Pairs.of(x, y)) == pytest.approx(np.sqrt(exact))
 
 
 def test_mmd_is_zero_for_the_same_samples(data):
@@ -174,3 +175,14 @@ def test_log_densities_and_the_least_of_them():
     assert float(told["log_density_near"]) == pytest.approx(peak)
     assert float(told["log_density_far"]) == pytest.approx(peak - 4.5)
     assert float(told["least_log_density"]) == float(told["log_density_far"])
+
+
+@pytest.mark.parametrize("metric", [MMDSpec(), PrecisionRecallSpec(), PrecisionRecallSpec(neighbours=1)])
+def test_distances_that_are_taken_once_give_the_numbers_of_the_rest(data, metric):
+    samples = table(data["state"].values[:200] + 0.1)
+    left_out = np.arange(3, 200, 10)
+    test = np.flatnonzero(data["split"].values == "test")
+    rest = data.isel(sample=np.delete(np.arange(data.sizes["sample"]), test[left_out]))
+    arguments = (left_out, xr.Dataset(), samples, rest, Instruments())
+    found = metric.without(*arguments, metric.pairs(samples, data))
+    assert found == pytest.approx(MetricSpec.without(metric, *arguments, None), rel=1e-9)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.workflow
 MINI = {
     "title": "Mini",
     "description": "Two generators on a small Gaussian.",
-    "dataset": {"kind": "gaussian", "parts": 2, "splits": {"train": 64, "validation": 16, "test": 16}},
+    "dataset": {"kind": "gaussian", "parts": 1, "splits": {"train": 64, "validation": 16, "test": 16}},
     "constraints": {"equalities": {"kind": "linear_equality", "matrix": "matrix", "target": "target"}},
     "models": {
         "diffusion": {
@@ -32,7 +32,7 @@ MINI = {
         },
     },
     "metrics": {"mmd": {"kind": "mmd"}, "distance": {"kind": "constraint_distance"}},
-    "samples": {"count": 8, "parts": 2},
+    "samples": {"count": 8},
     "seeds": [0],
 }
 

@@ -27,8 +27,8 @@ LARGEST = 1e30
 """Largest absolute value: the square of a larger one, summed, leaves the range of single precision."""
 SINGLE_PRECISION = 1e-6
 """Standard deviation over size under which single precision does not resolve a coordinate."""
-ROUNDING = {4: 1.5e-7, 8: 1e-12}
-"""Standard deviation over size under which a coordinate is a constant with rounding, by the bytes of a number."""
+ROUNDING = 1e-12
+"""Standard deviation over size under which a coordinate is a constant with rounding in double precision."""
 TimeUnit = Literal["s", "min", "h", "D"]
 """Units of time that dates are turned into."""
 SECONDS: dict[TimeUnit, float] = {"s": 1.0, "min": 60.0, "h": 3600.0, "D": 86400.0}
@@ -180,7 +180,7 @@ def _require_layout(drawn: xr.Dataset, source: str) -> None:
     if label.kind not in "iufb":
         raise DataFileError(
             f"{source}: `label` holds text or objects ({label}), expected a whole number a sample: number the classes from 0 "
-            f"on, and write the numbers; the names may stand in another variable."
+            f"on, or call the variable something else if it is not the class."
         )
     if "condition" in drawn and (drawn["condition"].dims[:1] != ("sample",) or drawn["condition"].ndim != 2):
         raise DataFileError(
@@ -229,24 +229,21 @@ def _require_range(values: np.ndarray, name: str, source: str, *, whole: bool) -
     if len(values) < 2:
         return
     deviation, size = values.std(0, dtype=np.float64), np.abs(values).max(0).astype(np.float64)
-    rounding = 0.0 if whole else ROUNDING[values.dtype.itemsize]
-    constant = int(((deviation > 0) & (deviation <= rounding * size)).sum())
-    if constant:
-        logger.info(
-            "%s: %d coordinates of `%s` vary by rounding alone, and count as constant.",
-            source,
-            constant,
-            name,
-        )
-    lost = (deviation > rounding * size) & (deviation < SINGLE_PRECISION * size)
-    if lost.any():
-        place = np.unravel_index(int(np.argmax(lost)), lost.shape)
-        at = f"{name}[:, {', '.join(str(i) for i in place)}]"
-        raise DataFileError(
-            f"{source}: {int(lost.sum())} coordinates of `{name}` vary by less than a millionth of their size ({at}: by "
-            f"{deviation[place]:.3g} at {size[place]:.3g}), which single precision, that models compute in, does not "
-            f"resolve: subtract an offset."
-        )
+    varies = (deviation > (0 if whole else ROUNDING * size)) & (deviation < SINGLE_PRECISION * size)
+    if not varies.any():
+        return
+    place = np.unravel_index(int(np.argmax(varies)), varies.shape)
+    at = f"{name}[:, {', '.join(str(i) for i in place)}]"
+    said = (
+        f"{int(varies.sum())} coordinates of `{name}` vary by less than a millionth of their size ({at}: by "
+        f"{deviation[place]:.3g} at {size[place]:.3g})"
+    )
+    if values.dtype == np.float32 and not whole:
+        logger.warning("%s: %s, which may be rounding: models take them for constant.", source, said)
+        return
+    raise DataFileError(
+        f"{source}: {said}, which single precision, that models compute in, does not resolve: subtract an offset."
+    )
 
 
 def _listed(dims: Any) -> str:

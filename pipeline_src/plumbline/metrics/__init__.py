@@ -21,6 +21,8 @@ from plumbline.spec import ByKind, Kind
 if TYPE_CHECKING:
     import xarray as xr
 
+    from plumbline.metrics._pairs import Pairs
+
 
 @dataclass(frozen=True)
 class Instruments:
@@ -54,6 +56,11 @@ class MetricSpec(Kind):
     resampled: ClassVar[bool] = True
     """Whether it is taken again with parts of the test samples left out, which gives its error over test samples."""
 
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs | None:
+        """The distances that it is computed from, where it is computed from distances alone: they are taken once."""
+        del samples, dataset
+        return None
+
     def without(
         self,
         left_out: np.ndarray,
@@ -61,6 +68,7 @@ class MetricSpec(Kind):
         samples: xr.Dataset,
         dataset: xr.Dataset,
         by: Instruments,
+        pairs: Pairs | None,
     ) -> dict[str, float]:
         """Its numbers with some samples left out: what `evaluate` says of the rest, by name.
 
@@ -70,8 +78,9 @@ class MetricSpec(Kind):
             samples: all samples.
             dataset: the dataset without the test samples that go with those left out.
             by: what to measure with, bound to all samples.
+            pairs: what `pairs` gives of all samples.
         """
-        del found
+        del found, pairs
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         rest = samples.isel(sample=kept)
         bound = Instruments({name: c.given(rest) for name, c in by.constraints.items()}, by.models)

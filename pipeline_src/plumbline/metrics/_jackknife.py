@@ -61,6 +61,7 @@ def replicates(
     groups = groups_of(cases)
     test = np.flatnonzero(dataset["split"].values == "test")[:cases]
     taken: dict[str, list[float]] = {}
+    pairs = {name: m.pairs(given[m.of_every_draw][0], dataset) for name, m in metrics.items() if m.resampled}
     for group in range(GROUPS):
         out = np.flatnonzero(groups == group)
         rest = dataset.isel(sample=np.delete(np.arange(dataset.sizes["sample"]), test[out]))
@@ -71,7 +72,7 @@ def replicates(
             samples, by = given[metric.of_every_draw]
             draws = samples.sizes["sample"] // cases
             places = (out[:, None] * draws + np.arange(draws)).ravel()
-            again = metric.without(places, found[name], samples, rest, by)
+            again = metric.without(places, found[name], samples, rest, by, pairs[name])
             for key in numbers:
                 taken.setdefault(str(key), []).append(again.get(str(key), np.nan))
     return xr.Dataset({f"{PREFIX}{key}": ("replicate", values) for key, values in taken.items()})

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
+    from plumbline.metrics._pairs import Pairs
+
 
 class ConstraintDistanceSpec(MetricSpec):
     """Mean and largest distance to each constraint, in the data's unit; largest relative violation, without one; the share of
@@ -42,6 +44,7 @@ class ConstraintDistanceSpec(MetricSpec):
         samples: xr.Dataset,
         dataset: xr.Dataset,
         by: Instruments,
+        pairs: Pairs | None,
     ) -> dict[str, float]:
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         told: dict[str, float] = {}

@@ -17,6 +17,8 @@ from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 if TYPE_CHECKING:
     import xarray as xr
 
+    from plumbline.metrics._pairs import Pairs
+
 BANDWIDTHS = (0.5, 1.0, 2.0)
 
 
@@ -29,20 +31,37 @@ class MMDSpec(MetricSpec):
         import xarray as xr
 
         del by
-        drawn, reference = standardised(samples, dataset, "test")
-        value = maximum_mean_discrepancy(drawn, reference)
+        value = maximum_mean_discrepancy(self.pairs(samples, dataset))
         return xr.Dataset({"mmd": scalar(value, "maximum mean discrepancy", "lower")})
 
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
+        from plumbline.metrics._pairs import Pairs
 
-def maximum_mean_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
-    """MMD of samples x (n, d) and y (m, d), bandwidths from y."""
-    from scipy.spatial.distance import cdist, pdist
+        return Pairs.of(*standardised(samples, dataset, "test"))
 
+    def without(
+        self,
+        left_out: np.ndarray,
+        found: xr.Dataset,
+        samples: xr.Dataset,
+        dataset: xr.Dataset,
+        by: Instruments,
+        pairs: Pairs | None,
+    ) -> dict[str, float]:
+        del found, samples, dataset, by
+        assert pairs is not None
+        return {"mmd": maximum_mean_discrepancy(pairs.without(left_out))}
+
+
+def maximum_mean_discrepancy(pairs: Pairs) -> float:
+    """MMD from the distances of samples and test samples, bandwidths from the latter."""
+    apart = pairs.reference[np.triu_indices(len(pairs.reference), 1)]
     # Where most points coincide, a standard deviation of the standardised data takes the place of their median distance.
-    median = np.median(pdist(y)) or 1.0
+    median = np.median(apart) or 1.0
 
-    def kernel(a: np.ndarray, b: np.ndarray) -> float:
-        squared = cdist(a, b, "sqeuclidean")
+    def kernel(distances: np.ndarray) -> float:
+        squared = distances**2
         return float(np.mean([np.exp(-squared / (2 * (c * median) ** 2)).mean() for c in BANDWIDTHS]))
 
-    return float(np.sqrt(max(kernel(x, x) + kernel(y, y) - 2 * kernel(x, y), 0.0)))
+    total = kernel(pairs.drawn) + kernel(pairs.reference) - 2 * kernel(pairs.between)
+    return float(np.sqrt(max(total, 0.0)))

@@ -18,6 +18,8 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     import xarray as xr
 
+    from plumbline.metrics._pairs import Pairs
+
 
 class PrecisionRecallSpec(MetricSpec):
     """Precision, recall and coverage by nearest neighbours, of standardised samples and test split."""
@@ -30,35 +32,44 @@ class PrecisionRecallSpec(MetricSpec):
         import xarray as xr
 
         del by
-        drawn, reference = standardised(samples, dataset, "test")
-        return xr.Dataset(
-            {
-                "precision": scalar(
-                    share_on_manifold(drawn, reference, self.neighbours), "precision", "higher"
-                ),
-                "coverage": scalar(share_covered(reference, drawn, self.neighbours), "coverage", "higher"),
-                "recall": scalar(share_on_manifold(reference, drawn, self.neighbours), "recall", "higher"),
-            }
-        )
+        told = self._numbers(self.pairs(samples, dataset))
+        return xr.Dataset({name: scalar(value, name, "higher") for name, value in told.items()})
+
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
+        from plumbline.metrics._pairs import Pairs
+
+        return Pairs.of(*standardised(samples, dataset, "test"))
+
+    def without(
+        self,
+        left_out: np.ndarray,
+        found: xr.Dataset,
+        samples: xr.Dataset,
+        dataset: xr.Dataset,
+        by: Instruments,
+        pairs: Pairs | None,
+    ) -> dict[str, float]:
+        del found, samples, dataset, by
+        assert pairs is not None
+        return self._numbers(pairs.without(left_out))
+
+    def _numbers(self, pairs: Pairs) -> dict[str, float]:
+        of_test, of_drawn = (_radii(within, self.neighbours) for within in (pairs.reference, pairs.drawn))
+        return {
+            "precision": float((pairs.between <= of_test).any(1).mean()),
+            "coverage": float((pairs.between.min(0) <= of_test).mean()),
+            "recall": float((of_drawn >= pairs.between.T).any(1).mean()),
+        }
 
 
 def share_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> float:
-    """The share of points that lie in a ball around a point of the other set."""
+    """The share of points (n, d) that lie in a ball around a point of the other set (m, d)."""
     from scipy.spatial.distance import cdist
 
-    return float((cdist(points, manifold) <= _radii(manifold, neighbours)).any(1).mean())
+    return float((cdist(points, manifold) <= _radii(cdist(manifold, manifold), neighbours)).any(1).mean())
 
 
-def share_covered(points: np.ndarray, samples: np.ndarray, neighbours: int) -> float:
-    """The share of points whose own ball, among the points, holds a sample."""
-    from scipy.spatial.distance import cdist
-
-    return float((cdist(points, samples).min(1) <= _radii(points, neighbours)).mean())
-
-
-def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
-    """The distance of each point to its k-th neighbour in the set."""
-    from scipy.spatial.distance import cdist
-
-    k = min(neighbours, len(points) - 1)
-    return np.partition(cdist(points, points), k, axis=1)[:, k]
+def _radii(within: np.ndarray, neighbours: int) -> np.ndarray:
+    """The distance of each point to its k-th neighbour in the set, from all distances in it."""
+    k = min(neighbours, len(within) - 1)
+    return np.partition(within, k, axis=1)[:, k]

@@ -5,7 +5,10 @@ The mean over random directions of the squared 2-Wasserstein distance of the pro
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
 from plumbline.spec import key
@@ -27,8 +30,17 @@ class SlicedWassersteinSpec(MetricSpec):
 
         del by
         drawn, reference = standardised(samples, dataset, "test")
-        distance = sliced_wasserstein_distance(drawn, reference, n_projections=self.directions, seed=0)
+        directions = random_directions(drawn.shape[1], self.directions)
+        distance = sliced_wasserstein_distance(drawn, reference, projections=directions)
         unit = "standard deviations"
         return xr.Dataset(
             {"sliced_wasserstein": scalar(distance, "sliced Wasserstein distance", "lower", unit)}
         )
+
+
+@lru_cache(maxsize=1)
+def random_directions(dimension: int, count: int) -> np.ndarray:
+    """`count` unit vectors (dimension, count), uniform on the sphere, the same ones at every call."""
+    from ot.sliced import get_random_projections
+
+    return np.asarray(get_random_projections(dimension, count, seed=0))

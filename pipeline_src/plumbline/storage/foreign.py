@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -101,13 +102,11 @@ def _store(path: str) -> Any:
             f"{path}: there is nothing at {local.absolute()}. Relative paths start at the working directory."
         )
     if local.is_file():
-        try:
-            return ZipStore(local, mode="r")
-        except Exception as error:
+        if not zipfile.is_zipfile(local):
             raise DataFileError(
-                f"{path} is a file, and not a zip file with a zarr store in it ({error}). Other formats are read by "
-                f"`plumbline import`."
-            ) from error
+                f"{path} is a file, and not a zip file with a zarr store in it. Other formats are read by `plumbline import`."
+            )
+        return ZipStore(local, mode="r")
     if not any((local / marker).exists() for marker in MARKERS):
         raise DataFileError(
             f"{path} is a folder without {' or '.join(MARKERS)}: it is not a zarr group. Name the folder that "
