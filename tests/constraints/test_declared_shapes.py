@@ -8,7 +8,7 @@ from plumbline.constraints.tiling.repetition import Tiling
 
 
 def test_a_call_that_breaks_a_declaration_fails():
-    with pytest.raises(jaxtyping.TypeCheckError, match="Tiling.distance"):
+    with pytest.raises(jaxtyping.TypeCheckError, match="distance"):
         Tiling(2, 2, (8, 8)).distance(torch.zeros(8))
 
 
