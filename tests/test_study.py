@@ -164,7 +164,18 @@ def test_a_constraint_that_another_one_undoes_is_refused(tmp_path, outer, inner)
         changed(tmp_path, two_constraints(outer, inner))
 
 
-@pytest.mark.parametrize("outer", ["guided", "rejection"])
+def test_the_best_of_n_may_be_finished_further(tmp_path):
+    def edit(values):
+        base = {"kind": "best_of_n", "constraint": "burgers", "base": {"kind": "heun"}}
+        values["generators"]["both"] = {
+            "model": "diffusion",
+            "sampler": {"kind": "final_projection", "constraint": "burgers", "base": base},
+        }
+
+    assert changed(tmp_path, edit).generators["both"].sampler.base.draws == 8
+
+
+@pytest.mark.parametrize("outer", ["guided", "best_of_n"])
 def test_a_constraint_that_is_enforced_last_may_stand_within_another(tmp_path, outer):
     assert changed(tmp_path, two_constraints(outer, "final_projection")).generators["both"]
 
@@ -402,6 +413,7 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
     [
         ("generators: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
         ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
+        ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: best_of_n, constraint: balances, base: {kind: predictive}}}}}", "`best_of_n` does not"),
         ("generators: {likelihood: {model: [likelihood, likelyhood]}}", "did you mean 'likelihood'"),
         ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
         ("models: {likelihood: {constraint: null}}", "needs `constraint`"),

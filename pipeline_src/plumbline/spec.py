@@ -86,13 +86,17 @@ class KindCollisionError(ValueError):
 
 @cache
 def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
-    """Every kind of a room, by name, after importing the modules of the room that `base` stands in.
+    """Every kind of a room, by name, after importing the public modules of the room that `base` stands in.
+
+    A module whose name begins with an underscore is the code behind a kind, or a helper, and is left out.
 
     Raises:
         KindCollisionError: two kinds of one name; the message names both files.
     """
     room = sys.modules[base.__module__]
     for module in pkgutil.iter_modules(room.__path__):
+        if module.name.startswith("_"):
+            continue
         importlib.import_module(f"{room.__name__}.{module.name}")
     found: dict[str, type[KindType]] = {}
     unseen = list(base.__subclasses__())

@@ -19,7 +19,7 @@ from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel, FittedModelSpec
 from plumbline.observations import AnyObservation
-from plumbline.samplers import AnySampler, ConstrainedSpec, DenoisingSpec
+from plumbline.samplers import AnySampler, DenoisingSpec, WrappingSpec
 from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, digest, key
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
 
@@ -193,8 +193,9 @@ class Study(Spec):
                 f"denoiser, which can be done once; keep one of them"
             )
         enforced: tuple[str, str] | None = None
+        denoising = False
         for sampler in generator.sampler.nested():
-            if isinstance(sampler, ConstrainedSpec):
+            if isinstance(sampler, WrappingSpec):
                 if enforced and enforced[1] != sampler.constraint:
                     yield (
                         f"{level}: `{enforced[0]}` moves finished samples to {enforced[1]!r} and away from "
@@ -206,8 +207,9 @@ class Study(Spec):
             for name in sampler.constraint_names():
                 if name not in self.constraints:
                     yield f"{level}.constraint: {_undefined(name, self.constraints, 'constraint')}"
-            if isinstance(sampler, ConstrainedSpec):
-                if sampler.needs() == "denoiser" and not isinstance(sampler.base, DenoisingSpec):
+            if isinstance(sampler, WrappingSpec):
+                denoising = denoising or sampler.within_denoising
+                if denoising and not isinstance(sampler.base, DenoisingSpec):
                     yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
                 if sampler.constraint in self.constraints:
                     constraint = self.constraints[sampler.constraint]

@@ -11,10 +11,9 @@ from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.alignment import AlignmentSpec
 from plumbline.models.alignment.chain import ratios, step_divergence, stepped
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
-from plumbline.samplers import Problem
+from plumbline.samplers import SamplingTask
+from plumbline.samplers.ddpm import DDPMSpec
 from plumbline.samplers.tilted import TiltedSpec, tilt
-from plumbline.samplers.unconstrained import DDPMSpec
-from plumbline.samplers.wrappers.denoising import denoise
 from plumbline.training import train
 
 SCHEDULE = {"kind": "edm", "sigma_min": 0.01, "sigma_max": 20.0}
@@ -73,7 +72,7 @@ def aligned(pretrained, rewards, tmp_path, steps=300, **keys):
     torch.manual_seed(9)
     with torch.no_grad():
         batch = {"state": torch.zeros(4000, 2)}
-        drawn = denoise(model, DDPMSpec(steps=16), Problem(None, {}, batch, "cpu"))
+        drawn = DDPMSpec(steps=16).draw(model, SamplingTask(batch)).state
     return model, drawn
 
 
@@ -234,7 +233,7 @@ def test_resampled_draws_reach_the_level(pretrained):
     model.prepare(batch)
     torch.manual_seed(0)
     sampler = TiltedSpec(base={"kind": "ddpm", "steps": 20})
-    found = sampler.draw(model, Problem(None, {}, batch, "cpu"))
+    found = sampler.draw(model, SamplingTask(batch)).by_name()
     with torch.no_grad():
         assert float(model.rewards(found["state"].float())) == pytest.approx(0.5, abs=0.1)
     assert float(found["multiplier_right"][0]) == pytest.approx(0.5, abs=0.1)

@@ -7,9 +7,8 @@ import xarray as xr
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.analytic_mirror import AnalyticMirrorSpec
 from plumbline.models.diffusion import DiffusionSpec
-from plumbline.samplers import Problem
-from plumbline.samplers.unconstrained import HeunSpec
-from plumbline.stages.sample import draw
+from plumbline.samplers import SamplingTask
+from plumbline.samplers.heun import HeunSpec
 from plumbline.training import train
 
 N = 5
@@ -134,7 +133,7 @@ def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):
     training = TrainingSpec(steps=800, batch=128, learning_rate=2e-3, ema=0.99, accelerator="cpu")
     model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
     torch.manual_seed(1)
-    x = draw(model, HeunSpec(steps=20), Problem(None, {}, {"state": data["state"][:500]}))["state"]
+    x = HeunSpec(steps=20).sample(model, SamplingTask({"state": data["state"][:500]})).state
     torch.testing.assert_close(x.sum(1), torch.full((500,), 3.0), rtol=1e-6, atol=0)
     assert (x > 0).all()
     expected, deviation = 3 * alpha / 20, 3 * torch.sqrt(alpha / 20 * (1 - alpha / 20) / 21)

@@ -9,9 +9,8 @@ from plumbline.datasets.sp500_returns import SP500ReturnsSpec
 from plumbline.models import Foundation
 from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec, NullSpaceDiffusionSpec
 from plumbline.models.spaces.example import batch_of
-from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.spec import of_kind
-from plumbline.stages.sample import draw
 
 MLP = {"kind": "mlp", "width": 16, "blocks": 1, "embedding": 8}
 UNET = {"kind": "unet", "channels": (4, 8), "blocks": (1, 1), "embedding": 8}
@@ -65,7 +64,7 @@ def test_samples_are_feasible_to_single_precision(sampler, dataset):
     for spec_class, more in ((ConstrainedDiffusionSpec, values), (NullSpaceDiffusionSpec, {})):
         model, data, constraint = built(spec_class, dataset, **more)
         spec = of_kind(SamplerSpec, {"kind": sampler, "steps": 4})
-        found = draw(model, spec, Problem(None, {}, batch_of(data)))["state"]
+        found = spec.sample(model, SamplingTask(batch_of(data))).state
         assert found.dtype == torch.float32
         assert (constraint.violation(found) < 1e-6).all()
 

@@ -20,9 +20,8 @@ from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.multipliers import DualAscentSpec, SimplexAscentSpec
 from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
-from plumbline.samplers import Problem
-from plumbline.samplers.unconstrained import HeunSpec
-from plumbline.samplers.wrappers.denoising import denoise
+from plumbline.samplers import SamplingTask
+from plumbline.samplers.heun import HeunSpec
 from plumbline.training import train
 
 SCHEDULE = EDMScheduleSpec().build()
@@ -232,7 +231,7 @@ def share_of_the_rare(model, count=4000):
     torch.manual_seed(3)
     batch = {"state": torch.zeros(count, 2)}
     with torch.no_grad():
-        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, batch, "cpu"))
+        drawn = HeunSpec(steps=20).draw(model, SamplingTask(batch)).state
     nearest = torch.cdist(drawn, torch.as_tensor(CENTRES)).argmin(1)
     return float((nearest == 4).double().mean())
 
@@ -257,7 +256,7 @@ def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.05)
     assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
     with torch.no_grad():
-        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, {"state": torch.zeros(500, 2)}, "cpu"))
+        drawn = HeunSpec(steps=20).draw(model, SamplingTask({"state": torch.zeros(500, 2)})).state
     assert float(drawn.norm(dim=1).max()) <= 2.5
 
 
@@ -407,7 +406,7 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
     assert sum(twins) == pytest.approx(0.5, abs=0.05)
     with torch.no_grad():
         batch = {"state": torch.zeros(2000, 2)}
-        drawn = denoise(model, HeunSpec(steps=20), Problem(None, {}, batch, "cpu"))
+        drawn = HeunSpec(steps=20).draw(model, SamplingTask(batch)).state
     assert float((drawn[:, 0] < 0).double().mean()) == pytest.approx(0.5, abs=0.07)
 
 

@@ -26,11 +26,12 @@ from plumbline.models.latent import (
 from plumbline.models.latent.critics import gradient_penalty
 from plumbline.models.latent.space import LatentSpace
 from plumbline.networks.perceptron import PerceptronSpec
-from plumbline.samplers import Problem
-from plumbline.samplers.latent import LatentsSpec, ReconstructionSpec
+from plumbline.samplers import SamplingTask
 from plumbline.samplers.latent_descent import LatentDescentSpec
 from plumbline.samplers.latent_edit import LatentEditSpec
 from plumbline.samplers.latent_rejection import LatentRejectionSpec
+from plumbline.samplers.latents import LatentsSpec
+from plumbline.samplers.reconstruction import ReconstructionSpec
 from plumbline.training import train
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
@@ -89,8 +90,8 @@ def nearest(x):
     return torch.cdist(x, CENTRES).argmin(1)
 
 
-def problem(count=600, seed=1):
-    return Problem(None, {}, data(count, seed), "cpu")
+def task(count=600, seed=1):
+    return SamplingTask(data(count, seed))
 
 
 THREE = {"kind": "classes", "classes": 3}
@@ -239,14 +240,17 @@ def test_critics_tell_data_from_the_prior_and_its_classes(critics):
 
 
 def test_descent_finds_the_class_and_realism_the_data(critics):
-    asked = problem()
+    asked = task()
     spec = LatentDescentSpec(realism_weight=1.0, steps=150)
     torch.manual_seed(0)
-    found = spec.draw(critics, asked)
+    drawn = spec.draw(critics, asked)
+    found = drawn.by_name()
     assert float((nearest(found["state"]) == asked.batch["label"]).float().mean()) > 0.9
-    assert asked.costs.backward_passes == 150
+    assert drawn.costs.backward_passes == 150
     torch.testing.assert_close(found["wanted"], asked.batch["label"])
-    alone = LatentDescentSpec(realism_weight=1.0, attribute_weight=0.0, steps=150).draw(critics, problem())
+    alone = (
+        LatentDescentSpec(realism_weight=1.0, attribute_weight=0.0, steps=150).draw(critics, task()).by_name()
+    )
     gaps = [torch.cdist(x, CENTRES).min(1).values.median() for x in (alone["state"], torch.randn(600, 2))]
     assert float(gaps[0]) < 0.6 * float(gaps[1])
 
@@ -254,8 +258,8 @@ def test_descent_finds_the_class_and_realism_the_data(critics):
 def test_descent_stops_where_the_critics_are_content(critics):
     torch.manual_seed(0)
     spec = LatentDescentSpec(realism_weight=1.0, steps=300, enough_realism=0.6, enough_labels=0.9)
-    asked = problem()
-    found = spec.draw(critics, asked)
+    asked = task()
+    found = spec.draw(critics, asked).by_name()
     with torch.no_grad():
         realism = (-critics.unrealistic(found["state"])).exp()
         labels = (-critics.mislabelled(found["state"], critics.wanted.of(asked.batch))).exp()
@@ -270,22 +274,22 @@ def test_descent_stops_where_the_critics_are_content(critics):
 def test_distance_keeps_a_changed_sample_near(critics):
     torch.manual_seed(0)
     free, near = (
-        LatentDescentSpec(start="posterior", distance_weight=w, steps=150).draw(critics, problem())
+        LatentDescentSpec(start="posterior", distance_weight=w, steps=150).draw(critics, task()).by_name()
         for w in (0.0, 0.02)
     )
     assert float(near["latent_shift"].mean()) < 0.9 * float(free["latent_shift"].mean())
     torch.testing.assert_close(free["wanted"], (data()["label"] + 1) % 3)
     assert float((nearest(free["state"]) == free["wanted"]).float().mean()) > 0.9
     # What was changed is the test sample, but for the noise of the posterior.
-    assert float((free["source"] - problem().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
+    assert float((free["source"] - task().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
 
 
 def test_rejection_draws_until_the_critic_is_content(critics):
     torch.manual_seed(0)
-    found = LatentRejectionSpec(proposals=200).draw(critics, problem())
+    found = LatentRejectionSpec(proposals=200).draw(critics, task()).by_name()
     assert float(found["accepted"].mean()) > 0.99
     assert float(critics.has_labels(found["state"], critics.wanted.of(data())).mean()) > 0.99
-    few = LatentRejectionSpec(proposals=1).draw(critics, problem())
+    few = LatentRejectionSpec(proposals=1).draw(critics, task()).by_name()
     assert float(few["accepted"].mean()) < 0.6
 
 
@@ -294,11 +298,11 @@ def test_the_actor_moves_draws_of_the_prior_to_their_classes(tmp_path):
         autoencoder="vae", wanted=THREE, network=TRUNK, distance=0.0, gradient_penalty=1.0, critic_steps=2
     )
     model = trained(spec, 1500, tmp_path, gradient_clip=0)
-    asked = problem()
-    found = LatentsSpec().draw(model, asked)["state"]
+    asked = task()
+    found = LatentsSpec().draw(model, asked).by_name()["state"]
     assert float((nearest(found) == asked.batch["label"]).float().mean()) > 0.95
     assert float(torch.cdist(found, CENTRES).min(1).values.mean()) < 0.6
-    edited = LatentEditSpec().draw(model, problem())
+    edited = LatentEditSpec().draw(model, task()).by_name()
     torch.testing.assert_close(edited["wanted"], (data()["label"] + 1) % 3)
     assert edited["latent_shift"].shape == (600,)
 
@@ -377,7 +381,7 @@ def test_levels_are_reached_without_labels(tmp_path):
         return LevelShortfallSpec(of="c").evaluate(samples, samples, by)
 
     descent = LatentDescentSpec(realism_weight=0.0, steps=200)
-    assert float(judged(descent.draw(critics, problem())["state"])["levels_reached"]) > 0.99
+    assert float(judged(descent.draw(critics, task()).by_name()["state"])["levels_reached"]) > 0.99
     before = judged(torch.randn(600, 2))
     # A normal number z with the deviations 1 and s = 1.64 of the data is at 1 deviation with P(z > 1.64 - .08).
     assert float(before["levels_reached"]) < 0.15
@@ -385,15 +389,15 @@ def test_levels_are_reached_without_labels(tmp_path):
         autoencoder="vae", wanted=LEVELS, network=TRUNK, distance=0.0, critic_steps=1, level_weight=5.0
     )
     actor = trained(spec, 400, tmp_path)
-    assert float(judged(LatentsSpec().draw(actor, problem())["state"])["levels_reached"]) > 0.8
+    assert float(judged(LatentsSpec().draw(actor, task()).by_name()["state"])["levels_reached"]) > 0.8
 
 
 def test_samples_of_the_prior_and_of_the_data_are_decoded():
     autoencoder = Identity()
     torch.manual_seed(0)
-    assert abs(float(LatentsSpec().draw(autoencoder, problem())["state"].std()) - 1) < 0.1
-    again = ReconstructionSpec().draw(autoencoder, problem())["state"]
-    assert float((again - problem().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
+    assert abs(float(LatentsSpec().draw(autoencoder, task()).by_name()["state"].std()) - 1) < 0.1
+    again = ReconstructionSpec().draw(autoencoder, task()).by_name()["state"]
+    assert float((again - task().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
 
 
 class Nearest:

@@ -14,8 +14,7 @@ from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.mirror_map import FinetunedMirrorSpec, MirrorMapSpec
 from plumbline.models.mirror_map.sensitivity import sensitivity
 from plumbline.progress import Heartbeat
-from plumbline.samplers import Problem
-from plumbline.stages.sample import draw
+from plumbline.samplers import SamplingTask
 from plumbline.training import train
 
 TOTAL = 20.0
@@ -151,7 +150,7 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))
-    monkeypatch.setattr("plumbline.samplers.wrappers.drawing.Heartbeat", partial(Heartbeat, every=0))
+    monkeypatch.setattr("plumbline.samplers._drawing.Heartbeat", partial(Heartbeat, every=0))
     with caplog.at_level("INFO", "plumbline.training"):
         tuned.prepare(data)
     assert "0 of 500 samples drawn to learn from" in caplog.messages
@@ -167,10 +166,10 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     distances = []
     for drawing in (model, tuned):
         torch.manual_seed(2)
-        problem = Problem(None, {}, {"state": images(100, seed=3)})
-        samples = draw(drawing, finetuned.sampler, problem)["state"]
+        drawn = finetuned.sampler.sample(drawing, SamplingTask({"state": images(100, seed=3)}))
+        samples = drawn.state
         # Two evaluations a step of Heun's method, one at its end, f twice and g between.
-        assert problem.costs.network_evaluations == 2 * 10 + 1 + 3
+        assert drawn.costs.network_evaluations == 2 * 10 + 1 + 3
         distances.append(float(mirror.constraint.distance(samples).mean()))
     assert distances[1] < distances[0]
 

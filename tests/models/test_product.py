@@ -15,9 +15,8 @@ from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.multipliers import SimplexAscentSpec
 from plumbline.models.multipliers.ascent import onto_simplex
 from plumbline.models.product import ProductSpec
-from plumbline.samplers import Problem
+from plumbline.samplers import SamplingTask
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
-from plumbline.samplers.wrappers.denoising import denoise
 from plumbline.training import train
 
 LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 0.1}
@@ -41,9 +40,7 @@ def product(experts, tmp_path, steps, **keys):
 def drawn(model, **keys):
     torch.manual_seed(1)
     batch = {"state": torch.zeros(4000, 2)}
-    return denoise(
-        model, AnnealedLangevinSpec.model_validate(LANGEVIN | keys), Problem(None, {}, batch, "cpu")
-    )
+    return AnnealedLangevinSpec.model_validate(LANGEVIN | keys).draw(model, SamplingTask(batch)).state
 
 
 def test_equal_weights_give_the_product_of_gaussians(tmp_path, exact_gaussian):
@@ -182,7 +179,7 @@ def test_conditional_experts_are_asked_for_what_each_sample_is_drawn_for():
         )
         batch = {"state": torch.zeros(1000, 2), "condition": asked}
         torch.manual_seed(1)
-        x = denoise(model, AnnealedLangevinSpec.model_validate(LANGEVIN), Problem(None, {}, batch, "cpu"))
+        x = AnnealedLangevinSpec.model_validate(LANGEVIN).draw(model, SamplingTask(batch)).state
         found = (x * asked).mean(0) / (asked**2).mean()
         np.testing.assert_allclose(found, slope, atol=0.08)
         loss, _ = model.loss(batch)

@@ -9,10 +9,9 @@ from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.mirror_map import FinetunedMirrorSpec
 from plumbline.models.restorer import RestoredSpec, RestorerSpec
-from plumbline.samplers import Problem
-from plumbline.samplers.rejection import RejectionSpec
-from plumbline.samplers.unconstrained import HeunSpec
-from plumbline.stages.sample import draw
+from plumbline.samplers import SamplingTask
+from plumbline.samplers.best_of_n import BestOfNSpec
+from plumbline.samplers.heun import HeunSpec
 from plumbline.training import train
 
 SIZE, RANK = 16, 4
@@ -88,15 +87,15 @@ def test_what_a_diffusion_model_draws_comes_nearer(restorer, tmp_path):
     distances = []
     for model, evaluations in ((plain, 21), (behind, 23)):
         torch.manual_seed(2)
-        problem = Problem(None, {}, {"state": states(200, 5)})
-        samples = draw(model, HeunSpec(steps=10), problem)["state"]
-        assert problem.costs.network_evaluations == evaluations
+        drawn = HeunSpec(steps=10).sample(model, SamplingTask({"state": states(200, 5)}))
+        samples = drawn.state
+        assert drawn.costs.network_evaluations == evaluations
         distances.append(float(restorer.constraint.distance(samples).mean()))
     assert distances[1] < 0.5 * distances[0]
-    # Each of three proposals of twenty evaluations is brought back by two passes to be judged, and the one that is kept.
-    problem = Problem(None, {"total": restorer.constraint}, {"state": states(20, 5)})
-    draw(behind, RejectionSpec(constraint="total", proposals=3, base=HeunSpec(steps=10)), problem)
-    assert problem.costs.network_evaluations == 3 * (20 + 2) + 1 + 2
+    # Each of three draws takes twenty-one evaluations, and two passes bring it back.
+    task = SamplingTask({"state": states(20, 5)}, {"total": restorer.constraint})
+    best = BestOfNSpec(constraint="total", draws=3, base=HeunSpec(steps=10)).sample(behind, task)
+    assert best.costs.network_evaluations == 3 * (21 + 2)
 
 
 def test_as_a_space_it_is_the_samples_and_cannot_be_finetuned(restorer):

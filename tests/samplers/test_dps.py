@@ -9,9 +9,8 @@ from plumbline.constraints.linear import SumSpec
 from plumbline.models import Foundation
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.observations.selected import StatesSpec
-from plumbline.samplers import Problem
+from plumbline.samplers import SamplingTask
 from plumbline.samplers.dps import DPSSpec
-from plumbline.stages.sample import draw
 
 N, CASES, NOISE = 6, 100, 0.2
 
@@ -46,12 +45,12 @@ def test_draws_move_to_the_posterior(prior):
     drawn = []
     for spec in (DPSSpec(steps=200, scale=0.05), None):
         torch.manual_seed(1)
-        problem = Problem(None, {}, {"state": truth}, observation=observation)
+        task = SamplingTask({"state": truth}, observation=observation)
         if spec is None:
-            from plumbline.samplers.unconstrained import DDPMSpec
+            from plumbline.samplers.ddpm import DDPMSpec
 
             spec = DDPMSpec(steps=200)
-        drawn.append(draw(model, spec, problem))
+        drawn.append(spec.sample(model, task).by_name())
     ours, free = drawn
     mean, covariance = posterior(prior, observation)
     for i in (0, 1, 2):
@@ -74,8 +73,8 @@ def test_a_constraint_joins_the_misfit(prior):
     for name in (None, "sum"):
         torch.manual_seed(1)
         spec = DPSSpec(steps=100, scale=0.02, constraint=name, constraint_weight=5.0)
-        problem = Problem(None, {"sum": constraint}, {"state": truth}, observation=observation)
-        distances.append(float(constraint.distance(draw(model, spec, problem)["state"]).mean()))
+        task = SamplingTask({"state": truth}, {"sum": constraint}, observation)
+        distances.append(float(constraint.distance(spec.sample(model, task).state).mean()))
     assert distances[1] < 0.3 * distances[0]
 
 
@@ -86,7 +85,7 @@ def test_the_last_noise_is_that_asked_for(prior):
     states = []
     for last in (0.0, 0.5):
         torch.manual_seed(1)
-        problem = Problem(None, {}, {"state": truth}, observation=observation)
-        states.append(draw(model, DPSSpec(steps=20, last_noise=last), problem)["state"])
+        task = SamplingTask({"state": truth}, observation=observation)
+        states.append(DPSSpec(steps=20, last_noise=last).sample(model, task).state)
     added = (states[1] - states[0]) / model.space.scale
     assert float(added.std()) == pytest.approx(0.5, rel=5 / (2 * 600) ** 0.5)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from plumbline.samplers.wrappers.ensemble import Ensemble
+from plumbline.samplers._ensemble import Ensemble
 
 
 class Told:

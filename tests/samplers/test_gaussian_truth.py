@@ -16,11 +16,9 @@ from plumbline.models import Foundation
 from plumbline.models.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.spaces.example import batch_of
-from plumbline.samplers import Problem, SamplerSpec
-from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec
-from plumbline.samplers.wrappers.reverse_equation import coefficients
+from plumbline.samplers import SamplerSpec, SamplingTask
+from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec, coefficients
 from plumbline.spec import kinds
-from plumbline.stages.sample import draw
 from plumbline.store import select_split
 
 COUNT = 2000
@@ -44,8 +42,9 @@ def sampled(data, model, **values):
     torch.manual_seed(5)
     constraint = LinearEqualitySpec(matrix="matrix", target="target").build(data)
     spec = kinds(SamplerSpec)[values["kind"]].model_validate(values)
-    problem = Problem(model.space, {"equalities": constraint}, batch_of(select_split(data, "test")))
-    return draw(model, spec, problem)["state"], constraint, problem.costs
+    task = SamplingTask(batch_of(select_split(data, "test")), {"equalities": constraint})
+    drawn = spec.sample(model, task)
+    return drawn.state, constraint, drawn.costs
 
 
 def distance_to_truth(data, x):
@@ -151,14 +150,14 @@ def test_states_of_much_noise_are_left_alone(data, model):
     assert costs.projection_solves == int((levels <= 1).sum()) + 1
 
 
-def test_guidance_and_rejection_come_nearer(data, model):
+def test_guidance_and_the_best_of_n_come_nearer(data, model):
     free, constraint, _ = sampled(data, model, **HEUN)
     guided, _, costs = sampled(data, model, kind="guided", strength=0.5, constraint="equalities", base=HEUN)
     assert constraint.distance(guided).mean() < 0.3 * constraint.distance(free).mean()
     assert costs.backward_passes == 129
-    best, _, costs = sampled(data, model, kind="rejection", proposals=8, constraint="equalities", base=HEUN)
+    best, _, costs = sampled(data, model, kind="best_of_n", draws=8, constraint="equalities", base=HEUN)
     assert constraint.distance(best).mean() < 0.5 * constraint.distance(free).mean()
-    assert costs.network_evaluations == 8 * 128 + 1
+    assert costs.network_evaluations == 8 * 129
 
 
 def test_samplers_compose(data, model):

@@ -19,9 +19,8 @@ from plumbline.models import Foundation
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.models.spaces.example import batch_of
-from plumbline.samplers import Problem
+from plumbline.samplers import SamplingTask
 from plumbline.samplers.conditioned import ConditionedSpec, bounded_correction
-from plumbline.stages.sample import draw
 from plumbline.store import select_split
 
 COUNT = 1000
@@ -69,8 +68,8 @@ def sampled(data, model, steps: int, **values):
     torch.manual_seed(5)
     constraint = LinearEqualitySpec(matrix="matrix", target="target").build(data)
     spec = ConditionedSpec(constraint="equalities", base={"kind": "heun", "steps": steps}, **values)
-    problem = Problem(model.space, {"equalities": constraint}, batch_of(select_split(data, "test")))
-    return draw(model, spec, problem)["state"], problem.costs
+    drawn = spec.sample(model, SamplingTask(batch_of(select_split(data, "test")), {"equalities": constraint}))
+    return drawn.state, drawn.costs
 
 
 def distance_to_truth(data, x) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from plumbline.spec import ByKind, Kind
 
@@ -73,6 +73,35 @@ class Constraint(ABC):
         """The constraint with the trained models, by name, that it measures by, if it is a learned one."""
         del models
         return self
+
+
+class ProjectableConstraint(Protocol):
+    """A constraint whose nearest feasible point is known (`project` among what a kind offers)."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest feasible point of each sample (B, ...)."""
+        ...
+
+
+class LinearConstraint(ProjectableConstraint, Protocol):
+    """A linear equality A x = k (`condition` among what a kind offers; `matrix` too, where A can be formed)."""
+
+    @property
+    def matrix(self) -> Tensor:
+        """A (m, n)."""
+        ...
+
+    def condition(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (B, ...) of a Gaussian given that A x = k."""
+        ...
+
+    def complete(self, x: Tensor) -> Tensor:
+        """The samples (B, ...) with their last coordinates solved for."""
+        ...
+
+    def shortfall(self, x: Tensor) -> Tensor:
+        """k - A x (B, m) of flattened samples (B, n)."""
+        ...
 
 
 class ConstraintSpec(Kind):

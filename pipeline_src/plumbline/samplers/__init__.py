@@ -1,82 +1,144 @@
-"""Samplers: algorithms that draw from trained models, plain or under a constraint.
+"""Samplers: algorithms that draw from trained models, freely or under a constraint.
 
-Most build an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given under `base`, so that
-they compose: guidance around Heun's method, a final projection around guidance. They meddle in three places, and in no other:
+Most build an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given under `base`, so that they compose:
+guidance around Heun's method, a final projection around guidance. A constraint acts
 
-- the denoiser, whose posterior mean they correct (`guided`, `conditioned`);
-- the step, whose result they move (`projected`);
-- the finished samples, in the data's own units and in double precision (`finish`).
+- on the denoiser, whose posterior mean is corrected (`guided`, `conditioned`);
+- on the step, whose result is moved (`projected`, `dps`);
+- on the finished samples, in the data's own units and in double precision (`finish`);
+- on the choice among several draws (`best_of_n`).
+
+`spec.sample(model, task)` draws: a `SamplingTask` says what is asked for, `Samples` what came out and what it cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import AfterValidator
 
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
+    import torch
     from azula.denoise import Denoiser
     from azula.sample import Sampler
     from torch import Tensor
 
+    from plumbline.constraints import Constraint, LinearConstraint, ProjectableConstraint
+    from plumbline.observations.selected.observation import Observation
+    from plumbline.samplers._denoising import DenoisingContext
+
 
 @dataclass
 class Costs:
-    """What drawing one sample cost so far, in operations on the whole batch."""
+    """What drawing a batch costs, in operations on the whole batch: counted as it is drawn."""
 
     network_evaluations: int = 0
     backward_passes: int = 0
     projection_solves: int = 0
 
+    def __add__(self, other: Costs) -> Costs:
+        return Costs(
+            self.network_evaluations + other.network_evaluations,
+            self.backward_passes + other.backward_passes,
+            self.projection_solves + other.projection_solves,
+        )
 
-@dataclass
-class Problem:
-    """What a sampler must know of the samples asked for.
+
+def _no_progress(costs: Costs) -> None:
+    """Reports nothing."""
+
+
+@dataclass(frozen=True)
+class SamplingTask:
+    """What is asked of a sampler.
 
     Attributes:
-        space: maps the model's space to the data's units: `encode(x)`, `decode(z)`, `scale`; None where the
-            model has no denoiser.
+        batch: the variables of the test samples that these are drawn for (B, ...), by name. What is drawn must not depend on
+            `state`, except through its shape.
         constraints: constraints by name, bound to the conditions of this batch.
-        batch: the variables of the samples of the test split that these are drawn for (B, ...), by name. What a
-            sampler draws must not depend on `state`, except through its shape.
-        device: where to draw.
         observation: what was measured of the true states, where the study observes them.
-        costs: counted along the way.
-        beat: called now and then, to tell that work goes on.
+        device: where to draw.
+        progress: called with the costs so far after each network evaluation.
     """
 
-    space: Any
-    constraints: dict[str, Any]
-    batch: dict[str, Tensor] = field(default_factory=dict)
-    device: Any = "cpu"
-    observation: Any = None
-    costs: Costs = field(default_factory=Costs)
-    beat: Callable[[], None] = lambda: None
+    batch: Mapping[str, Tensor]
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    observation: Observation | None = None
+    device: str | torch.device = "cpu"
+    progress: Callable[[Costs], None] = _no_progress
 
-    def known(self) -> dict[str, Tensor]:
+    def batch_on_device(self) -> dict[str, Tensor]:
         """The batch, on the device."""
         return {name: tensor.to(self.device) for name, tensor in self.batch.items()}
 
-    def decode(self, z: Tensor) -> Tensor:
-        """From the model's space to the data's units, at its cost: a mirror map asks a network on the way."""
-        self.costs.network_evaluations += int(getattr(self.space, "decoding_evaluations", 0))
-        return self.space.decode(z)
+    def projectable(self, name: str) -> ProjectableConstraint:
+        """A constraint that has a projection; the study's check has seen to that."""
+        return cast("ProjectableConstraint", self.constraints[name])
+
+    def linear(self, name: str) -> LinearConstraint:
+        """A linear constraint; the study's check has seen to that."""
+        return cast("LinearConstraint", self.constraints[name])
+
+    def observed(self) -> Observation:
+        """The observation.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.observation is None:
+            raise ValueError("this sampler draws for an observation, and the task has none.")
+        return self.observation
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a sampler returns.
+
+    Attributes:
+        state: the samples (B, ...), in the data's units.
+        details: further tensors (B, ...) that say more of each sample, by name.
+        costs: what they cost.
+    """
+
+    state: Tensor
+    details: Mapping[str, Tensor]
+    costs: Costs
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The samples under `state`, with their details."""
+        return {"state": self.state, **self.details}
 
 
 class SamplerSpec(Kind):
     """Base of the sampler kinds."""
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
-        """Samples (B, ...) under `state`, in the data's units; further tensors (B, ...) say more of each."""
+    def sample(self, model: Any, task: SamplingTask) -> Samples:
+        """Finished samples on the CPU, in the data's units and single precision.
+
+        Where states are observed, `misfit` (B,) is the mean square of the residual over the noise, and `truth` the true states.
+        """
+        import torch
+
+        drawn = self.draw(model, task)
+        details = dict(drawn.details)
+        with torch.no_grad():
+            state = self.finish(drawn.state.double(), task, drawn.costs)
+            if task.observation is not None:
+                details["misfit"] = task.observation.residual(state).square().mean(1)
+                details["truth"] = task.batch["state"]
+        on_cpu = {name: tensor.float().cpu() for name, tensor in details.items()}
+        return Samples(state.float().cpu(), on_cpu, drawn.costs)
+
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
+        """Samples on the task's device, as the algorithm leaves them."""
         raise NotImplementedError
 
-    def finish(self, x: Tensor, problem: Problem) -> Tensor:
-        """The finished samples (B, ...), in the data's units and double precision."""
-        del problem
+    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
+        """The finished samples (B, ...) of drawn ones, in the data's units and double precision."""
         return x
 
     def needs(self) -> str:
@@ -101,7 +163,7 @@ class SamplerSpec(Kind):
 
     def constraint_names(self) -> list[str]:
         """The constraints that this sampler and those within use."""
-        return sorted({s.constraint for s in self.nested() if isinstance(s, ConstrainedSpec)})
+        return sorted({s.constraint for s in self.nested() if isinstance(s, WrappingSpec)})
 
 
 AnySampler = Annotated[SamplerSpec, ByKind()]
@@ -110,14 +172,15 @@ AnySampler = Annotated[SamplerSpec, ByKind()]
 class DenoisingSpec(SamplerSpec):
     """Base of the kinds that draw by denoising: they build an azula `Sampler` for a denoiser."""
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         """An azula sampler in the model's space."""
         raise NotImplementedError
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
-        from plumbline.samplers.wrappers.denoising import denoise
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
+        from plumbline.samplers._denoising import denoise
 
-        return {"state": denoise(model, self, problem)}
+        costs = Costs()
+        return Samples(denoise(model, self, task, costs), {}, costs)
 
     def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
         """What is returned of the point (B, ...) that the sampler ends at: what is left when its noise is taken off."""
@@ -138,30 +201,24 @@ def _that_denoises(sampler: SamplerSpec) -> SamplerSpec:
 AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_that_denoises)]
 
 
-class ConstrainedSpec(DenoisingSpec):
+class WrappingSpec(SamplerSpec):
     """Base of the kinds that wrap another sampler to obey a constraint."""
 
     enforces: ClassVar[bool] = False
     """Whether it moves the finished samples onto the constraint, so that they need not obey another one any more."""
+    within_denoising: ClassVar[bool] = False
+    """Whether it takes part in the denoising of the sampler that it wraps, which must then draw by denoising."""
 
     constraint: str
     """Name of the constraint, one of the study's `constraints`."""
     base: AnySampler
     """The sampler that is wrapped."""
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        return self.denoising_base().build(denoiser, problem)
+    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
+        return self.base.finish(x, task, costs)
 
-    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
-        return self.denoising_base().last(sampler, z, conditions)
-
-    def denoising_base(self) -> DenoisingSpec:
-        """The wrapped sampler, which must denoise; studies are checked for that."""
-        assert isinstance(self.base, DenoisingSpec)
-        return self.base
-
-    def finish(self, x: Tensor, problem: Problem) -> Tensor:
-        return self.base.finish(x, problem)
+    def needs(self) -> str:
+        return self.base.needs()
 
     def nested(self) -> Iterator[SamplerSpec]:
         yield self
@@ -170,3 +227,20 @@ class ConstrainedSpec(DenoisingSpec):
     def requires(self) -> tuple[str, ...]:
         """Methods that the constraint must have (`project`, `condition`), for the check of the study."""
         return ()
+
+
+class ConstrainedSpec(WrappingSpec, DenoisingSpec):
+    """Base of the wrapping kinds that can stand within the denoising of another one."""
+
+    within_denoising: ClassVar[bool] = True
+
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        return self.denoising_base().build(denoiser, context)
+
+    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+        return self.denoising_base().last(sampler, z, conditions)
+
+    def denoising_base(self) -> DenoisingSpec:
+        """The wrapped sampler, which must denoise; studies are checked for that."""
+        assert isinstance(self.base, DenoisingSpec)
+        return self.base

@@ -13,14 +13,18 @@ none but the last level, where there is no noise any more; the flow only starts 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
     from azula.sample import Sampler
+    from torch import Tensor
+
+    from plumbline.samplers._denoising import DenoisingContext
 
 
 class AnnealedLangevinSpec(DenoisingSpec):
@@ -34,7 +38,26 @@ class AnnealedLangevinSpec(DenoisingSpec):
     step_size: float = key("squared noise levels", gt=0, lt=1, default=0.1)
     """c: the share of the way to the denoised point that a step goes. Large ones widen the distribution."""
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        from plumbline.samplers.wrappers.langevin import AnnealedLangevinSampler
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        from plumbline.samplers._stepped import SteppedSampler
 
-        return AnnealedLangevinSampler(denoiser, self)
+        step = partial(langevin_step, steps=self.steps, step_size=self.step_size)
+        return SteppedSampler(denoiser, step, steps=self.levels)
+
+
+def langevin_step(
+    denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, *, steps: int, step_size: float, **conditions: Any
+) -> Tensor:
+    """To the noise level of the time s along the flow, and all Langevin steps there; of the shape of `x_t` (B, ...)."""
+    import torch
+
+    alpha, sigma = denoiser.schedule(t)
+    before, u = sigma / alpha, x_t / alpha
+    mean = denoiser(x_t, t, **conditions).mean
+    alpha, sigma = denoiser.schedule(s)
+    c, ratio = step_size, sigma / alpha
+    u = mean + ratio / before * (u - mean)
+    for _ in range(steps):
+        mean = denoiser(alpha * u, s, **conditions).mean
+        u = u + c * (mean - u) + (2 * c) ** 0.5 * ratio * torch.randn_like(u)
+    return alpha * u

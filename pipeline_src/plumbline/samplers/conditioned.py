@@ -26,9 +26,10 @@ At the end the samples are projected in double precision, which removes the roun
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from plumbline.samplers import ConstrainedSpec, Problem
+from plumbline.samplers import ConstrainedSpec, Costs, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from azula.sample import Sampler
     from jaxtyping import Float
     from torch import Tensor
+
+    from plumbline.samplers._denoising import DenoisingContext
 
 
 class ConditionedSpec(ConstrainedSpec):
@@ -54,53 +57,20 @@ class ConditionedSpec(ConstrainedSpec):
     def differentiates(self) -> bool:
         return self.covariance == "tweedie"
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        from plumbline.samplers._denoising import CorrectedDenoiser
 
-        correction = {"isotropic": self._isotropic_mean, "tweedie": self._tweedie_mean}[self.covariance]
-        return self.denoising_base().build(CorrectedDenoiser(denoiser, correction, problem), problem)
+        if self.covariance == "isotropic":
+            correction = partial(isotropic_mean, constraint=self.constraint, context=context)
+        else:
+            correction = partial(
+                tweedie_mean, constraint=self.constraint, shrinkage=self.shrinkage, context=context
+            )
+        return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
 
-    def finish(self, x: Tensor, problem: Problem) -> Tensor:
-        problem.costs.projection_solves += 1
-        return problem.constraints[self.constraint].project(self.base.finish(x, problem))
-
-    def _isotropic_mean(
-        self, denoiser: Denoiser, x_t: Tensor, t: Tensor, problem: Problem, **conditions: Any
-    ) -> Tensor:
-        mean = problem.decode(denoiser(x_t, t, **conditions).mean)
-        alpha, sigma = denoiser.schedule(t)
-        variance = (sigma**2 / (alpha**2 + sigma**2) * problem.space.scale**2).expand(mean.shape[1:])
-        problem.costs.projection_solves += 1
-        conditional_mean, _ = problem.constraints[self.constraint].condition(mean, variance)
-        return problem.space.encode(conditional_mean)
-
-    def _tweedie_mean(
-        self, denoiser: Denoiser, x_t: Tensor, t: Tensor, problem: Problem, **conditions: Any
-    ) -> Tensor:
-        import torch
-
-        alpha, sigma = denoiser.schedule(t)
-        if self.shrinkage > 0 and bool((sigma >= LARGEST_RATIO * alpha).any()):
-            return self._isotropic_mean(denoiser, x_t, t, problem, **conditions)
-        constraint = problem.constraints[self.constraint]
-        # A in standardised units, and its rows made orthonormal.
-        matrix = constraint.matrix.to(x_t.device) * problem.space.scale.double().flatten()
-        directions, factor = torch.linalg.qr(matrix.mT)
-        rows = directions.mT
-        with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
-            mean = denoiser(x_t, t, **conditions).mean
-            cotangents = rows.to(mean).view(-1, 1, *mean.shape[1:]).expand(-1, *mean.shape).contiguous()
-            (columns,) = torch.autograd.grad(mean, x_t, cotangents, is_grads_batched=True)
-        problem.costs.backward_passes += len(rows)
-        problem.costs.projection_solves += 1
-        # V times the rows, in units of the isotropic variance.
-        columns = (alpha**2 + sigma**2) / alpha * columns.flatten(2).movedim(0, 2).double()
-        shortfall = constraint.shortfall(problem.decode(mean.detach()).flatten(1))
-        lack = torch.linalg.solve_triangular(factor.mT, shortfall.mT, upper=False).mT
-        most = rows.shape[1] * float((alpha**2 + sigma**2) / sigma**2)
-        correction = bounded_correction(columns, rows, lack, self.shrinkage, most)
-        return mean.detach() + correction.view_as(mean).to(mean.dtype)
+    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
+        costs.projection_solves += 1
+        return task.projectable(self.constraint).project(self.base.finish(x, task, costs))
 
 
 # Ratio of noise to signal from which on the Tweedie covariance of a learned denoiser is not used.
@@ -109,6 +79,61 @@ LARGEST_RATIO = 1.0
 LARGEST = 1e100
 # Share of the isotropic covariance under which rounding decides.
 LEAST_SHARE = 1e-6
+
+
+def isotropic_mean(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    *,
+    constraint: str,
+    context: DenoisingContext,
+    **conditions: Any,
+) -> Tensor:
+    """m' with an isotropic V, of the states x_t (B, ...) at the time t."""
+    mean = context.decode(denoiser(x_t, t, **conditions).mean)
+    alpha, sigma = denoiser.schedule(t)
+    variance = (sigma**2 / (alpha**2 + sigma**2) * context.space.scale**2).expand(mean.shape[1:])
+    context.costs.projection_solves += 1
+    conditional_mean, _ = context.task.linear(constraint).condition(mean, variance)
+    return context.space.encode(conditional_mean)
+
+
+def tweedie_mean(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    *,
+    constraint: str,
+    shrinkage: float,
+    context: DenoisingContext,
+    **conditions: Any,
+) -> Tensor:
+    """m' with the Tweedie covariance V, of the states x_t (B, ...) at the time t."""
+    import torch
+
+    alpha, sigma = denoiser.schedule(t)
+    if shrinkage > 0 and bool((sigma >= LARGEST_RATIO * alpha).any()):
+        return isotropic_mean(denoiser, x_t, t, constraint=constraint, context=context, **conditions)
+    equality = context.task.linear(constraint)
+    # A in standardised units, and its rows made orthonormal.
+    matrix = equality.matrix.to(x_t.device) * context.space.scale.double().flatten()
+    directions, factor = torch.linalg.qr(matrix.mT)
+    rows = directions.mT
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        mean = denoiser(x_t, t, **conditions).mean
+        cotangents = rows.to(mean).view(-1, 1, *mean.shape[1:]).expand(-1, *mean.shape).contiguous()
+        (columns,) = torch.autograd.grad(mean, x_t, cotangents, is_grads_batched=True)
+    context.costs.backward_passes += len(rows)
+    context.costs.projection_solves += 1
+    # V times the rows, in units of the isotropic variance.
+    columns = (alpha**2 + sigma**2) / alpha * columns.flatten(2).movedim(0, 2).double()
+    shortfall = equality.shortfall(context.decode(mean.detach()).flatten(1))
+    lack = torch.linalg.solve_triangular(factor.mT, shortfall.mT, upper=False).mT
+    most = rows.shape[1] * float((alpha**2 + sigma**2) / sigma**2)
+    correction = bounded_correction(columns, rows, lack, shrinkage, most)
+    return mean.detach() + correction.view_as(mean).to(mean.dtype)
 
 
 def bounded_correction(

@@ -14,15 +14,20 @@ its last step to what it returns, of 0.0074 in the space of the model; `last_noi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import DenoisingSpec, Problem
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from azula.denoise import Denoiser
     from azula.sample import Sampler
     from torch import Tensor
+
+    from plumbline.samplers._denoising import DenoisingContext
 
 
 class DPSSpec(DenoisingSpec):
@@ -40,10 +45,18 @@ class DPSSpec(DenoisingSpec):
     last_noise: float = key("scaled space", ge=0, default=0.0)
     """Standard deviation of noise that is added to the finished sample, as the published code does (0.0074)."""
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        from plumbline.samplers.wrappers.posterior import PosteriorSampler
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        from plumbline.samplers._stepped import SteppedSampler
 
-        return PosteriorSampler(denoiser, self, problem)
+        step = partial(dps_step, misfit=partial(self._misfit, context), scale=self.scale, context=context)
+        return SteppedSampler(denoiser, step, steps=self.steps)
+
+    def _misfit(self, context: DenoisingContext, x: Tensor) -> Tensor:
+        """How far the denoised estimates (B, ...) are from the observation, and from the constraint (B,)."""
+        misfit = context.task.observed().residual(x).norm(dim=1)
+        if self.constraint is not None:
+            misfit = misfit + self.constraint_weight * context.task.constraints[self.constraint].distance(x)
+        return misfit
 
     def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
         import torch
@@ -59,3 +72,31 @@ class DPSSpec(DenoisingSpec):
 
     def observes(self) -> bool:
         return True
+
+
+def dps_step(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    s: Tensor,
+    *,
+    misfit: Callable[[Tensor], Tensor],
+    scale: float,
+    context: DenoisingContext,
+    **conditions: Any,
+) -> Tensor:
+    """An ancestral step from the time t to s, and one down the gradient of `misfit`; of the shape of `x_t` (B, ...)."""
+    import torch
+
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule(t), denoiser.schedule(s)
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        mean = denoiser(x_t, t, **conditions).mean
+        (descent,) = torch.autograd.grad(misfit(context.decode(mean)).sum(), x_t)
+    context.costs.backward_passes += 1
+    mean, x_t = mean.detach(), x_t.detach()
+    kept = (alpha_t / alpha_s * sigma_s / sigma_t) ** 2
+    noise = (x_t - alpha_t * mean) / sigma_t
+    ancestral = torch.sqrt(kept) * noise + torch.sqrt(1 - kept) * torch.randn_like(x_t)
+    move = scale * (alpha_t**2 + sigma_t**2) * descent
+    return alpha_s * mean + sigma_s * ancestral - move

@@ -18,14 +18,18 @@ no single gradient step brings to zero; strengths well under one are the useful 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import ConstrainedSpec, Problem
+from plumbline.samplers import ConstrainedSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     from azula.denoise import Denoiser
     from azula.sample import Sampler
+    from torch import Tensor
+
+    from plumbline.samplers._denoising import DenoisingContext
 
 # A learned dm/dx_t is not quite symmetric: the curvature is kept above this share of its bound.
 LEAST_ALIGNMENT = 0.05
@@ -41,25 +45,34 @@ class GuidedSpec(ConstrainedSpec):
     def differentiates(self) -> bool:
         return True
 
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        from plumbline.samplers.wrappers.corrected_denoiser import CorrectedDenoiser
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        from plumbline.samplers._denoising import CorrectedDenoiser
 
-        return self.denoising_base().build(
-            CorrectedDenoiser(denoiser, self._corrected_mean, problem), problem
-        )
+        correction = partial(guided_mean, constraint=self.constraint, strength=self.strength, context=context)
+        return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
 
-    def _corrected_mean(self, denoiser, x_t, t, problem, **conditions):  # type: ignore[no-untyped-def]
-        import torch
 
-        constraint = problem.constraints[self.constraint]
-        with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
-            mean = denoiser(x_t, t, **conditions).mean
-            distance = constraint.distance(problem.decode(mean))
-            by_mean, by_state = torch.autograd.grad(distance.sum(), (mean, x_t))
-        problem.costs.backward_passes += 1
-        by_mean, by_state = by_mean.flatten(1), by_state.flatten(1)
-        bound = by_mean.norm(dim=1) * by_state.norm(dim=1)
-        curvature = torch.maximum((by_mean * by_state).sum(1), LEAST_ALIGNMENT * bound)
-        length = self.strength * distance.detach() / curvature.clamp(min=torch.finfo(x_t.dtype).tiny)
-        return mean.detach() - (length[:, None] * by_state).view_as(mean)
+def guided_mean(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    *,
+    constraint: str,
+    strength: float,
+    context: DenoisingContext,
+    **conditions: Any,
+) -> Tensor:
+    """m' of the states x_t (B, ...) at the time t."""
+    import torch
+
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        mean = denoiser(x_t, t, **conditions).mean
+        distance = context.task.constraints[constraint].distance(context.decode(mean))
+        by_mean, by_state = torch.autograd.grad(distance.sum(), (mean, x_t))
+    context.costs.backward_passes += 1
+    by_mean, by_state = by_mean.flatten(1), by_state.flatten(1)
+    bound = by_mean.norm(dim=1) * by_state.norm(dim=1)
+    curvature = torch.maximum((by_mean * by_state).sum(1), LEAST_ALIGNMENT * bound)
+    length = strength * distance.detach() / curvature.clamp(min=torch.finfo(x_t.dtype).tiny)
+    return mean.detach() - (length[:, None] * by_state).view_as(mean)

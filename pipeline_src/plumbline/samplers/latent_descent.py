@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class LatentDescentSpec(SamplerSpec):
     enough_labels: float = key("probability", gt=0, lt=1, default=0.99)
     """Probability of the labels that it stops at, where these are weighted; levels are reached or not."""
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
-        batch = problem.known()
+        batch, costs = task.batch_on_device(), Costs()
         y = model.wanted.of(batch)
         if self.start == "prior":
             origin = model.space.prior_draws(batch)
@@ -70,19 +70,16 @@ class LatentDescentSpec(SamplerSpec):
             optimiser.step()
             with torch.no_grad():
                 z.copy_(torch.where(done[:, None], before, z))
-            problem.costs.network_evaluations += 1
-            problem.costs.backward_passes += 1
-            problem.beat()
+            costs.network_evaluations += 1
+            costs.backward_passes += 1
+            task.progress(costs)
         with torch.no_grad():
             moved = z.detach()
-            found = {
-                "state": model.space.decode(moved, batch),
-                "latent_shift": model.space.shift(moved, origin),
-                **model.wanted.told(y),
-            }
+            state = model.space.decode(moved, batch)
+            details = {"latent_shift": model.space.shift(moved, origin), **model.wanted.told(y)}
             if self.start == "posterior":
-                found["source"] = model.space.decode(origin, batch)
-        return found
+                details["source"] = model.space.decode(origin, batch)
+        return Samples(state, details, costs)
 
     def _losses(
         self, model: Any, z: Tensor, origin: Tensor, y: Tensor, batch: dict[str, Tensor]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from plumbline.samplers import Problem, SamplerSpec
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 
 
 class LatentEditSpec(SamplerSpec):
@@ -15,21 +12,21 @@ class LatentEditSpec(SamplerSpec):
 
     kind: Literal["latent_edit"] = "latent_edit"
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
-        batch = problem.known()
+        batch = task.batch_on_device()
         with torch.no_grad():
-            problem.costs.network_evaluations += 3
             z = model.space.posterior_draws(batch)
             y = model.wanted.changed(model.wanted.of(batch))
             moved = model.moved(z, y)
-            return {
-                "state": model.decode(moved, batch),
+            state = model.decode(moved, batch)
+            details = {
                 "latent_shift": model.space.shift(moved, z),
                 "source": model.decode(z, batch),
                 **model.wanted.told(y),
             }
+        return Samples(state, details, Costs(network_evaluations=3))
 
     def needs(self) -> str:
         return "actor"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from plumbline.samplers import Problem, SamplerSpec
+from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 from plumbline.spec import key
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class LatentRejectionSpec(SamplerSpec):
@@ -18,10 +15,10 @@ class LatentRejectionSpec(SamplerSpec):
     proposals: int = key("draws", ge=1, default=200)
     """Most draws for a sample."""
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
-        batch = problem.known()
+        batch, costs = task.batch_on_device(), Costs()
         y = model.wanted.of(batch)
         with torch.no_grad():
             z = model.space.prior_draws(batch)
@@ -29,16 +26,13 @@ class LatentRejectionSpec(SamplerSpec):
             for _ in range(self.proposals - 1):
                 if bool(accepted.all()):
                     break
-                problem.costs.network_evaluations += 1
+                costs.network_evaluations += 1
                 proposed = model.space.prior_draws(batch)
                 z = torch.where(accepted[:, None], z, proposed)
                 accepted = accepted | (model.has_labels(z, y) > 0)
-            problem.costs.network_evaluations += 1
-            return {
-                "state": model.space.decode(z, batch),
-                "accepted": accepted.float(),
-                **model.wanted.told(y),
-            }
+            costs.network_evaluations += 1
+            state = model.space.decode(z, batch)
+        return Samples(state, {"accepted": accepted.float(), **model.wanted.told(y)}, costs)
 
     def needs(self) -> str:
         return "label_critic"

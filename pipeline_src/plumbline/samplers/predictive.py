@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from plumbline.samplers import Problem, SamplerSpec
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 
 
 class PredictiveSpec(SamplerSpec):
@@ -15,13 +12,12 @@ class PredictiveSpec(SamplerSpec):
 
     kind: Literal["predictive"] = "predictive"
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
         with torch.no_grad():
-            problem.costs.network_evaluations += 1
-            prediction = model.predict(problem.known())
-        return prediction
+            prediction = dict(model.predict(task.batch_on_device()))
+        return Samples(prediction.pop("state"), prediction, Costs(network_evaluations=1))
 
     def needs(self) -> str:
         return "prediction"

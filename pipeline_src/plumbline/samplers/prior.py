@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from plumbline.samplers import Problem, SamplerSpec
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 
 
 class PriorSpec(SamplerSpec):
@@ -15,12 +12,12 @@ class PriorSpec(SamplerSpec):
 
     kind: Literal["prior"] = "prior"
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
         with torch.no_grad():
-            problem.costs.network_evaluations += 1
-            return model.draw(problem.known())
+            drawn = dict(model.draw(task.batch_on_device()))
+        return Samples(drawn.pop("state"), drawn, Costs(network_evaluations=1))
 
     def needs(self) -> str:
         return "prior"

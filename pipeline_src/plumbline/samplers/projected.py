@@ -1,16 +1,16 @@
-r"""Euclidean projection, of the finished samples or of every state on the way.
+r"""Projected diffusion (Christopher, Baek, Fioretto, NeurIPS 2024): after every step the noisy state itself is projected.
 
-`final_projection` draws freely and moves each sample to the nearest feasible point: the baseline that a
-sceptic asks for. `projected` is projected diffusion (Christopher, Baek, Fioretto, NeurIPS 2024): after
-every step, the noisy state itself is projected.
+A state at time s is alpha_s x plus noise; x_s / alpha_s is what is held against the constraint, so that the level set does not
+shrink with the signal.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from plumbline.samplers import ConstrainedSpec, Problem
+from plumbline.samplers import ConstrainedSpec, Costs, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -18,53 +18,52 @@ if TYPE_CHECKING:
     from azula.sample import Sampler
     from torch import Tensor
 
+    from plumbline.samplers._denoising import DenoisingContext
 
-class _Projecting(ConstrainedSpec):
+
+class ProjectedSpec(ConstrainedSpec):
+    """Projected diffusion: the state is projected after every step."""
+
+    kind: Literal["projected"] = "projected"
     enforces: ClassVar[bool] = True
+    noise_below: float | None = key("standard deviations of the model's space", gt=0, default=None)
+    """Noise above which states are left alone, as where the nearest feasible point takes long to find; null for none."""
+
+    def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
+        from plumbline.samplers._stepped import SteppedSampler
+
+        base = self.denoising_base().build(denoiser, context)
+        limit = math.inf if self.noise_below is None else self.noise_below
+        step = partial(
+            projected_step, base=base, constraint=self.constraint, noise_below=limit, context=context
+        )
+        return SteppedSampler(base.denoiser, step, steps=base.steps, start=base.start, stop=base.stop)
+
+    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
+        costs.projection_solves += 1
+        return task.projectable(self.constraint).project(self.base.finish(x, task, costs))
 
     def requires(self) -> tuple[str, ...]:
         return ("project",)
 
-    def finish(self, x: Tensor, problem: Problem) -> Tensor:
-        problem.costs.projection_solves += 1
-        return problem.constraints[self.constraint].project(self.base.finish(x, problem))
 
-
-class FinalProjectionSpec(_Projecting):
-    """Free sampling by whatever sampler, then the nearest feasible point."""
-
-    kind: Literal["final_projection"] = "final_projection"
-
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
-        return self.base.draw(model, problem)
-
-    def needs(self) -> str:
-        return self.base.needs()
-
-
-class FinalCompletionSpec(FinalProjectionSpec):
-    """Free sampling by whatever sampler; then the last coordinates that can be are solved for (Constrained Layer)."""
-
-    kind: Literal["final_completion"] = "final_completion"  # type: ignore[assignment]
-
-    def requires(self) -> tuple[str, ...]:
-        return ("condition",)
-
-    def finish(self, x: Tensor, problem: Problem) -> Tensor:
-        problem.costs.projection_solves += 1
-        return problem.constraints[self.constraint].complete(self.base.finish(x, problem))
-
-
-class ProjectedSpec(_Projecting):
-    """Projected diffusion: the state is projected after every step."""
-
-    kind: Literal["projected"] = "projected"
-    noise_below: float | None = key("standard deviations of the model's space", gt=0, default=None)
-    """Noise above which states are left alone, as where the nearest feasible point takes long to find; null for none."""
-
-    def build(self, denoiser: Denoiser, problem: Problem) -> Sampler:
-        from plumbline.samplers.wrappers.stepwise import StepwiseProjection
-
-        base = self.denoising_base().build(denoiser, problem)
-        limit = math.inf if self.noise_below is None else self.noise_below
-        return StepwiseProjection(base, self.constraint, problem, limit)
+def projected_step(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    s: Tensor,
+    *,
+    base: Sampler,
+    constraint: str,
+    noise_below: float,
+    context: DenoisingContext,
+    **conditions: Any,
+) -> Tensor:
+    """A step of `base`, then the nearest feasible point; of the shape of `x_t` (B, ...). More noise than `noise_below` is left alone."""
+    alpha_s, sigma_s = denoiser.schedule(s)
+    x_s = base.step(x_t, t, s, **conditions)
+    if float(sigma_s / alpha_s) > noise_below:
+        return x_s
+    context.costs.projection_solves += 1
+    projected = context.task.projectable(constraint).project(context.decode(x_s / alpha_s))
+    return alpha_s * context.space.encode(projected)

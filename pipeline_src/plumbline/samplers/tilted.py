@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec, Problem, SamplerSpec
+from plumbline.samplers import AnyDenoisingSampler, Costs, DenoisingSpec, SamplerSpec, Samples, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
 
 class TiltedSpec(SamplerSpec):
@@ -31,14 +30,15 @@ class TiltedSpec(SamplerSpec):
     pool: int = key("draws a sample", ge=2, default=16)
     """Draws of the pretrained model for each sample that is returned."""
 
-    def draw(self, model: Any, problem: Problem) -> dict[str, Tensor]:
+    def draw(self, model: Any, task: SamplingTask) -> Samples:
         import torch
 
-        from plumbline.samplers.wrappers.denoising import denoise
+        from plumbline.samplers._denoising import denoise
 
         assert isinstance(self.base, DenoisingSpec)
+        costs = Costs()
         with torch.no_grad():
-            draws = torch.cat([denoise(model.reference, self.base, problem) for _ in range(self.pool)])
+            draws = torch.cat([denoise(model.reference, self.base, task, costs) for _ in range(self.pool)])
             rewards = model.rewards_of(draws.float())
         multipliers, weights = tilt(rewards.double().cpu().numpy(), model.levels.double().cpu().numpy())
         count = len(draws) // self.pool
@@ -49,7 +49,7 @@ class TiltedSpec(SamplerSpec):
             for name, value in zip(model.attributes, multipliers, strict=True)
         }
         effective = 1 / float(shares.square().sum()) / len(draws)
-        return {"state": draws[chosen], "effective_share": torch.full((count,), effective), **told}
+        return Samples(draws[chosen], {"effective_share": torch.full((count,), effective), **told}, costs)
 
     def needs(self) -> str:
         return "rewards"

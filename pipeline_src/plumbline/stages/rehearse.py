@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import Instruments
 from plumbline.models import TrainingSpec
 from plumbline.models.spaces.example import batch_of
-from plumbline.samplers import Problem, SamplerSpec
-from plumbline.samplers.wrappers.ensemble import Ensemble
+from plumbline.samplers import SamplerSpec, SamplingTask
+from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import digest
-from plumbline.stages.sample import as_dataset, draw, observation_of
+from plumbline.stages.sample import as_dataset, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
 from plumbline.storage.lock import only_writer
 from plumbline.store import open_parts, partial_of, replace_durably, select_split
@@ -49,7 +50,7 @@ CASES = 8
 """Test samples that generators draw for."""
 BATCH = 2
 """Samples in the one batch that a model learns from."""
-FEWEST_STEPS = {"steps": 2, "proposals": 2}
+FEWEST_STEPS = {"steps": 2, "proposals": 2, "draws": 2}
 """Keys of samplers that say how long they draw, and what a rehearsal takes for them at most."""
 
 
@@ -228,23 +229,22 @@ class Rehearsal:
         generator = self.study.generators[name]
         members = [self.models[member] for member in generator.models()]
         observation = self.study.observation
-        problem = Problem(
-            None, self._bound(generator.sampler.constraint_names(), self.test), batch_of(self.test)
-        )
+        task = SamplingTask(batch_of(self.test), self._bound(generator.sampler.constraint_names(), self.test))
         if observation is not None:
             observed = observation_of(observation.model_dump(mode="json"), self.example)
             assert observed is not None
-            problem.observation = observed.of(problem.batch["state"], self.test["sample"].values)
+            measured = observed.of(task.batch["state"], self.test["sample"].values)
+            task = replace(task, observation=measured)
         torch.manual_seed(0)
-        drawn = draw(
-            members[0] if len(members) == 1 else Ensemble(members), shortened(generator.sampler), problem
+        drawn = shortened(generator.sampler).sample(
+            members[0] if len(members) == 1 else Ensemble(members), task
         )
-        state = drawn["state"]
+        state = drawn.state
         if state.shape != self.test["state"].shape:
             raise ValueError(
                 f"draws samples of the shape {tuple(state.shape)} for {self.test['state'].shape}"
             )
-        draws[name] = as_dataset(drawn, self.test).assign(case=("sample", np.arange(len(state))))
+        draws[name] = as_dataset(drawn.by_name(), self.test).assign(case=("sample", np.arange(len(state))))
 
     def _evaluate(self, name: str, drawn: xr.Dataset, sound: set[str]) -> None:
         if not np.isfinite(drawn["state"].values).all():

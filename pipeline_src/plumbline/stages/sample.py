@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from plumbline.models.spaces.example import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations.selected.observation import Observation
 from plumbline.progress import Heartbeat
-from plumbline.samplers import Problem, SamplerSpec
-from plumbline.samplers.wrappers.ensemble import Ensemble
+from plumbline.samplers import Costs, Samples, SamplingTask
+from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
@@ -74,29 +74,28 @@ def sample(
     observation = observation_of(values["observation"], example)
     torch.manual_seed(seed * 1_000_003 + part)
     heartbeat = Heartbeat(logger)
-    drawn: list[dict[str, Tensor]] = []
-    judged, costs = [], {}
+    drawn: list[Samples] = []
+    judged = []
     drawing = time.perf_counter()
     for start in range(0, last - first, generator.batch):
         batch = known.isel(sample=slice(start, start + generator.batch))
         bound = {name: constraint.given(batch) for name, constraint in constraints.items()}
         heartbeat.beat(f"{start} of {last - first} samples drawn")
-        problem = Problem(None, bound, batch_of(batch), device)
-        problem.beat = partial(_tell, heartbeat, problem)
+        task = SamplingTask(batch_of(batch), bound, device=device, progress=partial(_report, heartbeat))
         if observation is not None:
-            problem.observation = observation.of(problem.batch["state"], batch["sample"].values)
-        drawn.append(draw(trained, generator.sampler, problem))
-        x = drawn[-1]["state"]
+            task = replace(task, observation=observation.of(task.batch["state"], batch["sample"].values))
+        drawn.append(generator.sampler.sample(trained, task))
+        x = drawn[-1].state
         judged.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
-        costs = asdict(problem.costs)
     wall = time.perf_counter() - drawing
-    samples = as_dataset({name: torch.cat([one[name] for one in drawn]) for name in drawn[0]}, known)
+    parts = [one.by_name() for one in drawn]
+    samples = as_dataset({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, known)
     refuse_diverged(samples["state"].values)
     for name in constraints:
         samples[f"final_distance_{name}"] = ("sample", torch.cat([j[name][0] for j in judged]).numpy())
         samples[f"converged_{name}"] = ("sample", torch.cat([j[name][1] for j in judged]).numpy())
     samples["case"] = ("sample", cases)
-    attrs = {**costs, "sampling_seconds_per_sample": wall / (last - first)}
+    attrs = {**asdict(drawn[-1].costs), "sampling_seconds_per_sample": wall / (last - first)}
     write_store(samples.assign_attrs(attrs), output, provenance(spec, str(device), started))
 
 
@@ -114,17 +113,6 @@ def refuse_diverged(state: np.ndarray) -> None:
         )
 
 
-def draw(model: Any, sampler: SamplerSpec, problem: Problem) -> dict[str, Tensor]:
-    """Samples in the data's units and single precision, on the CPU, and what else is known of each."""
-    found = sampler.draw(model, problem)
-    with torch.no_grad():
-        found["state"] = sampler.finish(found["state"].double(), problem)
-        if problem.observation is not None:
-            found["misfit"] = problem.observation.residual(found["state"]).square().mean(1)
-            found["truth"] = problem.batch["state"]
-    return {name: tensor.float().cpu() for name, tensor in found.items()}
-
-
 def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observation | None:
     """The study's observation, without measurements, from the values of its spec; None from None."""
     if values is None:
@@ -134,8 +122,8 @@ def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observ
     )
 
 
-def _tell(heartbeat: Heartbeat, problem: Problem) -> None:
-    heartbeat.beat(f"{problem.costs.network_evaluations} network evaluations of this batch")
+def _report(heartbeat: Heartbeat, costs: Costs) -> None:
+    heartbeat.beat(f"{costs.network_evaluations} network evaluations of this batch")
 
 
 def as_dataset(drawn: dict[str, Tensor], known: xr.Dataset) -> xr.Dataset:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from plumbline.models.dual_diffusion import ConstraintSetSpec, DrawnSetSpec
 from plumbline.samplers import DenoisingSpec
-from plumbline.samplers.wrappers.drawing import drawn_for, where_drawing_is_fast
+from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 
 Samples = dict[str, Tensor]
 """Variables of samples by name."""

@@ -22,7 +22,7 @@ from plumbline.models.mirror_map import FinetunedMirrorSpec
 from plumbline.models.mirror_map.map import MirrorMap
 from plumbline.models.spaces.mirror import ImageSpace, MirrorSpace
 from plumbline.samplers import DenoisingSpec
-from plumbline.samplers.wrappers.drawing import drawn_for, where_drawing_is_fast
+from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 
 
 class FinetunedMirror(nn.Module):

@@ -28,8 +28,8 @@ from plumbline.models.multipliers.multipliers import Multipliers
 from plumbline.models.product import ProductSpec
 from plumbline.models.spaces.shared import SharedSpace
 from plumbline.models.spaces.standardisation import Standardisation
-from plumbline.samplers import DenoisingSpec, Problem
-from plumbline.samplers.wrappers.denoising import denoise
+from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
+from plumbline.samplers._denoising import denoise
 
 
 class ProductDenoiser(Denoiser):
@@ -80,7 +80,7 @@ class Product(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The largest divergence, up to what is the same for all, without a gradient: dual steps follow it. And the terms."""
         assert isinstance(self.spec.sampler, DenoisingSpec)
-        x = denoise(self, self.spec.sampler, Problem(None, {}, batch, batch["state"].device))
+        x = denoise(self, self.spec.sampler, SamplingTask(batch, device=batch["state"].device), Costs())
         z = self.space_of(batch).encode(x).to(batch["state"].dtype)
         given = self.conditions(batch)
         composed = lambda x_t, t: self.denoiser(x_t, t, **given).mean  # noqa: E731

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from plumbline.progress import Heartbeat
-from plumbline.samplers import DenoisingSpec, Problem
-from plumbline.samplers.wrappers.denoising import denoise
+from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
+from plumbline.samplers._denoising import denoise
 
 logger = logging.getLogger("plumbline.training")
 
@@ -41,5 +41,10 @@ def drawn_for(model: Any, spec: DenoisingSpec, data: dict[str, Tensor], device: 
     states, heartbeat = data["state"], Heartbeat(logger)
     for first in range(0, len(states), CHUNK):
         batch = {name: tensor[first : first + CHUNK] for name, tensor in data.items()}
-        beat = partial(heartbeat.beat, f"{first} of {len(states)} samples drawn to learn from")
-        yield denoise(model, spec, Problem(None, {}, batch, device, beat=beat)).to(states.dtype)
+        progress = partial(_report, heartbeat, f"{first} of {len(states)} samples drawn to learn from")
+        task = SamplingTask(batch, device=device, progress=progress)
+        yield denoise(model, spec, task, Costs()).to(states.dtype)
+
+
+def _report(heartbeat: Heartbeat, text: str, costs: Costs) -> None:
+    heartbeat.beat(text)
