@@ -24,10 +24,10 @@ from collections.abc import Callable
 
 import torch
 
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.covariance import Diagonal, LowRankPlusDiagonal
+from plumbline.linalg.covariance import Diagonal, LowRankPlusDiagonal
+from plumbline.linalg.maps import GroupSum
 
 DRAWS = 16
 ROUNDS = 7
@@ -123,7 +123,7 @@ def table(sizes: list[tuple[int, int]]) -> None:
 
 def training_overhead() -> None:
     """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
-    from plumbline.constraints.linear import SumSpec
+    from plumbline.constraints.linear_equality import SumSpec
     from plumbline.datasets.digits import DigitsSpec
     from plumbline.models import Foundation
     from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec

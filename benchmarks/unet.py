@@ -20,7 +20,7 @@ from azula.nn.unet import UNet
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.embedding import LevelEmbedding
+from plumbline.networks._blocks import LevelEmbedding
 from plumbline.networks.unet import UNetSpec
 
 ROUNDS, STEPS = 7, 6

@@ -5,9 +5,9 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.burgers import BurgersResidualSpec
-from plumbline.constraints.divergence import DivergenceFreeSpec
-from plumbline.constraints.kolmogorov import KolmogorovResidualSpec
+from plumbline.constraints.burgers_residual import BurgersResidualSpec
+from plumbline.constraints.divergence_free import DivergenceFreeSpec
+from plumbline.constraints.kolmogorov_residual import KolmogorovResidualSpec
 from plumbline.coordinates import CoordinateError
 from plumbline.datasets._checks import SECONDS, as_numbers
 from plumbline.datasets.burgers import BurgersSpec

@@ -293,7 +293,7 @@ def test_published_files_may_be_missing_and_another_content_is_noticed(folder, d
 
 
 def test_a_published_file_is_known_in_each_form_that_it_has(folder):
-    from plumbline.datasets.files import PublishedFile
+    from plumbline.datasets._download import PublishedFile
 
     file = folder / "a"
     file.write_text("unzipped")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.reporting.page import write_page
 from plumbline.stages.compare import compare
 from plumbline.stages.evaluate import evaluate

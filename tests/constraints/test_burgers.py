@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.constraints.burgers import BurgersResidualSpec
+from plumbline.constraints.burgers_residual import BurgersResidualSpec
 from plumbline.datasets.burgers import BurgersSpec
 
 # By both discretisations; explicit steps must be short.

@@ -4,7 +4,7 @@ import jaxtyping
 import pytest
 import torch
 
-from plumbline.constraints.tiling.repetition import Tiling
+from plumbline.constraints._tiling import Tiling
 
 
 def test_a_call_that_breaks_a_declaration_fails():

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plumbline.constraints.divergence.backward import BackwardDivergence
-from plumbline.constraints.divergence.spectral import DivergenceFree
+from plumbline.constraints._divergence_free import BackwardDivergence, DivergenceFree
 
 constraint = DivergenceFree(length=2 * math.pi)
 backward = BackwardDivergence(length=2 * math.pi)

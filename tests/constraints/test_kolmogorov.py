@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plumbline.constraints.kolmogorov import KolmogorovResidualSpec
+from plumbline.constraints.kolmogorov_residual import KolmogorovResidualSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
 from plumbline.solvers import kolmogorov
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline.constraints import InfeasibleConstraintError
-from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
+from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
+from plumbline.linalg.maps import GroupSum
 
 DTYPES = [torch.float32, torch.float64]
 

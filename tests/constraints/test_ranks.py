@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline.constraints import InfeasibleConstraintError
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
-from plumbline.constraints.linear.rows import IllConditionedError
-from plumbline.distributions.gram import DegenerateGaussianError
+from plumbline.constraints._linear_equality import LinearEquality
+from plumbline.constraints._rows import IllConditionedError
+from plumbline.linalg.gram import DegenerateGaussianError
+from plumbline.linalg.maps import GroupSum
 
 DOUBLE = torch.float64
 seeds = st.integers(0, 10**6)

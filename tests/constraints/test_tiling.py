@@ -9,8 +9,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbline.constraints._tiling import Tiling
 from plumbline.constraints.tiling import TilingSpec
-from plumbline.constraints.tiling.repetition import Tiling
 
 
 def published(x: torch.Tensor) -> torch.Tensor:

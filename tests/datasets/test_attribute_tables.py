@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.datasets.images.attribute_table import read_attribute_table
 
 NAMES = [f"{i:06d}.jpg" for i in range(1, 9)]

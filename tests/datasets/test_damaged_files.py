@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline.datasets.files import DataFileError
-from plumbline.datasets.frameworks.packed import read_packed
+from plumbline.datasets._download import DataFileError
+from plumbline.datasets._graphs import read_packed
 from plumbline.datasets.images.attribute_table import read_attribute_table
 from plumbline.datasets.images.cifar import read_batch
 from plumbline.datasets.images.decoding import decoded

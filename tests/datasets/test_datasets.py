@@ -5,14 +5,14 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.divergence import DivergenceFreeSpec
-from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
+from plumbline.constraints.divergence_free import DivergenceFreeSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
 from plumbline.constraints.tiling import TilingSpec
 from plumbline.datasets import DatasetSpec
+from plumbline.datasets._random import normals, uniforms
 from plumbline.datasets.accretion import AccretionSpec
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
-from plumbline.datasets.drawing import normals, uniforms
 from plumbline.datasets.galaxies import PROPOSALS, GalaxiesSpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec

@@ -6,8 +6,8 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.datasets.files import DataFileError
-from plumbline.datasets.frameworks.packed import read_packed
+from plumbline.datasets._download import DataFileError
+from plumbline.datasets._graphs import read_packed
 from plumbline.datasets.mof_charges import MOFChargesSpec
 from plumbline.datasets.stored import StoredSpec
 from plumbline.models.node_regression.ragged import ragged

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.datasets.image_folder import ImageFolderSpec
 from plumbline.datasets.images.decoding import decoded
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.datasets.labels import class_labels, counts, listed_attributes
+from plumbline.datasets._labels import class_labels, counts, listed_attributes
 from plumbline.models.classifier import ClassifierSpec
 from plumbline.models.counter import CounterSpec
 from plumbline.models.labels.labels import Classes, Listed

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from plumbline.constraints.linear import LinearEqualitySpec, SumSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
 from plumbline.datasets import mnist
+from plumbline.datasets._download import DataFileError, PublishedFile
 from plumbline.datasets.budget_shares import BudgetSharesSpec
 from plumbline.datasets.cifar10 import CIFAR10Spec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.expectations import ExpectationsSpec
-from plumbline.datasets.files import DataFileError, PublishedFile
 from plumbline.datasets.image_folder import ImageFolderSpec
 from plumbline.datasets.images.idx import read_idx
 from plumbline.datasets.lsun import LSUNSpec
@@ -555,7 +555,7 @@ def test_exact_gradients_are_those_of_automatic_differentiation(feasible_mean):
     """The chain rule by hand against the derivative of the closed-form expectation."""
     import torch
 
-    from plumbline.constraints.linear.equality import LinearEquality
+    from plumbline.constraints._linear_equality import LinearEquality
     from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 
     spec = ExpectationsSpec(

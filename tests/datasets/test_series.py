@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from plumbline.datasets import SplitSizes
-from plumbline.datasets.files import DataFileError
-from plumbline.datasets.series import places, series_pairs
+from plumbline.datasets._download import DataFileError
+from plumbline.datasets._series import places, series_pairs
 from plumbline.datasets.series_file import SeriesFileSpec
 from plumbline.datasets.sp500_series import SP500SeriesSpec
 from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec, stationary_covariance

@@ -14,11 +14,11 @@ from scipy import integrate, stats
 from torch.distributions import kl_divergence
 
 from plumbline.constraints import InfeasibleConstraintError
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
-from plumbline.distributions.gram import DegenerateGaussianError
+from plumbline.linalg.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
+from plumbline.linalg.gram import DegenerateGaussianError
+from plumbline.linalg.maps import GroupSum
 
 DOUBLE = torch.float64
 STRUCTURES = ["diagonal", "scaled", "low_rank", "dense"]

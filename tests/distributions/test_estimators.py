@@ -7,12 +7,12 @@ alarm in under 1e-5 of runs for the twenty components of a test.
 import pytest
 import torch
 
-from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.constrained_poisson import ConstrainedPoisson
-from plumbline.distributions.covariance import Diagonal
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
+from plumbline.linalg.covariance import Diagonal
 from plumbline.spec import kinds, of_kind
 
 DOUBLE = torch.float64

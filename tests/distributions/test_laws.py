@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.laws import LawSpec
+from plumbline.linalg.maps import GroupSum
 from plumbline.spec import kinds, of_kind
 
 DOUBLE = torch.float64

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.constrained_poisson import ConstrainedPoisson
 from plumbline.distributions.corrected_gaussian import CorrectedGaussian
-from plumbline.distributions.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
-from plumbline.distributions.gram import DegenerateGaussianError
 from plumbline.distributions.independent_gaussian import IndependentGaussian
+from plumbline.linalg.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
+from plumbline.linalg.gram import DegenerateGaussianError
+from plumbline.linalg.maps import GroupSum
 
 DOUBLE = torch.float64
 TOTAL = LinearEquality(GroupSum(torch.zeros(4, dtype=torch.long)), torch.ones(1))

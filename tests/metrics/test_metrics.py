@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.datasets.mixture import MixtureSpec
 from plumbline.metrics import Instruments, MetricSpec
 from plumbline.metrics._pairs import Pairs

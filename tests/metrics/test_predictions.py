@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.metrics import Instruments
 from plumbline.metrics.autoencoding import AutoencodingSpec
 from plumbline.metrics.error_by_group import ErrorByGroupSpec

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch_geometric.nn import GatedGraphConv
 
-from plumbline.constraints.linear import SumSpec
+from plumbline.constraints.linear_equality import SumSpec
 from plumbline.datasets.random_frameworks import COUPLING, ELECTRONEGATIVITY, HARDNESS, RandomFrameworksSpec
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.covariance import Diagonal
+from plumbline.linalg.covariance import Diagonal
 from plumbline.models import Foundation
 from plumbline.models.element_means import ElementMeansSpec
 from plumbline.models.node_regression import NodeRegressionSpec
 from plumbline.models.node_regression.ragged import ragged
 from plumbline.models.spaces.example import batch_of
-from plumbline.networks.graph import GatedGraphSpec
+from plumbline.networks.gated_graph import GatedGraphSpec
 
 NETWORK = {"kind": "gated_graph", "element_features": 4, "hidden": 8, "layers": 2, "radial": 4}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plumbline.constraints.count import LearnedCountSpec
+from plumbline.constraints.learned_count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.counter import CounterSpec

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from pydantic import ValidationError
 
-from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.models import Foundation
 from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.gaussian import FittedGaussianSpec

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.reactor import ReactorSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models import Foundation

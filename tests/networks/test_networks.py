@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.grid import AxisPadding, ChannelNorm
+from plumbline.networks._blocks import AxisPadding, ChannelNorm
 from plumbline.networks.mlp import MLPSpec
 from plumbline.networks.unet import UNetSpec
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plumbline.networks import SampleShape
-from plumbline.networks.input_convex.gradient import InputConvexGradient
+from plumbline.networks._input_convex import InputConvexGradient
 from plumbline.networks.tiled import TiledSpec
 
 FLOW = SampleShape((6, 2, 8, 12), (True, True))

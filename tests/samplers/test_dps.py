@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear import SumSpec
+from plumbline.constraints.linear_equality import SumSpec
 from plumbline.models import Foundation
 from plumbline.models.gaussian import FittedGaussianSpec
 from plumbline.observations.selected import StatesSpec

@@ -9,7 +9,7 @@ import pytest
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 
-from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation

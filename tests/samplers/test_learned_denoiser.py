@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plumbline.constraints.linear import LinearEqualitySpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.foreign import open_foreign_store
 
 

@@ -15,7 +15,7 @@ import scipy.sparse
 import xarray as xr
 
 from plumbline.cli import main
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.datasets.stored import StoredSpec
 from plumbline.storage.importing import imported
 from plumbline.storage.importing.axes import along_one_axis, name_axes

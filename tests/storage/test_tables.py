@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.tables import numbers_of, read_table
 
 TABLE = pd.DataFrame({"a": [0.5, -1.25, 3e-7], "b": [1, 2, 3]})

@@ -83,7 +83,7 @@ class DatasetSpec(Kind):
 
     def _drawn(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._checks import checked
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         try:
             drawn = self.draw(indices, splits)

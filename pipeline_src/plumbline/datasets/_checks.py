@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
-from plumbline.datasets.frameworks import check_padded
+from plumbline.datasets._download import DataFileError
+from plumbline.datasets._graphs import check_padded
 
 if TYPE_CHECKING:
     import xarray as xr

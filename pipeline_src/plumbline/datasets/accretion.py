@@ -37,7 +37,7 @@ class AccretionSpec(ImagesSpec):
     """Standard deviation s of the logarithm of the brightness."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.drawing import normals, uniforms
+        from plumbline.datasets._random import normals, uniforms
 
         del splits
         n = self.points

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import model_validator
 
 from plumbline.datasets import DatasetSpec
-from plumbline.datasets.files import DataFileError, own_file
+from plumbline.datasets._download import DataFileError, own_file
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:

@@ -103,7 +103,7 @@ class BurgersSpec(DatasetSpec):
         """Gaussian fields with the Matern covariance on the line, at the grid points (samples, points)."""
         from sklearn.gaussian_process.kernels import Matern
 
-        from plumbline.datasets.drawing import normals
+        from plumbline.datasets._random import normals
 
         x = self.length / self.points * np.arange(self.points)
         covariance = Matern(length_scale=self.correlation_length, nu=self.smoothness)(x[:, None])
@@ -111,7 +111,7 @@ class BurgersSpec(DatasetSpec):
 
     def periodic_fields(self, indices: np.ndarray) -> np.ndarray:
         """Band-limited periodic fields with the Matern spectrum (samples, points)."""
-        from plumbline.datasets.drawing import normals
+        from plumbline.datasets._random import normals
 
         modes = (self.points - 1) // 3 + 1
         wavenumber = 2 * np.pi / self.length * np.arange(modes)

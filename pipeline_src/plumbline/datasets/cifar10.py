@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import model_validator
 
-from plumbline.datasets.files import DataFileError, own_file
+from plumbline.datasets._download import DataFileError, own_file
 from plumbline.datasets.images import LabelledImagesSpec
 from plumbline.input_files import InputFile, ReadsFiles
 

@@ -103,7 +103,7 @@ class CombustionSpec(DatasetSpec):
         import cantera
         import xarray as xr
 
-        from plumbline.datasets.drawing import uniforms
+        from plumbline.datasets._random import uniforms
 
         del splits
         gas = cantera.Solution("gri30.yaml")

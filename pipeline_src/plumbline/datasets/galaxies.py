@@ -52,7 +52,7 @@ class GalaxiesSpec(DatasetSpec):
         import xarray as xr
         from scipy.ndimage import gaussian_filter
 
-        from plumbline.datasets.drawing import normals, uniforms
+        from plumbline.datasets._random import normals, uniforms
 
         del splits
         n, most = self.points, self.most or self.count

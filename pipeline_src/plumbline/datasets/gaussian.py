@@ -44,7 +44,7 @@ class GaussianSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        from plumbline.datasets.drawing import normals
+        from plumbline.datasets._random import normals
 
         mean, covariance, matrix, target = self.law()
         gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)

@@ -99,7 +99,7 @@ class KolmogorovSpec(DatasetSpec):
         """Random vorticities whose energy peaks at `peak_wavenumber`, float64 (samples, points, points)."""
         import torch
 
-        from plumbline.datasets.drawing import normals
+        from plumbline.datasets._random import normals
         from plumbline.solvers import kolmogorov
 
         noise = normals(self.seed, indices, self.points**2).reshape(-1, self.points, self.points)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError, own_file
+from plumbline.datasets._download import DataFileError, own_file
 from plumbline.datasets.images.photographs import PhotographsSpec
 from plumbline.input_files import InputFile, ReadsFiles
 

@@ -37,7 +37,7 @@ class MixtureSpec(DatasetSpec):
         import xarray as xr
         from scipy.special import ndtri
 
-        from plumbline.datasets.drawing import uniforms
+        from plumbline.datasets._random import uniforms
 
         del splits
         means, deviations, weights = self.components()

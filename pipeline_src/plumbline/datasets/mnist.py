@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.files import PublishedFile
+from plumbline.datasets._download import PublishedFile
 from plumbline.datasets.images import LabelledImagesSpec
 from plumbline.input_files import InputFile, ReadsFiles
 

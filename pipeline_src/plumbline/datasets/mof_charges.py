@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from plumbline.datasets.frameworks.packed import PackedFrameworks
+    from plumbline.datasets._graphs import PackedFrameworks
 
 # Elements by their index in the published one-hot features.
 ELEMENTS = (
@@ -49,7 +49,7 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
         return (InputFile("data_dir", str(taken), what),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.frameworks import padded
+        from plumbline.datasets._graphs import padded
 
         del splits
         packed = self._read()
@@ -73,7 +73,7 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
         Raises:
             DataFileError: neither is there, or it cannot be read.
         """
-        from plumbline.datasets.frameworks.packed import read_packed
+        from plumbline.datasets._graphs import read_packed
 
         path, checkout = self._places()
         if path.is_file():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets import DatasetSpec
-from plumbline.datasets.files import PublishedFile
+from plumbline.datasets._download import PublishedFile
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from plumbline.spec import key
 if TYPE_CHECKING:
     import xarray as xr
 
-    from plumbline.datasets.frameworks import Framework
+    from plumbline.datasets._graphs import Framework
 
 ELEMENTS = ("H", "C", "N", "O", "Zn", "Cu")
 ELECTRONEGATIVITY = np.array([4.5, 5.3, 6.9, 8.7, 3.0, 3.6])  # eV
@@ -48,7 +48,7 @@ class RandomFrameworksSpec(DatasetSpec):
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.frameworks import padded
+        from plumbline.datasets._graphs import padded
 
         del splits
         most = self.atoms[1]
@@ -59,7 +59,7 @@ class RandomFrameworksSpec(DatasetSpec):
 
     def framework(self, random: np.random.Generator) -> Framework:
         """One framework."""
-        from plumbline.datasets.frameworks import Framework
+        from plumbline.datasets._graphs import Framework
 
         n = int(random.integers(self.atoms[0], self.atoms[1] + 1))
         species = random.choice(len(ELEMENTS), size=n, p=SHARES)

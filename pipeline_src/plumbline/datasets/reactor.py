@@ -73,7 +73,7 @@ class ReactorSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        from plumbline.datasets.drawing import uniforms
+        from plumbline.datasets._random import uniforms
 
         del splits
         shares = uniforms(self.seed, indices, 3)

@@ -46,7 +46,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         return (InputFile("path", self.path, "a series as a CSV or HDF5 file"),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.series import as_pairs, series_pairs
+        from plumbline.datasets._series import as_pairs, series_pairs
 
         del splits
         series, names = self._read()
@@ -67,7 +67,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         Raises:
             DataFileError: there is no such file or array, or it is no table of numbers.
         """
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
         from plumbline.storage.tables import is_table
 
         path = Path(self.path)
@@ -105,7 +105,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         return series, names
 
     def _table(self, path: Path) -> tuple[np.ndarray, list[str]]:
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
         from plumbline.storage.tables import numbers_of, read_table
 
         table = read_table(path)
@@ -131,7 +131,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
     def _hdf5(self, path: Path) -> np.ndarray:
         import h5py
 
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         try:
             with h5py.File(path) as file:
@@ -148,7 +148,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
             raise DataFileError(f"{path} cannot be read as an HDF5 file ({error}).") from error
 
     def _npy(self, path: Path) -> np.ndarray:
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         try:
             return np.load(path)

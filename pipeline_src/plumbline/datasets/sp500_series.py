@@ -33,7 +33,7 @@ class SP500SeriesSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from skfolio.datasets import load_sp500_dataset
 
-        from plumbline.datasets.series import as_pairs, series_pairs
+        from plumbline.datasets._series import as_pairs, series_pairs
 
         del splits
         table = 100 * load_sp500_dataset().pct_change().dropna()

@@ -50,7 +50,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         """Fills in the sizes of the store's own splits, where the study leaves them out."""
         if not isinstance(values, dict) or values.get("splits") is not None or "path" not in values:
             return values
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         path = str(values["path"])
         try:
@@ -92,7 +92,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
 
     def _arranged(self, stored: xr.Dataset) -> xr.Dataset:
         """The store with `sample` first in every variable that has it, and `state` in the order asked for."""
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         if "state" not in stored:
             raise DataFileError(
@@ -120,7 +120,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
 
     def _order(self, stored: xr.Dataset) -> np.ndarray:
         """The row of the store that each sample of the dataset is."""
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         own = _own_splits(stored, self.path, self.split_names)
         if own is not None:
@@ -143,7 +143,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
     def _with_times(self, drawn: xr.Dataset) -> xr.Dataset:
         """The samples with their dates in the unit that the study names."""
         from plumbline.datasets._checks import as_numbers
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         if self.time_unit is None:
             return drawn
@@ -155,7 +155,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         return turned
 
     def _with_periods(self, drawn: xr.Dataset) -> xr.Dataset:
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
 
         for name, period in self.periods.items():
             if name not in drawn["state"].dims[1:]:
@@ -178,7 +178,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
 
     def _with_attributes(self, own: dict[str, Any]) -> dict[str, Any]:
         """The store's attributes without those that plumbline wrote of an earlier job, and those of the study."""
-        from plumbline.datasets.files import DataFileError
+        from plumbline.datasets._download import DataFileError
         from plumbline.store import is_provenance
 
         kept = {k: v for k, v in own.items() if "plumbline_spec" not in own or not is_provenance(k)}
@@ -196,7 +196,7 @@ def _renamed(path: str, names: dict[str, str]) -> xr.Dataset:
     Raises:
         DataFileError: the store cannot be read, or lacks a name.
     """
-    from plumbline.datasets.files import DataFileError
+    from plumbline.datasets._download import DataFileError
     from plumbline.storage.foreign import open_foreign_store
 
     stored = open_foreign_store(path)
@@ -218,7 +218,7 @@ def _own_splits(stored: xr.Dataset, path: str, names: dict[str, str]) -> np.ndar
     Raises:
         DataFileError: it holds other names than those of splits, or a split has too few samples.
     """
-    from plumbline.datasets.files import DataFileError
+    from plumbline.datasets._download import DataFileError
 
     if "split" not in stored.variables:
         if names:

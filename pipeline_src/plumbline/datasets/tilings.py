@@ -41,7 +41,7 @@ class TilingsSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        from plumbline.datasets.drawing import normals
+        from plumbline.datasets._random import normals
 
         del splits
         white = normals(self.seed, indices, self.tile**2).reshape(-1, self.tile, self.tile)

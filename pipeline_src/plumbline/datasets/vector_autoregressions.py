@@ -36,8 +36,8 @@ class VectorAutoregressionsSpec(DatasetSpec):
     """Systems, each with a matrix of its own; every split is a multiple of it."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.drawing import normals
-        from plumbline.datasets.series import as_pairs, places
+        from plumbline.datasets._random import normals
+        from plumbline.datasets._series import as_pairs, places
 
         del splits
         system, _ = places(self.splits, self.systems, indices)

@@ -23,11 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
-from plumbline.distributions.batch import common_batch
-from plumbline.distributions.conditioning import ConditionedCovariance, conditioned_covariance
-from plumbline.distributions.covariance import Covariance, as_covariance, require_finite
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
-from plumbline.distributions.gram import DegenerateGaussianError
+from plumbline.linalg.conditioning import ConditionedCovariance, conditioned_covariance
+from plumbline.linalg.covariance import Covariance, as_covariance, require_finite
+from plumbline.linalg.gram import DegenerateGaussianError, common_batch
 
 
 class ConstrainedGaussian(FeasibleGaussian):

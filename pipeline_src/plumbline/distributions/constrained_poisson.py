@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
-from plumbline.distributions.batch import common_batch
+from plumbline.linalg.gram import common_batch
 
 
 class ConstrainedPoisson(Distribution):

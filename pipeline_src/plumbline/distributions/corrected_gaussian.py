@@ -30,9 +30,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from plumbline.distributions.covariance import Diagonal, require_finite, require_variances
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
-from plumbline.distributions.gram import DegenerateGaussianError, LeverageGram
+from plumbline.linalg.covariance import Diagonal, require_finite, require_variances
+from plumbline.linalg.gram import DegenerateGaussianError, LeverageGram
 
 
 class CorrectedGaussian(FeasibleGaussian):

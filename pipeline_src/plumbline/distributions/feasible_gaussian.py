@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
-from plumbline.distributions.gram import LinearMap
 from plumbline.distributions.losses import expected_absolute, expected_squared
+from plumbline.linalg.gram import LinearMap
 
 LOG_TWO_PI = math.log(2 * math.pi)
 # Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from plumbline.distributions.covariance import require_finite, require_variances
 from plumbline.distributions.losses import expected_absolute, expected_squared
+from plumbline.linalg.covariance import require_finite, require_variances
 
 
 class IndependentGaussian(Independent):

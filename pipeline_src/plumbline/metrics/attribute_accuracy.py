@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.labels import listed_attributes
+from plumbline.datasets._labels import listed_attributes
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import attribute_logits
-from plumbline.metrics.collapse import beside_real_data
-from plumbline.metrics.wanted import wanted_attributes
+from plumbline.metrics._classification import attribute_logits
+from plumbline.metrics._collapse import beside_real_data
+from plumbline.metrics._wanted import wanted_attributes
 from plumbline.spec import key
 
 if TYPE_CHECKING:

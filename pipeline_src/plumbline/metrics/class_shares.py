@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.datasets.labels import class_labels
+from plumbline.datasets._labels import class_labels
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import check_watched, class_probabilities
+from plumbline.metrics._classification import check_watched, class_probabilities
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -17,7 +17,7 @@ from pydantic import StringConstraints
 
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import class_features
+from plumbline.metrics._classification import class_features
 from plumbline.spec import key
 
 if TYPE_CHECKING:

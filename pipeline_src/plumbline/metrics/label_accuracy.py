@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from plumbline.datasets.labels import class_labels
+from plumbline.datasets._labels import class_labels
 from plumbline.metrics import Instruments, MetricSpec, scalar
-from plumbline.metrics.classification import class_probabilities
-from plumbline.metrics.collapse import beside_real_data
+from plumbline.metrics._classification import class_probabilities
+from plumbline.metrics._collapse import beside_real_data
 from plumbline.spec import key
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
-from plumbline.metrics.wanted import wanted_attributes
+from plumbline.metrics._wanted import wanted_attributes
 
 if TYPE_CHECKING:
     import xarray as xr

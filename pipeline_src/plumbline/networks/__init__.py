@@ -98,7 +98,7 @@ class RegressorSpec(ReaderSpec, WriterSpec):
         return self.build(inputs)
 
     def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:
-        from plumbline.networks.blocks.head import GaussianHead
+        from plumbline.networks._blocks import GaussianHead
 
         return GaussianHead(self.features(), math.prod(sample.shape), initial_deviation, smallest_deviation)
 

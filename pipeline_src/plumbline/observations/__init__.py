@@ -14,7 +14,7 @@ import numpy as np
 from plumbline.spec import LARGEST_SEED, ByKind, Kind, key
 
 if TYPE_CHECKING:
-    from plumbline.observations.selected.observation import Observation
+    from plumbline.observations._observation import Observation
 
 
 class ObservationSpec(Kind):
@@ -38,7 +38,7 @@ class ObservationSpec(Kind):
 
     def build(self, sizes: Mapping[str, int]) -> Observation:
         """The operator on samples with these dimensions, without measurements yet."""
-        from plumbline.observations.selected.observation import Observation
+        from plumbline.observations._observation import Observation
 
         return Observation(self.chosen(sizes), self.noise, self.seed)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plumbline.constraints import Constraint, LinearConstraint, ProjectableConstraint
-    from plumbline.observations.selected.observation import Observation
+    from plumbline.observations._observation import Observation
     from plumbline.samplers._denoising import DenoisingContext
 
 

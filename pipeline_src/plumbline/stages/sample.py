@@ -18,7 +18,7 @@ from torch import Tensor
 
 from plumbline.models.spaces.example import batch_of
 from plumbline.observations import ObservationSpec
-from plumbline.observations.selected.observation import Observation
+from plumbline.observations._observation import Observation
 from plumbline.progress import Heartbeat
 from plumbline.samplers import Costs, Samples, SamplingTask
 from plumbline.samplers._ensemble import Ensemble

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -90,7 +90,7 @@ def export_stores(paths: Sequence[Path], output: Path) -> None:
 
 @contextmanager
 def _reading_foreign(paths: Sequence[Path]) -> Iterator[None]:
-    from plumbline.datasets.files import DataFileError
+    from plumbline.datasets._download import DataFileError
 
     try:
         yield

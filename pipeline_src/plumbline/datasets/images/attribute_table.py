@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 logger = logging.getLogger("plumbline")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 PIXELS = 3 * 32 * 32  # the red, green and blue planes
 RECORD = 1 + PIXELS

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

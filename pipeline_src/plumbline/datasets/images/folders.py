@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.datasets.images.decoding import SUFFIXES
 
 logger = logging.getLogger("plumbline")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError, unzipped
+from plumbline.datasets._download import DataFileError, unzipped
 
 UNSIGNED_BYTE = 0x08
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 # The two pages that a database begins with, of the smallest size there is.
 LEAST_BYTES = 2 * 4096

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from plumbline.datasets.labels import listed_attributes
+from plumbline.datasets._labels import listed_attributes
 from plumbline.models.classifier.reader import ImageClassifier
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.datasets.labels import class_labels
+from plumbline.datasets._labels import class_labels
 from plumbline.models.classifier import ClassifierSpec
 from plumbline.models.classifier.reader import ImageClassifier
 from plumbline.networks import SampleShape

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from plumbline.models.classifier import ImageClassifierSpec
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.grid import grid_of
-from plumbline.networks.blocks.reader import image_reader
+from plumbline.networks._blocks import grid_of, image_reader
 
 
 class ImageClassifier(nn.Module):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.datasets.labels import counts
+from plumbline.datasets._labels import counts
 from plumbline.models.counter import CounterSpec
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.grid import grid_of
-from plumbline.networks.blocks.reader import image_reader
+from plumbline.networks._blocks import grid_of, image_reader
 
 
 class Counter(nn.Module):

@@ -23,7 +23,7 @@ class ElementMeansSpec(FittedModelSpec):
     """Whether each element has its own mean; if not, all atoms share one."""
 
     def build(self, on: Foundation) -> ElementMeans:
-        from plumbline.datasets.frameworks import elements_of
+        from plumbline.datasets._graphs import elements_of
         from plumbline.models.element_means.model import ElementMeans
 
         return ElementMeans(self, elements_of(on.example), on.constraint(self.constraint))

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.constraints.linear.equality import LinearEquality
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.covariance import Diagonal
 from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
+from plumbline.linalg.covariance import Diagonal
 from plumbline.models.gradient_estimator import GradientEstimatorSpec
 
 LOSSES = (AbsoluteLoss, SquaredLoss)

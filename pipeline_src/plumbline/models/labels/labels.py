@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
-from plumbline.datasets.labels import class_labels, listed_attributes
+from plumbline.datasets._labels import class_labels, listed_attributes
 
 WANTED = "wanted"
 """Variable of samples that tells the class that was asked for; with `_` and a name, whether an attribute was."""

@@ -29,8 +29,7 @@ from torch.nn.functional import softplus
 from plumbline.models.latent import LatentActorSpec
 from plumbline.models.latent.critics import gradient_penalty
 from plumbline.models.latent.space import LatentSpace
-from plumbline.networks.latent.actor import Actor
-from plumbline.networks.latent.critic import Critic
+from plumbline.networks._latent import Actor, Critic
 
 
 class LatentActor(nn.Module):

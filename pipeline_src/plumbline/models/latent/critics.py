@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from plumbline.models.latent import LatentCriticsSpec
 from plumbline.models.latent.space import LatentSpace
-from plumbline.networks.latent.critic import Critic
+from plumbline.networks._latent import Critic
 
 
 class LatentCritics(nn.Module):

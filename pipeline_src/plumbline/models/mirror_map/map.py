@@ -30,7 +30,7 @@ from plumbline.models.mirror_map import MirrorMapSpec
 from plumbline.models.mirror_map.sensitivity import unit_of_weight
 from plumbline.models.spaces.standardisation import Standardisation
 from plumbline.networks import SampleShape
-from plumbline.networks.input_convex.gradient import InputConvexGradient
+from plumbline.networks._input_convex import InputConvexGradient
 
 # Standard deviation that f is told of images without noise, whose logarithm must be finite.
 NO_NOISE = 1e-3

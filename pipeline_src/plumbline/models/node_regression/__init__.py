@@ -20,7 +20,7 @@ class NodeRegressionSpec(SupervisedLawSpec):
     """The network, from elements and bonds to features of each atom."""
 
     def build(self, on: Foundation) -> NodeRegression:
-        from plumbline.datasets.frameworks import elements_of
+        from plumbline.datasets._graphs import elements_of
         from plumbline.models.node_regression.model import NodeRegression
 
         return NodeRegression(self, elements_of(on.example), on.constraint(self.constraint))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from plumbline.models.node_regression import NodeRegressionSpec
 from plumbline.models.node_regression.ragged import RaggedBatch, ragged, told_of
 from plumbline.models.outputs.objective import law_loss
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 
 class NodeRegression(nn.Module):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models.portfolio import PortfolioSpec, SoftmaxPortfolioSpec
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 TRADING_DAYS = 252
 RISK_FREE = 0.03

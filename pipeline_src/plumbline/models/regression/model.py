@@ -11,7 +11,7 @@ from plumbline.models.outputs.feasible import FeasibleOutput
 from plumbline.models.regression import RegressionSpec
 from plumbline.models.spaces.condition import StandardisedCondition
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 
 class Regression(nn.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from plumbline.constraints.linear.equality import LinearEquality
+    from plumbline.constraints._linear_equality import LinearEquality
 
 Scaling = Literal["coordinate", "global", "largest", "none"]
 

@@ -19,7 +19,7 @@ from plumbline.models.vae import ConditionalVAESpec
 from plumbline.models.vae.autoencoder import Autoencoder
 from plumbline.models.vae.plain import INITIAL_DEVIATION, SMALLEST_DEVIATION
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 
 class ConditionalVAE(Autoencoder):

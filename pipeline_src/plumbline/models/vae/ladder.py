@@ -20,7 +20,7 @@ from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.vae import LadderVAESpec
 from plumbline.models.vae.autoencoder import Autoencoder
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 # Deviations at the start, and the least.
 INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3

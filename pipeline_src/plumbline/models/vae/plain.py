@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from plumbline.constraints.linear.equality import LinearEquality
-from plumbline.constraints.linear.maps import GroupSum
+from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.independent_gaussian import IndependentGaussian
+from plumbline.linalg.maps import GroupSum
 from plumbline.models.vae import VAESpec
 from plumbline.models.vae.autoencoder import Autoencoder
 from plumbline.networks import SampleShape
-from plumbline.networks.blocks.head import GaussianHead
+from plumbline.networks._blocks import GaussianHead
 
 # Deviations of the posterior at the start, and the least.
 INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3

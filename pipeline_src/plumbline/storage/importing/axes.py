@@ -12,7 +12,7 @@ from itertools import permutations
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 
 SPACE = ("x", "y", "z")
 CANONICAL = ("sample", "time", *SPACE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.importing.arrays import Coordinates, read_arrays
 from plumbline.storage.importing.axes import SPACE
 from plumbline.storage.importing.found import Found

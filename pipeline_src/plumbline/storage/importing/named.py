@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.importing.axes import DROPPED
 from plumbline.storage.importing.found import Found
 from plumbline.storage.importing.options import ImportOptions

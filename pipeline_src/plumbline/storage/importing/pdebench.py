@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.importing.arrays import Coordinates, plain_attribute, read_arrays
 from plumbline.storage.importing.axes import SPACE, along_one_axis
 from plumbline.storage.importing.found import Found

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.store import chunk_shape
 
 logger = logging.getLogger("plumbline.storage")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plumbline.datasets.files import DataFileError
+from plumbline.datasets._download import DataFileError
 from plumbline.storage.importing.arrays import plain_attribute
 from plumbline.storage.importing.axes import along_one_axis
 from plumbline.storage.importing.found import Found

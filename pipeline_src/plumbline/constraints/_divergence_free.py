@@ -1,0 +1,119 @@
+r"""What constraints on the divergence of periodic velocity fields share: the projection in Fourier space.
+
+For a derivative with symbols (d_x, d_y) the divergence of the modes (u_k, v_k) is d_x u_k + d_y v_k, and the nearest field
+without divergence drops the part of each mode along the conjugate symbol:
+
+    (u_k, v_k) - conj(d) (d . (u_k, v_k)) / |d|^2.
+
+The mean, whose symbol is zero, is kept.
+
+Zero divergence of periodic velocity fields by spectral derivatives.
+
+The symbols are i kx and i ky: the nearest field without divergence is Leray's projection. On an even grid the modes at the
+sampling limit have no derivative; they are outside the constraint and left as they are.
+
+Zero divergence of periodic velocity fields by backward differences, as on a staggered grid.
+
+With u on the right faces and v on the upper faces of cells of side h, what flows out of a cell is
+
+    (u_{i,j} - u_{i-1,j}) / h + (v_{i,j} - v_{i,j-1}) / h,
+
+the divergence that finite-volume solvers keep at zero (jax-cfd; Feng, Baptista, Bouman 2025). Its symbols are
+(1 - exp(-i k h)) / h, so that the nearest field without it is one pair of transforms away.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plumbline.constraints import Constraint
+
+
+class PeriodicDivergence(Constraint):
+    """Base of the constraints on velocities (B, ..., 2, X, Y) on a periodic square of side `length`."""
+
+    unit = "1/time"
+    tolerance = 1e-5
+
+    def __init__(self, *, length: float) -> None:
+        self.length = length
+        self.unit_wavenumber = 2 * math.pi / length
+
+    @abstractmethod
+    def symbols(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """d_x and d_y of the modes that `rfft2` gives of fields on the grid of `x`."""
+
+    def violation(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, " B"]:
+        """The root mean square of the divergence over that of the velocity gradient."""
+        modes = torch.fft.rfft2(x)
+        kx, ky = self.wavenumbers(x)
+        gradient = torch.fft.irfft2(torch.sqrt(kx**2 + ky**2) * modes, s=x.shape[-2:]).flatten(1).norm(dim=1)
+        return self.residual(x).flatten(1).norm(dim=1) / gradient.clamp(min=torch.finfo(x.dtype).tiny)
+
+    def project(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F 2 X Y"]:
+        """The nearest field without divergence."""
+        modes = torch.fft.rfft2(x.double())
+        dx, dy = self.symbols(x.double())
+        square = dx.abs() ** 2 + dy.abs() ** 2
+        along = (dx * modes[..., 0, :, :] + dy * modes[..., 1, :, :]) / torch.where(square > 0, square, 1.0)
+        solenoidal = modes - torch.stack([dx.conj() * along, dy.conj() * along], dim=-3)
+        return torch.fft.irfft2(solenoidal, s=x.shape[-2:]).to(x.dtype)
+
+    def condition(
+        self, mean: Float[Tensor, "B *F 2 X Y"], variance: Tensor
+    ) -> tuple[Float[Tensor, "B *F 2 X Y"], None]:
+        """The mean of N(mean, variance I) given zero divergence: its projection. The covariance is not formed.
+
+        Raises:
+            ValueError: the variance differs between coordinates, for which there is no transform to solve by.
+        """
+        if not torch.allclose(variance, variance.flatten()[0], rtol=1e-5):
+            raise ValueError(
+                "conditioning on zero divergence needs one variance for all coordinates: "
+                "set `scaling: global` in the model's `standardisation`."
+            )
+        return self.project(mean), None
+
+    def wavenumbers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """kx (X, 1) and ky (1, Y // 2 + 1) of the modes that `rfft2` gives."""
+        nx, ny = x.shape[-2:]
+        kx = torch.fft.fftfreq(nx, 1 / nx, dtype=x.dtype, device=x.device)[:, None]
+        ky = torch.fft.rfftfreq(ny, 1 / ny, dtype=x.dtype, device=x.device)[None, :]
+        return self.unit_wavenumber * kx, self.unit_wavenumber * ky
+
+
+class DivergenceFree(PeriodicDivergence):
+    """div u = 0 for velocities of shape (B, ..., 2, X, Y) on a periodic square of side `length`."""
+
+    def residual(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F X Y"]:
+        """The spectral divergence (1/time)."""
+        modes = torch.fft.rfft2(x)
+        dx, dy = self.symbols(x)
+        return torch.fft.irfft2(dx * modes[..., 0, :, :] + dy * modes[..., 1, :, :], s=x.shape[-2:])
+
+    def symbols(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kx, ky = self.wavenumbers(x)
+        nx, ny = x.shape[-2:]
+        inside = (kx.abs() < self.unit_wavenumber * nx / 2) & (ky.abs() < self.unit_wavenumber * ny / 2)
+        return 1j * kx * inside, 1j * ky * inside
+
+
+class BackwardDivergence(PeriodicDivergence):
+    """div u = 0 by backward differences, for velocities (B, ..., 2, X, Y) on a periodic square of side `length`."""
+
+    def residual(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F X Y"]:
+        """The outflow of each cell over its area (1/time)."""
+        u, v = x.unbind(-3)
+        hx, hy = (self.length / points for points in x.shape[-2:])
+        return (u - u.roll(1, -2)) / hx + (v - v.roll(1, -1)) / hy
+
+    def symbols(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hx, hy = (self.length / points for points in x.shape[-2:])
+        kx, ky = self.wavenumbers(x)
+        dx, dy = ((1 - torch.exp(-1j * k * h)) / h for k, h in ((kx, hx), (ky, hy)))
+        return dx, dy

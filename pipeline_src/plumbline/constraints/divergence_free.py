@@ -1,0 +1,32 @@
+"""Velocity fields without divergence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import equal_periods, require_velocities
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.constraints._divergence_free import PeriodicDivergence
+
+
+class DivergenceFreeSpec(ConstraintSpec):
+    """The divergence of velocities (..., component, x, y) on a periodic square is zero."""
+
+    kind: Literal["divergence_free"] = "divergence_free"
+    derivative: Literal["spectral", "backward"] = "spectral"
+    """How derivatives are taken: in Fourier space, or by backward differences as on a staggered grid (published)."""
+
+    def build(self, example: xr.Dataset) -> PeriodicDivergence:
+        from plumbline.constraints._divergence_free import BackwardDivergence, DivergenceFree
+
+        derivative = DivergenceFree if self.derivative == "spectral" else BackwardDivergence
+        asker = f"`{self.kind}`"
+        require_velocities(example, asker)
+        return derivative(length=equal_periods(example, ("x", "y"), asker))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("project", "condition")

@@ -1,1 +1,0 @@
-"""What constraints on trajectories share: each state follows from the one before."""

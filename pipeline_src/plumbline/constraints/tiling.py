@@ -1,0 +1,36 @@
+"""Images that repeat one tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.constraints import ConstraintSpec
+from plumbline.coordinates import CoordinateError
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.constraints._tiling import Tiling
+
+
+class TilingSpec(ConstraintSpec):
+    """An image is one tile, repeated along both axes (Feng, Baptista, Bouman 2025: 2 by 2)."""
+
+    kind: Literal["tiling"] = "tiling"
+    rows: int = key(ge=1, default=2)
+    """Tiles along the first axis of the grid."""
+    columns: int = key(ge=1, default=2)
+    """Tiles along the second axis of the grid."""
+
+    def build(self, example: xr.Dataset) -> Tiling:
+        from plumbline.constraints._tiling import Tiling
+
+        if example["state"].ndim < 3:
+            raise CoordinateError(
+                f"`{self.kind}` needs samples on a grid, and they are vectors of {example['state'].shape[1]} numbers."
+            )
+        return Tiling(self.rows, self.columns, example["state"].shape[-2:])
+
+    def offers(self) -> tuple[str, ...]:
+        return ("project",)

@@ -1,0 +1,155 @@
+r"""Factored Gram matrices G = A S A^T of a linear map A and a covariance S.
+
+Everything that conditioning on A z = k asks of G is G^{-1} r and log det G. How G is kept decides the cost:
+a Cholesky factor, a scalar times the factored A A^T, or a factored G_D plus a term of low rank, by Woodbury's
+
+    (G_D + W W^T)^{-1} = G_D^{-1} - G_D^{-1} W (I + W^T G_D^{-1} W)^{-1} W^T G_D^{-1}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class DegenerateGaussianError(ValueError):
+    """A Gaussian without the freedom, or without the density, that is asked of it."""
+
+
+@runtime_checkable
+class Gram(Protocol):
+    """A factored G = A S A^T."""
+
+    def solve(self, residual: Float[Tensor, "*B m"]) -> Float[Tensor, "*B m"]:
+        """G^{-1} r."""
+        ...
+
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        ...
+
+
+@runtime_checkable
+class LeverageGram(Gram, Protocol):
+    """The Gram matrix of a diagonal covariance, which knows A^T G^{-1} A on the diagonal."""
+
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        ...
+
+    def leverage(self) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} A."""
+        ...
+
+    def leverage_through(self, other: Any) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A, for another Gram matrix G' of the same map."""
+        ...
+
+
+@runtime_checkable
+class LinearMap(Protocol):
+    """A linear map A from samples (*B, n) to residuals (*B, m)."""
+
+    def to(self, like: Tensor) -> LinearMap:
+        """The map in the dtype and on the device of `like`."""
+        ...
+
+    def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """A x."""
+        ...
+
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """|A| |x|."""
+        ...
+
+    def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
+        """A^T y."""
+        ...
+
+    def gram(self, variance: Float[Tensor, "*B n"]) -> LeverageGram:
+        """The factored A V A^T for diagonal V."""
+        ...
+
+    @property
+    def unit_gram(self) -> LeverageGram:
+        """The factored A A^T, which volumes on the feasible set are measured by."""
+        ...
+
+
+@dataclass(frozen=True)
+class FactoredGram:
+    """G by its lower Cholesky factor (*B, m, m)."""
+
+    factor: Float[Tensor, "*B m m"]
+
+    def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
+        """G^{-1} r, where the batch of r may have more leading axes than that of G."""
+        if self.factor.ndim == 2:
+            columns = residual.reshape(-1, residual.shape[-1]).mT
+            return torch.cholesky_solve(columns, self.factor).mT.reshape(residual.shape)
+        return torch.cholesky_solve(residual[..., None], self.factor).squeeze(-1)
+
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        return 2 * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@dataclass(frozen=True)
+class ScaledGram:
+    """v G_1: the Gram matrix of a scaled identity, from the factored A A^T = G_1."""
+
+    unit: LeverageGram
+    scale: Float[Tensor, "*B"]
+
+    def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
+        """G^{-1} r."""
+        return self.unit.solve(residual) / self.scale[..., None]
+
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        return self.unit.logdet() + self.unit.rows * self.scale.log()
+
+
+@dataclass(frozen=True)
+class LowRankGram:
+    """G_D + W W^T, with W of shape (*B, m, r)."""
+
+    base: LeverageGram
+    update: Float[Tensor, "*B m r"]
+    capacity: FactoredGram
+
+    def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
+        """G^{-1} r."""
+        first = self.base.solve(residual)
+        inner = self.capacity.solve((self.update.mT @ first[..., None]).squeeze(-1))
+        return first - self.base.solve((self.update @ inner[..., None]).squeeze(-1))
+
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        return self.base.logdet() + self.capacity.logdet()
+
+
+def cholesky(matrix: Float[Tensor, "*B m m"], what: str) -> Float[Tensor, "*B m m"]:
+    """The lower Cholesky factor.
+
+    Raises:
+        DegenerateGaussianError: the matrix is not positive definite; `what` says which one it is.
+    """
+    try:
+        return torch.linalg.cholesky(matrix)
+    except torch.linalg.LinAlgError as error:
+        raise DegenerateGaussianError(f"{what} is not positive definite: {error}") from error
+
+
+def common_batch(*shapes: torch.Size) -> torch.Size:
+    """The shape that batches of these shapes broadcast to.
+
+    NumPy's rule, which is torch's: `torch.broadcast_shapes` imports a computer algebra system on its first call.
+    """
+    return torch.Size(np.broadcast_shapes(*shapes))

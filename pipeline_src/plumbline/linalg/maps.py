@@ -1,0 +1,238 @@
+r"""Linear maps A with a cheap A V A^T, for diagonal V.
+
+`Dense` keeps the matrix and factors A V A^T by Cholesky, O(n m^2 + m^3) a variance. `GroupSum` adds up
+disjoint groups of coordinates, weighted or not (a total, block sums, a portfolio, a sum a graph): its A V A^T is
+diagonal, O(n).
+"""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from plumbline.linalg.gram import FactoredGram, cholesky
+
+
+@dataclass(frozen=True)
+class DenseGram(FactoredGram):
+    """A V A^T by its Cholesky factor (*B, m, m), beside A."""
+
+    matrix: Float[Tensor, "m n"]
+
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        return self.matrix.shape[0]
+
+    def leverage(self) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} A."""
+        whitened = torch.linalg.solve_triangular(self.factor, self.matrix, upper=False)
+        return whitened.square().sum(-2)
+
+    def leverage_through(self, other: DenseGram) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A."""
+        solved = torch.cholesky_solve(self.matrix.expand(*self.factor.shape[:-2], -1, -1), self.factor)
+        return (other.factor.mT @ solved).square().sum(-2)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A as an m-by-n matrix of full row rank."""
+
+    matrix: Float[Tensor, "m n"]
+
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        return self.matrix.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """The number of coordinates n."""
+        return self.matrix.shape[1]
+
+    def to(self, like: Tensor) -> Dense:
+        """The map in the dtype and on the device of `like`; itself if it is there."""
+        matrix = self.matrix.to(like)
+        return self if matrix is self.matrix else Dense(matrix)
+
+    def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """A x."""
+        return x @ self.matrix.mT
+
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """|A| |x|, the scale that rounding errors of A x are measured by."""
+        return x.abs() @ self.matrix.abs().mT
+
+    def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
+        """A^T y."""
+        return y @ self.matrix
+
+    def gram(self, variance: Float[Tensor, "*B n"]) -> DenseGram:
+        """The factored A V A^T.
+
+        Raises:
+            DegenerateGaussianError: the variance leaves no freedom along a row of A.
+        """
+        product = (self.matrix * variance[..., None, :]) @ self.matrix.mT
+        return DenseGram(
+            cholesky(product, "A V A^T: the variances leave no freedom to meet an equality; it"), self.matrix
+        )
+
+    @cached_property
+    def unit_gram(self) -> DenseGram:
+        """The factored A A^T."""
+        return self.gram(torch.ones_like(self.matrix[0]))
+
+    def rescaled(self, scale: Float[Tensor, " n"]) -> Dense:
+        """A diag(scale)."""
+        return Dense(self.matrix * scale)
+
+
+@dataclass(frozen=True)
+class DiagonalGram:
+    """A V A^T for disjoint groups: the weighted variance of each group, (*B, m)."""
+
+    groups: Int[Tensor, " n"]
+    weights: Float[Tensor, " n"] | None
+    totals: Float[Tensor, "*B m"]
+
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        return self.totals.shape[-1]
+
+    def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
+        """G^{-1} r; groups without variance take no correction."""
+        return residual * self._inverse()
+
+    def logdet(self) -> Float[Tensor, "*B"]:
+        """log det G."""
+        return self.totals.log().sum(-1)
+
+    def leverage(self) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} A."""
+        return self._to_coordinates(self._inverse())
+
+    def leverage_through(self, other: DiagonalGram) -> Float[Tensor, "*B n"]:
+        """The diagonal of A^T G^{-1} G' G^{-1} A."""
+        return self._to_coordinates(other.totals * self._inverse() ** 2)
+
+    def _to_coordinates(self, values: Tensor) -> Tensor:
+        spread = values[..., self.groups]
+        return spread if self.weights is None else self.weights**2 * spread
+
+    def _inverse(self) -> Tensor:
+        free = self.totals > 0
+        return free / torch.where(free, self.totals, 1.0)
+
+
+@dataclass(frozen=True)
+class GroupSum:
+    """Sums over disjoint groups that cover all coordinates.
+
+    Attributes:
+        groups: the group of each coordinate, from zero on, each group with at least one coordinate.
+        weights: the coefficient of each coordinate, finite; None for ones.
+        validate_args: whether groups and weights are checked.
+
+    Raises:
+        ValueError: groups that are not whole numbers from zero on or leave a number out, or weights that do not fit.
+    """
+
+    groups: Int[Tensor, " n"]
+    weights: Float[Tensor, " n"] | None = None
+    validate_args: InitVar[bool] = True
+
+    def __post_init__(self, validate_args: bool) -> None:
+        if not validate_args:
+            return
+        groups = self.groups
+        if groups.ndim != 1 or not len(groups) or groups.dtype not in (torch.int32, torch.int64):
+            raise ValueError(
+                "groups must be one whole number a coordinate (int64 or int32), found the shape "
+                f"{tuple(groups.shape)} of {groups.dtype}."
+            )
+        if int(groups.min()) < 0:
+            raise ValueError(f"groups must be numbered from zero on, found {int(groups.min())}.")
+        if self.rows > len(groups) or not bool((torch.bincount(groups) > 0).all()):
+            raise ValueError(
+                f"each group from zero to {self.rows - 1} must have a coordinate, found {len(groups.unique())} groups: "
+                "number them without gaps."
+            )
+        if self.weights is not None:
+            _check_weights(self.weights, len(groups))
+
+    @cached_property
+    def rows(self) -> int:
+        """The number of groups m."""
+        return int(self.groups.max()) + 1
+
+    @property
+    def columns(self) -> int:
+        """The number of coordinates n."""
+        return len(self.groups)
+
+    def to(self, like: Tensor) -> GroupSum:
+        """The map in the dtype and on the device of `like`; itself if it is there."""
+        groups = self.groups.to(like.device)
+        weights = None if self.weights is None else self.weights.to(like)
+        if groups is self.groups and weights is self.weights:
+            return self
+        moved = GroupSum(groups, weights, validate_args=False)
+        moved.__dict__["rows"] = self.rows
+        return moved
+
+    def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """The sum of each group."""
+        return self.sums(x if self.weights is None else self.weights * x)
+
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """The sum of absolute values of each group."""
+        return self.sums((x if self.weights is None else self.weights * x).abs())
+
+    def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
+        """Each coordinate's group value, times its weight."""
+        return y[..., self.groups] if self.weights is None else self.weights * y[..., self.groups]
+
+    def gram(self, variance: Float[Tensor, "*B n"]) -> DiagonalGram:
+        """The weighted variance of each group."""
+        totals = self.sums(variance if self.weights is None else self.weights**2 * variance)
+        return DiagonalGram(self.groups, self.weights, totals)
+
+    @cached_property
+    def unit_gram(self) -> DiagonalGram:
+        """The factored A A^T: the squared weights of each group."""
+        ones = torch.ones(self.groups.shape, dtype=torch.float64, device=self.groups.device)
+        return self.gram(ones if self.weights is None else ones.to(self.weights))
+
+    def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
+        """A diag(scale)."""
+        return GroupSum(
+            self.groups, scale if self.weights is None else self.weights * scale, validate_args=False
+        )
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """A as a matrix, for small n."""
+        matrix = torch.nn.functional.one_hot(self.groups, self.rows).mT.double()
+        return matrix if self.weights is None else matrix * self.weights
+
+    def sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """The sum of each group, without weights."""
+        if self.rows == 1:
+            return x.sum(-1, keepdim=True)
+        return x.new_zeros(*x.shape[:-1], self.rows).index_add(-1, self.groups, x)
+
+
+def _check_weights(weights: Tensor, coordinates: int) -> None:
+    if weights.shape != (coordinates,) or not weights.dtype.is_floating_point:
+        raise ValueError(
+            f"weights must be one real number for each of {coordinates} coordinates, found the shape "
+            f"{tuple(weights.shape)} of {weights.dtype}."
+        )
+    if not bool(torch.isfinite(weights).all()):
+        raise ValueError("weights must be finite, found NaN or infinite ones among them.")

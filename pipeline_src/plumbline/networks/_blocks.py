@@ -1,0 +1,148 @@
+r"""Blocks that several networks share: grids, embeddings of a noise level, heads, and reading whole samples."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.networks import SampleShape
+
+
+def grid_of(sample: SampleShape) -> tuple[int, int, int]:
+    """Channels, height and width of samples whose dimensions before the grid are channels.
+
+    Raises:
+        ValueError: the samples are vectors.
+    """
+    if len(sample.shape) < 2:
+        raise ValueError(
+            f"this network needs samples on a grid, found the shape {sample.shape}: use `mlp`, or `perceptron`."
+        )
+    height, width = sample.shape[-2:]
+    return math.prod(sample.shape[:-2]), height, width
+
+
+class AxisPadding(nn.Module):
+    """Pads the last two axes, circularly along a periodic one and with zeros along another."""
+
+    def __init__(self, amount: tuple[int, int], periodic: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.amount = amount
+        self.periodic = periodic
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """The padded tensor, in the memory layout of `x`, which `pad(..., mode="circular")` does not keep."""
+        for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True), start=2):
+            if periodic and amount:
+                x = torch.cat([x.narrow(axis, -amount, amount), x, x.narrow(axis, 0, amount)], dim=axis)
+            elif amount:
+                x = nn.functional.pad(x, (0, 0, amount, amount) if axis == 2 else (amount, amount))
+        return x
+
+
+class ChannelNorm(nn.Module):
+    """Subtracts the mean over the channels at each point of the grid, and divides by the standard deviation over them.
+
+    Layer normalisation (Ba, Kiros, Hinton 2016) by the kernel that torch has for the last axis, which is where channels lie in
+    memory in the layout `torch.channels_last`: there nothing is copied.
+    """
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The normalised tensor, in the memory layout of `x`."""
+        return nn.functional.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)
+
+
+class LevelEmbedding(nn.Module):
+    """A vector for the noise level log(sigma/alpha), plus one for the condition.
+
+    The level passes through random Fourier features of low frequency (Tancik et al. 2020) and a small network.
+
+    Args:
+        features: length of the vector, even.
+        condition: numbers in the condition, zero if there is none.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, features: int, condition: int) -> None:
+        super().__init__()
+        half = features // 2
+        self.register_buffer("frequencies", math.pi * torch.logspace(-3, 0, half, base=2.0) * 2)
+        self.level = nn.Sequential(nn.Linear(2 * half, features), nn.SiLU(), nn.Linear(features, features))
+        self.condition = (
+            nn.Sequential(nn.Linear(condition, features), nn.SiLU(), nn.Linear(features, features))
+            if condition
+            else None
+        )
+
+    def forward(
+        self, level: Float[Tensor, "*B"], condition: Float[Tensor, "B C"] | None
+    ) -> Float[Tensor, "#B F"]:
+        """The embedding; one row where the level is a scalar and there is no condition."""
+        phases = torch.atleast_1d(level)[:, None] / 4 * self.frequencies
+        embedded = self.level(torch.cat([phases.sin(), phases.cos()], dim=-1))
+        if self.condition is not None:
+            if condition is None:
+                raise ValueError("this network was built for a condition, and was given none.")
+            embedded = embedded + self.condition(condition)
+        return embedded
+
+
+class GaussianHead(nn.Module):
+    """Mean and variance (..., n) from features (..., F).
+
+    Args:
+        features: F.
+        numbers: n.
+        initial_deviation: the standard deviation at the start.
+        smallest_deviation: the standard deviation that none goes below.
+    """
+
+    def __init__(
+        self, features: int, numbers: int, initial_deviation: float, smallest_deviation: float
+    ) -> None:
+        super().__init__()
+        self.mean = nn.Linear(features, numbers)
+        self.raw_variance = nn.Linear(features, numbers)
+        self.floor = smallest_deviation**2
+        nn.init.zeros_(self.raw_variance.weight)
+        nn.init.constant_(self.raw_variance.bias, raw_start(initial_deviation, smallest_deviation))
+
+    def forward(
+        self, features: Float[Tensor, "*B F"], *, variance_apart: bool = False
+    ) -> tuple[Float[Tensor, "*B n"], Float[Tensor, "*B n"]]:
+        """Mean and variance; with `variance_apart`, the variance hands no gradient to the features."""
+        read = features.detach() if variance_apart else features
+        return self.mean(features), self.floor + torch.nn.functional.softplus(self.raw_variance(read))
+
+
+def raw_start(initial_deviation: float, smallest_deviation: float) -> float:
+    """c, from the deviations that a head starts at and never goes below."""
+    above = max(initial_deviation**2 - smallest_deviation**2, 0.01 * initial_deviation**2)
+    # softplus^{-1}, from its value at the start.
+    return above + math.log(-math.expm1(-above))
+
+
+def image_reader(grid: tuple[int, int, int], channels: int, features: int) -> list[nn.Module]:
+    """Layers from images (B, C, H, W) of the sizes `grid` to features (B, features), as published for counting.
+
+    Args:
+        grid: channels, height and width; height and width are at least four.
+        channels: channels of the first convolution; the second has twice as many.
+        features: numbers that are read off.
+    """
+    inputs, height, width = grid
+    return [
+        nn.Conv2d(inputs, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(channels, 2 * channels, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(2 * channels * (height // 4) * (width // 4), features),
+        nn.ReLU(),
+    ]

@@ -1,0 +1,41 @@
+"""Message passing on graphs of atoms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from plumbline.networks import GraphNetworkSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.networks._gated_graph import GatedGraphNetwork
+
+
+class GatedGraphSpec(GraphNetworkSpec):
+    """Gated message passing along bonds (Li et al. 2016)."""
+
+    kind: Literal["gated_graph"] = "gated_graph"
+    element_features: int = key("features", ge=1, default=20)
+    """Features that an element starts with; the rest of `hidden` starts at zero."""
+    hidden: int = key("features", ge=1, default=50)
+    """Features of an atom."""
+    layers: int = key(ge=1, default=6)
+    """Times that messages are passed."""
+    radial: int = key("Gaussians", ge=0, default=0)
+    """Gaussians of the bond length that filter messages; zero for messages that do not know the length."""
+
+    @model_validator(mode="after")
+    def _room_for_elements(self) -> GatedGraphSpec:
+        if self.element_features > self.hidden or self.radial == 1:
+            raise ValueError("`element_features` must be at most `hidden`, and `radial` zero or at least two")
+        return self
+
+    def build(self, elements: int) -> GatedGraphNetwork:
+        from plumbline.networks._gated_graph import GatedGraphNetwork
+
+        return GatedGraphNetwork(self, elements)
+
+    def features(self) -> int:
+        return self.hidden

@@ -1,0 +1,31 @@
+"""A plain multilayer perceptron, for regressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.networks import RegressorSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.networks._perceptron import Perceptron
+
+
+class PerceptronSpec(RegressorSpec):
+    """Fully connected layers with an activation after each."""
+
+    kind: Literal["perceptron"] = "perceptron"
+    width: int = key("features", ge=1, default=32)
+    """Features of each layer."""
+    layers: int = key(ge=1, default=2)
+    """Number of layers."""
+    activation: Literal["relu", "silu"] = "silu"
+    """What follows each layer."""
+
+    def build(self, inputs: int) -> Perceptron:
+        from plumbline.networks._perceptron import Perceptron
+
+        return Perceptron(self, inputs)
+
+    def features(self) -> int:
+        return self.width

@@ -1,0 +1,40 @@
+"""A U-Net for fields on a grid (azula's, with padding that follows the periodicity of each axis)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from plumbline.networks import NetworkSpec, SampleShape
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.networks._unet import UNetBackbone
+
+
+class UNetSpec(NetworkSpec):
+    """azula's modulated U-Net. Periodic axes of the data are padded circularly."""
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[Annotated[int, Field(gt=0)], ...] = (32, 64, 128)
+    """Channels at each depth; each depth halves the grid."""
+    blocks: tuple[Annotated[int, Field(gt=0)], ...] = (2, 2, 2)
+    """Residual blocks at each depth, on the way down and on the way up."""
+    embedding: int = key(ge=8, default=64)
+    """Features of the noise level and of the condition."""
+    dropout: float = key(ge=0, lt=1, default=0.0)
+    """Share of features dropped in training."""
+
+    @model_validator(mode="after")
+    def _one_block_count_a_depth(self) -> UNetSpec:
+        if len(self.channels) != len(self.blocks) or not self.channels:
+            raise ValueError(
+                f"`channels` and `blocks` must name the same depths, found {len(self.channels)} and {len(self.blocks)}"
+            )
+        return self
+
+    def build(self, sample: SampleShape) -> UNetBackbone:
+        from plumbline.networks._unet import UNetBackbone
+
+        return UNetBackbone(self, sample)
