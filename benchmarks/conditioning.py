@@ -123,7 +123,7 @@ def table(sizes: list[tuple[int, int]]) -> None:
 
 def training_overhead() -> None:
     """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
-    from plumbline.constraints.linear_equality import SumSpec
+    from plumbline.constraints.sum import SumSpec
     from plumbline.datasets.digits import DigitsSpec
     from plumbline.models import Foundation
     from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec

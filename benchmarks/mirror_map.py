@@ -27,7 +27,7 @@ import torch
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation
 from plumbline.models.mirror_map import MirrorMapSpec
 from plumbline.models.mirror_map.map import MirrorMap

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
+from types import ModuleType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
@@ -93,11 +94,7 @@ def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
     Raises:
         KindCollisionError: two kinds of one name; the message names both files.
     """
-    room = sys.modules[base.__module__]
-    for module in pkgutil.iter_modules(room.__path__):
-        if module.name.startswith("_"):
-            continue
-        importlib.import_module(f"{room.__name__}.{module.name}")
+    _import_public_modules(sys.modules[base.__module__])
     found: dict[str, type[KindType]] = {}
     unseen = list(base.__subclasses__())
     while unseen:
@@ -111,6 +108,15 @@ def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
                     f"{candidate.__name__} in {_file_of(candidate)}. Rename one of them."
                 )
     return dict(sorted(found.items()))
+
+
+def _import_public_modules(room: ModuleType) -> None:
+    """Imports the modules of a room, and those of its family folders; a room that is one file has none."""
+    for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
+        if not module.name.startswith("_"):
+            imported = importlib.import_module(f"{room.__name__}.{module.name}")
+            if module.ispkg:
+                _import_public_modules(imported)
 
 
 def _file_of(kind: type) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from plumbline.constraints import InfeasibleConstraintError
 from plumbline.constraints._linear_equality import LinearEquality
-from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.linalg.maps import GroupSum
 
 DTYPES = [torch.float32, torch.float64]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from plumbline.datasets._download import DataFileError
-from plumbline.datasets.images.attribute_table import read_attribute_table
+from plumbline.datasets._images.attribute_table import read_attribute_table
 
 NAMES = [f"{i:06d}.jpg" for i in range(1, 9)]
 TRUTH = [1, -1, 1, -1, 1, 1, -1, -1]

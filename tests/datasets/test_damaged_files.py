@@ -14,10 +14,10 @@ from PIL import Image
 
 from plumbline.datasets._download import DataFileError
 from plumbline.datasets._graphs import read_packed
-from plumbline.datasets.images.attribute_table import read_attribute_table
-from plumbline.datasets.images.cifar import read_batch
-from plumbline.datasets.images.decoding import decoded
-from plumbline.datasets.images.idx import read_idx
+from plumbline.datasets._images.attribute_table import read_attribute_table
+from plumbline.datasets._images.cifar import read_batch
+from plumbline.datasets._images.decoding import decoded
+from plumbline.datasets._images.idx import read_idx
 
 MUTATIONS = 40
 RANDOM = np.random.default_rng(0)

@@ -6,7 +6,8 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.divergence_free import DivergenceFreeSpec
-from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.constraints.tiling import TilingSpec
 from plumbline.datasets import DatasetSpec
 from plumbline.datasets._random import normals, uniforms

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from plumbline.datasets._download import DataFileError
+from plumbline.datasets._images.decoding import decoded
 from plumbline.datasets.image_folder import ImageFolderSpec
-from plumbline.datasets.images.decoding import decoded
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
 

@@ -14,15 +14,16 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.datasets import mnist
 from plumbline.datasets._download import DataFileError, PublishedFile
+from plumbline.datasets._images.idx import read_idx
 from plumbline.datasets.budget_shares import BudgetSharesSpec
 from plumbline.datasets.cifar10 import CIFAR10Spec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.expectations import ExpectationsSpec
 from plumbline.datasets.image_folder import ImageFolderSpec
-from plumbline.datasets.images.idx import read_idx
 from plumbline.datasets.lsun import LSUNSpec
 from plumbline.datasets.mnist import MNISTSpec
 from plumbline.datasets.mof_charges import MOFChargesSpec, pack

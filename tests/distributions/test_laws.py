@@ -7,7 +7,7 @@ from scipy import stats
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.laws import LawSpec
+from plumbline.distributions.likelihoods import LawSpec
 from plumbline.linalg.maps import GroupSum
 from plumbline.spec import kinds, of_kind
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_geometric.nn import GatedGraphConv
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.random_frameworks import COUPLING, ELECTRONEGATIVITY, HARDNESS, RandomFrameworksSpec
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.covariance import Diagonal

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from plumbline.constraints.linear_equality import LinearEqualitySpec, SumSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
 from plumbline.models import Foundation

@@ -16,7 +16,8 @@ from plumbline.models.graph_filter import GraphFilterSpec
 from plumbline.models.graph_filter.graphs import shift_operator
 from plumbline.models.graph_filter.tangent_kernel import jacobian, tangent_kernel
 from plumbline.models.spaces.example import batch_of
-from plumbline.networks.graph_filter import LinearFilterSpec, TwoLayerFilterSpec
+from plumbline.networks.linear_filter import LinearFilterSpec
+from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
 from plumbline.training import train
 
 N, M, K = 5, 30, 3

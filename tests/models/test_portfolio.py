@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.sp500_windows import SP500WindowsSpec
 from plumbline.metrics import Instruments
 from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec

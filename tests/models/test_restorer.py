@@ -4,7 +4,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.diffusion import DiffusionSpec
 from plumbline.models.mirror_map import FinetunedMirrorSpec

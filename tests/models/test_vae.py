@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.models import Foundation
 from plumbline.models.spaces.example import batch_of

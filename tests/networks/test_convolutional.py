@@ -8,7 +8,8 @@ import xarray as xr
 from plumbline.models import Foundation, TrainingSpec
 from plumbline.models.vae import ConditionalVAESpec, LadderVAESpec, VAESpec
 from plumbline.networks import SampleShape
-from plumbline.networks.convolutional import ConvolutionalSpec, DeconvolutionalSpec
+from plumbline.networks.convolutional import ConvolutionalSpec
+from plumbline.networks.deconvolutional import DeconvolutionalSpec
 from plumbline.training import train
 
 READER = ConvolutionalSpec(channels=(8, 16), kernels=(5, 3))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.observations.selected import PointsSpec, StatesSpec
+from plumbline.observations.points import PointsSpec
+from plumbline.observations.states import StatesSpec
 
 
 def test_states_and_points_are_the_numbers_named():

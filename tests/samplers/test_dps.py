@@ -5,10 +5,10 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.constraints.linear_equality import SumSpec
+from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation
 from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.observations.selected import StatesSpec
+from plumbline.observations.states import StatesSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.dps import DPSSpec
 

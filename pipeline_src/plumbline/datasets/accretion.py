@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.images import ImagesSpec
+from plumbline.datasets._images import ImagesSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from plumbline.datasets._download import DataFileError, own_file
-from plumbline.datasets.images import LabelledImagesSpec
+from plumbline.datasets._images import LabelledImagesSpec
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
         return tuple(InputFile("data_dir", str(path), "a batch of CIFAR-10") for path in self._places())
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.images.cifar import read_batch
+        from plumbline.datasets._images.cifar import read_batch
 
         del splits
         paths = self.paths()

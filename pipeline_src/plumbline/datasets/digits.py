@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets.images import LabelledImagesSpec
+from plumbline.datasets._images import LabelledImagesSpec
 
 if TYPE_CHECKING:
     import xarray as xr

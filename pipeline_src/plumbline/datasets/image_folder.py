@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import model_validator
 
-from plumbline.datasets.images import LabelledImagesSpec
-from plumbline.datasets.images.photographs import PhotographsSpec
+from plumbline.datasets._images import LabelledImagesSpec
+from plumbline.datasets._images.photographs import PhotographsSpec
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
         return (images, InputFile("table", self.table, "a table of attributes")) if self.table else (images,)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.images.folders import (
+        from plumbline.datasets._images.folders import (
             classes_by_folder,
             common_folder,
             images_below,
@@ -77,7 +77,7 @@ class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
 
     def _by_table(self, found: list[Path], names: tuple[str, ...]) -> np.ndarray:
         """Whether each image has each attribute, ones and zeros (images, attributes)."""
-        from plumbline.datasets.images.attribute_table import read_attribute_table
+        from plumbline.datasets._images.attribute_table import read_attribute_table
 
         table = read_attribute_table(Path(str(self.table)))
         return table.attributes_of(found, Path(self.data_dir), names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets._download import DataFileError, own_file
-from plumbline.datasets.images.photographs import PhotographsSpec
+from plumbline.datasets._images.photographs import PhotographsSpec
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class LSUNSpec(ReadsFiles, PhotographsSpec):
         return (InputFile("data_dir", str(path), "the LMDB of a category of LSUN"),)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.images.scenes import open_scenes
+        from plumbline.datasets._images.scenes import open_scenes
 
         del splits
         path = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets._download import PublishedFile
-from plumbline.datasets.images import LabelledImagesSpec
+from plumbline.datasets._images import LabelledImagesSpec
 from plumbline.input_files import InputFile, ReadsFiles
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class MNISTSpec(ReadsFiles, LabelledImagesSpec):
         return published(images), published(labels)
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        from plumbline.datasets.images.idx import read_idx
+        from plumbline.datasets._images.idx import read_idx
 
         del splits
         images, labels = (read_idx(file.fetch(self.data_dir)) for file in self._published())

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from plumbline.spec import ByKind, Kind
+from plumbline.spec import ByKind, Kind, key
 
 if TYPE_CHECKING:
     from torch import nn
@@ -121,3 +121,21 @@ class GraphNetworkSpec(Kind):
 
 
 AnyGraphNetwork = Annotated[GraphNetworkSpec, ByKind()]
+
+
+class FilterSpec(Kind):
+    """Base of the polynomial graph filters: networks over the nodes of a graph, given by the powers of one matrix.
+
+    With the graph shift operator S, a symmetric matrix over the nodes, a filter of K taps is sum_{k < K} h_k S^k x. Each of
+    several systems has weights of its own; they are trained side by side.
+    """
+
+    taps: int = key(ge=1, default=2)
+    """K, powers of the shift operator, from the zeroth."""
+
+    def build(self, systems: int) -> nn.Module:
+        """A network from x (B, n), S (B, n, n) and the system of each sample (B,) to (B, n)."""
+        raise NotImplementedError
+
+
+AnyFilter = Annotated[FilterSpec, ByKind()]

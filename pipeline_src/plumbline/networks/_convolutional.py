@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, raw_start
-from plumbline.networks.convolutional import ConvolutionalSpec, DeconvolutionalSpec
+from plumbline.networks.convolutional import ConvolutionalSpec
+from plumbline.networks.deconvolutional import DeconvolutionalSpec
 
 
 class PictureReader(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from plumbline.networks.graph_filter import LinearFilterSpec, TwoLayerFilterSpec
+from plumbline.networks.linear_filter import LinearFilterSpec
+from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
 
 
 class LinearFilter(nn.Module):

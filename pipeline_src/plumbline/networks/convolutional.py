@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.networks import ReaderSpec, SampleShape, WriterSpec
+from plumbline.networks import ReaderSpec, SampleShape
 from plumbline.spec import Kind
 
 if TYPE_CHECKING:
-    from plumbline.networks._convolutional import PictureHead, PictureReader, PictureWriter
+    from plumbline.networks._convolutional import PictureReader
+
 
 OddSize = Annotated[int, Field(ge=3)]
 
@@ -65,21 +66,3 @@ class ConvolutionalSpec(LayersSpec, ReaderSpec):
 
     def features_of(self, sample: SampleShape) -> int:
         return self.channels[-1] * math.prod(self.coarse(sample)[1:])
-
-
-class DeconvolutionalSpec(LayersSpec, WriterSpec):
-    """A layer to the coarsest grid, and transposed convolutions of stride two, for decoders; the last gives the picture."""
-
-    kind: Literal["deconvolutional"] = "deconvolutional"
-    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 32), min_length=1)
-    """Channels that each layer reads; what it gives is a grid twice as large."""
-
-    def writer(self, inputs: int, sample: SampleShape) -> PictureWriter:
-        from plumbline.networks._convolutional import PictureWriter
-
-        return PictureWriter(self, inputs, sample)
-
-    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> PictureHead:
-        from plumbline.networks._convolutional import PictureHead
-
-        return PictureHead(self, sample, initial_deviation, smallest_deviation)

@@ -19,7 +19,7 @@ from plumbline.attributes import AttributeSpec
 from plumbline.constraints import ConstraintSpec
 from plumbline.datasets import DatasetSpec, SplitSizes
 from plumbline.distributions.estimators import EstimatorSpec
-from plumbline.distributions.laws import LawSpec
+from plumbline.distributions.likelihoods import LawSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec

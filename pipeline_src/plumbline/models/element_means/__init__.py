@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.distributions.laws import AnyLaw
+from plumbline.distributions.likelihoods import AnyLaw
 from plumbline.models import FittedModelSpec, Foundation
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.models import Foundation, ModelSpec
-from plumbline.networks.graph_filter import AnyFilter, LinearFilterSpec
+from plumbline.networks import AnyFilter
+from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:

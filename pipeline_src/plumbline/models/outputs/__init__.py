@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from plumbline.distributions.laws import AnyLaw
+from plumbline.distributions.likelihoods import AnyLaw
 from plumbline.distributions.objectives import AnyObjective
 from plumbline.models import ModelSpec
 from plumbline.spec import key

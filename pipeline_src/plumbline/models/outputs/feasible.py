@@ -14,7 +14,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.distributions.laws import LawSpec
+from plumbline.distributions.likelihoods import LawSpec
 from plumbline.models.outputs import SupervisedLawSpec
 from plumbline.models.outputs.objective import law_loss
 from plumbline.models.spaces.standardisation import Scaling, Standardisation

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.coordinates import require_last
-from plumbline.distributions.estimators import AnyEstimator
-from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
+from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
 from plumbline.models import FittedModelSpec, Foundation, ModelSpec
 from plumbline.models.outputs import LawModelSpec
 from plumbline.networks import AnyRegressor

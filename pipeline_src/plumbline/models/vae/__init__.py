@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.distributions.estimators import AnyEstimator
-from plumbline.distributions.estimators.pathwise import ReparameterisedSpec
+from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
 from plumbline.models import Foundation
 from plumbline.models.labels import AnyLabels, ClassLabelsSpec
 from plumbline.models.outputs import FeasibleModelSpec

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from plumbline.datasets._download import DataFileError
-from plumbline.datasets.images.decoding import SUFFIXES
+from plumbline.datasets._images.decoding import SUFFIXES
 
 logger = logging.getLogger("plumbline")
 

@@ -1,13 +1,37 @@
-"""Laws on the feasible set: conditioned, projected, completed."""
+r"""Laws: how a mean and a variance a coordinate, as a network gives them, become a distribution of the state.
+
+All but `independent` put it on the feasible set A z = k by a correction z + K (k - A z) of a free draw; they
+differ in which coordinates give way (`plumbline.distributions.corrected_gaussian`). So one network, one head and
+one training serve the constrained methods and their baselines alike.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from plumbline.distributions.laws import LawSpec
+from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class LawSpec(Kind):
+    """Base of the law kinds."""
+
+    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+        """The distribution (*B, n) of mean (*B, n) and variance (*B, n) under a linear equality."""
+        raise NotImplementedError
+
+    def constrains(self) -> bool:
+        """Whether the law lives on the feasible set."""
+        return True
+
+    def mean_uses_variance(self) -> bool:
+        """Whether the law's mean depends on the variances, so that errors of the mean train them."""
+        return False
+
+
+AnyLaw = Annotated[LawSpec, ByKind()]
 
 
 class ConditionedSpec(LawSpec):
@@ -57,3 +81,18 @@ class CompletedSpec(LawSpec):
         metric = torch.zeros_like(mean)
         metric[..., pivots] = 1.0
         return CorrectedGaussian(mean, variance, constraint, metric, validate_args=False)
+
+
+class IndependentSpec(LawSpec):
+    """Independent Gaussian coordinates, whatever the constraint says."""
+
+    kind: Literal["independent"] = "independent"
+
+    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+        from plumbline.distributions.independent_gaussian import IndependentGaussian
+
+        del constraint
+        return IndependentGaussian(mean, variance, validate_args=False)
+
+    def constrains(self) -> bool:
+        return False

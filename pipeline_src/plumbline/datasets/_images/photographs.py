@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from plumbline.datasets.images import ImagesSpec
+from plumbline.datasets._images import ImagesSpec
 from plumbline.spec import key
 
 
@@ -33,7 +33,7 @@ class PhotographsSpec(ImagesSpec):
         """
         from PIL import Image
 
-        from plumbline.datasets.images.decoding import decoded
+        from plumbline.datasets._images.decoding import decoded
 
         image = decoded(encoded, where, self.background)
         side = min(self.crop or min(image.size), *image.size)

@@ -1,4 +1,4 @@
-"""Observation of some of the numbers of a state."""
+"""Observation of whole states of a trajectory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from plumbline.observations import ObservationSpec
-from plumbline.spec import key
 
 
 class StatesSpec(ObservationSpec):
@@ -33,17 +32,3 @@ class StatesSpec(ObservationSpec):
                 f"`which`: {list(self.which)} are no places among the {count} states of a sample."
             )
         return np.arange(np.prod(shape)).reshape(shape)[list(self.which)].ravel()
-
-
-class PointsSpec(ObservationSpec):
-    """Every so many points of the grid, the last two dimensions of a sample."""
-
-    kind: Literal["points"] = "points"
-    every: int = key("grid points", ge=1)
-    """Distance of observed points along both axes."""
-
-    def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
-        shape = tuple(sizes.values())
-        if len(shape) < 2:
-            raise ValueError(f"`points` needs samples on a grid, found the shape {shape}.")
-        return np.arange(np.prod(shape)).reshape(shape)[..., :: self.every, :: self.every].ravel()

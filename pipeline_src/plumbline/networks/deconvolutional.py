@@ -1,0 +1,31 @@
+"""Convolutions that double a grid at every layer: decoders of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from plumbline.networks import SampleShape, WriterSpec
+from plumbline.networks.convolutional import LayersSpec
+
+if TYPE_CHECKING:
+    from plumbline.networks._convolutional import PictureHead, PictureWriter
+
+
+class DeconvolutionalSpec(LayersSpec, WriterSpec):
+    """A layer to the coarsest grid, and transposed convolutions of stride two, for decoders; the last gives the picture."""
+
+    kind: Literal["deconvolutional"] = "deconvolutional"
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 32), min_length=1)
+    """Channels that each layer reads; what it gives is a grid twice as large."""
+
+    def writer(self, inputs: int, sample: SampleShape) -> PictureWriter:
+        from plumbline.networks._convolutional import PictureWriter
+
+        return PictureWriter(self, inputs, sample)
+
+    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> PictureHead:
+        from plumbline.networks._convolutional import PictureHead
+
+        return PictureHead(self, sample, initial_deviation, smallest_deviation)

@@ -1,0 +1,24 @@
+"""Two layers of polynomial graph filters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.networks import FilterSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TwoLayerFilterSpec(FilterSpec):
+    """Two layers of filters: f(x) = F^(-1/2) sum_f sum_k g_fk S^k tanh(sum_l h_fl S^l x), weights normal at the start."""
+
+    kind: Literal["two_layer_filter"] = "two_layer_filter"
+    width: int = key("filters", ge=1, default=32)
+    """F, filters of the first layer."""
+
+    def build(self, systems: int) -> nn.Module:
+        from plumbline.networks._graph_filter import TwoLayerFilter
+
+        return TwoLayerFilter(self, systems)
