@@ -126,8 +126,8 @@ def training_overhead() -> None:
     from plumbline.constraints.sum import SumSpec
     from plumbline.datasets.digits import DigitsSpec
     from plumbline.models import Foundation
-    from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec
-    from plumbline.models.spaces.example import batch_of
+    from plumbline.models._spaces import batch_of
+    from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
 
     data = DigitsSpec(brightness=19.5, parts=1, splits={"train": 256, "validation": 2, "test": 2}).draw_part(
         0

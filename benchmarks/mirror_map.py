@@ -29,8 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation
-from plumbline.models.mirror_map import MirrorMapSpec
-from plumbline.models.mirror_map.map import MirrorMap
+from plumbline.models.mirror._mirror_map import MirrorMap
+from plumbline.models.mirror.mirror_map import MirrorMapSpec
 
 ROUNDS = 5
 PUBLISHED = {

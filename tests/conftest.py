@@ -18,25 +18,25 @@ CHECKED = (
     "plumbline.constraints._rows",
     "plumbline.constraints._tiling",
     "plumbline.distributions",
-    "plumbline.models.analytic_mirror.map",
-    "plumbline.models.constrained_diffusion.conditioned",
-    "plumbline.models.constrained_diffusion.null_space",
-    "plumbline.models.diffusion.model",
-    "plumbline.models.diffusion.schedules",
-    "plumbline.models.dual_diffusion.disjoint",
-    "plumbline.models.dual_diffusion.divergence",
-    "plumbline.models.gaussian.model",
-    "plumbline.models.gradient_estimator.model",
-    "plumbline.models.graph_filter",
-    "plumbline.models.latent",
-    "plumbline.models.mirror_map.map",
-    "plumbline.models.multipliers",
-    "plumbline.models.node_regression.ragged",
-    "plumbline.models.outputs.feasible",
-    "plumbline.models.portfolio.learned",
-    "plumbline.models.restorer",
+    "plumbline.models.mirror._analytic_mirror",
+    "plumbline.models.constrained._constrained_diffusion",
+    "plumbline.models.constrained._null_space_diffusion",
+    "plumbline.models.diffusion._diffusion",
+    "plumbline.models.diffusion._schedules",
+    "plumbline.models.distributional._divergences",
+    "plumbline.models.distributional._divergences",
+    "plumbline.models.fitted._fitted_gaussian",
+    "plumbline.models.predictive._gradient_estimator",
+    "plumbline.models.predictive.graph_filter",
+    "plumbline.models.latent._specs",
+    "plumbline.models.mirror._mirror_map",
+    "plumbline.models.distributional._multiplier_specs",
+    "plumbline.models.predictive._node_regression",
+    "plumbline.models._outputs",
+    "plumbline.models.predictive._portfolio",
+    "plumbline.models.mirror.restorer",
     "plumbline.models.spaces",
-    "plumbline.models.vae.autoencoder",
+    "plumbline.models.autoencoder._autoencoder",
     "plumbline.networks.blocks",
     "plumbline.networks.convolutional",
     "plumbline.networks._gated_graph",
@@ -89,7 +89,7 @@ def exact_gaussian():
     import xarray as xr
 
     from plumbline.models import Foundation
-    from plumbline.models.gaussian import FittedGaussianSpec
+    from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 
     example = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
 

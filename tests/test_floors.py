@@ -7,12 +7,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "pipeline_src" / "plumbline"
 FLOORS = {
-    "distributions": 0, "solvers": 0, "networks": 0,
-    "constraints": 1, "observations": 1, "attributes": 1,
-    "samplers": 2,
-    "models": 3, "datasets": 3, "metrics": 3, "reporting": 3, "training": 3,
-    "stages": 4,
-    "cli": 5,
+    "linalg": 0, "solvers": 0,
+    "distributions": 1, "networks": 1,
+    "constraints": 2, "observations": 2, "attributes": 2,
+    "samplers": 3,
+    "models": 4, "datasets": 4, "metrics": 4, "reporting": 4, "training": 4,
+    "stages": 5,
+    "cli": 6,
 }  # fmt: skip
 BESIDE = {
     "spec",

@@ -10,8 +10,8 @@ from plumbline.datasets._download import DataFileError
 from plumbline.datasets._graphs import read_packed
 from plumbline.datasets.mof_charges import MOFChargesSpec
 from plumbline.datasets.stored import StoredSpec
-from plumbline.models.node_regression.ragged import ragged
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.predictive._node_regression import ragged
 
 SPLITS = {"train": 6, "validation": 2, "test": 2}
 

@@ -6,10 +6,10 @@ import torch
 import xarray as xr
 
 from plumbline.datasets._labels import class_labels, counts, listed_attributes
-from plumbline.models.classifier import ClassifierSpec
-from plumbline.models.counter import CounterSpec
-from plumbline.models.labels.labels import Classes, Listed
-from plumbline.models.spaces.example import batch_of, sample_shape
+from plumbline.models._labels import Classes, Listed
+from plumbline.models._spaces import batch_of, sample_shape
+from plumbline.models.classifier.classifier import ClassifierSpec
+from plumbline.models.classifier.counter import CounterSpec
 
 LABELS = np.array([0, 2, 1, 2, 0, 1])
 DATA = {"kind": "digits", "parts": 1, "splits": {"train": 6, "validation": 2, "test": 2}}
@@ -23,7 +23,7 @@ def samples(label=None, dims=("sample",), **others):
 
 
 def classifier(example):
-    from plumbline.models.classifier.network import Classifier
+    from plumbline.models.classifier._classifier import Classifier
 
     spec = ClassifierSpec(dataset=DATA, classes=3, features=8)
     return Classifier(spec, sample_shape(example))
@@ -127,8 +127,8 @@ def test_a_condition_that_is_no_table_of_numbers_is_refused(dims, values, found)
 
 
 def test_sets_are_told_by_booleans_as_by_whole_numbers():
-    from plumbline.models.dual_diffusion import ConstraintSetSpec
-    from plumbline.models.dual_diffusion.sets import read_set
+    from plumbline.models.distributional._sets import read_set
+    from plumbline.models.distributional.dual_diffusion import ConstraintSetSpec
 
     spec = ConstraintSetSpec(where={"label": [1]})
     for label in (LABELS == 1, (LABELS == 1).astype(np.int16)):

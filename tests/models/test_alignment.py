@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from scipy.optimize import brentq
 
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.alignment import AlignmentSpec
-from plumbline.models.alignment.chain import ratios, step_divergence, stepped
-from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
+from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
+from plumbline.models.distributional._alignment import ratios, step_divergence, stepped
+from plumbline.models.distributional.alignment import AlignmentSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.ddpm import DDPMSpec
 from plumbline.samplers.tilted import TiltedSpec, tilt

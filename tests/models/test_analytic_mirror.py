@@ -5,8 +5,8 @@ import torch
 import xarray as xr
 
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.analytic_mirror import AnalyticMirrorSpec
-from plumbline.models.diffusion import DiffusionSpec
+from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
 from plumbline.training import train

@@ -11,8 +11,8 @@ from plumbline.metrics import Instruments
 from plumbline.metrics.attribute_accuracy import AttributeAccuracySpec, balanced_accuracy, f1
 from plumbline.metrics.frechet import FrechetSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.classifier import AttributeClassifierSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.classifier.attribute_classifier import AttributeClassifierSpec
 from plumbline.training import train
 
 NAMES = ["top", "left", "rare"]

@@ -10,10 +10,10 @@ from plumbline.datasets.random_frameworks import COUPLING, ELECTRONEGATIVITY, HA
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.covariance import Diagonal
 from plumbline.models import Foundation
-from plumbline.models.element_means import ElementMeansSpec
-from plumbline.models.node_regression import NodeRegressionSpec
-from plumbline.models.node_regression.ragged import ragged
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.predictive._node_regression import ragged
+from plumbline.models.predictive.element_means import ElementMeansSpec
+from plumbline.models.predictive.node_regression import NodeRegressionSpec
 from plumbline.networks.gated_graph import GatedGraphSpec
 
 NETWORK = {"kind": "gated_graph", "element_features": 4, "hidden": 8, "layers": 2, "radial": 4}

@@ -13,8 +13,8 @@ from plumbline.metrics.class_quality import ClassQualitySpec, kernel_distance
 from plumbline.metrics.class_shares import ClassSharesSpec
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.classifier import ClassifierSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.classifier.classifier import ClassifierSpec
 from plumbline.training import train
 
 ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}

@@ -8,8 +8,9 @@ from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
 from plumbline.models import Foundation
-from plumbline.models.constrained_diffusion import ConstrainedDiffusionSpec, NullSpaceDiffusionSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
+from plumbline.models.constrained.null_space_diffusion import NullSpaceDiffusionSpec
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.spec import of_kind
 

@@ -6,8 +6,8 @@ import torch
 from plumbline.constraints.learned_count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.counter import CounterSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.classifier.counter import CounterSpec
 from plumbline.training import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}

@@ -11,15 +11,14 @@ from scipy.optimize import brentq
 
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.analytic_mirror import AnalyticMirrorSpec
-from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec
-from plumbline.models.dual_diffusion import DualDiffusionSpec
-from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
-from plumbline.models.dual_diffusion.divergence import divergence
-from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.multipliers import DualAscentSpec, SimplexAscentSpec
-from plumbline.models.spaces.shared import SharedSpace
-from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.models._spaces import Standardisation
+from plumbline.models.diffusion._shared_space import SharedSpace
+from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
+from plumbline.models.distributional._divergences import divergence, gaussian_cross_entropy, gaussian_mean
+from plumbline.models.distributional._multiplier_specs import DualAscentSpec, SimplexAscentSpec
+from plumbline.models.distributional.dual_diffusion import DualDiffusionSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
+from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
 from plumbline.training import train

@@ -12,10 +12,10 @@ from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec,
 from plumbline.metrics import Instruments, half_width
 from plumbline.metrics.kernel_alignment import KernelAlignmentSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.graph_filter import GraphFilterSpec
-from plumbline.models.graph_filter.graphs import shift_operator
-from plumbline.models.graph_filter.tangent_kernel import jacobian, tangent_kernel
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.predictive._graph_filter import shift_operator
+from plumbline.models.predictive._tangent_kernel import jacobian, tangent_kernel
+from plumbline.models.predictive.graph_filter import GraphFilterSpec
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
 from plumbline.training import train

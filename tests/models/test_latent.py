@@ -15,16 +15,14 @@ from plumbline.metrics.label_accuracy import LabelAccuracySpec
 from plumbline.metrics.level_shortfall import LevelShortfallSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.labels import ListedLabelsSpec
-from plumbline.models.latent import (
-    AggregatePosteriorSpec,
-    AttributeGaussianSpec,
-    ClassGaussianSpec,
-    LatentActorSpec,
-    LatentCriticsSpec,
-)
-from plumbline.models.latent.critics import gradient_penalty
-from plumbline.models.latent.space import LatentSpace
+from plumbline.models._label_specs import ListedLabelsSpec
+from plumbline.models.latent._latent_critics import gradient_penalty
+from plumbline.models.latent._space import LatentSpace
+from plumbline.models.latent.aggregate_posterior import AggregatePosteriorSpec
+from plumbline.models.latent.attribute_gaussian import AttributeGaussianSpec
+from plumbline.models.latent.class_gaussian import ClassGaussianSpec
+from plumbline.models.latent.latent_actor import LatentActorSpec
+from plumbline.models.latent.latent_critics import LatentCriticsSpec
 from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.latent_descent import LatentDescentSpec

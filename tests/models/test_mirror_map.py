@@ -10,9 +10,10 @@ import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.diffusion import DiffusionSpec
-from plumbline.models.mirror_map import FinetunedMirrorSpec, MirrorMapSpec
-from plumbline.models.mirror_map.sensitivity import sensitivity
+from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.models.mirror._mirror_map import sensitivity
+from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
+from plumbline.models.mirror.mirror_map import MirrorMapSpec
 from plumbline.progress import Heartbeat
 from plumbline.samplers import SamplingTask
 from plumbline.training import train

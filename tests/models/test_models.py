@@ -8,9 +8,14 @@ from pydantic import ValidationError
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.models import Foundation
-from plumbline.models.diffusion import DiffusionSpec, EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.spaces.standardisation import Standardisation
+from plumbline.models._spaces import Standardisation
+from plumbline.models.diffusion.diffusion import (
+    DiffusionSpec,
+    EDMScheduleSpec,
+    VPScheduleSpec,
+    VPSDEScheduleSpec,
+)
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 
 
 def example(n: int, condition: int = 0) -> xr.Dataset:

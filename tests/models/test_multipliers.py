@@ -9,9 +9,9 @@ import torch
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from plumbline.models.dual_diffusion.disjoint import disjoint_multipliers
-from plumbline.models.multipliers import DualAscentSpec, FixedMultipliersSpec
-from plumbline.models.multipliers.ascent import InfeasibleConstraintsError
+from plumbline.models.distributional._divergences import disjoint_multipliers
+from plumbline.models.distributional._multiplier_specs import DualAscentSpec, FixedMultipliersSpec
+from plumbline.models.distributional._multipliers import InfeasibleConstraintsError
 
 # min |x - c|^2 / 2 subject to x <= 0 in each coordinate: the multipliers are [c]_+.
 CENTRE = torch.tensor([0.7, -0.4, 0.2])

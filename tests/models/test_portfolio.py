@@ -10,9 +10,11 @@ from plumbline.datasets.sp500_windows import SP500WindowsSpec
 from plumbline.metrics import Instruments
 from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
 from plumbline.models import Foundation
-from plumbline.models.portfolio import PortfolioRuleSpec, PortfolioSpec, SoftmaxPortfolioSpec
-from plumbline.models.portfolio.learned import sharpe_ratio
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.predictive._portfolio import sharpe_ratio
+from plumbline.models.predictive.portfolio import PortfolioSpec
+from plumbline.models.predictive.portfolio_rule import PortfolioRuleSpec
+from plumbline.models.predictive.softmax_portfolio import SoftmaxPortfolioSpec
 
 NETWORK = {"kind": "perceptron", "width": 8, "layers": 1}
 

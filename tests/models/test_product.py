@@ -11,10 +11,10 @@ from scipy.stats import multivariate_normal, norm
 
 from plumbline.datasets.mixture import MixtureSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.multipliers import SimplexAscentSpec
-from plumbline.models.multipliers.ascent import onto_simplex
-from plumbline.models.product import ProductSpec
+from plumbline.models.distributional._multiplier_specs import SimplexAscentSpec
+from plumbline.models.distributional._multipliers import onto_simplex
+from plumbline.models.distributional.product import ProductSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
 from plumbline.training import train

@@ -8,8 +8,8 @@ from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.reactor import ReactorSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models import Foundation
-from plumbline.models.regression import RegressionSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.predictive.regression import RegressionSpec
 from plumbline.spec import kinds
 
 NETWORK = {"kind": "perceptron", "width": 16, "layers": 1}

@@ -6,9 +6,10 @@ import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.diffusion import DiffusionSpec
-from plumbline.models.mirror_map import FinetunedMirrorSpec
-from plumbline.models.restorer import RestoredSpec, RestorerSpec
+from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
+from plumbline.models.mirror.restored import RestoredSpec
+from plumbline.models.mirror.restorer import RestorerSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.best_of_n import BestOfNSpec
 from plumbline.samplers.heun import HeunSpec

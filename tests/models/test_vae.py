@@ -8,8 +8,9 @@ import torch
 from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.models import Foundation
-from plumbline.models.spaces.example import batch_of
-from plumbline.models.vae import LadderVAESpec, VAESpec
+from plumbline.models._spaces import batch_of
+from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
+from plumbline.models.autoencoder.vae import VAESpec
 
 SMALL = {"kind": "perceptron", "width": 12, "layers": 1}
 BRIGHTNESS = 19.5

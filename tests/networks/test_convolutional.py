@@ -6,7 +6,9 @@ import torch
 import xarray as xr
 
 from plumbline.models import Foundation, TrainingSpec
-from plumbline.models.vae import ConditionalVAESpec, LadderVAESpec, VAESpec
+from plumbline.models.autoencoder.conditional_vae import ConditionalVAESpec
+from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
+from plumbline.models.autoencoder.vae import VAESpec
 from plumbline.networks import SampleShape
 from plumbline.networks.convolutional import ConvolutionalSpec
 from plumbline.networks.deconvolutional import DeconvolutionalSpec

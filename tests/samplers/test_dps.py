@@ -7,7 +7,7 @@ import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.models import Foundation
-from plumbline.models.gaussian import FittedGaussianSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.observations.states import StatesSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.dps import DPSSpec

@@ -13,9 +13,9 @@ from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation
-from plumbline.models.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec, coefficients
 from plumbline.spec import kinds

@@ -16,9 +16,9 @@ from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import Foundation
-from plumbline.models.diffusion import DiffusionSpec
-from plumbline.models.gaussian import FittedGaussianSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
+from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.conditioned import ConditionedSpec, bounded_correction
 from plumbline.store import select_split

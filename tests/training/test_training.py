@@ -17,7 +17,7 @@ from torch import nn
 
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import TrainingSpec
-from plumbline.models.diffusion import DiffusionSpec
+from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.store import write_store
 from plumbline.training import DivergedTrainingError, batches, learning_rate_factor, train
 from plumbline.training_log import read_log

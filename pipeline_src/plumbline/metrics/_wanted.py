@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def wanted_attributes(samples: xr.Dataset, names: Iterable[str]) -> np.ndarray | None:
     """Whether each attribute was wanted of each sample (N, C); None if that does not stand beside the samples."""
-    from plumbline.models.labels.labels import WANTED
+    from plumbline.models._labels import WANTED
 
     told = [f"{WANTED}_{name}" for name in names]
     if not all(name in samples for name in told):

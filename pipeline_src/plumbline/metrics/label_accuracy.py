@@ -29,7 +29,7 @@ class LabelAccuracySpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr
 
-        from plumbline.models.labels.labels import WANTED
+        from plumbline.models._labels import WANTED
 
         classifier = by.models[self.classifier]
         of_test = dataset["split"].values == "test"

@@ -38,7 +38,7 @@ class ModelLogDensitySpec(MetricSpec):
         import torch
         import xarray as xr
 
-        from plumbline.models.spaces.example import batch_of
+        from plumbline.models._spaces import batch_of
 
         del dataset
         batch = batch_of(samples)
@@ -77,9 +77,13 @@ def mean_log_densities(
     """
     import torch
 
-    from plumbline.models.dual_diffusion.cross_entropy import gaussian_cross_entropy, gaussian_mean
-    from plumbline.models.dual_diffusion.divergence import excess, noisy_samples
-    from plumbline.models.spaces.shared import SharedSpace
+    from plumbline.models.diffusion._shared_space import SharedSpace
+    from plumbline.models.distributional._divergences import (
+        excess,
+        gaussian_cross_entropy,
+        gaussian_mean,
+        noisy_samples,
+    )
 
     first = next(iter(models.values()))
     space, schedule = first.space_of({}), first.denoiser.schedule

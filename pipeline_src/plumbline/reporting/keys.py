@@ -23,23 +23,27 @@ from plumbline.distributions.likelihoods import LawSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
-from plumbline.models.alignment import RewardSpec
-from plumbline.models.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
-from plumbline.models.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.dual_diffusion import ConstraintSetSpec, DisjointMultipliersSpec, DrawnSetSpec
-from plumbline.models.labels import (
+from plumbline.models._label_specs import (
     AttributeLabelsSpec,
     ClassLabelsSpec,
     LevelSpec,
     LevelsSpec,
     ListedLabelsSpec,
 )
-from plumbline.models.multipliers import (
+from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
+from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
     EqualMultipliersSpec,
     FixedMultipliersSpec,
     SimplexAscentSpec,
 )
+from plumbline.models.distributional.alignment import RewardSpec
+from plumbline.models.distributional.dual_diffusion import (
+    ConstraintSetSpec,
+    DisjointMultipliersSpec,
+    DrawnSetSpec,
+)
+from plumbline.models.mirror.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
 from plumbline.networks import GraphNetworkSpec, NetworkSpec, ReaderSpec, RegressorSpec, WriterSpec
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec

@@ -29,7 +29,7 @@ from torch import nn
 from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import Instruments
 from plumbline.models import TrainingSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import digest

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations._observation import Observation
 from plumbline.progress import Heartbeat

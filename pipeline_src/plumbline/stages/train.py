@@ -19,7 +19,7 @@ import xarray as xr
 from torch import nn
 
 from plumbline.models import ModelSpec
-from plumbline.models.spaces.example import batch_of
+from plumbline.models._spaces import batch_of
 from plumbline.spec import of_kind
 from plumbline.stages.trained import (
     CARD,

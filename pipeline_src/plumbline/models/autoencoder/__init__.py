@@ -1,0 +1,1 @@
+"""Variational autoencoders, whose output may obey an equality."""

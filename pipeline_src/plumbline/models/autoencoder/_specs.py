@@ -1,0 +1,27 @@
+"""Variational autoencoders with a constrained output, a constrained latent space, or neither."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plumbline.models._output_specs import FeasibleModelSpec
+from plumbline.networks import AnyReader, AnyWriter
+from plumbline.networks.perceptron import PerceptronSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    pass
+
+
+class AutoencoderSpec(FeasibleModelSpec):
+    """What the plain and the ladder autoencoder share: networks, and the law of the output."""
+
+    encoder: AnyReader = PerceptronSpec(width=256, layers=2)
+    """The network from a sample to features."""
+    decoder: AnyWriter = PerceptronSpec(width=256, layers=2)
+    """The network from a latent vector to features."""
+    importance_samples: int = key("draws", ge=1, default=100)
+    """Draws of the importance-sampled likelihood."""
+
+    def offers(self) -> tuple[str, ...]:
+        return ("prior",)

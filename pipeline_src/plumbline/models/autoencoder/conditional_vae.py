@@ -1,0 +1,36 @@
+"""A variational autoencoder that is conditioned on labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation
+from plumbline.models._label_specs import AnyLabels, ClassLabelsSpec
+from plumbline.models.autoencoder._specs import AutoencoderSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.models.autoencoder._conditional_vae import ConditionalVAE
+
+
+class ConditionalVAESpec(AutoencoderSpec):
+    """The autoencoder that is told the class of each sample, or its attributes (Sohn, Lee, Yan 2015)."""
+
+    kind: Literal["conditional_vae"] = "conditional_vae"
+    latent: int = key(ge=1, default=16)
+    """Numbers in the latent vector."""
+    wanted: AnyLabels = ClassLabelsSpec()
+    """The labels that it is told."""
+
+    def build(self, on: Foundation) -> ConditionalVAE:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.autoencoder._conditional_vae import ConditionalVAE
+
+        constraint = on.constraint(self.constraint)
+        return ConditionalVAE(self, sample_shape(on.example), constraint, self.wanted.build(on))
+
+    def stands_on(self) -> dict[str, str]:
+        return {**super().stands_on(), **self.wanted.stands_on()}
+
+    def offers(self) -> tuple[str, ...]:
+        return ("latents",)

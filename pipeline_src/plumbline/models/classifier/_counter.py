@@ -1,0 +1,44 @@
+r"""The counting network: two convolutions, each with a rectifier and a halving by means, and two layers.
+
+The published one; its number is smooth enough in the image to be a constraint that others are trained by. The loss
+is the squared error of the number.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.datasets._labels import counts
+from plumbline.models.classifier.counter import CounterSpec
+from plumbline.networks import SampleShape
+from plumbline.networks._blocks import grid_of, image_reader
+
+
+class Counter(nn.Module):
+    """The number of things in images (B, *S)."""
+
+    def __init__(self, spec: CounterSpec, sample: SampleShape) -> None:
+        super().__init__()
+        self.grid = grid_of(sample)
+        self.layers = nn.Sequential(
+            *image_reader(self.grid, spec.channels, spec.features), nn.Linear(spec.features, 1)
+        )
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Checks the labels; images are counted as they are.
+
+        Raises:
+            ValueError: there are no labels, or they are no counts.
+        """
+        counts(data, "counter")
+
+    def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+        """The number, not rounded."""
+        return self.layers(x.reshape(-1, *self.grid)).squeeze(1)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean squared error, and the mean absolute one."""
+        error = self.count(batch["state"]) - batch["label"]
+        loss = error.square().mean()
+        return loss, {"squared_error": loss.detach(), "absolute_error": error.detach().abs().mean()}

@@ -1,0 +1,28 @@
+"""A classifier of the attributes of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation
+from plumbline.models.classifier._specs import ImageClassifierSpec
+
+if TYPE_CHECKING:
+    from plumbline.models.classifier._classifier import AttributeClassifier
+
+
+class AttributeClassifierSpec(ImageClassifierSpec):
+    """A classifier that tells which of the `attributes` that the dataset lists an image has, of which it may have several."""
+
+    kind: Literal["attribute_classifier"] = "attribute_classifier"
+
+    def build(self, on: Foundation) -> AttributeClassifier:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.classifier._classifier import AttributeClassifier
+
+        if "attributes" not in on.example:
+            raise ValueError("`attribute_classifier`: the study's dataset lists no `attributes`.")
+        return AttributeClassifier(self, sample_shape(on.example), on.example.sizes["attribute"])
+
+    def offers(self) -> tuple[str, ...]:
+        return ("attributes", "features")

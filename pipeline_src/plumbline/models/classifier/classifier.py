@@ -1,0 +1,29 @@
+"""A classifier of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation
+from plumbline.models.classifier._specs import ImageClassifierSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.models.classifier._classifier import Classifier
+
+
+class ClassifierSpec(ImageClassifierSpec):
+    """A classifier that tells the class of an image, its `label`, one of several."""
+
+    kind: Literal["classifier"] = "classifier"
+    classes: int = key(ge=2, default=10)
+    """Classes, the labels 0, 1, ..."""
+
+    def build(self, on: Foundation) -> Classifier:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.classifier._classifier import Classifier
+
+        return Classifier(self, sample_shape(on.example))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("classes", "features")

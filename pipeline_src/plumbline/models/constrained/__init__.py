@@ -1,0 +1,1 @@
+"""Models whose samples obey linear equalities by construction."""

@@ -1,0 +1,108 @@
+r"""A diffusion model whose denoiser obeys A x = k.
+
+If all data satisfies A x = k, so does E[x | x_t], at every noise level: the constraint on the denoised estimate
+loses nothing, and none is asked of the noisy state. The backbone gives a mean and a variance for each coordinate of
+the clean sample,
+
+    m = c_skip x_t + c_out F,    s = c_out^2 (floor + softplus(V)),    c_out^2 = sigma^2 / (alpha^2 + sigma^2),
+
+and a law puts N(m, diag(s)) on the feasible set (Li et al. 2025). Its mean is what samplers see. With equal
+variances conditioning is the Euclidean projection of m; the learned ones decide which coordinates give way.
+Training is by the law's objective, in units of c_out: the usual weight (alpha^2 + sigma^2) / sigma^2 for errors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from azula.denoise import Denoiser, DiracPosterior
+from azula.noise import Schedule
+from torch import Tensor, nn
+
+from plumbline.models._outputs import FeasibleOutput
+from plumbline.models._spaces import Standardisation, StandardisedCondition
+from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
+from plumbline.models.diffusion._schedules import stratified_times
+from plumbline.networks import SampleShape
+
+
+class LawDenoiser(Denoiser):
+    """The mean of the law on the feasible set, in the scaled space.
+
+    Beside the backbone's condition it takes `known`, the variables of the batch that targets are read from.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, schedule: Schedule, output: FeasibleOutput, spec: ConstrainedDiffusionSpec
+    ) -> None:
+        super().__init__()
+        self.backbone, self.schedule, self.output = backbone, schedule, output
+        self.floor = spec.smallest_deviation**2
+        # softplus^{-1} of the variance at the start.
+        self.start = math.log(math.expm1(spec.initial_deviation**2))
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, known: dict[str, Tensor], condition: Tensor | None = None
+    ) -> DiracPosterior:
+        """The posterior mean, of the shape of `x_t` (B, *S)."""
+        mean, variance = self.mean_and_variance(x_t, t, condition)
+        return DiracPosterior(self.output.law(mean, variance, known).mean.view_as(x_t))
+
+    def mean_and_variance(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The free mean and variance of the clean sample, (B, n)."""
+        alpha, sigma = (s.reshape(-1, 1).to(x_t) for s in self.schedule(t))
+        total = alpha**2 + sigma**2
+        out = sigma * total.rsqrt()
+        given = {} if condition is None else {"condition": condition}
+        level = torch.log(sigma / alpha).reshape_as(t)
+        flat = x_t.flatten(1)
+        first, second = (
+            self.backbone((flat * total.rsqrt()).view_as(x_t), level, **given).flatten(2).unbind(1)
+        )
+        mean = alpha / total * flat + out * first
+        variance = out**2 * (self.floor + nn.functional.softplus(self.start + second))
+        return mean, variance
+
+
+class ConstrainedDiffusion(nn.Module):
+    """A diffusion model of feasible samples (B, *S), conditioned where the dataset has a condition."""
+
+    def __init__(self, spec: ConstrainedDiffusionSpec, sample: SampleShape, constraint: Any) -> None:
+        super().__init__()
+        self.spec = spec
+        self.condition = StandardisedCondition(sample.condition)
+        self.schedule = spec.schedule.build()
+        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
+        both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
+        self.denoiser = LawDenoiser(spec.network.build(both), self.schedule, self.output, spec)
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the standardisation of samples and conditions."""
+        self.output.fit(data["state"])
+        self.condition.fit(data)
+
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The scaled space."""
+        del batch
+        return self.output.space
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """The denoiser's keyword arguments for a batch."""
+        return {"known": batch, **self.condition.arguments(batch)}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of the law of the clean sample, a coordinate, in units of c_out."""
+        z = self.output.space.encode(batch["state"])
+        times = stratified_times(self.schedule, len(z), z)
+        alpha, sigma = (s.view(-1, *(1,) * (z.ndim - 1)) for s in self.schedule(times))
+        x_t = alpha * z + sigma * torch.randn_like(z)
+        mean, variance = self.denoiser.mean_and_variance(x_t, times, **self.condition.arguments(batch))
+        each = self.spec.objective.loss(self.output.law(mean, variance, batch), z.flatten(1))
+        unit = self.spec.objective.power()
+        weight = ((alpha**2 + sigma**2) / sigma**2).flatten() ** (unit / 2)
+        loss = (weight * each).mean() / math.prod(z.shape[1:])
+        return loss, {"objective": loss.detach()}

@@ -1,0 +1,39 @@
+"""Diffusion in the null space of a linear equality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation, ModelSpec
+from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
+from plumbline.networks import AnyNetwork
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.models.constrained._null_space_diffusion import NullSpaceDiffusion
+
+
+class NullSpaceDiffusionSpec(ModelSpec):
+    """A diffusion model of the n - r free coordinates: what the equality fixes is put back at the end."""
+
+    kind: Literal["null_space_diffusion"] = "null_space_diffusion"
+    constraint: str
+    """Name of the equality, one of the study's `constraints`."""
+    network: AnyNetwork
+    """The backbone, for a vector."""
+    schedule: AnySchedule = EDMScheduleSpec()
+    """Noise schedule, and the noise levels seen in training."""
+    scaling: Literal["coordinate", "global"] = key(default="global")
+    """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
+
+    def build(self, on: Foundation) -> NullSpaceDiffusion:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.constrained._null_space_diffusion import NullSpaceDiffusion
+
+        return NullSpaceDiffusion(self, sample_shape(on.example), on.constraint(self.constraint))
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint]
+
+    def requires(self) -> tuple[str, ...]:
+        return ("condition",)

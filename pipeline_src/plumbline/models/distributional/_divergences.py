@@ -1,0 +1,157 @@
+r"""The Kullback-Leibler divergence of two distributions, from their denoisers.
+
+With x_rho = x + rho e, x drawn from q, and the posterior means m_q and m_p of x given x_rho under either distribution,
+
+    KL(q_s || p_s) = int_s^inf rho^-3 E |m_q(x_rho) - m_p(x_rho)|^2 d rho
+                   = int_s^inf rho^-3 E [ |x - m_p(x_rho)|^2 - |x - m_q(x_rho)|^2 ] d rho
+
+for the distributions under noise of the standard deviation s (Guo, Shamai, Verdu 2005; Song et al., NeurIPS 2021, theorem 1,
+with the variance exploding). The second line is the excess of p's loss over that of q, whose own loss is the entropy that no one
+knows. It holds for any m_q, as the excess over that denoiser; both are asked about the same noisy samples, which takes what
+they have in common out of the variance. rho is log-uniform up to the largest that the schedule knows, stratified.
+
+The cross-entropy E_q[-log p] of two distributions, from samples of q and the denoiser of p alone.
+
+The excess of p's loss over that of a third distribution r (`divergence`) has the losses of q's own denoiser on both sides,
+which cancel:
+
+    int_s^inf rho^-3 E_q [ |x - m_p(x_rho)|^2 - |x - m_r(x_rho)|^2 ] d rho = E_q[ log r_s - log p_s ].
+
+With the standard Gaussian as r, m_r(x_rho) = x_rho / (1 + rho^2), and E[-log r_s] of a point x under noise is
+(n log 2 pi (1 + s^2) + (|x|^2 + n s^2) / (1 + s^2)) / 2 in n dimensions, so that no one needs to know q.
+
+The optimal multipliers for sets that do not overlap, in closed form.
+
+The model that minimises KL(q || p) + sum_i lambda_i KL(q_i || p) is the mixture (q + sum_i lambda_i q_i) / (1 + L), L = sum_i
+lambda_i. If the sets are disjoint parts of the data with shares pi_i, their shares in the mixture are
+
+    w_i = (pi_i + lambda_i) / (1 + L),    KL(q_i || p) = -log w_i,
+
+so the threshold b_i asks for w_i >= exp(-b_i). With the constraints A active,
+
+    L = (sum_A exp(-b_i) - sum_A pi_i) / (1 - sum_A exp(-b_i)),    lambda_i = exp(-b_i) (1 + L) - pi_i,
+
+and A is found by adding what is violated: the more the active ones ask for, the less is left for the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models._spaces import Standardisation
+from plumbline.models.diffusion._schedules import TrainedSchedule
+from plumbline.models.distributional._multipliers import InfeasibleConstraintsError, Multipliers
+
+MeanOf = Callable[[Tensor, Tensor], Tensor]
+"""From (x_t, t) to the posterior mean of x."""
+
+
+def largest_ratio(schedule: TrainedSchedule) -> float:
+    """The largest ratio of noise to signal that a schedule reaches."""
+    alpha, sigma = schedule(torch.ones((), dtype=torch.float64))
+    return float(sigma / alpha)
+
+
+def noisy_samples(
+    schedule: TrainedSchedule, x: Float[Tensor, "B *S"], smoothing: float
+) -> tuple[Float[Tensor, "B *S"], Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """x_t, t, and the weights of the squared errors there in the integral: its mean over samples is an estimate."""
+    low, high = math.log(smoothing), math.log(largest_ratio(schedule))
+    offsets = torch.rand(len(x), device=x.device, dtype=x.dtype)
+    shares = (torch.randperm(len(x), device=x.device) + offsets) / len(x)
+    ratio = (low + (high - low) * shares).exp()
+    t = schedule.time_of(ratio).clamp(0, 1)
+    alpha, sigma = schedule(t)
+    along = (-1, *(1,) * (x.ndim - 1))
+    x_t = alpha.view(along) * x + sigma.view(along) * torch.randn_like(x)
+    return x_t, t, (high - low) / ratio.square()
+
+
+def excess(
+    x: Float[Tensor, "B *S"], mean: Float[Tensor, "B *S"], oracle: Float[Tensor, "B *S"]
+) -> Float[Tensor, " B"]:
+    """|x - mean|^2 - |x - oracle|^2, as a product, which loses no digits."""
+    return ((oracle - mean) * (2 * x - mean - oracle)).flatten(1).sum(1)
+
+
+def divergence(
+    schedule: TrainedSchedule, x: Float[Tensor, "B *S"], mean: MeanOf, oracle: MeanOf, smoothing: float
+) -> Float[Tensor, " B"]:
+    """An estimate of KL(q_s || p_s) a sample x of q, whose mean is that of the divergence, in nats.
+
+    Args:
+        schedule: the noise schedule of both denoisers.
+        x: samples of q.
+        mean: the posterior mean under p.
+        oracle: the posterior mean under q.
+        smoothing: s, the standard deviation of the noise on both distributions.
+    """
+    x_t, t, weights = noisy_samples(schedule, x, smoothing)
+    return weights * excess(x, mean(x_t, t), oracle(x_t, t))
+
+
+def gaussian_mean(
+    schedule: TrainedSchedule, x_t: Float[Tensor, "B *S"], t: Float[Tensor, " B"]
+) -> Float[Tensor, "B *S"]:
+    """The posterior mean of a standard Gaussian x, given x_t = alpha_t x + sigma_t e."""
+    alpha, sigma = (c.view(-1, *(1,) * (x_t.ndim - 1)) for c in schedule(t))
+    return alpha * x_t / (alpha.square() + sigma.square())
+
+
+class StandardGaussian(nn.Module):
+    """The standard Gaussian of any space, in the place of a model that knows a set."""
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """None."""
+        del batch
+        return {}
+
+    def mean(
+        self, space: Standardisation, schedule: TrainedSchedule, x_t: Float[Tensor, "B *S"], t: Tensor
+    ) -> Float[Tensor, "B *S"]:
+        """The posterior mean, as `SharedSpace` gives it of a trained model."""
+        del space
+        return gaussian_mean(schedule, x_t, t)
+
+
+def gaussian_cross_entropy(x: Float[Tensor, "B *S"], smoothing: float) -> Float[Tensor, " B"]:
+    """The mean of -log r_s over the noise of the standard deviation s on samples x, in nats."""
+    squares = x.flatten(1).square()
+    variance = 1 + smoothing**2
+    return 0.5 * (math.log(2 * math.pi * variance) + (squares + smoothing**2) / variance).sum(1)
+
+
+class DisjointMultipliers(Multipliers):
+    """Multipliers that are right from the start, if the sets are disjoint."""
+
+    def fit(self, shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
+        """Sets them from the shares of the sets in the data and the thresholds."""
+        self.values.copy_(disjoint_multipliers(shares, thresholds))
+
+
+def disjoint_multipliers(shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """lambda (m,) for disjoint sets with these shares in the data, under thresholds in nats.
+
+    Raises:
+        InfeasibleConstraintsError: the shares asked for are the whole or more.
+    """
+    asked = torch.exp(-thresholds)
+    active = asked > shares
+    while True:
+        wanted = (asked * active).sum()
+        if wanted >= 1:
+            raise InfeasibleConstraintsError(
+                f"the thresholds {[round(float(b), 4) for b in thresholds]} ask for {float(wanted):.3g} of what is "
+                f"generated together, which leaves nothing for the rest: raise them."
+            )
+        total = (wanted - (shares * active).sum()) / (1 - wanted)
+        violated = asked > shares / (1 + total)
+        if bool((violated & ~active).any()):
+            active = active | violated
+            continue
+        return torch.where(active, asked * (1 + total) - shares, 0.0)

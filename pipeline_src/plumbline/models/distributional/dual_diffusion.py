@@ -1,0 +1,161 @@
+"""Diffusion models whose divergences to several distributions are under thresholds (Khalafi, Ding, Ribeiro, NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from plumbline.datasets import AnyDataset
+from plumbline.models import Foundation
+from plumbline.models.diffusion.diffusion import DenoiserSpec
+from plumbline.models.distributional._multiplier_specs import (
+    DualAscentSpec,
+    EqualMultipliersSpec,
+    FixedMultipliersSpec,
+    SimplexAscentSpec,
+)
+from plumbline.samplers import AnyDenoisingSampler
+from plumbline.spec import Spec, key
+
+if TYPE_CHECKING:
+    from plumbline.models.distributional._divergences import DisjointMultipliers
+    from plumbline.models.distributional._dual_diffusion import DualDiffusion
+
+
+class DisjointMultipliersSpec(Spec):
+    """The optimal multipliers in closed form, for sets that do not overlap: what ascent should find, without searching."""
+
+    kind: Literal["disjoint"] = "disjoint"
+
+    def build(self, constraints: int) -> DisjointMultipliers:
+        """Multipliers of so many constraints."""
+        from plumbline.models.distributional._divergences import DisjointMultipliers
+
+        return DisjointMultipliers([0.0] * constraints)
+
+
+class DrawnSetSpec(Spec):
+    """Samples of a trained diffusion model."""
+
+    model: str
+    """Name of the model."""
+    sampler: AnyDenoisingSampler
+    """How it is drawn from."""
+    samples: int = key("samples", ge=2, default=4096)
+    """Samples that are drawn, once, before the training."""
+
+
+class ConstraintSetSpec(Spec):
+    """A distribution that the model must stay near to: part of the training data, or a dataset of its own."""
+
+    where: dict[str, tuple[int, ...]] | None = None
+    """Values of whole-numbered variables, such as `label`, that make a training sample one of the set."""
+    dataset: AnyDataset | None = None
+    """The dataset whose train split is the set, in place of `where`; its samples have the shape of the study's."""
+    drawn: DrawnSetSpec | None = None
+    """The model that the set is drawn from, in place of `where`."""
+    threshold: float | None = key("nats", ge=0, default=None)
+    """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
+    oracle: str | None = None
+    """Name of a diffusion model that knows the set; null for the one that it is drawn from, or to learn one beside the
+    model, by telling its network the set. Cross-entropies need none."""
+
+    def known_by(self) -> str | None:
+        """Name of the model that knows the set; None if there is none."""
+        return self.oracle or (self.drawn.model if self.drawn else None)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ConstraintSetSpec:
+        if [self.where, self.dataset, self.drawn].count(None) != 2:
+            raise ValueError("needs one of `where`, `dataset` and `drawn`, which say what the set is")
+        return self
+
+
+class DualDiffusionSpec(DenoiserSpec):
+    """A diffusion model near to its data under the constraint that it is near enough to each of several sets."""
+
+    kind: Literal["dual_diffusion"] = "dual_diffusion"
+    sets: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], ConstraintSetSpec] = Field(
+        min_length=1
+    )
+    """The constraint distributions by name."""
+    objective: Literal["data", "largest_divergence", "largest_cross_entropy"] = "data"
+    """What is least: the divergence from the data, under thresholds; or the largest divergence from a set, whatever it is;
+    or the largest cross-entropy, which is that and the entropy of the set."""
+    set_batch: int = key("samples", ge=1, default=32)
+    """Samples of each set in a step, drawn with replacement, beside the batch of the data."""
+    multipliers: Annotated[
+        DualAscentSpec
+        | FixedMultipliersSpec
+        | DisjointMultipliersSpec
+        | SimplexAscentSpec
+        | EqualMultipliersSpec,
+        Field(discriminator="kind"),
+    ] = DualAscentSpec()
+    """How the multipliers of the constraints are set; those of the largest divergence sum to one."""
+    smoothing: float = key("standard deviations of the data", gt=0, default=0.3)
+    """Noise on both sides of a divergence: finer detail, in which networks err more than sets differ, does not count."""
+
+    @model_validator(mode="after")
+    def _multipliers_of_the_objective(self) -> DualDiffusionSpec:
+        bounded = self.objective == "data"
+        for name, entry in self.sets.items():
+            if bounded and entry.threshold is None:
+                raise ValueError(f"`sets.{name}.threshold` is required where the objective is `data`")
+            if not bounded and entry.threshold is not None:
+                raise ValueError(
+                    f"`sets.{name}.threshold` has no meaning for the objective `{self.objective}`"
+                )
+            if self.objective == "largest_cross_entropy" and entry.oracle is not None:
+                raise ValueError(f"`sets.{name}.oracle` has no meaning for the objective `{self.objective}`")
+        if bounded == isinstance(self.multipliers, SimplexAscentSpec | EqualMultipliersSpec):
+            fit = "`ascent`, `fixed` or `disjoint`" if bounded else "`simplex_ascent` or `equal`"
+            raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_known_in_the_space_of_a_map(self) -> DualDiffusionSpec:
+        if self.space is None:
+            return self
+        if self.objective == "largest_cross_entropy":
+            raise ValueError("`space`: the cross-entropy of samples is not that of their images under a map")
+        for name, entry in self.sets.items():
+            if known := entry.known_by():
+                raise ValueError(
+                    f"`sets.{name}`: {known!r} is not asked in the space of the map {self.space!r}; let the set be learned, "
+                    f"by `where` or `dataset` without `oracle`"
+                )
+        return self
+
+    def known(self) -> dict[str, str]:
+        """The models that know sets."""
+        return {name: known for name, entry in self.sets.items() if (known := entry.known_by())}
+
+    def learned(self) -> list[str]:
+        """The sets that the network learns to know."""
+        if self.objective == "largest_cross_entropy":
+            return []
+        return [name for name, entry in self.sets.items() if entry.known_by() is None]
+
+    def constrained(self) -> dict[str, str]:
+        """The names in the training log of what is constrained, by the sets."""
+        quantity = "cross_entropy" if self.objective == "largest_cross_entropy" else "divergence"
+        return {name: f"{quantity}_{name}" for name in self.sets}
+
+    def build(self, on: Foundation) -> DualDiffusion:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.distributional._dual_diffusion import DualDiffusion
+
+        return DualDiffusion(self, sample_shape(on.example), self.build_space(on), on.models)
+
+    def stands_on(self) -> dict[str, str]:
+        named = [
+            name
+            for entry in self.sets.values()
+            for name in (entry.oracle, entry.drawn.model if entry.drawn else None)
+        ]
+        return {**super().stands_on(), **{name: "denoiser" for name in named if name}}
+
+    def bounds(self) -> dict[str, tuple[str, float | None]]:
+        return {name: (column, self.sets[name].threshold) for name, column in self.constrained().items()}

@@ -1,0 +1,88 @@
+r"""A Gaussian fitted to standardised data, with the exact denoiser that follows from it.
+
+Given a condition c, z ~ N(b + W c, Q diag(l) Q^T), the least-squares regression on c and the covariance of
+its residuals by eigenvectors Q and eigenvalues l. With x_t = alpha z + sigma e,
+
+    E[z | x_t] = b + W c + Q diag(alpha l / (alpha^2 l + sigma^2)) Q^T (x_t - alpha (b + W c)).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from azula.denoise import Denoiser, DiracPosterior
+from azula.noise import Schedule
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models._spaces import Standardisation, StandardisedCondition
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
+from plumbline.networks import SampleShape
+
+
+class GaussianRegressionDenoiser(Denoiser):
+    """The exact denoiser of z ~ N(offset + weights c, Q diag(l) Q^T)."""
+
+    offset: Tensor
+    weights: Tensor
+    directions: Tensor
+    variances: Tensor
+
+    def __init__(self, numbers: int, condition: int, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.register_buffer("offset", torch.zeros(numbers))
+        self.register_buffer("weights", torch.zeros(numbers, condition))
+        self.register_buffer("directions", torch.eye(numbers))
+        self.register_buffer("variances", torch.ones(numbers))
+
+    def fit(self, z: Float[Tensor, "N n"], condition: Float[Tensor, "N c"]) -> None:
+        """Least squares on the condition, and the eigenvectors of the residuals' covariance."""
+        design = torch.cat([torch.ones(len(z), 1, dtype=z.dtype, device=z.device), condition], dim=1)
+        # Conditions may depend on each other (an inventory of fuel and air does): the pseudo-inverse copes.
+        solution = torch.linalg.pinv(design, rtol=1e-6) @ z
+        residuals = z - design @ solution
+        variances, directions = torch.linalg.eigh(residuals.mT @ residuals / len(z))
+        self.offset.copy_(solution[0])
+        self.weights.copy_(solution[1:].mT)
+        self.directions.copy_(directions)
+        self.variances.copy_(variances.clamp(min=0))
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> DiracPosterior:
+        """The posterior mean, of the shape of `x_t` (B, ...)."""
+        alpha, sigma = (value.reshape(-1, 1) for value in self.schedule(t))
+        flat = x_t.flatten(1)
+        prior = self.offset if condition is None else self.offset + condition @ self.weights.mT
+        gain = alpha * self.variances / (alpha**2 * self.variances + sigma**2)
+        correction = ((flat - alpha * prior) @ self.directions * gain) @ self.directions.mT
+        return DiracPosterior((prior + correction).view_as(x_t))
+
+
+class FittedGaussian(nn.Module):
+    """The Gaussian of the training data; has nothing to train."""
+
+    def __init__(self, spec: FittedGaussianSpec, sample: SampleShape) -> None:
+        super().__init__()
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.condition = StandardisedCondition(sample.condition)
+        self.denoiser = GaussianRegressionDenoiser(
+            math.prod(sample.shape), sample.condition, spec.schedule.build()
+        )
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits everything."""
+        self.space.fit(data["state"])
+        z = self.space.encode(data["state"].double()).flatten(1)
+        self.condition.fit(data)
+        condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
+        self.denoiser.fit(z, condition.double())
+
+    def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
+        """The space that the denoiser works in."""
+        del batch
+        return self.space
+
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for a batch."""
+        return self.condition.arguments(batch)

@@ -1,0 +1,80 @@
+"""A Gaussian for each class in the latent space of an autoencoder, or for each combination of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from plumbline.models.latent._space import LatentSpace
+
+LEAST_VARIANCE = 1e-6
+"""Added to the variances, of which a class with few samples may have none in some direction."""
+MOST_CLASSES = 256
+"""Of more, the covariances are too many to keep, and the samples of each too few."""
+
+
+class ClassGaussian(nn.Module):
+    """Labels (K, C) of each of K classes, means (K, d) and roots of covariances (K, d, d) of its latent vectors.
+
+    The covariance is that of draws of the posterior: the covariance of its means plus the mean of its variances.
+
+    Raises:
+        ValueError: there are too many combinations of labels.
+    """
+
+    labels: Tensor
+    means: Tensor
+    roots: Tensor
+
+    def __init__(self, autoencoder: Any, wanted: Any) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.space = LatentSpace(autoencoder)
+        if wanted.combinations > MOST_CLASSES:
+            raise ValueError(
+                f"`wanted`: a Gaussian each takes {MOST_CLASSES} classes or combinations of labels at most; "
+                "take `attribute_gaussian`."
+            )
+        classes, numbers = wanted.combinations, self.space.numbers
+        self.register_buffer("labels", wanted.all())
+        self.register_buffer("means", torch.zeros(classes, numbers))
+        self.register_buffer("roots", torch.eye(numbers).repeat(classes, 1, 1))
+
+    @torch.no_grad()
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the Gaussians.
+
+        Raises:
+            ValueError: a class has fewer than two samples.
+        """
+        self.wanted.fit(data)
+        all_means, all_variances = self.space.posterior_moments(data)
+        classes = self._class_of(self.wanted.of(data))
+        for index, y in enumerate(self.labels):
+            own = classes == index
+            if int(own.sum()) < 2:
+                told = ", ".join(f"{name} {int(one)}" for name, one in self.wanted.told(y[None]).items())
+                raise ValueError(
+                    f"`wanted`: the training data has {int(own.sum())} samples of {told}; two are needed. "
+                    "Where combinations of labels are rare, take `attribute_gaussian`."
+                )
+            means, variances = all_means[own], all_variances[own]
+            covariance = means.T.cov() + torch.diag(variances.mean(0) + LEAST_VARIANCE)
+            self.means[index] = means.mean(0)
+            self.roots[index] = torch.linalg.cholesky(covariance)
+
+    def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
+        """A draw of the Gaussian of each sample's class."""
+        index = self._class_of(self.wanted.of(batch))
+        noise = torch.randn(len(index), self.space.numbers, device=self.means.device)
+        return self.means[index] + torch.einsum("bij,bj->bi", self.roots[index], noise)
+
+    def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
+        """The samples of latent vectors, in the data's units."""
+        return self.space.decode(z, batch)
+
+    def _class_of(self, y: Float[Tensor, "B C"]) -> Int[Tensor, " B"]:
+        return torch.cdist(y, self.labels, p=1).argmin(1)

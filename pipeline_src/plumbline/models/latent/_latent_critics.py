@@ -1,0 +1,93 @@
+r"""Critics of latent vectors, trained on what an autoencoder knows (Engel, Hoffman, Roberts, ICLR 2018, section 3).
+
+With logits l and the losses L_1 = -log sigmoid(l) = softplus(-l) of what is to be accepted and L_0 = softplus(l) of what is
+to be refused, the **realism critic** learns to tell latent vectors of data from those of the prior,
+
+    E_{z ~ q(z | x)} L_1(z) + E_{z ~ p(z)} L_0(z) + w E (|grad l(z^)| - 1)^2,
+
+with z^ between one and the other, and the **attribute critic** the labels of the sample that a vector is of, by a cross-entropy for
+each label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+from plumbline.models.latent._space import LatentSpace
+from plumbline.models.latent.latent_critics import LatentCriticsSpec
+from plumbline.networks._latent import Critic
+
+
+class LatentCritics(nn.Module):
+    """A realism critic and an attribute critic of latent vectors (B, d)."""
+
+    def __init__(self, spec: LatentCriticsSpec, autoencoder: Any, wanted: Any) -> None:
+        super().__init__()
+        self.spec, self.wanted = spec, wanted
+        self.space = LatentSpace(autoencoder)
+        self.realism = Critic(spec.network, self.space.numbers, 0, 1)
+        self.attributes = Critic(spec.network, self.space.numbers, 0, wanted.count) if wanted.count else None
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the labels and the scale of distances."""
+        self.space.fit(data)
+        self.wanted.fit(data)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses of both critics, and what each tells right."""
+        real, drawn = self.space.posterior_draws(batch), self.space.prior_draws(batch)
+        accepted, refused = unlabelled(self.realism, real), unlabelled(self.realism, drawn)
+        penalty = gradient_penalty(self.realism, real, drawn, real.new_zeros(len(real), 0))
+        loss = softplus(-accepted).mean() + softplus(refused).mean() + self.spec.gradient_penalty * penalty
+        right = 0.5 * ((accepted > 0).float().mean() + (refused < 0).float().mean())
+        terms = {"realism_accuracy": right, "gradient_penalty": penalty.detach()}
+        if self.attributes is not None:
+            y = self.wanted.of(batch)
+            logits = unlabelled(self.attributes, real)
+            entropy = binary_cross_entropy_with_logits(logits, y)
+            loss = loss + entropy
+            terms |= {"attribute_accuracy": ((logits > 0) == (y > 0.5)).float().mean()}
+            terms |= {"attribute_entropy": entropy.detach()}
+        return loss, terms
+
+    def unrealistic(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        """L_1 of the realism critic for each vector."""
+        return softplus(-unlabelled(self.realism, z)[:, 0])
+
+    def mislabelled(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        """The cross-entropy of the labels that are wanted of each vector, summed over labels; zero without labels."""
+        if self.attributes is None:
+            return z.new_zeros(len(z))
+        logits = unlabelled(self.attributes, z)
+        return binary_cross_entropy_with_logits(logits, y, reduction="none").sum(1)
+
+    def has_labels(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        """Whether the attribute critic gives each vector the labels that are wanted, each more likely than not."""
+        assert self.attributes is not None
+        logits = unlabelled(self.attributes, z)
+        return ((logits > 0) == (y > 0.5)).all(1).float()
+
+
+def unlabelled(critic: Critic, z: Float[Tensor, "B d"]) -> Float[Tensor, "B L"]:
+    """The logits of a critic that is told no labels."""
+    return critic(z, z.new_zeros(len(z), 0))
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor, Tensor], Tensor],
+    real: Float[Tensor, "B d"],
+    other: Float[Tensor, "B d"],
+    y: Float[Tensor, "B C"],
+) -> Float[Tensor, ""]:
+    """E (|grad_z l(z, y)| - 1)^2 on the lines between vectors to be accepted and to be refused (Gulrajani et al. 2017)."""
+    share = torch.rand(len(real), 1, device=real.device)
+    with torch.enable_grad():
+        between = (share * real + (1 - share) * other).detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(critic(between, y).sum(), between, create_graph=True)
+    return (slope.square().sum(1).add(1e-12).sqrt() - 1).square().mean()

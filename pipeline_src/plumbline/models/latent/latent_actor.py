@@ -1,0 +1,43 @@
+"""An actor that moves latent vectors to where critics are content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation
+from plumbline.models.latent._specs import LatentSpec
+from plumbline.networks import AnyRegressor
+from plumbline.networks.perceptron import PerceptronSpec
+from plumbline.spec import key
+
+if TYPE_CHECKING:
+    from plumbline.models.latent._latent_actor import LatentActor
+
+
+class LatentActorSpec(LatentSpec):
+    """A network that moves latent vectors to where what is wanted holds, trained against a critic."""
+
+    kind: Literal["latent_actor"] = "latent_actor"
+    network: AnyRegressor = PerceptronSpec(width=256, layers=4, activation="relu")
+    """The trunk of the actor and of its critic."""
+    distance: float = key(ge=0, default=0.1)
+    """Weight of the distance that a vector is moved (published: 0, and 0.1 for 1,024 numbers)."""
+    gradient_penalty: float = key(ge=0, default=10.0)
+    """Weight of the squared distance from one of the gradient of the critic (published: 10)."""
+    critic_steps: int = key("steps", ge=1, default=10)
+    """Steps of the critic for each of the actor (published: 10)."""
+    prior_share: float = key(ge=0, le=1, default=0.1)
+    """Share of draws of the prior, not moved, among what the critic is to refuse (published: 0.1)."""
+    level_weight: float = key(ge=0, default=1.0)
+    """Weight of the shortfall of levels of decoded samples, where levels are what is wanted."""
+
+    def build(self, on: Foundation) -> LatentActor:
+        from plumbline.models.latent._latent_actor import LatentActor
+
+        return LatentActor(self, on.models[self.autoencoder], self.wanted.build(on))
+
+    def offers(self) -> tuple[str, ...]:
+        return ("latents", "actor", "labels")
+
+    def dial(self) -> str | None:
+        return "distance"

@@ -1,0 +1,184 @@
+r"""Gradients of convex potentials and their inverses (Liu, Chen, Theodorou, Tao 2023, section 3).
+
+    simplex  sum x = T, x > 0     g(x) = log x - mean log x                    f(y) = T softmax(y)
+    ball     |x| < R              g(x) = 2 beta x / (R^2 - |x|^2)              f(y) = R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)
+    box      low < x < high       g(x) = atanh(u), u in (-1, 1) from x         f(y) = tanh(y), scaled back
+    polytope low < A x < high     g(x) = A' atanh(u) + P x, u from A x         f(y) = A+ tanh(A+' y), scaled back, + P y
+
+with A+ the pseudo-inverse of A, whose rows are linearly independent (orthonormal in the paper), A' its transpose, and
+P = I - A+ A the projection onto what A does not see, where g is the identity; a box is a polytope whose A is I. On the
+simplex the gradient of the entropy is known up to a constant, which softmax does not see; the symmetric choice keeps the
+shape of a state. What f gives is in the set whatever it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.models._spaces import Standardisation
+from plumbline.models.mirror.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
+
+
+class ConvexSet(nn.Module):
+    """A map of states (B, *S) in a convex set to all of space, and back."""
+
+    @abstractmethod
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g(x)."""
+
+    @abstractmethod
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f(y), the inverse of g."""
+
+
+class Simplex(ConvexSet):
+    """Positive states of one total, of so many numbers."""
+
+    def __init__(self, spec: SimplexSpec, numbers: int) -> None:
+        super().__init__()
+        self.spec, self.numbers = spec, numbers
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """log x - mean log x."""
+        logarithm = x.clamp(min=self.spec.smallest * self.spec.total / self.numbers).log()
+        return logarithm - logarithm.mean(tuple(range(1, x.ndim)), keepdim=True)
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """T softmax(y)."""
+        return self.spec.total * y.flatten(1).softmax(1).view_as(y)
+
+
+class Ball(ConvexSet):
+    """States inside a ball."""
+
+    def __init__(self, spec: BallSpec, numbers: int) -> None:
+        del numbers
+        super().__init__()
+        self.spec = spec
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """2 beta x / (R^2 - |x|^2)."""
+        room = self.spec.radius**2 - _squared_norm(x)
+        if bool((room <= 0).any()):
+            raise ValueError(f"a state is not inside the ball of radius {self.spec.radius}.")
+        return 2 * self.spec.barrier * x / room
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)."""
+        square, beta = self.spec.radius**2, self.spec.barrier
+        return square * y / (torch.sqrt(square * _squared_norm(y) + beta**2) + beta)
+
+
+class Box(ConvexSet):
+    """States between two bounds."""
+
+    def __init__(self, spec: BoxSpec, numbers: int) -> None:
+        del numbers
+        super().__init__()
+        self.spec = spec
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """atanh of the place between the bounds."""
+        return _spread(x, self.spec.low, self.spec.high, self.spec.margin)
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """The place between the bounds of tanh y."""
+        return _between(y, self.spec.low, self.spec.high)
+
+
+class Polytope(ConvexSet):
+    """States between pairs of parallel faces.
+
+    Raises:
+        ValueError: a face has not as many numbers as a state.
+    """
+
+    faces: Tensor
+    inverse: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, spec: PolytopeSpec, numbers: int) -> None:
+        super().__init__()
+        self.spec = spec
+        faces = torch.tensor(spec.faces, dtype=torch.float64)
+        if faces.shape[1] != numbers:
+            raise ValueError(
+                f"`faces` of {faces.shape[1]} numbers for states of {numbers}: give each one number a coordinate."
+            )
+        self.register_buffer("faces", faces, persistent=False)
+        self.register_buffer("inverse", torch.linalg.pinv(faces), persistent=False)
+        self.register_buffer("low", torch.tensor(spec.low, dtype=torch.float64), persistent=False)
+        self.register_buffer("high", torch.tensor(spec.high, dtype=torch.float64), persistent=False)
+
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """A' atanh(u) + P x, with u the place of A x between the bounds."""
+        flat = x.flatten(1)
+        across = flat @ self.faces.T.to(x)
+        spread = _spread(across, self.low.to(x), self.high.to(x), self.spec.margin)
+        beside = flat - across @ self.inverse.T.to(x)
+        return (spread @ self.faces.to(x) + beside).view_as(x)
+
+    def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """A+ (the place of tanh(A+' y) between the bounds) + P y."""
+        flat = y.flatten(1)
+        spread = flat @ self.inverse.to(y)
+        across = _between(spread, self.low.to(y), self.high.to(y))
+        beside = flat - spread @ self.faces.to(y)
+        return (across @ self.inverse.T.to(y) + beside).view_as(y)
+
+
+SETS: dict[type, Callable[[Any, int], ConvexSet]] = {
+    SimplexSpec: Simplex,
+    BallSpec: Ball,
+    BoxSpec: Box,
+    PolytopeSpec: Polytope,
+}
+
+
+class AnalyticMirror(nn.Module):
+    """A mirror map in closed form, with the interface of a learned one; nothing to train."""
+
+    def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.set = SETS[type(spec)](spec, math.prod(shape))
+        self.space = Standardisation(shape, "none")
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Nothing to fit."""
+        del data
+
+    def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g."""
+        return self.set.image(z)
+
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of bringing an image back: none, by a formula."""
+        return 0
+
+    def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f."""
+        return self.set.restored(y)
+
+
+def _squared_norm(x: Tensor) -> Tensor:
+    return x.square().sum(tuple(range(1, x.ndim)), keepdim=True)
+
+
+def _spread(a: Tensor, low: Tensor | float, high: Tensor | float, margin: float) -> Tensor:
+    """Numbers between two bounds on the whole line: atanh of their place, -1 at the lower bound and 1 at the upper one."""
+    most = 1 - 2 * margin
+    return torch.atanh(((a - (high + low) / 2) / ((high - low) / 2)).clamp(-most, most))
+
+
+def _between(s: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """The inverse of `_spread`: numbers of the whole line between two bounds."""
+    return (high + low) / 2 + (high - low) / 2 * torch.tanh(s)

@@ -1,0 +1,184 @@
+r"""The maps g and f and their loss.
+
+In the scaled space, with a network N_g (the gradient of an input-convex potential, say) and a network N_f,
+
+    g(x) = (1 - a) N_g(x) + a x,        f(y, s) = y + N_f(y, s),
+
+where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, g - a id is too: g is
+injective, and its inverse is Lipschitz with 1 / a. With noise e, s ~ U[0, sigma_max] a sample and y = g(x) + s std(g(x)) e, the loss is
+
+    w [ |f(g(x), 0) - x| + |f(y, s) - x| ] / 2 + lambda l(f(y, s)) + r |N_g(x)|,
+
+all norms means over coordinates, l the constraint distance in the data's units. The published loss has |g(f(y)) - y|
+in place of |f(y, s) - x|, and no std: it asks f to keep the noise that the constraint asks it to remove (for white
+noise the constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa
+lambda means the same for every constraint.
+
+What a diffusion model draws is not g(x) with white noise: its errors are of structure, such as one tile that differs from
+the next. An f that is trained up to much noise, and told of much, mends them, at the price of detail; a second pass,
+over the image of what the first restored, told of less, brings it back.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plumbline.constraints import Constraint
+from plumbline.models._spaces import Standardisation
+from plumbline.models.mirror.mirror_map import MirrorMapSpec
+from plumbline.networks import SampleShape
+from plumbline.networks._input_convex import InputConvexGradient
+
+# Standard deviation that f is told of images without noise, whose logarithm must be finite.
+NO_NOISE = 1e-3
+
+
+class MirrorMap(nn.Module):
+    """g and f of samples (B, *S)."""
+
+    weight: Tensor
+
+    def __init__(self, spec: MirrorMapSpec, sample: SampleShape, constraint: Constraint) -> None:
+        super().__init__()
+        self.spec, self.constraint = spec, constraint
+        self.space = Standardisation(sample.shape, spec.scaling)
+        self.forward_network = _Zero() if self._is_identity else spec.forward.build(sample)
+        self.inverse_network = spec.inverse.build(sample)
+        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits the scaling, and measures what white noise does to the constraint."""
+        self.space.fit(data["state"])
+        self.weight.fill_(self.spec.constraint_weight * self.unit_of_weight(self.constraint, data))
+
+    def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:
+        """What a weight of one multiplies the distance to a constraint by."""
+        if self.spec.constraint_unit == "distance":
+            return 1.0
+        return unit_of_weight(constraint, data, self.space, self.spec.sigma_max)
+
+    def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """g of scaled samples."""
+        network = self.network_output(z.to(self._dtype()))
+        return self.mixed(network, z)
+
+    def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """f of generated images, as often as there are noise levels to tell it, with g in between."""
+        return self.passes(y.to(self._dtype()))[-1][1].to(y.dtype)
+
+    @property
+    def decoding_evaluations(self) -> int:
+        """Network evaluations of bringing an image back: f in every pass, g between two."""
+        passes = len(self.spec.decoding_noise)
+        return passes if self._is_identity else 2 * passes - 1
+
+    def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
+        """What each pass of f over generated images is given, and what it restores."""
+        found: list[tuple[Tensor, Tensor]] = []
+        for level in self.spec.decoding_noise:
+            given = self.image(found[-1][1]) if found else y
+            found.append(
+                (given, self.restored(given, torch.full((1,), level, dtype=y.dtype, device=y.device)))
+            )
+        return found
+
+    def noised(
+        self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " B"], images: Float[Tensor, "B *S"]
+    ) -> Float[Tensor, "B *S"]:
+        """y with white noise of `sigma` in the unit of noise, which may be the standard deviation of `images`."""
+        # Noise in absolute terms would be outgrown: g would blow images up, and the diffusion model's errors with them.
+        unit = images.std() if self.spec.noise_unit == "image" else 1.0
+        return y + unit * sigma.view(-1, *(1,) * (y.ndim - 1)) * torch.randn_like(y)
+
+    def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """N_g(x)."""
+        return self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
+
+    def mixed(self, network: Float[Tensor, "B *S"], z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
+        """(1 - a) N_g(x) + a x."""
+        a = self.spec.strong_convexity
+        return (1 - a) * network.to(z.dtype) + a * z
+
+    def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
+        """f of images with noise of the standard deviations `sigma`."""
+        level = sigma.clamp(min=NO_NOISE).log()
+        output = self.inverse_network(y, level)
+        output = y + output if self.spec.residual else output
+        return nn.functional.softplus(output) if self.spec.activation == "softplus" else output
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms: reconstruction, noisy reconstruction, constraint distance, size of N_g."""
+        spec, z = self.spec, self.space.encode(batch["state"])
+        network = self.network_output(z)
+        y = self.mixed(network, z)
+        sigma = spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
+        noisy = self.noised(y, sigma, y.detach())
+        # One pass of f for clean and noisy images.
+        clean, restored = self.restored(
+            torch.cat([y, noisy]), torch.cat([torch.zeros_like(sigma), sigma])
+        ).chunk(2)
+        terms = {
+            "reconstruction": (clean - z).abs().mean(),
+            "noisy_reconstruction": self._noisy_reconstruction(restored, z, noisy),
+            "constraint": self.constraint.given(batch).distance(self.space.decode(restored)).mean(),
+            "regularisation": network.abs().mean(),
+        }
+        loss = (
+            spec.cycle_weight * (terms["reconstruction"] + terms["noisy_reconstruction"]) / 2
+            + self.weight * terms["constraint"]
+            + spec.regularisation_weight * terms["regularisation"]
+        )
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """Keeps the weights of a convex potential from going negative."""
+        del terms
+        for module in self.forward_network.modules():
+            if isinstance(module, InputConvexGradient):
+                module.project_weights()
+
+    def _noisy_reconstruction(self, restored: Tensor, z: Tensor, noisy: Tensor) -> Tensor:
+        if self.spec.noisy_target == "state":
+            return (restored - z).abs().mean()
+        return (self.image(restored) - noisy).abs().mean()
+
+    @property
+    def _is_identity(self) -> bool:
+        return self.spec.strong_convexity == 1
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.inverse_network.parameters()).dtype
+
+
+class _Zero(nn.Module):
+    """N_g where g is the identity, which has no use for a network."""
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        del level
+        return torch.zeros_like(z)
+
+
+# Share of the noise that |g(f(y)) - y| costs to keep: half of E|e|.
+NOISE_COST = 0.4
+# Samples that the sensitivity is measured on, at most.
+PROBES = 256
+
+
+def unit_of_weight(
+    constraint: Constraint, data: dict[str, Tensor], space: Standardisation, sigma: float
+) -> float:
+    """0.4 / kappa, with kappa the growth of the distance with noise of `sigma` in a space, on the first samples of the data."""
+    probes = {name: tensor[:PROBES] for name, tensor in data.items()}
+    return NOISE_COST / sensitivity(constraint, probes, space, sigma)
+
+
+@torch.no_grad()
+def sensitivity(
+    constraint: Constraint, batch: dict[str, Tensor], space: Standardisation, sigma: float
+) -> float:
+    """The mean distance that noise of the standard deviation `sigma` in a space makes, over `sigma`."""
+    z = space.encode(batch["state"])
+    noisy = space.decode(z + sigma * torch.randn_like(z))
+    return float(constraint.given(batch).distance(noisy).mean() / sigma)

@@ -1,0 +1,100 @@
+"""Mirror maps in closed form (Liu, Chen, Theodorou, Tao, NeurIPS 2023): for convex sets, nothing is learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from plumbline.models import FittedModelSpec, Foundation
+from plumbline.spec import Spec, key
+
+if TYPE_CHECKING:
+    from plumbline.models.mirror._analytic_mirror import AnalyticMirror
+
+
+class SimplexSpec(Spec):
+    """Positive states of one total: entropy, whose map is the logarithm."""
+
+    kind: Literal["simplex"] = "simplex"
+    total: float = key("data's units", gt=0, default=1.0)
+    """Sum of a state."""
+    smallest: float = key("of the mean value", gt=0, lt=1, default=1e-4)
+    """Values under this one are lifted to it before the logarithm."""
+
+
+class BallSpec(Spec):
+    """States inside a ball around the origin: the logarithmic barrier."""
+
+    kind: Literal["ball"] = "ball"
+    radius: float = key("data's units", gt=0, default=1.0)
+    """Radius of the ball."""
+    barrier: float = key(gt=0, default=0.5)
+    """beta in phi(x) = -beta log(R^2 - |x|^2)."""
+
+
+class BoxSpec(Spec):
+    """States between two bounds, coordinate by coordinate: the hyperbolic tangent."""
+
+    kind: Literal["box"] = "box"
+    low: float = key("data's units", default=0.0)
+    """Lower bound."""
+    high: float = key("data's units", default=1.0)
+    """Upper bound."""
+    margin: float = key("of the width", gt=0, lt=0.5, default=1e-4)
+    """Values nearer to a bound than this are moved inwards before the map."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BoxSpec:
+        if self.low >= self.high:
+            raise ValueError(f"`low` must be less than `high`, found {self.low}, {self.high}")
+        return self
+
+
+class PolytopeSpec(Spec):
+    """States between pairs of parallel faces, as many as there are rows: the hyperbolic tangent across them."""
+
+    kind: Literal["polytope"] = "polytope"
+    faces: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    """Normals a_i of the pairs of faces, linearly independent, each as long as a state."""
+    low: tuple[float, ...]
+    """Lower bounds of a_i x, one a pair."""
+    high: tuple[float, ...]
+    """Upper bounds of a_i x, one a pair."""
+    margin: float = key("of the width", gt=0, lt=0.5, default=1e-4)
+    """States nearer to a face than this are moved inwards before the map."""
+
+    @model_validator(mode="after")
+    def _slabs(self) -> PolytopeSpec:
+        lengths = sorted({len(face) for face in self.faces})
+        if len(lengths) > 1:
+            raise ValueError(f"`faces` must be of one length, that of a state; found {lengths}")
+        for name, bounds in (("low", self.low), ("high", self.high)):
+            if len(bounds) != len(self.faces):
+                raise ValueError(
+                    f"`{name}` needs a bound for each of the {len(self.faces)} `faces`, found {len(bounds)}"
+                )
+        for number, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if low >= high:
+                raise ValueError(f"`low` must be less than `high`, found {low}, {high} for face {number}")
+        if (rank := np.linalg.matrix_rank(np.array(self.faces))) < len(self.faces):
+            raise ValueError(f"`faces` must be linearly independent; of {len(self.faces)} only {rank} are")
+        return self
+
+
+class AnalyticMirrorSpec(FittedModelSpec):
+    """The gradient of a convex potential on a convex set, and its exact inverse; a `space` for diffusion models."""
+
+    kind: Literal["analytic_mirror"] = "analytic_mirror"
+    set: Annotated[SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, Field(discriminator="kind")]
+    """The set that states are in, and stay in."""
+
+    def build(self, on: Foundation) -> AnalyticMirror:
+        from plumbline.models._spaces import sample_shape
+        from plumbline.models.mirror._analytic_mirror import AnalyticMirror
+
+        return AnalyticMirror(self.set, sample_shape(on.example).shape)
+
+    def offers(self) -> tuple[str, ...]:
+        return ("mirror",)

@@ -1,0 +1,1 @@
+"""Models that predict a state from what is known of it."""

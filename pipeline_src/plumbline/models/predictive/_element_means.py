@@ -1,0 +1,53 @@
+"""Mean and variance of each element's number, fitted in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plumbline.models.predictive._node_regression import ragged, told_of
+from plumbline.models.predictive.element_means import ElementMeansSpec
+
+# Elements seen once have no variance: none is taken as smaller than this share of the variance of all.
+SMALLEST_SHARE = 1e-4
+
+
+class ElementMeans(nn.Module):
+    """The law of a number an atom, (B, A) padded, given elements alone."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, spec: ElementMeansSpec, elements: int, constraint: Any) -> None:
+        super().__init__()
+        self.spec, self.constraint = spec, constraint
+        self.register_buffer("mean", torch.zeros(elements, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(elements, dtype=torch.float64))
+
+    def prepare(self, data: dict[str, Tensor]) -> None:
+        """Fits means and variances; an element that the data lacks has those of all atoms."""
+        graphs = ragged(data)
+        values = graphs.gather(data["state"]).double()
+        overall = torch.var_mean(values, correction=0)
+        if not self.spec.by_element:
+            self.variance.fill_(overall[0])
+            self.mean.fill_(overall[1])
+            return
+        count = torch.bincount(graphs.species, minlength=len(self.mean))
+        mean = torch.bincount(graphs.species, values, len(self.mean)) / count.clamp(min=1)
+        residual = (values - mean[graphs.species]).square()
+        variance = torch.bincount(graphs.species, residual, len(self.mean)) / count.clamp(min=1)
+        self.mean.copy_(torch.where(count > 0, mean, overall[1]))
+        self.variance.copy_(
+            torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_SHARE * float(overall[0]))
+        )
+
+    def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
+        graphs = ragged(batch)
+        law = self.spec.law.law(
+            self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint)
+        )
+        return told_of(law, graphs, batch["state"], feasible=self.spec.law.constrains())

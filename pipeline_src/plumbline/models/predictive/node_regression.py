@@ -1,0 +1,26 @@
+"""Probabilistic regression of a number an atom under the sum of each graph: charges of neutral frameworks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import Foundation
+from plumbline.models._output_specs import SupervisedLawSpec
+from plumbline.networks import AnyGraphNetwork
+
+if TYPE_CHECKING:
+    from plumbline.models.predictive._node_regression import NodeRegression
+
+
+class NodeRegressionSpec(SupervisedLawSpec):
+    """Message passing gives a mean and a variance an atom; a law puts each framework on its total."""
+
+    kind: Literal["node_regression"] = "node_regression"
+    network: AnyGraphNetwork
+    """The network, from elements and bonds to features of each atom."""
+
+    def build(self, on: Foundation) -> NodeRegression:
+        from plumbline.datasets._graphs import elements_of
+        from plumbline.models.predictive._node_regression import NodeRegression
+
+        return NodeRegression(self, elements_of(on.example), on.constraint(self.constraint))

@@ -1,0 +1,28 @@
+"""Portfolios by fixed rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models.predictive._portfolio_specs import window_shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PortfolioRuleSpec(FittedModelSpec):
+    """A rule without training: equal weights, or skfolio's mean-variance optimiser on the window."""
+
+    kind: Literal["portfolio_rule"] = "portfolio_rule"
+    rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
+    """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
+
+    def build(self, on: Foundation) -> nn.Module:
+        from plumbline.models.predictive._portfolio_rule import PortfolioRule
+
+        window_shape(on.example)
+        return PortfolioRule(self.rule)
+
+    def offers(self) -> tuple[str, ...]:
+        return ("prediction",)

@@ -1,1 +1,0 @@
-"""Spaces that models are trained in."""
