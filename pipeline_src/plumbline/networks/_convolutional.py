@@ -16,30 +16,31 @@ from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, raw_start
-from plumbline.networks.convolutional import ConvolutionalSpec
-from plumbline.networks.deconvolutional import DeconvolutionalSpec
 
 
 class PictureReader(nn.Module):
-    """From flattened samples, and numbers that are told of each, to what the last convolution gives, flattened.
+    """From flattened samples, and numbers beside each, to what the last convolution gives, flattened.
 
     Args:
-        spec: the layers.
         sample: the shape of samples.
-        told: numbers beside each sample, which the first convolution sees at every point.
+        beside: numbers beside each sample, which the first convolution sees at every point.
+        channels: channels of each layer, whose grid is half as large as that of the one before.
+        kernels: odd side of the kernel of each layer.
 
     Raises:
         ValueError: the grid cannot be halved by every layer, or a sample has none.
     """
 
-    def __init__(self, spec: ConvolutionalSpec, sample: SampleShape, told: int) -> None:
+    def __init__(
+        self, sample: SampleShape, beside: int, *, channels: tuple[int, ...], kernels: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        spec.coarse(sample)
+        coarse_grid(sample, len(channels), "convolutional")
         self.grid, self.numbers = grid_of(sample), math.prod(sample.shape)
-        widths = [self.grid[0] + told, *spec.channels]
+        widths = [self.grid[0] + beside, *channels]
         layers = [
             layer
-            for (before, after), size in zip(pairwise(widths), spec.kernels, strict=True)
+            for (before, after), size in zip(pairwise(widths), kernels, strict=True)
             for layer in (nn.Conv2d(before, after, size, stride=2, padding=size // 2), nn.ReLU())
         ]
         self.layers = nn.Sequential(*layers, nn.Flatten())
@@ -47,21 +48,30 @@ class PictureReader(nn.Module):
     def forward(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B F"]:
         """The features."""
         picture = x[:, : self.numbers].view(-1, *self.grid)
-        told = x[:, self.numbers :, None, None].expand(-1, -1, *self.grid[1:])
-        return self.layers(torch.cat([picture, told], dim=1))
+        beside = x[:, self.numbers :, None, None].expand(-1, -1, *self.grid[1:])
+        return self.layers(torch.cat([picture, beside], dim=1))
 
 
 class PictureWriter(nn.Module):
-    """From vectors to features on a grid of half the size of the samples."""
+    """From vectors to features on a grid of half the size of the samples.
 
-    def __init__(self, spec: DeconvolutionalSpec, inputs: int, sample: SampleShape) -> None:
+    Args:
+        inputs: numbers of a vector.
+        sample: the shape of samples.
+        channels: channels that each layer reads; what it gives is a grid twice as large.
+        kernels: odd side of the kernel of each layer.
+    """
+
+    def __init__(
+        self, inputs: int, sample: SampleShape, *, channels: tuple[int, ...], kernels: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        self.grid = (spec.channels[0], *spec.coarse(sample)[1:])
+        self.grid = (channels[0], *coarse_grid(sample, len(channels), "deconvolutional")[1:])
         self.enter = nn.Linear(inputs, self.grid[0] * self.grid[1] * self.grid[2])
         self.layers = nn.Sequential(
             *(
                 layer
-                for (before, after), size in zip(pairwise(spec.channels), spec.kernels[:-1], strict=True)
+                for (before, after), size in zip(pairwise(channels), kernels[:-1], strict=True)
                 for layer in (_doubling(before, after, size), nn.ReLU())
             )
         )
@@ -72,19 +82,29 @@ class PictureWriter(nn.Module):
 
 
 class PictureHead(nn.Module):
-    """Mean and variance of flattened samples, from features on a grid of half their size."""
+    """Mean and variance of flattened samples, from features on a grid of half their size.
+
+    Args:
+        features: channels of the features.
+        sample: the shape of samples.
+        kernel: odd side of the kernel.
+        initial_deviation: standard deviation at the start.
+        smallest_deviation: its floor.
+    """
 
     def __init__(
         self,
-        spec: DeconvolutionalSpec,
+        features: int,
         sample: SampleShape,
+        *,
+        kernel: int,
         initial_deviation: float,
         smallest_deviation: float,
     ) -> None:
         super().__init__()
-        channels = spec.coarse(sample)[0]
-        self.mean = _doubling(spec.channels[-1], channels, spec.kernels[-1])
-        self.raw_variance = _doubling(spec.channels[-1], channels, spec.kernels[-1])
+        channels = grid_of(sample)[0]
+        self.mean = _doubling(features, channels, kernel)
+        self.raw_variance = _doubling(features, channels, kernel)
         self.floor = smallest_deviation**2
         nn.init.zeros_(self.raw_variance.weight)
         assert self.raw_variance.bias is not None
@@ -97,6 +117,21 @@ class PictureHead(nn.Module):
         read = features.detach() if variance_apart else features
         raw = self.raw_variance(read).flatten(1)
         return self.mean(features).flatten(1), self.floor + nn.functional.softplus(raw)
+
+
+def coarse_grid(sample: SampleShape, layers: int, kind: str) -> tuple[int, int, int]:
+    """Channels of samples, and height and width of their grid after `layers` halvings.
+
+    Raises:
+        ValueError: the grid cannot be halved so often, or a sample has none; `kind` says which network needs it.
+    """
+    channels, height, width = grid_of(sample)
+    factor = 2**layers
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{layers} layers of `{kind}` need a grid divisible by {factor}, found {height} x {width}: name fewer `channels`."
+        )
+    return channels, height // factor, width // factor
 
 
 def _doubling(before: int, after: int, size: int) -> nn.ConvTranspose2d:

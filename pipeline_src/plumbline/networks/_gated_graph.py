@@ -15,8 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from plumbline.networks.gated_graph import GatedGraphSpec
-
 # Bond lengths that the Gaussians span, in angstrom.
 SHORTEST, LONGEST = 0.7, 3.2
 
@@ -38,22 +36,28 @@ class FilteredSum(MessagePassing):
 
 
 class GatedGraphNetwork(nn.Module):
-    """Features of each atom from elements, bonds and bond lengths."""
+    """Features of each atom from elements, bonds and bond lengths.
+
+    Args:
+        elements: number of elements.
+        element_features: features that an element starts with; the rest of `hidden` starts at zero.
+        hidden: features of an atom.
+        layers: number of message-passing layers.
+        radial: Gaussians of the bond length that filter messages; zero for messages that do not depend on the length.
+    """
 
     centres: Tensor
 
-    def __init__(self, spec: GatedGraphSpec, elements: int) -> None:
+    def __init__(
+        self, elements: int, *, element_features: int = 20, hidden: int = 50, layers: int = 6, radial: int = 0
+    ) -> None:
         super().__init__()
-        self.padding = spec.hidden - spec.element_features
-        self.embedding = nn.Embedding(elements, spec.element_features)
-        self.weights = nn.ModuleList(
-            nn.Linear(spec.hidden, spec.hidden, bias=False) for _ in range(spec.layers)
-        )
-        self.filters = nn.ModuleList(
-            nn.Linear(spec.radial, spec.hidden) for _ in range(spec.layers if spec.radial else 0)
-        )
-        self.register_buffer("centres", torch.linspace(SHORTEST, LONGEST, max(spec.radial, 2)))
-        self.update = nn.GRUCell(spec.hidden, spec.hidden)
+        self.padding = hidden - element_features
+        self.embedding = nn.Embedding(elements, element_features)
+        self.weights = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers))
+        self.filters = nn.ModuleList(nn.Linear(radial, hidden) for _ in range(layers if radial else 0))
+        self.register_buffer("centres", torch.linspace(SHORTEST, LONGEST, max(radial, 2)))
+        self.update = nn.GRUCell(hidden, hidden)
         self.sum = FilteredSum()
 
     def forward(

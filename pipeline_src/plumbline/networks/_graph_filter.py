@@ -6,20 +6,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from plumbline.networks.linear_filter import LinearFilterSpec
-from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
-
 
 class LinearFilter(nn.Module):
     """sum_k h_k S^k x of signals x (B, n).
+
+    Args:
+        systems: R, systems with weights of their own.
+        taps: K, powers of S, from the zeroth.
 
     Attributes:
         taps: h (R, K), zero at the start.
     """
 
-    def __init__(self, spec: LinearFilterSpec, systems: int) -> None:
+    def __init__(self, systems: int, *, taps: int = 2) -> None:
         super().__init__()
-        self.taps = nn.Parameter(torch.zeros(systems, spec.taps))
+        self.taps = nn.Parameter(torch.zeros(systems, taps))
 
     def forward(
         self, x: Float[Tensor, "B n"], shift: Float[Tensor, "B n n"], system: Int[Tensor, " B"]
@@ -32,14 +33,19 @@ class LinearFilter(nn.Module):
 class TwoLayerFilter(nn.Module):
     """F^(-1/2) sum_f sum_k g_fk S^k tanh(sum_l h_fl S^l x) of signals x (B, n).
 
+    Args:
+        systems: R, systems with weights of their own.
+        width: F, filters of the first layer.
+        taps: K, powers of S, from the zeroth.
+
     Attributes:
         first: h (R, F, K).
         second: g (R, F, K).
     """
 
-    def __init__(self, spec: TwoLayerFilterSpec, systems: int) -> None:
+    def __init__(self, systems: int, *, width: int = 32, taps: int = 2) -> None:
         super().__init__()
-        shape = (systems, spec.width, spec.taps)
+        shape = (systems, width, taps)
         self.first, self.second = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.randn(shape))
 
     def forward(

@@ -15,28 +15,47 @@ is convex and its gradient monotone,
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import AxisPadding, grid_of
-from plumbline.networks.input_convex import InputConvexSpec
 
 # Weights that must not be negative start between zero and this: the potential is flat at first.
 LARGEST_FIRST_WEIGHT = 1e-3
 
 
 class InputConvexGradient(nn.Module):
-    """grad phi of samples (B, *S), whose dimensions before the grid are channels."""
+    """grad phi of samples (B, *S), whose dimensions before the grid are channels.
 
-    def __init__(self, spec: InputConvexSpec, sample: SampleShape) -> None:
+    Args:
+        sample: the shape of samples.
+        filters: channels of the hidden layers.
+        layers: hidden layers after the first.
+        slope: slope of the leaky rectifier for negative values.
+        padding: `by_axis` is circular along the periodic axes of the samples and zero along the others, `circular` along all.
+        potential: `sum` adds up the last layer, `published` the means over its rows.
+    """
+
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        filters: int = 32,
+        layers: int = 3,
+        slope: float = 0.2,
+        padding: Literal["by_axis", "circular"] = "by_axis",
+        potential: Literal["sum", "published"] = "sum",
+    ) -> None:
         super().__init__()
         self.grid = grid_of(sample)
-        self.slope, self.published = spec.slope, spec.potential == "published"
-        self.padding = AxisPadding((1, 1), (True, True) if spec.padding == "circular" else sample.periodic)
-        channels, filters = self.grid[0], spec.filters
-        levels = range(spec.layers + 1)
+        self.slope, self.published = slope, potential == "published"
+        self.padding = AxisPadding((1, 1), (True, True) if padding == "circular" else sample.periodic)
+        channels = self.grid[0]
+        levels = range(layers + 1)
         self.quadratic = nn.ModuleList(nn.Conv2d(channels, filters, 3, bias=False) for _ in levels)
         self.linear = nn.ModuleList(nn.Conv2d(channels, filters, 3) for _ in levels)
         self.convex = nn.ModuleList(nn.Conv2d(filters, filters, 3, bias=False) for _ in levels[1:])

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import LevelEmbedding
-from plumbline.networks.mlp import MLPSpec
 
 
 class ModulatedBlock(nn.Module):
@@ -30,17 +29,31 @@ class ModulatedBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """A residual network over flattened samples (B, ...)."""
+    """A residual network over flattened samples (B, ...).
 
-    def __init__(self, spec: MLPSpec, sample: SampleShape) -> None:
+    Args:
+        sample: the shape of samples.
+        width: features of each block.
+        blocks: number of residual blocks.
+        embedding: features of the noise level and of the condition.
+        dropout: fraction of features dropped in training.
+    """
+
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        width: int = 256,
+        blocks: int = 4,
+        embedding: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         numbers = math.prod(sample.shape)
-        self.embedding = LevelEmbedding(spec.embedding, sample.condition)
-        self.entry = nn.Linear(numbers, spec.width)
-        self.blocks = nn.ModuleList(
-            ModulatedBlock(spec.width, spec.embedding, spec.dropout) for _ in range(spec.blocks)
-        )
-        self.exit = nn.Sequential(nn.LayerNorm(spec.width), nn.Linear(spec.width, sample.outputs * numbers))
+        self.embedding = LevelEmbedding(embedding, sample.condition)
+        self.entry = nn.Linear(numbers, width)
+        self.blocks = nn.ModuleList(ModulatedBlock(width, embedding, dropout) for _ in range(blocks))
+        self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sample.outputs * numbers))
         self.shape = sample.output_shape
 
     def forward(

@@ -7,23 +7,29 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.networks.perceptron import PerceptronSpec
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class Perceptron(nn.Module):
-    """Fully connected layers from (*B, inputs) to (*B, features)."""
+    """Fully connected layers from (*B, inputs) to (*B, width).
 
-    def __init__(self, spec: PerceptronSpec, inputs: int) -> None:
+    Args:
+        inputs: numbers that are read.
+        width: features of each layer.
+        layers: number of layers.
+        activation: what follows each layer, one of `ACTIVATIONS`.
+    """
+
+    def __init__(self, inputs: int, *, width: int = 32, layers: int = 2, activation: str = "silu") -> None:
         super().__init__()
-        widths = [inputs, *[spec.width] * spec.layers]
-        layers = [
-            layer
-            for before, after in pairwise(widths)
-            for layer in (nn.Linear(before, after), ACTIVATIONS[spec.activation]())
-        ]
-        self.layers = nn.Sequential(*layers)
+        widths = [inputs, *[width] * layers]
+        self.layers = nn.Sequential(
+            *(
+                layer
+                for before, after in pairwise(widths)
+                for layer in (nn.Linear(before, after), ACTIVATIONS[activation]())
+            )
+        )
 
     def forward(self, x: Float[Tensor, "*B C"]) -> Float[Tensor, "*B F"]:
         """The features."""

@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import AxisPadding, LevelEmbedding, grid_of
-from plumbline.networks.resnet import ResNetSpec
+
+Norm = Literal["none", "instance"]
 
 
 class ResNetGenerator(nn.Module):
     """A map of samples (B, *S), whose dimensions before the grid are channels, to ones of the same shape.
 
+    Args:
+        sample: the shape of samples.
+        channels: channels at full resolution; each of two halvings doubles them.
+        blocks: residual blocks.
+        norm: instance normalisation, or none.
+        padding: `by_axis` is circular along the periodic axes of the samples and zero along the others, `zeros` along all.
+        doubling: resolution is doubled by repetition and a convolution, or by a transposed convolution.
+        dropout: fraction of features dropped in training.
+        embedding: features of noise level and condition; zero for a network that depends on neither.
+
     Raises:
         ValueError: the grid cannot be halved twice.
     """
 
-    def __init__(self, spec: ResNetSpec, sample: SampleShape) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        channels: int = 64,
+        blocks: int = 6,
+        norm: Norm = "none",
+        padding: Literal["by_axis", "zeros"] = "by_axis",
+        doubling: Literal["repeated", "transposed"] = "repeated",
+        dropout: float = 0.0,
+        embedding: int = 64,
+    ) -> None:
         super().__init__()
         self.grid, self.shape = grid_of(sample), sample.output_shape
         if any(size % 4 for size in self.grid[1:]):
             raise ValueError(f"a `resnet` needs a grid divisible by 4, found {self.grid[1:]}.")
-        periodic = (False, False) if spec.padding == "zeros" else sample.periodic
-        features = spec.embedding
-        self.embedding = LevelEmbedding(features, sample.condition) if features else None
-        inputs, c = self.grid[0], spec.channels
+        periodic = (False, False) if padding == "zeros" else sample.periodic
+        self.embedding = LevelEmbedding(embedding, sample.condition) if embedding else None
+        inputs, c = self.grid[0], channels
         self.down = nn.Sequential(
-            ConvolutionLayer(spec, inputs, c, periodic, size=7),
-            ConvolutionLayer(spec, c, 2 * c, periodic, stride=2),
-            ConvolutionLayer(spec, 2 * c, 4 * c, periodic, stride=2),
+            ConvolutionLayer(inputs, c, periodic, norm, size=7),
+            ConvolutionLayer(c, 2 * c, periodic, norm, stride=2),
+            ConvolutionLayer(2 * c, 4 * c, periodic, norm, stride=2),
         )
-        self.blocks = nn.ModuleList(ResidualBlock(spec, 4 * c, periodic) for _ in range(spec.blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(4 * c, periodic, norm, dropout=dropout, embedding=embedding) for _ in range(blocks)
+        )
         self.up = nn.Sequential(
-            *_doubling(spec, 4 * c, 2 * c, periodic),
-            *_doubling(spec, 2 * c, c, periodic),
+            *_doubling(4 * c, 2 * c, periodic, norm, doubling),
+            *_doubling(2 * c, c, periodic, norm, doubling),
             AxisPadding((3, 3), periodic),
         )
         self.last = nn.Conv2d(c, inputs * sample.outputs, 7)
@@ -58,28 +81,30 @@ class ConvolutionLayer(nn.Sequential):
 
     def __init__(
         self,
-        spec: ResNetSpec,
         inputs: int,
         outputs: int,
         periodic: tuple[bool, ...],
+        norm: Norm,
         size: int = 3,
         stride: int = 1,
     ) -> None:
         padding = AxisPadding((size // 2, size // 2), periodic)
-        super().__init__(padding, nn.Conv2d(inputs, outputs, size, stride), _norm(spec, outputs), nn.ReLU())
+        super().__init__(padding, nn.Conv2d(inputs, outputs, size, stride), _norm(norm, outputs), nn.ReLU())
 
 
 class ResidualBlock(nn.Module):
     """h + N(C(dropout(s(N(C h))))), where the embedding shifts and scales the inner features."""
 
-    def __init__(self, spec: ResNetSpec, channels: int, periodic: tuple[bool, ...]) -> None:
+    def __init__(
+        self, channels: int, periodic: tuple[bool, ...], norm: Norm, *, dropout: float, embedding: int
+    ) -> None:
         super().__init__()
         padding = AxisPadding((1, 1), periodic)
-        self.first = nn.Sequential(padding, nn.Conv2d(channels, channels, 3), _norm(spec, channels))
-        self.between = nn.Sequential(nn.ReLU(), nn.Dropout(spec.dropout), padding)
+        self.first = nn.Sequential(padding, nn.Conv2d(channels, channels, 3), _norm(norm, channels))
+        self.between = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), padding)
         self.last = nn.Conv2d(channels, channels, 3)
-        self.norm = _norm(spec, channels)
-        self.modulation = nn.Linear(spec.embedding, 2 * channels) if spec.embedding else None
+        self.norm = _norm(norm, channels)
+        self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
 
     def forward(self, h: Float[Tensor, "B C H W"], embedded: Tensor | None) -> Float[Tensor, "B C H W"]:
         """The features after the block."""
@@ -90,16 +115,18 @@ class ResidualBlock(nn.Module):
         return h + self.norm(self.last(self.between(inner)))
 
 
-def _doubling(spec: ResNetSpec, inputs: int, outputs: int, periodic: tuple[bool, ...]) -> list[nn.Module]:
+def _doubling(
+    inputs: int, outputs: int, periodic: tuple[bool, ...], norm: Norm, doubling: str
+) -> list[nn.Module]:
     """Layers that double the resolution; transposed convolutions leave the pattern of their stride in what they give."""
-    if spec.doubling == "repeated":
-        return [nn.Upsample(scale_factor=2), ConvolutionLayer(spec, inputs, outputs, periodic)]
+    if doubling == "repeated":
+        return [nn.Upsample(scale_factor=2), ConvolutionLayer(inputs, outputs, periodic, norm)]
     transposed = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-    return [transposed, _norm(spec, outputs), nn.ReLU()]
+    return [transposed, _norm(norm, outputs), nn.ReLU()]
 
 
-def _norm(spec: ResNetSpec, channels: int) -> nn.Module:
-    return nn.InstanceNorm2d(channels) if spec.norm == "instance" else nn.Identity()
+def _norm(norm: Norm, channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
 
 
 def _initialise(network: ResNetGenerator) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks.tiled import TiledSpec
 
 
 class TiledNetwork(nn.Module):
@@ -17,22 +17,29 @@ class TiledNetwork(nn.Module):
     A picture mixes what touches in it, the right edge of one state with the left edge of the next: it is what is
     published, and no better than states as channels.
 
+    Args:
+        sample: the shape of samples.
+        columns: states in a row of the picture; rows follow in time.
+        build: makes the network of one picture, from its shape.
+
     Raises:
         ValueError: the states fill no whole number of rows, or a sample is no trajectory of fields.
     """
 
-    def __init__(self, spec: TiledSpec, sample: SampleShape) -> None:
+    def __init__(
+        self, sample: SampleShape, *, columns: int, build: Callable[[SampleShape], nn.Module]
+    ) -> None:
         super().__init__()
-        if len(sample.shape) < 3 or sample.shape[0] % spec.columns:
+        if len(sample.shape) < 3 or sample.shape[0] % columns:
             raise ValueError(
-                f"`tiled` needs states of fields, a whole number of rows of {spec.columns}, found samples of shape "
+                f"`tiled` needs states of fields, a whole number of rows of {columns}, found samples of shape "
                 f"{sample.shape}."
             )
         states, *channels, height, width = sample.shape
         self.shape, self.output_shape = sample.shape, sample.output_shape
-        self.rows, self.columns = states // spec.columns, spec.columns
+        self.rows, self.columns = states // columns, columns
         picture = (*channels, self.rows * height, self.columns * width)
-        self.network = spec.network.build(replace(sample, shape=picture, periodic=(False, False)))
+        self.network = build(replace(sample, shape=picture, periodic=(False, False)))
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None

@@ -14,35 +14,48 @@ from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import AxisPadding, ChannelNorm, LevelEmbedding, grid_of
-from plumbline.networks.unet import UNetSpec
 
 
 class UNetBackbone(nn.Module):
     """A U-Net over samples (B, ..., H, W), whose dimensions before the grid are channels.
 
+    Args:
+        sample: the shape of samples; convolutions are circular along its periodic axes.
+        channels: channels at each depth; each depth halves the grid.
+        blocks: residual blocks at each depth, on the way down and on the way up.
+        embedding: features of the noise level and of the condition.
+        dropout: fraction of features dropped in training.
+
     Raises:
         ValueError: the grid cannot be halved as often as the network is deep, or a sample has no grid.
     """
 
-    def __init__(self, spec: UNetSpec, sample: SampleShape) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        channels: tuple[int, ...] = (32, 64, 128),
+        blocks: tuple[int, ...] = (2, 2, 2),
+        embedding: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.grid = grid_of(sample)
-        halvings = 2 ** (len(spec.channels) - 1)
+        halvings = 2 ** (len(channels) - 1)
         if any(size % halvings for size in sample.shape[-2:]):
             raise ValueError(
-                f"a U-Net of depth {len(spec.channels)} needs a grid divisible by {halvings}, "
+                f"a U-Net of depth {len(channels)} needs a grid divisible by {halvings}, "
                 f"found {sample.shape[-2:]}."
             )
-        channels = self.grid[0]
         self.shape = sample.output_shape
-        self.embedding = LevelEmbedding(spec.embedding, sample.condition)
+        self.embedding = LevelEmbedding(embedding, sample.condition)
         self.unet = UNet(
-            channels,
-            channels * sample.outputs,
-            hid_channels=spec.channels,
-            hid_blocks=spec.blocks,
-            mod_features=spec.embedding,
-            dropout=spec.dropout or None,
+            self.grid[0],
+            self.grid[0] * sample.outputs,
+            hid_channels=channels,
+            hid_blocks=blocks,
+            mod_features=embedding,
+            dropout=dropout or None,
         )
         normalise_channels(self.unet)
         if any(sample.periodic):

@@ -36,23 +36,6 @@ class LayersSpec(Kind):
             raise ValueError(f"`kernels` must be odd, found {even[0]}")
         return self
 
-    def coarse(self, sample: SampleShape) -> tuple[int, int, int]:
-        """Channels of samples, and height and width of their grid after all halvings.
-
-        Raises:
-            ValueError: the grid cannot be halved so often, or a sample has none.
-        """
-        from plumbline.networks._blocks import grid_of
-
-        channels, height, width = grid_of(sample)
-        factor = 2 ** len(self.channels)
-        if height % factor or width % factor:
-            raise ValueError(
-                f"{len(self.channels)} layers of `{self.kind}` need a grid divisible by "
-                f"{factor}, found {height} x {width}: name fewer `channels`."
-            )
-        return channels, height // factor, width // factor
-
 
 class ConvolutionalSpec(LayersSpec, ReaderSpec):
     """Convolutions of stride two with a rectifier after each, for encoders; numbers that are told beside are channels of their own."""
@@ -62,7 +45,9 @@ class ConvolutionalSpec(LayersSpec, ReaderSpec):
     def reader(self, sample: SampleShape, told: int) -> PictureReader:
         from plumbline.networks._convolutional import PictureReader
 
-        return PictureReader(self, sample, told)
+        return PictureReader(sample, told, channels=self.channels, kernels=self.kernels)
 
     def features_of(self, sample: SampleShape) -> int:
-        return self.channels[-1] * math.prod(self.coarse(sample)[1:])
+        from plumbline.networks._convolutional import coarse_grid
+
+        return self.channels[-1] * math.prod(coarse_grid(sample, len(self.channels), self.kind)[1:])

@@ -23,9 +23,15 @@ class DeconvolutionalSpec(LayersSpec, WriterSpec):
     def writer(self, inputs: int, sample: SampleShape) -> PictureWriter:
         from plumbline.networks._convolutional import PictureWriter
 
-        return PictureWriter(self, inputs, sample)
+        return PictureWriter(inputs, sample, channels=self.channels, kernels=self.kernels)
 
     def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> PictureHead:
         from plumbline.networks._convolutional import PictureHead
 
-        return PictureHead(self, sample, initial_deviation, smallest_deviation)
+        return PictureHead(
+            self.channels[-1],
+            sample,
+            kernel=self.kernels[-1],
+            initial_deviation=initial_deviation,
+            smallest_deviation=smallest_deviation,
+        )

@@ -35,7 +35,13 @@ class GatedGraphSpec(GraphNetworkSpec):
     def build(self, elements: int) -> GatedGraphNetwork:
         from plumbline.networks._gated_graph import GatedGraphNetwork
 
-        return GatedGraphNetwork(self, elements)
+        return GatedGraphNetwork(
+            elements,
+            element_features=self.element_features,
+            hidden=self.hidden,
+            layers=self.layers,
+            radial=self.radial,
+        )
 
     def features(self) -> int:
         return self.hidden

@@ -29,4 +29,11 @@ class InputConvexSpec(NetworkSpec):
     def build(self, sample: SampleShape) -> InputConvexGradient:
         from plumbline.networks._input_convex import InputConvexGradient
 
-        return InputConvexGradient(self, sample)
+        return InputConvexGradient(
+            sample,
+            filters=self.filters,
+            layers=self.layers,
+            slope=self.slope,
+            padding=self.padding,
+            potential=self.potential,
+        )

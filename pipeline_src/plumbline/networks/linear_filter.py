@@ -18,4 +18,4 @@ class LinearFilterSpec(FilterSpec):
     def build(self, systems: int) -> nn.Module:
         from plumbline.networks._graph_filter import LinearFilter
 
-        return LinearFilter(self, systems)
+        return LinearFilter(systems, taps=self.taps)

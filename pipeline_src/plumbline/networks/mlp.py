@@ -27,4 +27,6 @@ class MLPSpec(NetworkSpec):
     def build(self, sample: SampleShape) -> ResidualMLP:
         from plumbline.networks._mlp import ResidualMLP
 
-        return ResidualMLP(self, sample)
+        return ResidualMLP(
+            sample, width=self.width, blocks=self.blocks, embedding=self.embedding, dropout=self.dropout
+        )

@@ -25,7 +25,7 @@ class PerceptronSpec(RegressorSpec):
     def build(self, inputs: int) -> Perceptron:
         from plumbline.networks._perceptron import Perceptron
 
-        return Perceptron(self, inputs)
+        return Perceptron(inputs, width=self.width, layers=self.layers, activation=self.activation)
 
     def features(self) -> int:
         return self.width

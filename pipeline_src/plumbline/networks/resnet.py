@@ -33,4 +33,13 @@ class ResNetSpec(NetworkSpec):
     def build(self, sample: SampleShape) -> ResNetGenerator:
         from plumbline.networks._resnet import ResNetGenerator
 
-        return ResNetGenerator(self, sample)
+        return ResNetGenerator(
+            sample,
+            channels=self.channels,
+            blocks=self.blocks,
+            norm=self.norm,
+            padding=self.padding,
+            doubling=self.doubling,
+            dropout=self.dropout,
+            embedding=self.embedding,
+        )

@@ -23,4 +23,4 @@ class TiledSpec(NetworkSpec):
     def build(self, sample: SampleShape) -> TiledNetwork:
         from plumbline.networks._tiled import TiledNetwork
 
-        return TiledNetwork(self, sample)
+        return TiledNetwork(sample, columns=self.columns, build=self.network.build)

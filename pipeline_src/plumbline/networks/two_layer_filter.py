@@ -21,4 +21,4 @@ class TwoLayerFilterSpec(FilterSpec):
     def build(self, systems: int) -> nn.Module:
         from plumbline.networks._graph_filter import TwoLayerFilter
 
-        return TwoLayerFilter(self, systems)
+        return TwoLayerFilter(systems, width=self.width, taps=self.taps)

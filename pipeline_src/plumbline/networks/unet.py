@@ -37,4 +37,6 @@ class UNetSpec(NetworkSpec):
     def build(self, sample: SampleShape) -> UNetBackbone:
         from plumbline.networks._unet import UNetBackbone
 
-        return UNetBackbone(self, sample)
+        return UNetBackbone(
+            sample, channels=self.channels, blocks=self.blocks, embedding=self.embedding, dropout=self.dropout
+        )
