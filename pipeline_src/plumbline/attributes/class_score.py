@@ -25,16 +25,16 @@ class ClassScoreSpec(AttributeSpec):
     """Probability added to that of the classes, so that the score of one hopeless picture does not outweigh all others."""
 
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
-        return _ClassScore(self, models[self.classifier])
+        return _ClassScore(models[self.classifier], self.classes, self.floor)
 
     def stands_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}
 
 
 class _ClassScore(Attribute):
-    def __init__(self, spec: ClassScoreSpec, classifier: Any) -> None:
-        self.spec, self.classifier = spec, classifier
+    def __init__(self, classifier: Any, classes: tuple[int, ...], floor: float) -> None:
+        self.classifier, self.classes, self.floor = classifier, list(classes), floor
 
     def value(self, x: Tensor) -> Tensor:
-        told = self.classifier.log_probabilities(x).exp()[:, list(self.spec.classes)].sum(1)
-        return (told + self.spec.floor).log()
+        probability = self.classifier.log_probabilities(x).exp()[:, self.classes].sum(1)
+        return (probability + self.floor).log()

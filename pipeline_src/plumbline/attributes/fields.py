@@ -62,7 +62,7 @@ class BandEnergySpec(AttributeSpec):
         if self.lowest > largest:
             raise ValueError(f"`lowest`: {self.lowest} waves do not fit on this grid, which holds {largest}.")
         grid = example["state"].shape[-directions:]
-        return _BandEnergy(self, grid, example["state"].sizes.get("component", 1))
+        return _BandEnergy(self.lowest, self.highest, grid, example["state"].sizes.get("component", 1))
 
 
 class _Steepness(Attribute):
@@ -93,13 +93,13 @@ class _Enstrophy(Attribute):
 
 
 class _BandEnergy(Attribute):
-    def __init__(self, spec: BandEnergySpec, grid: tuple[int, ...], components: int) -> None:
+    def __init__(self, lowest: int, highest: int, grid: tuple[int, ...], components: int) -> None:
         import torch
 
         self.axes, self.components = tuple(range(-len(grid), 0)), components
         numbers = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in grid), indexing="ij")
         waves = torch.stack(numbers).norm(dim=0).round()
-        self.band = (waves >= spec.lowest) & (waves <= spec.highest)
+        self.band = (waves >= lowest) & (waves <= highest)
 
     def value(self, x: Tensor) -> Tensor:
         import torch

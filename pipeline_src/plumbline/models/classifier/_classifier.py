@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from plumbline.datasets._labels import class_labels, listed_attributes
 from plumbline.models._spaces import Standardisation
-from plumbline.models.classifier._specs import ImageClassifierSpec
-from plumbline.models.classifier.classifier import ClassifierSpec
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_reader
 
@@ -17,18 +15,28 @@ class ImageClassifier(nn.Module):
     """Base of the classifiers of images (B, *S).
 
     Args:
-        spec: the network.
         sample: the shape of images.
-        outputs: numbers that are told.
+        outputs: logits of an image.
+        channels: channels of the first layer; the second has twice as many.
+        features: features of the last layer but one.
+        dropout: fraction of the features dropped in training.
     """
 
-    def __init__(self, spec: ImageClassifierSpec, sample: SampleShape, outputs: int) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        outputs: int,
+        *,
+        channels: int = 32,
+        features: int = 64,
+        dropout: float = 0.2,
+    ) -> None:
         super().__init__()
         self.grid = grid_of(sample)
         self.space = Standardisation(sample.shape, "global")
-        self.reader = nn.Sequential(*image_reader(self.grid, spec.channels, spec.features))
-        self.dropout = nn.Dropout(spec.dropout)
-        self.head = nn.Linear(spec.features, outputs)
+        self.reader = nn.Sequential(*image_reader(self.grid, channels, features))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, outputs)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation."""
@@ -45,11 +53,7 @@ class ImageClassifier(nn.Module):
 
 
 class Classifier(ImageClassifier):
-    """Class probabilities of images (B, *S)."""
-
-    def __init__(self, spec: ClassifierSpec, sample: SampleShape) -> None:
-        super().__init__(spec, sample, spec.classes)
-        self.spec = spec
+    """Class probabilities of images (B, *S): as many classes as `outputs`."""
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation.
@@ -57,7 +61,7 @@ class Classifier(ImageClassifier):
         Raises:
             ValueError: there are no labels, or one is none of the classes.
         """
-        class_labels(data, self.spec.classes, "classes")
+        class_labels(data, self.head.out_features, "classes")
         super().prepare(data)
 
     def log_probabilities(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B classes"]:

@@ -10,20 +10,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.datasets._labels import counts
-from plumbline.models.classifier.counter import CounterSpec
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_reader
 
 
 class Counter(nn.Module):
-    """The number of things in images (B, *S)."""
+    """The number of things in images (B, *S).
 
-    def __init__(self, spec: CounterSpec, sample: SampleShape) -> None:
+    Args:
+        sample: the shape of images.
+        channels: channels of the first layer; the second has twice as many.
+        features: features of the layer before the number.
+    """
+
+    def __init__(self, sample: SampleShape, *, channels: int = 32, features: int = 256) -> None:
         super().__init__()
         self.grid = grid_of(sample)
-        self.layers = nn.Sequential(
-            *image_reader(self.grid, spec.channels, spec.features), nn.Linear(spec.features, 1)
-        )
+        self.layers = nn.Sequential(*image_reader(self.grid, channels, features), nn.Linear(features, 1))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Checks the labels; images are counted as they are.

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from plumbline.datasets import AnyDataset
 from plumbline.models import ModelSpec
 from plumbline.spec import key
-
-if TYPE_CHECKING:
-    pass
 
 
 class ImageClassifierSpec(ModelSpec):

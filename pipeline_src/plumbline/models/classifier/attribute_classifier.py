@@ -22,7 +22,13 @@ class AttributeClassifierSpec(ImageClassifierSpec):
 
         if "attributes" not in on.example:
             raise ValueError("`attribute_classifier`: the study's dataset lists no `attributes`.")
-        return AttributeClassifier(self, sample_shape(on.example), on.example.sizes["attribute"])
+        return AttributeClassifier(
+            sample_shape(on.example),
+            on.example.sizes["attribute"],
+            channels=self.channels,
+            features=self.features,
+            dropout=self.dropout,
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("attributes", "features")

@@ -23,7 +23,13 @@ class ClassifierSpec(ImageClassifierSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.classifier._classifier import Classifier
 
-        return Classifier(self, sample_shape(on.example))
+        return Classifier(
+            sample_shape(on.example),
+            self.classes,
+            channels=self.channels,
+            features=self.features,
+            dropout=self.dropout,
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("classes", "features")

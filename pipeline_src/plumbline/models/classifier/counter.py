@@ -27,7 +27,7 @@ class CounterSpec(ModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.classifier._counter import Counter
 
-        return Counter(self, sample_shape(on.example))
+        return Counter(sample_shape(on.example), channels=self.channels, features=self.features)
 
     def offers(self) -> tuple[str, ...]:
         return ("count",)

@@ -14,8 +14,6 @@ from azula.noise import Schedule, VPSchedule
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-
 
 @runtime_checkable
 class TrainedSchedule(Protocol):
@@ -35,32 +33,46 @@ class TrainedSchedule(Protocol):
 
 
 class EDMSchedule(Schedule):
-    """Karras et al. (2022), eq. 5 with t = 0 at the smallest noise; training levels as in their table 1."""
+    """Karras et al. (2022), eq. 5 with t = 0 at the smallest noise; training levels as in their table 1.
 
-    def __init__(self, spec: EDMScheduleSpec) -> None:
-        self.spec = spec
-        self.low = spec.sigma_min ** (1 / spec.rho)
-        self.high = spec.sigma_max ** (1 / spec.rho)
+    Args:
+        sigma_min: noise level at the end of sampling.
+        sigma_max: noise level at the start of sampling.
+        rho: exponent of the spacing; a larger one spends more steps on small noise.
+        log_sigma_mean: mean of log sigma in training.
+        log_sigma_std: standard deviation of log sigma in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        rho: float = 7.0,
+        log_sigma_mean: float = -1.2,
+        log_sigma_std: float = 1.2,
+    ) -> None:
+        self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
+        self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
+        self.low = sigma_min ** (1 / rho)
+        self.high = sigma_max ** (1 / rho)
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t = 1 and sigma_t."""
-        return torch.ones_like(t), (self.low + t * (self.high - self.low)) ** self.spec.rho
+        return torch.ones_like(t), (self.low + t * (self.high - self.low)) ** self.rho
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Times at which log sigma is normal, cut to the range of the schedule."""
-        log_sigma = self.spec.log_sigma_mean + self.spec.log_sigma_std * torch.special.ndtri(uniform)
-        return self.time_of(log_sigma.exp().clamp(self.spec.sigma_min, self.spec.sigma_max))
+        log_sigma = self.log_sigma_mean + self.log_sigma_std * torch.special.ndtri(uniform)
+        return self.time_of(log_sigma.exp().clamp(self.sigma_min, self.sigma_max))
 
     def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """The time at which sigma_t is this."""
-        return (ratio ** (1 / self.spec.rho) - self.low) / (self.high - self.low)
+        return (ratio ** (1 / self.rho) - self.low) / (self.high - self.low)
 
 
 class UniformVPSchedule(VPSchedule):
     """azula's variance-preserving schedule, trained at uniform times."""
-
-    def __init__(self, spec: VPScheduleSpec) -> None:
-        super().__init__(alpha_min=spec.alpha_min, sigma_min=spec.sigma_min)
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The uniform numbers themselves."""
@@ -73,16 +85,21 @@ class UniformVPSchedule(VPSchedule):
 
 
 class VPSDESchedule(Schedule):
-    """Song et al. (2021), eq. 33, with t = 0 at the time at which sampling ends."""
+    """Song et al. (2021), eq. 33, with t = 0 at the time at which sampling ends.
 
-    def __init__(self, spec: VPSDEScheduleSpec) -> None:
-        self.spec = spec
+    Args:
+        beta_min: rate of the noising at its start.
+        beta_max: rate at its end, at time one.
+        first_time: time at which sampling ends, and the least that is trained at.
+    """
+
+    def __init__(self, *, beta_min: float = 0.1, beta_max: float = 20.0, first_time: float = 1e-3) -> None:
+        self.beta_min, self.beta_max, self.first_time = beta_min, beta_max, first_time
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t."""
-        spec = self.spec
-        time = spec.first_time + t * (1 - spec.first_time)
-        log_alpha = -0.25 * time**2 * (spec.beta_max - spec.beta_min) - 0.5 * time * spec.beta_min
+        time = self.first_time + t * (1 - self.first_time)
+        log_alpha = -0.25 * time**2 * (self.beta_max - self.beta_min) - 0.5 * time * self.beta_min
         return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -91,10 +108,10 @@ class VPSDESchedule(Schedule):
 
     def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """From -log alpha_t = log(1 + rho^2) / 2, a quadratic equation of the time."""
-        spec, rest = self.spec, 0.5 * torch.log1p(ratio**2)
-        slope = spec.beta_max - spec.beta_min
-        time = 2 * rest / (0.5 * spec.beta_min + (0.25 * spec.beta_min**2 + slope * rest).sqrt())
-        return (time - spec.first_time) / (1 - spec.first_time)
+        rest = 0.5 * torch.log1p(ratio**2)
+        slope = self.beta_max - self.beta_min
+        time = 2 * rest / (0.5 * self.beta_min + (0.25 * self.beta_min**2 + slope * rest).sqrt())
+        return (time - self.first_time) / (1 - self.first_time)
 
 
 def stratified_times(schedule: TrainedSchedule, count: int, like: Tensor) -> Float[Tensor, " B"]:

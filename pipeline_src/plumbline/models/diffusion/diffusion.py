@@ -42,7 +42,13 @@ class EDMScheduleSpec(Spec):
     def build(self) -> EDMSchedule:
         from plumbline.models.diffusion._schedules import EDMSchedule
 
-        return EDMSchedule(self)
+        return EDMSchedule(
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            rho=self.rho,
+            log_sigma_mean=self.log_sigma_mean,
+            log_sigma_std=self.log_sigma_std,
+        )
 
 
 class VPScheduleSpec(Spec):
@@ -57,7 +63,7 @@ class VPScheduleSpec(Spec):
     def build(self) -> UniformVPSchedule:
         from plumbline.models.diffusion._schedules import UniformVPSchedule
 
-        return UniformVPSchedule(self)
+        return UniformVPSchedule(alpha_min=self.alpha_min, sigma_min=self.sigma_min)
 
 
 class VPSDEScheduleSpec(Spec):
@@ -82,7 +88,7 @@ class VPSDEScheduleSpec(Spec):
     def build(self) -> VPSDESchedule:
         from plumbline.models.diffusion._schedules import VPSDESchedule
 
-        return VPSDESchedule(self)
+        return VPSDESchedule(beta_min=self.beta_min, beta_max=self.beta_max, first_time=self.first_time)
 
 
 AnySchedule = Annotated[EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec, Field(discriminator="kind")]

@@ -44,7 +44,15 @@ class DualAscentSpec(AscentSpec):
         """Multipliers of so many constraints."""
         from plumbline.models.distributional._multipliers import DualAscent
 
-        return DualAscent(self, constraints)
+        return DualAscent(
+            constraints,
+            initial=self.initial,
+            resilience=self.resilience,
+            largest=self.largest,
+            learning_rate=self.learning_rate,
+            every=self.every,
+            start=self.start,
+        )
 
 
 class SimplexAscentSpec(AscentSpec):
@@ -56,7 +64,9 @@ class SimplexAscentSpec(AscentSpec):
         """Multipliers of so many constraints, all alike at first."""
         from plumbline.models.distributional._multipliers import SimplexAscent
 
-        return SimplexAscent(self, constraints)
+        return SimplexAscent(
+            constraints, learning_rate=self.learning_rate, every=self.every, start=self.start
+        )
 
 
 class EqualMultipliersSpec(Spec):

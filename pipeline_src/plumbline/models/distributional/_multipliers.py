@@ -24,8 +24,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.distributional._multiplier_specs import AscentSpec, DualAscentSpec, SimplexAscentSpec
-
 
 class Multipliers(nn.Module):
     """One multiplier a constraint.
@@ -58,14 +56,24 @@ class InfeasibleConstraintsError(RuntimeError):
 
 
 class Ascent(Multipliers):
-    """Multipliers that follow the mean violations of their constraints over some primal steps."""
+    """Multipliers that follow the mean violations of their constraints over some primal steps.
+
+    Args:
+        constraints: m.
+        initial: the multipliers at the start.
+        learning_rate: eta.
+        every: primal steps to each dual step.
+        start: primal steps before the first dual step.
+    """
 
     violations: Tensor
     steps: Tensor
 
-    def __init__(self, spec: AscentSpec, initial: float, constraints: int) -> None:
+    def __init__(
+        self, constraints: int, *, initial: float, learning_rate: float = 1e-3, every: int = 2, start: int = 0
+    ) -> None:
         super().__init__([initial] * constraints)
-        self.every, self.start, self.learning_rate = spec.every, spec.start, spec.learning_rate
+        self.every, self.start, self.learning_rate = every, start, learning_rate
         self.register_buffer("violations", torch.zeros(constraints))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -87,11 +95,31 @@ class Ascent(Multipliers):
 
 
 class DualAscent(Ascent):
-    """Multipliers of inequalities: they are not negative."""
+    """Multipliers of inequalities: they are not negative.
 
-    def __init__(self, spec: DualAscentSpec, constraints: int) -> None:
-        super().__init__(spec, spec.initial, constraints)
-        self.spec = spec
+    Args:
+        constraints: m.
+        initial: the multipliers at the start; zero is no constraint.
+        resilience: alpha in the cost of relaxing a threshold; None for thresholds that do not give way.
+        largest: multiplier at which a constraint without resilience counts as infeasible.
+        learning_rate: eta.
+        every: primal steps to each dual step.
+        start: primal steps before the first dual step.
+    """
+
+    def __init__(
+        self,
+        constraints: int,
+        *,
+        initial: float = 0.0,
+        resilience: float | None = None,
+        largest: float = 100.0,
+        learning_rate: float = 1e-3,
+        every: int = 2,
+        start: int = 0,
+    ) -> None:
+        super().__init__(constraints, initial=initial, learning_rate=learning_rate, every=every, start=start)
+        self.resilience, self.largest = resilience, largest
 
     def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The multipliers after a dual step.
@@ -99,11 +127,10 @@ class DualAscent(Ascent):
         Raises:
             InfeasibleConstraintsError: one reached the largest that is allowed.
         """
-        spec = self.spec
-        moved = (self.values + spec.learning_rate * self.gradient(violations)).clamp(min=0)
-        if spec.resilience is None and float(moved.max()) >= spec.largest:
+        moved = (self.values + self.learning_rate * self.gradient(violations)).clamp(min=0)
+        if self.resilience is None and float(moved.max()) >= self.largest:
             raise InfeasibleConstraintsError(
-                f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {spec.largest} at step {int(self.steps)}: "
+                f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {self.largest} at step {int(self.steps)}: "
                 f"no model seems to satisfy the constraints together. Loosen the thresholds, set `resilience` so that they "
                 f"give way at a cost, or lower `learning_rate` if the multipliers only overshot."
             )
@@ -111,16 +138,27 @@ class DualAscent(Ascent):
 
     def gradient(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The gradient of the dual function where the constraints are violated by so much."""
-        if self.spec.resilience is None:
+        if self.resilience is None:
             return violations
-        return violations - self.values / self.spec.resilience
+        return violations - self.values / self.resilience
 
 
 class SimplexAscent(Ascent):
-    """Multipliers of c_i(p) <= u with the least u that there is: its own stationarity makes them sum to one."""
+    """Multipliers of c_i(p) <= u with the least u that there is: its own stationarity makes them sum to one.
 
-    def __init__(self, spec: SimplexAscentSpec, constraints: int) -> None:
-        super().__init__(spec, 1 / constraints, constraints)
+    Args:
+        constraints: m; all multipliers are 1 / m at the start.
+        learning_rate: eta.
+        every: primal steps to each dual step.
+        start: primal steps before the first dual step.
+    """
+
+    def __init__(
+        self, constraints: int, *, learning_rate: float = 1e-3, every: int = 2, start: int = 0
+    ) -> None:
+        super().__init__(
+            constraints, initial=1 / constraints, learning_rate=learning_rate, every=every, start=start
+        )
 
     def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The multipliers after a dual step."""

@@ -16,8 +16,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models._spaces import Standardisation, StandardisedCondition
-from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
+from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.networks import SampleShape
 
 
@@ -60,15 +59,19 @@ class GaussianRegressionDenoiser(Denoiser):
 
 
 class FittedGaussian(nn.Module):
-    """The Gaussian of the training data; has nothing to train."""
+    """The Gaussian of the training data; has nothing to train.
 
-    def __init__(self, spec: FittedGaussianSpec, sample: SampleShape) -> None:
+    Args:
+        sample: the shape of samples.
+        schedule: the noise schedule that samplers follow.
+        scaling: how samples are standardised.
+    """
+
+    def __init__(self, sample: SampleShape, *, schedule: Schedule, scaling: Scaling = "global") -> None:
         super().__init__()
-        self.space = Standardisation(sample.shape, spec.scaling)
+        self.space = Standardisation(sample.shape, scaling)
         self.condition = StandardisedCondition(sample.condition)
-        self.denoiser = GaussianRegressionDenoiser(
-            math.prod(sample.shape), sample.condition, spec.schedule.build()
-        )
+        self.denoiser = GaussianRegressionDenoiser(math.prod(sample.shape), sample.condition, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits everything."""

@@ -28,4 +28,4 @@ class FittedGaussianSpec(FittedModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.fitted._fitted_gaussian import FittedGaussian
 
-        return FittedGaussian(self, sample_shape(on.example))
+        return FittedGaussian(sample_shape(on.example), schedule=self.schedule.build(), scaling=self.scaling)

@@ -13,17 +13,14 @@ shape of a state. What f gives is in the set whatever it is given.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models._spaces import Standardisation
-from plumbline.models.mirror.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
 
 
 class ConvexSet(nn.Module):
@@ -39,62 +36,84 @@ class ConvexSet(nn.Module):
 
 
 class Simplex(ConvexSet):
-    """Positive states of one total, of so many numbers."""
+    """Positive states of one total.
 
-    def __init__(self, spec: SimplexSpec, numbers: int) -> None:
+    Args:
+        total: T, the sum of a state.
+        dimension: numbers of a state.
+        smallest: fraction of the mean that smaller values are lifted to before the logarithm.
+    """
+
+    def __init__(self, *, total: float, dimension: int, smallest: float = 1e-4) -> None:
         super().__init__()
-        self.spec, self.numbers = spec, numbers
+        self.total, self.dimension, self.smallest = total, dimension, smallest
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """log x - mean log x."""
-        logarithm = x.clamp(min=self.spec.smallest * self.spec.total / self.numbers).log()
+        logarithm = x.clamp(min=self.smallest * self.total / self.dimension).log()
         return logarithm - logarithm.mean(tuple(range(1, x.ndim)), keepdim=True)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """T softmax(y)."""
-        return self.spec.total * y.flatten(1).softmax(1).view_as(y)
+        return self.total * y.flatten(1).softmax(1).view_as(y)
 
 
 class Ball(ConvexSet):
-    """States inside a ball."""
+    """States inside a ball.
 
-    def __init__(self, spec: BallSpec, numbers: int) -> None:
-        del numbers
+    Args:
+        radius: R.
+        barrier: beta.
+    """
+
+    def __init__(self, *, radius: float = 1.0, barrier: float = 0.5) -> None:
         super().__init__()
-        self.spec = spec
+        self.radius, self.barrier = radius, barrier
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """2 beta x / (R^2 - |x|^2)."""
-        room = self.spec.radius**2 - _squared_norm(x)
+        room = self.radius**2 - _squared_norm(x)
         if bool((room <= 0).any()):
-            raise ValueError(f"a state is not inside the ball of radius {self.spec.radius}.")
-        return 2 * self.spec.barrier * x / room
+            raise ValueError(f"a state is not inside the ball of radius {self.radius}.")
+        return 2 * self.barrier * x / room
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)."""
-        square, beta = self.spec.radius**2, self.spec.barrier
+        square, beta = self.radius**2, self.barrier
         return square * y / (torch.sqrt(square * _squared_norm(y) + beta**2) + beta)
 
 
 class Box(ConvexSet):
-    """States between two bounds."""
+    """States between two bounds.
 
-    def __init__(self, spec: BoxSpec, numbers: int) -> None:
-        del numbers
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+        margin: fraction of the width by which values at a bound are moved inwards before the map.
+    """
+
+    def __init__(self, *, low: float = 0.0, high: float = 1.0, margin: float = 1e-4) -> None:
         super().__init__()
-        self.spec = spec
+        self.low, self.high, self.margin = low, high, margin
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """atanh of the place between the bounds."""
-        return _spread(x, self.spec.low, self.spec.high, self.spec.margin)
+        return _spread(x, self.low, self.high, self.margin)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """The place between the bounds of tanh y."""
-        return _between(y, self.spec.low, self.spec.high)
+        return _between(y, self.low, self.high)
 
 
 class Polytope(ConvexSet):
     """States between pairs of parallel faces.
+
+    Args:
+        faces: A: normals a_i, linearly independent, each as long as a state.
+        low: lower bounds of a_i x.
+        high: upper bounds of a_i x.
+        dimension: numbers of a state.
+        margin: fraction of the width by which states at a face are moved inwards before the map.
 
     Raises:
         ValueError: a face has not as many numbers as a state.
@@ -105,24 +124,32 @@ class Polytope(ConvexSet):
     low: Tensor
     high: Tensor
 
-    def __init__(self, spec: PolytopeSpec, numbers: int) -> None:
+    def __init__(
+        self,
+        *,
+        faces: Sequence[Sequence[float]],
+        low: Sequence[float],
+        high: Sequence[float],
+        dimension: int,
+        margin: float = 1e-4,
+    ) -> None:
         super().__init__()
-        self.spec = spec
-        faces = torch.tensor(spec.faces, dtype=torch.float64)
-        if faces.shape[1] != numbers:
+        self.margin = margin
+        normals = torch.tensor(faces, dtype=torch.float64)
+        if normals.shape[1] != dimension:
             raise ValueError(
-                f"`faces` of {faces.shape[1]} numbers for states of {numbers}: give each one number a coordinate."
+                f"`faces` of {normals.shape[1]} numbers for states of {dimension}: give each one number a coordinate."
             )
-        self.register_buffer("faces", faces, persistent=False)
-        self.register_buffer("inverse", torch.linalg.pinv(faces), persistent=False)
-        self.register_buffer("low", torch.tensor(spec.low, dtype=torch.float64), persistent=False)
-        self.register_buffer("high", torch.tensor(spec.high, dtype=torch.float64), persistent=False)
+        self.register_buffer("faces", normals, persistent=False)
+        self.register_buffer("inverse", torch.linalg.pinv(normals), persistent=False)
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float64), persistent=False)
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float64), persistent=False)
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """A' atanh(u) + P x, with u the place of A x between the bounds."""
         flat = x.flatten(1)
         across = flat @ self.faces.T.to(x)
-        spread = _spread(across, self.low.to(x), self.high.to(x), self.spec.margin)
+        spread = _spread(across, self.low.to(x), self.high.to(x), self.margin)
         beside = flat - across @ self.inverse.T.to(x)
         return (spread @ self.faces.to(x) + beside).view_as(x)
 
@@ -135,20 +162,17 @@ class Polytope(ConvexSet):
         return (across @ self.inverse.T.to(y) + beside).view_as(y)
 
 
-SETS: dict[type, Callable[[Any, int], ConvexSet]] = {
-    SimplexSpec: Simplex,
-    BallSpec: Ball,
-    BoxSpec: Box,
-    PolytopeSpec: Polytope,
-}
-
-
 class AnalyticMirror(nn.Module):
-    """A mirror map in closed form, with the interface of a learned one; nothing to train."""
+    """A mirror map in closed form, with the interface of a learned one; nothing to train.
 
-    def __init__(self, spec: SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, shape: tuple[int, ...]) -> None:
+    Args:
+        convex_set: the set that states are in.
+        shape: the shape of a state.
+    """
+
+    def __init__(self, convex_set: ConvexSet, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.set = SETS[type(spec)](spec, math.prod(shape))
+        self.set = convex_set
         self.space = Standardisation(shape, "none")
 
     def prepare(self, data: dict[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from plumbline.models import FittedModelSpec, Foundation
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    from plumbline.models.mirror._analytic_mirror import AnalyticMirror
+    from plumbline.models.mirror._analytic_mirror import AnalyticMirror, Ball, Box, Polytope, Simplex
 
 
 class SimplexSpec(Spec):
@@ -23,6 +24,12 @@ class SimplexSpec(Spec):
     smallest: float = key("of the mean value", gt=0, lt=1, default=1e-4)
     """Values under this one are lifted to it before the logarithm."""
 
+    def build(self, dimension: int) -> Simplex:
+        """The set of states of so many numbers."""
+        from plumbline.models.mirror._analytic_mirror import Simplex
+
+        return Simplex(total=self.total, dimension=dimension, smallest=self.smallest)
+
 
 class BallSpec(Spec):
     """States inside a ball around the origin: the logarithmic barrier."""
@@ -32,6 +39,12 @@ class BallSpec(Spec):
     """Radius of the ball."""
     barrier: float = key(gt=0, default=0.5)
     """beta in phi(x) = -beta log(R^2 - |x|^2)."""
+
+    def build(self, dimension: int) -> Ball:
+        """The set of states of so many numbers."""
+        from plumbline.models.mirror._analytic_mirror import Ball
+
+        return Ball(radius=self.radius, barrier=self.barrier)
 
 
 class BoxSpec(Spec):
@@ -50,6 +63,12 @@ class BoxSpec(Spec):
         if self.low >= self.high:
             raise ValueError(f"`low` must be less than `high`, found {self.low}, {self.high}")
         return self
+
+    def build(self, dimension: int) -> Box:
+        """The set of states of so many numbers."""
+        from plumbline.models.mirror._analytic_mirror import Box
+
+        return Box(low=self.low, high=self.high, margin=self.margin)
 
 
 class PolytopeSpec(Spec):
@@ -82,6 +101,14 @@ class PolytopeSpec(Spec):
             raise ValueError(f"`faces` must be linearly independent; of {len(self.faces)} only {rank} are")
         return self
 
+    def build(self, dimension: int) -> Polytope:
+        """The set of states of so many numbers."""
+        from plumbline.models.mirror._analytic_mirror import Polytope
+
+        return Polytope(
+            faces=self.faces, low=self.low, high=self.high, dimension=dimension, margin=self.margin
+        )
+
 
 class AnalyticMirrorSpec(FittedModelSpec):
     """The gradient of a convex potential on a convex set, and its exact inverse; a `space` for diffusion models."""
@@ -94,7 +121,8 @@ class AnalyticMirrorSpec(FittedModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._analytic_mirror import AnalyticMirror
 
-        return AnalyticMirror(self.set, sample_shape(on.example).shape)
+        shape = sample_shape(on.example).shape
+        return AnalyticMirror(self.set.build(math.prod(shape)), shape)
 
     def offers(self) -> tuple[str, ...]:
         return ("mirror",)
