@@ -1,57 +1,41 @@
 """Shared fixtures. One thread a test process: small operations on several threads stall each other.
 
-The shapes and types that the numerical modules declare are checked at every call while the tests of their rooms run, but
-for those that are marked `rejects`: they give bad input on purpose, and see the error that a user would see.
+The shapes and types that the numerical modules declare are checked at every call while the tests of their rooms run, except
+in those that are marked `rejects`: they give bad input on purpose, and see the error that a user would see.
 """
+
+from pathlib import Path
 
 import jaxtyping
 
-CHECKED = (
-    "plumbline.constraints._burgers_residual",
-    "plumbline.constraints._burgers_residual",
-    "plumbline.constraints._evolution",
-    "plumbline.constraints._evolution",
-    "plumbline.constraints._kolmogorov_residual",
-    "plumbline.constraints.divergence_free",
-    "plumbline.constraints._linear_equality",
-    "plumbline.linalg.maps",
-    "plumbline.constraints._rows",
-    "plumbline.constraints._tiling",
-    "plumbline.distributions",
-    "plumbline.models.mirror._analytic_mirror",
-    "plumbline.models.constrained._constrained_diffusion",
-    "plumbline.models.constrained._null_space_diffusion",
-    "plumbline.models.diffusion._diffusion",
-    "plumbline.models.diffusion._schedules",
-    "plumbline.models.distributional._divergences",
-    "plumbline.models.distributional._divergences",
-    "plumbline.models.fitted._fitted_gaussian",
-    "plumbline.models.predictive._gradient_estimator",
-    "plumbline.models.predictive.graph_filter",
-    "plumbline.models.latent._specs",
-    "plumbline.models.mirror._mirror_map",
-    "plumbline.models.distributional._multiplier_specs",
-    "plumbline.models.predictive._node_regression",
-    "plumbline.models._outputs",
-    "plumbline.models.predictive._portfolio",
-    "plumbline.models.mirror.restorer",
-    "plumbline.models.spaces",
-    "plumbline.models.autoencoder._autoencoder",
-    "plumbline.networks.blocks",
-    "plumbline.networks.convolutional",
-    "plumbline.networks._gated_graph",
-    "plumbline.networks.graph_filter",
-    "plumbline.networks._input_convex",
-    "plumbline.networks.latent",
-    "plumbline.networks._mlp",
-    "plumbline.networks._perceptron",
-    "plumbline.networks._resnet",
-    "plumbline.networks._tiled",
-    "plumbline.networks._unet",
-    "plumbline.observations._observation",
-    "plumbline.solvers",
+SOURCE = Path(__file__).parents[1] / "pipeline_src"
+ROOMS = (
+    "linalg",
+    "solvers",
+    "constraints",
+    "distributions",
+    "networks",
+    "models",
+    "observations",
+    "samplers",
 )
-ROOMS = ("solvers", "constraints", "distributions", "networks", "models", "observations")
+
+
+def declares_shapes(path):
+    return "jaxtyping" in path.read_text(encoding="utf-8")
+
+
+def module_name(path):
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+# Every module of these rooms that declares shapes. The hook also checks what lies below a package of this list.
+CHECKED = sorted(
+    module_name(path)
+    for room in ROOMS
+    for path in (SOURCE / "plumbline" / room).rglob("*.py")
+    if declares_shapes(path)
+)
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 import hypothesis  # noqa: E402
