@@ -164,4 +164,6 @@ def bounded_correction(
     # No covariance is larger than the root of the product of two variances.
     size = across.norm(dim=1, keepdim=True).clamp(min=torch.finfo(across.dtype).tiny)
     across = across * ((most * values).sqrt() / size).clamp(max=1)
+    # What the rounding of large columns left along the rows is taken off once they are bounded.
+    across = across - rows.mT @ (rows @ across)
     return lack @ rows + ((across / values) @ (vectors.mT @ lack[..., None])).squeeze(-1)
