@@ -1,3 +1,10 @@
 """Plumbline: generative models that must obey constraints, trained, sampled and compared."""
 
+from __future__ import annotations
+
+from plumbline._lazy import exports
+
 __version__ = "0.1.0"
+
+__getattr__ = exports(__name__, {"results": ("open_results",), "study": ("load_study",)})
+"""The names that a notebook begins with, imported when they are first asked for."""

@@ -16,7 +16,7 @@ from torch.distributions import kl_divergence
 from plumbline.constraints import InfeasibleConstraintError
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.linalg.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
+from plumbline.linalg.covariance import DenseCovariance, Diagonal, LowRankPlusDiagonal, ScaledIdentity
 from plumbline.linalg.gram import DegenerateGaussianError
 from plumbline.linalg.maps import GroupSum
 
@@ -35,7 +35,7 @@ def covariance(structure: str, n: int, batch: tuple[int, ...], seed: int = 1):
         return ScaledIdentity(variance[..., 0], n)
     factor = torch.randn(*batch, n, 2, generator=g, dtype=DOUBLE)
     low_rank = LowRankPlusDiagonal(factor, variance)
-    return low_rank if structure == "low_rank" else Dense(as_matrix(low_rank, n))
+    return low_rank if structure == "low_rank" else DenseCovariance(as_matrix(low_rank, n))
 
 
 def as_matrix(cov, n: int) -> torch.Tensor:

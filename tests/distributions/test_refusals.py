@@ -13,7 +13,7 @@ from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.constrained_poisson import ConstrainedPoisson
 from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 from plumbline.distributions.independent_gaussian import IndependentGaussian
-from plumbline.linalg.covariance import Dense, Diagonal, LowRankPlusDiagonal, ScaledIdentity
+from plumbline.linalg.covariance import DenseCovariance, Diagonal, LowRankPlusDiagonal, ScaledIdentity
 from plumbline.linalg.gram import DegenerateGaussianError
 from plumbline.linalg.maps import GroupSum
 
@@ -35,7 +35,7 @@ def test_numbers_that_are_no_variances_are_refused(number, at, constraint):
         lambda: Diagonal(variance),
         lambda: ScaledIdentity(variance[at], 4),
         lambda: LowRankPlusDiagonal(torch.ones(4, 1), variance),
-        lambda: Dense(square),
+        lambda: DenseCovariance(square),
         lambda: ConstrainedGaussian(mean, variance, constraint),
         lambda: ConstrainedGaussian(mean, variance[at], constraint),
         lambda: ConstrainedGaussian(mean, square, constraint),
@@ -69,13 +69,13 @@ def test_matrices_that_are_no_covariances_are_refused():
     constraint = LinearEquality(torch.ones(1, 2, dtype=DOUBLE), torch.ones(1))
     asymmetric = torch.tensor([[1.0, 0.5], [0.4, 1.0]], dtype=DOUBLE)
     indefinite = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=DOUBLE)
-    for make in (Dense, lambda m: ConstrainedGaussian(mean, m, constraint)):
+    for make in (DenseCovariance, lambda m: ConstrainedGaussian(mean, m, constraint)):
         with pytest.raises(ValueError, match=r"symmetric: entries \(i, j\) and \(j, i\) differ by 0.1"):
             make(asymmetric)
         with pytest.raises(DegenerateGaussianError, match="not positive definite"):
             make(indefinite)
     with pytest.raises(ValueError, match="shape"):
-        Dense(torch.ones(2, 3))
+        DenseCovariance(torch.ones(2, 3))
     with pytest.raises(ValueError, match="2 coordinates does not fit a covariance of 3"):
         ConstrainedGaussian(mean, Diagonal(torch.ones(3)), constraint)
     with pytest.raises(ValueError, match="factor"):
@@ -88,7 +88,7 @@ def test_covariances_that_are_symmetric_to_their_rounding_are_taken():
     scale = torch.logspace(-6, 6, 20)
     rounded = scale[:, None] * (root @ root.mT + torch.eye(20)) * scale
     rounded[3, 5] *= 1 + 4e-7
-    assert Dense(rounded).diagonal().shape == (20,)
+    assert DenseCovariance(rounded).diagonal().shape == (20,)
 
 
 @pytest.mark.rejects
@@ -112,7 +112,7 @@ def test_batches_of_nothing_have_laws_of_nothing(constraint):
         Diagonal(ones),
         ScaledIdentity(torch.ones(0), 4),
         LowRankPlusDiagonal(torch.ones(0, 4, 2), ones),
-        Dense(torch.eye(4).expand(0, 4, 4)),
+        DenseCovariance(torch.eye(4).expand(0, 4, 4)),
     ):
         law = ConstrainedGaussian(mean, covariance, constraint)
         assert law.mean.shape == law.variance.shape == law.expected_l1(mean).shape == (0, 4)

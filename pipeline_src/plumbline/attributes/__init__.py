@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -42,3 +43,27 @@ class AttributeSpec(Kind):
 
 
 AnyAttribute = Annotated[AttributeSpec, ByKind()]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "class_score": ("ClassScoreSpec",),
+        "fields": (
+            "EnstrophySpec",
+            "BandEnergySpec",
+        ),
+        "forms": (
+            "LinearSpec",
+            "NearnessSpec",
+        ),
+        "minus": ("MinusSpec",),
+        "pictures": (
+            "InkSpec",
+            "AreaSpec",
+            "ThicknessSpec",
+            "SlantSpec",
+            "SymmetrySpec",
+        ),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
+from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ProjectableConstraint(Protocol):
         ...
 
 
-class LinearConstraint(ProjectableConstraint, Protocol):
+class ConditionableConstraint(ProjectableConstraint, Protocol):
     """A linear equality A x = k (`condition` among what a kind offers; `matrix` too, where A can be formed)."""
 
     @property
@@ -121,3 +122,30 @@ class ConstraintSpec(Kind):
 
 
 AnyConstraint = Annotated[ConstraintSpec, ByKind()]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "_linear_equality": ("LinearEquality",),
+        "_burgers_residual": (
+            "BurgersResidual",
+            "BurgersDifferences",
+        ),
+        "_kolmogorov_residual": ("KolmogorovResidual",),
+        "_divergence_free": (
+            "DivergenceFree",
+            "BackwardDivergence",
+        ),
+        "_tiling": ("Tiling",),
+        "_learned_count": ("LearnedCount",),
+        "_rows": ("IllConditionedError",),
+        "burgers_residual": ("BurgersResidualSpec",),
+        "divergence_free": ("DivergenceFreeSpec",),
+        "kolmogorov_residual": ("KolmogorovResidualSpec",),
+        "learned_count": ("LearnedCountSpec",),
+        "linear_equality": ("LinearEqualitySpec",),
+        "sum": ("SumSpec",),
+        "tiling": ("TilingSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

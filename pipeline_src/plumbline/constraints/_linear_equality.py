@@ -24,7 +24,7 @@ from plumbline.constraints._rows import IndependentRows, independent_rows, resca
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.conditioning import ConditionedCovariance
 from plumbline.linalg.covariance import Diagonal, require_variances
-from plumbline.linalg.maps import Dense, GroupSum
+from plumbline.linalg.maps import DenseMap, GroupSum
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,11 +48,21 @@ class LinearEquality(Constraint):
         ValueError: A is not finite, not real or empty, or k does not fit it.
         InfeasibleConstraintError: A is zero, or its rows depend on each other and k contradicts them.
         IllConditionedError: rows of A nearly depend on each other, by more than rounding and too little to be used.
+
+    Example:
+        >>> import torch
+        >>> from plumbline.constraints import LinearEquality
+        >>> budget = LinearEquality(torch.ones(1, 3), torch.tensor([1.0]))
+        >>> x = torch.tensor([[0.5, 0.5, 0.6]], dtype=torch.float64)
+        >>> budget.residual(x)
+        tensor([[0.6000]], dtype=torch.float64)
+        >>> budget.project(x)
+        tensor([[0.3000, 0.3000, 0.4000]], dtype=torch.float64)
     """
 
     def __init__(
         self,
-        matrix: Shaped[Tensor, "m n"] | Dense | GroupSum,
+        matrix: Shaped[Tensor, "m n"] | DenseMap | GroupSum,
         target: Shaped[Tensor, "*B m"] | None,
         *,
         target_variable: str | None = None,
@@ -66,20 +76,20 @@ class LinearEquality(Constraint):
         self._pivots: dict[bool, Tensor] = {}
         if isinstance(matrix, GroupSum):
             self._eps = torch.finfo(torch.float64).eps
-            self.linear_map: Dense | GroupSum = _some_weight(matrix)
-            self.independent: Dense | GroupSum = matrix
+            self.linear_map: DenseMap | GroupSum = _some_weight(matrix)
+            self.independent: DenseMap | GroupSum = matrix
         else:
-            matrix = matrix.matrix if isinstance(matrix, Dense) else matrix
+            matrix = matrix.matrix if isinstance(matrix, DenseMap) else matrix
             self._eps = _rounding(matrix)
-            self.linear_map = Dense(_checked_matrix(matrix))
+            self.linear_map = DenseMap(_checked_matrix(matrix))
             self._rows = independent_rows(self.linear_map.matrix, self._eps)
-            self.independent = Dense(self._rows.rows)
+            self.independent = DenseMap(self._rows.rows)
         self.target = None if target is None else self._checked_target(target)
 
     @property
     def matrix(self) -> Float[Tensor, "r n"]:
         """Independent rows that span those of A, in double precision; orthonormal for a dense A."""
-        return self.independent.matrix if isinstance(self.independent, Dense) else self.independent.dense()
+        return self.independent.matrix if isinstance(self.independent, DenseMap) else self.independent.dense()
 
     def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
         """What the rows of `matrix` lack to be feasible, in double precision; k broadcasts along *B."""
@@ -128,9 +138,9 @@ class LinearEquality(Constraint):
         moved._pivots = {}
         moved.linear_map = moved.independent = self.linear_map.to(scale).rescaled(scale)
         if self._rows is not None:
-            assert isinstance(moved.linear_map, Dense)
+            assert isinstance(moved.linear_map, DenseMap)
             moved._rows = rescaled_rows(moved.linear_map.matrix, self._rows.rank)
-            moved.independent = Dense(moved._rows.rows)
+            moved.independent = DenseMap(moved._rows.rows)
         before = 0.0 if self._offset is None else self._offset.to(shift)
         moved._offset = before + self.linear_map.to(shift).apply(shift)
         return moved if self.target is None else moved.with_target(self.target.to(shift) + before)

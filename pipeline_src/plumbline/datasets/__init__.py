@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import model_validator
 
+from plumbline._lazy import exports
 from plumbline.spec import LARGEST_SEED, ByKind, Kind, Spec, key
 
 if TYPE_CHECKING:
@@ -121,3 +122,35 @@ class DatasetSpec(Kind):
 
 
 AnyDataset = Annotated[DatasetSpec, ByKind()]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "accretion": ("AccretionSpec",),
+        "budget_shares": ("BudgetSharesSpec",),
+        "burgers": ("BurgersSpec",),
+        "cifar10": ("CIFAR10Spec",),
+        "combustion": ("CombustionSpec",),
+        "digits": ("DigitsSpec",),
+        "expectations": ("ExpectationsSpec",),
+        "galaxies": ("GalaxiesSpec",),
+        "gaussian": ("GaussianSpec",),
+        "image_folder": ("ImageFolderSpec",),
+        "kolmogorov": ("KolmogorovSpec",),
+        "lsun": ("LSUNSpec",),
+        "mixture": ("MixtureSpec",),
+        "mnist": ("MNISTSpec",),
+        "mof_charges": ("MOFChargesSpec",),
+        "process_table": ("ProcessTableSpec",),
+        "random_frameworks": ("RandomFrameworksSpec",),
+        "reactor": ("ReactorSpec",),
+        "series_file": ("SeriesFileSpec",),
+        "sp500_returns": ("SP500ReturnsSpec",),
+        "sp500_series": ("SP500SeriesSpec",),
+        "sp500_windows": ("SP500WindowsSpec",),
+        "stored": ("StoredSpec",),
+        "tilings": ("TilingsSpec",),
+        "vector_autoregressions": ("VectorAutoregressionsSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

@@ -45,6 +45,17 @@ class ConstrainedGaussian(FeasibleGaussian):
     Raises:
         ValueError: shapes that do not fit; a mean that is not finite; a covariance that is none.
         DegenerateGaussianError: the covariance leaves no freedom to meet the equality.
+
+    Example:
+        >>> import torch
+        >>> from plumbline.constraints import LinearEquality
+        >>> from plumbline.distributions import ConstrainedGaussian
+        >>> total = LinearEquality(torch.ones(1, 2), torch.tensor([1.0]))
+        >>> law = ConstrainedGaussian(torch.zeros(2), torch.tensor([1.0, 3.0]), total)
+        >>> law.mean
+        tensor([0.2500, 0.7500])
+        >>> bool((law.sample((100,)).sum(-1) - 1).abs().max() < 1e-6)
+        True
     """
 
     def __init__(

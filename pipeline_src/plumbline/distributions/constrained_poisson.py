@@ -35,6 +35,15 @@ class ConstrainedPoisson(Distribution):
 
     Raises:
         ValueError: a rate or a total outside its range.
+
+    Example:
+        >>> import torch
+        >>> from plumbline.distributions import ConstrainedPoisson
+        >>> counts = ConstrainedPoisson(torch.tensor([1.0, 3.0]), 8)
+        >>> counts.mean
+        tensor([2., 6.])
+        >>> counts.sample((5,)).sum(-1)
+        tensor([8., 8., 8., 8., 8.])
     """
 
     has_rsample = False

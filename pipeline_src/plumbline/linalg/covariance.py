@@ -277,7 +277,7 @@ class LowRankPlusDiagonal:
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseCovariance:
     """A symmetric, positive definite matrix (*B, n, n).
 
     Raises:
@@ -301,8 +301,8 @@ class Dense:
     def dimension(self) -> int:
         return self.matrix.shape[-1]
 
-    def double(self) -> Dense:
-        return Dense(self.matrix.double(), validate_args=False)
+    def double(self) -> DenseCovariance:
+        return DenseCovariance(self.matrix.double(), validate_args=False)
 
     def matmul(self, x: Tensor) -> Tensor:
         return _times(self.matrix, x)
@@ -358,10 +358,10 @@ def as_covariance(
     if covariance.shape == (n,) or covariance.shape == mean.shape:
         return Diagonal(covariance, validate_args=validate_args)
     if mean.ndim == 1 and covariance.shape == (n, n):
-        return Dense(covariance, validate_args=validate_args)
+        return DenseCovariance(covariance, validate_args=validate_args)
     raise ValueError(
         f"a covariance of shape {tuple(covariance.shape)} for a mean of shape {tuple(mean.shape)} is not clear: "
-        "give a number, a diagonal like the mean, or one of Diagonal, ScaledIdentity, LowRankPlusDiagonal, Dense."
+        "give a number, a diagonal like the mean, or one of Diagonal, ScaledIdentity, LowRankPlusDiagonal, DenseCovariance."
     )
 
 

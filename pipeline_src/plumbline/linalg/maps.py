@@ -1,6 +1,6 @@
 r"""Linear maps A with a cheap A V A^T, for diagonal V.
 
-`Dense` keeps the matrix and factors A V A^T by Cholesky, O(n m^2 + m^3) a variance. `GroupSum` adds up
+`DenseMap` keeps the matrix and factors A V A^T by Cholesky, O(n m^2 + m^3) a variance. `GroupSum` adds up
 disjoint groups of coordinates, weighted or not (a total, block sums, a portfolio, a sum a graph): its A V A^T is
 diagonal, O(n).
 """
@@ -40,7 +40,7 @@ class DenseGram(FactoredGram):
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseMap:
     """A as an m-by-n matrix of full row rank."""
 
     matrix: Float[Tensor, "m n"]
@@ -55,10 +55,10 @@ class Dense:
         """The number of coordinates n."""
         return self.matrix.shape[1]
 
-    def to(self, like: Tensor) -> Dense:
+    def to(self, like: Tensor) -> DenseMap:
         """The map in the dtype and on the device of `like`; itself if it is there."""
         matrix = self.matrix.to(like)
-        return self if matrix is self.matrix else Dense(matrix)
+        return self if matrix is self.matrix else DenseMap(matrix)
 
     def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """A x."""
@@ -88,9 +88,9 @@ class Dense:
         """The factored A A^T."""
         return self.gram(torch.ones_like(self.matrix[0]))
 
-    def rescaled(self, scale: Float[Tensor, " n"]) -> Dense:
+    def rescaled(self, scale: Float[Tensor, " n"]) -> DenseMap:
         """A diag(scale)."""
-        return Dense(self.matrix * scale)
+        return DenseMap(self.matrix * scale)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -164,3 +165,39 @@ def half_width(values: np.ndarray) -> float:
     if len(values) < 2:
         return float("nan")
     return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+__getattr__ = exports(
+    __name__,
+    {
+        "assimilation": ("AssimilationSpec",),
+        "attribute_accuracy": ("AttributeAccuracySpec",),
+        "autoencoding": ("AutoencodingSpec",),
+        "class_quality": ("ClassQualitySpec",),
+        "class_shares": ("ClassSharesSpec",),
+        "conditional_gaussian": ("ConditionalGaussianSpec",),
+        "constraint_distance": ("ConstraintDistanceSpec",),
+        "energy_spectrum": ("EnergySpectrumSpec",),
+        "equivalent_noise": ("EquivalentNoiseSpec",),
+        "error_by_group": ("ErrorByGroupSpec",),
+        "frechet": ("FrechetSpec",),
+        "gradient_quality": ("GradientQualitySpec",),
+        "identity": ("IdentitySpec",),
+        "inception_frechet": ("InceptionFrechetSpec",),
+        "kernel_alignment": ("KernelAlignmentSpec",),
+        "label_accuracy": ("LabelAccuracySpec",),
+        "level_shortfall": ("LevelShortfallSpec",),
+        "log_density": ("LogDensitySpec",),
+        "marginal_wasserstein": ("MarginalWassersteinSpec",),
+        "measured_labels": ("MeasuredLabelsSpec",),
+        "memorisation": ("MemorisationSpec",),
+        "mmd": ("MMDSpec",),
+        "model_log_density": ("ModelLogDensitySpec",),
+        "portfolio_performance": ("PortfolioPerformanceSpec",),
+        "precision_recall": ("PrecisionRecallSpec",),
+        "prediction": ("PredictionSpec",),
+        "reward_levels": ("RewardLevelsSpec",),
+        "sliced_wasserstein": ("SlicedWassersteinSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind, key
 
 if TYPE_CHECKING:
@@ -139,3 +140,31 @@ class FilterSpec(Kind):
 
 
 AnyFilter = Annotated[FilterSpec, ByKind()]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "_mlp": ("ResidualMLP",),
+        "_unet": ("UNetBackbone",),
+        "_resnet": ("ResNetGenerator",),
+        "_input_convex": ("InputConvexGradient",),
+        "_perceptron": ("Perceptron",),
+        "_gated_graph": ("GatedGraphNetwork",),
+        "_graph_filter": (
+            "LinearFilter",
+            "TwoLayerFilter",
+        ),
+        "convolutional": ("ConvolutionalSpec",),
+        "deconvolutional": ("DeconvolutionalSpec",),
+        "gated_graph": ("GatedGraphSpec",),
+        "input_convex": ("InputConvexSpec",),
+        "linear_filter": ("LinearFilterSpec",),
+        "mlp": ("MLPSpec",),
+        "perceptron": ("PerceptronSpec",),
+        "resnet": ("ResNetSpec",),
+        "tiled": ("TiledSpec",),
+        "two_layer_filter": ("TwoLayerFilterSpec",),
+        "unet": ("UNetSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

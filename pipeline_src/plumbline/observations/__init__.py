@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from plumbline._lazy import exports
 from plumbline.spec import LARGEST_SEED, ByKind, Kind, key
 
 if TYPE_CHECKING:
@@ -44,3 +45,13 @@ class ObservationSpec(Kind):
 
 
 AnyObservation = Annotated[ObservationSpec, ByKind()]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "_observation": ("Observation",),
+        "points": ("PointsSpec",),
+        "states": ("StatesSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import AfterValidator
 
+from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from azula.sample import Sampler
     from torch import Tensor
 
-    from plumbline.constraints import Constraint, LinearConstraint, ProjectableConstraint
+    from plumbline.constraints import ConditionableConstraint, Constraint, ProjectableConstraint
     from plumbline.observations._observation import Observation
     from plumbline.samplers._denoising import DenoisingContext
 
@@ -79,9 +80,9 @@ class SamplingTask:
         """A constraint that has a projection; the study's check has seen to that."""
         return cast("ProjectableConstraint", self.constraints[name])
 
-    def linear(self, name: str) -> LinearConstraint:
+    def linear(self, name: str) -> ConditionableConstraint:
         """A linear constraint; the study's check has seen to that."""
-        return cast("LinearConstraint", self.constraints[name])
+        return cast("ConditionableConstraint", self.constraints[name])
 
     def observed(self) -> Observation:
         """The observation.
@@ -244,3 +245,31 @@ class ConstrainedSpec(WrappingSpec, DenoisingSpec):
         """The wrapped sampler, which must denoise; studies are checked for that."""
         assert isinstance(self.base, DenoisingSpec)
         return self.base
+
+
+__getattr__ = exports(
+    __name__,
+    {
+        "annealed_langevin": ("AnnealedLangevinSpec",),
+        "best_of_n": ("BestOfNSpec",),
+        "conditioned": ("ConditionedSpec",),
+        "ddim": ("DDIMSpec",),
+        "ddpm": ("DDPMSpec",),
+        "dps": ("DPSSpec",),
+        "euler_maruyama": ("EulerMaruyamaSpec",),
+        "final_completion": ("FinalCompletionSpec",),
+        "final_projection": ("FinalProjectionSpec",),
+        "guided": ("GuidedSpec",),
+        "heun": ("HeunSpec",),
+        "latent_descent": ("LatentDescentSpec",),
+        "latent_edit": ("LatentEditSpec",),
+        "latent_rejection": ("LatentRejectionSpec",),
+        "latents": ("LatentsSpec",),
+        "predictive": ("PredictiveSpec",),
+        "prior": ("PriorSpec",),
+        "projected": ("ProjectedSpec",),
+        "reconstruction": ("ReconstructionSpec",),
+        "tilted": ("TiltedSpec",),
+    },
+)
+"""Public classes of the room's modules, imported when they are first asked for."""

@@ -57,6 +57,15 @@ def solve(
     Raises:
         ValueError: a length or viscosity that is not positive, times that decrease, u0 not finite or not 2-D.
         UnstableSolutionError: no step was found that keeps the solution finite.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> from plumbline.solvers import burgers
+        >>> x = torch.arange(32, dtype=torch.float64) / 32
+        >>> u = burgers.solve(torch.sin(2 * math.pi * x)[None], torch.tensor([0.0, 0.1]), length=1.0, viscosity=0.01)
+        >>> u.shape
+        torch.Size([1, 2, 32])
     """
     if u0.ndim != 2:
         raise ValueError(f"u0 must have the shape (batch, points), found {tuple(u0.shape)}.")
