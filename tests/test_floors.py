@@ -42,7 +42,7 @@ BESIDE = {
     "training_log",
     "__init__",
 }
-BESIDE |= {"fingerprints", "handover", "input_files", "study_file"}
+BESIDE |= {"fingerprints", "handover", "input_files", "study_file", "_lazy", "results"}
 # The specs of a study name the kinds of every room; that is what study.py is for.
 
 
