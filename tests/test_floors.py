@@ -90,12 +90,6 @@ def test_docstrings_say_what_a_module_is(path):
 
 
 KNOWN_CIRCLES = {
-    "models.autoencoder._conditional_vae -> models.autoencoder.conditional_vae",
-    "models.autoencoder._ladder_vae -> models.autoencoder.ladder_vae",
-    "models.autoencoder._vae -> models.autoencoder.vae",
-    "models.constrained._constrained_diffusion -> models.constrained.constrained_diffusion",
-    "models.constrained._null_space_diffusion -> models.constrained.null_space_diffusion",
-    "models.diffusion._diffusion -> models.diffusion.diffusion",
     "models.distributional._alignment -> models.distributional.alignment",
     "models.distributional._dual_diffusion -> models.distributional.dual_diffusion",
     "models.distributional._product -> models.distributional.product",
@@ -106,13 +100,6 @@ KNOWN_CIRCLES = {
     "models.mirror._finetuned_mirror -> models.mirror.finetuned_mirror",
     "models.mirror._mirror_map -> models.mirror.mirror_map",
     "models.mirror._restorer -> models.mirror.restorer",
-    "models.predictive._element_means -> models.predictive.element_means",
-    "models.predictive._gradient_estimator -> models.predictive.gradient_estimator",
-    "models.predictive._graph_filter -> models.predictive.graph_filter",
-    "models.predictive._node_regression -> models.predictive.node_regression",
-    "models.predictive._portfolio -> models.predictive.portfolio",
-    "models.predictive._portfolio -> models.predictive.softmax_portfolio",
-    "models.predictive._regression -> models.predictive.regression",
     "networks._blocks -> networks",
     "samplers._denoising -> samplers",
     "storage.checked -> store",

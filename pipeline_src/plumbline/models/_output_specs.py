@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import model_validator
 
-from plumbline.distributions.likelihoods import AnyLaw
-from plumbline.distributions.objectives import AnyObjective
+from plumbline.distributions.likelihoods import AnyLaw, LawSpec
+from plumbline.distributions.objectives import AnyObjective, ObjectiveSpec
 from plumbline.models import ModelSpec
 from plumbline.spec import key
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """What the distribution of an output is trained by.
+
+    Attributes:
+        law: how mean and variance become a distribution.
+        objective: what the distribution is trained by, given the true state.
+        penalty: weight of the mean squared shortfall of the equality, in the scaled space.
+    """
+
+    law: LawSpec
+    objective: ObjectiveSpec
+    penalty: float = 0.0
+
+    @property
+    def variance_apart(self) -> bool:
+        """Whether the variance is fitted to residuals by itself, as nothing else trains it."""
+        return self.objective.fits_variance() and not self.law.mean_uses_variance()
 
 
 class LawModelSpec(ModelSpec):
@@ -56,9 +77,9 @@ class SupervisedLawSpec(LawModelSpec):
             raise ValueError("`penalty` needs `constraint`, the name of an equality of the study")
         return self
 
-    def variance_apart(self) -> bool:
-        """Whether the variance is fitted to residuals by itself, as nothing else trains it."""
-        return self.objective.fits_variance() and not self.law.mean_uses_variance()
+    def supervision(self) -> Supervision:
+        """Law, objective and penalty."""
+        return Supervision(self.law, self.objective, self.penalty)
 
 
 class FeasibleModelSpec(SupervisedLawSpec):

@@ -17,34 +17,34 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.distributions.likelihoods import LawSpec
-from plumbline.models._output_specs import SupervisedLawSpec
+from plumbline.models._output_specs import Supervision
 from plumbline.models._spaces import Scaling, Standardisation
 
 
 def law_loss(
-    spec: SupervisedLawSpec, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
+    by: Supervision, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss (*B,) of the law of mean and variance (*B, n), and what it is made of, means over batch and coordinates.
 
     Beside that, `absolute_error`, of the law's mean: methods with different objectives can be compared by it.
 
     Args:
-        spec: which law, which objective, which penalty.
+        by: which law, which objective, which penalty.
         mean: the free mean.
         variance: the free variance.
         constraint: the equality, bound to this batch, or None.
         target: the true states (*B, n).
     """
-    law, numbers = spec.law.law(mean, variance, constraint), target.shape[-1]
-    loss = spec.objective.loss(law, target)
+    law, numbers = by.law.law(mean, variance, constraint), target.shape[-1]
+    loss = by.objective.loss(law, target)
     terms = {"objective": loss.detach().mean() / numbers}
     terms["absolute_error"] = (law.mean.detach() - target).abs().mean()
-    if spec.variance_apart():
-        fit = -spec.law.law(mean.detach(), variance, constraint).log_prob(target)
+    if by.variance_apart:
+        fit = -by.law.law(mean.detach(), variance, constraint).log_prob(target)
         loss, terms["variance_fit"] = loss + fit, fit.detach().mean() / numbers
-    if spec.penalty:
+    if by.penalty:
         shortfall = constraint.shortfall(mean).square().mean(-1).to(mean.dtype)
-        loss, terms["penalty"] = loss + spec.penalty * shortfall, shortfall.detach().mean()
+        loss, terms["penalty"] = loss + by.penalty * shortfall, shortfall.detach().mean()
     return loss, terms
 
 
@@ -52,16 +52,16 @@ class FeasibleOutput(nn.Module):
     """The law of samples (B, *S), given a mean and a variance for each coordinate of the scaled space.
 
     Args:
-        spec: the law.
-        scaling: how the state is scaled.
+        law: how mean and variance become a distribution.
         shape: S.
+        scaling: how the state is scaled.
         constraint: the equality, or None.
     """
 
-    def __init__(self, spec: LawSpec, scaling: Scaling, shape: tuple[int, ...], constraint: Any) -> None:
+    def __init__(self, law: LawSpec, shape: tuple[int, ...], *, scaling: Scaling, constraint: Any) -> None:
         super().__init__()
         self.space = Standardisation(shape, scaling)
-        self.spec = spec
+        self.kind_of_law = law
         self.constraint = constraint
 
     def fit(self, state: Float[Tensor, "N *S"]) -> None:
@@ -72,18 +72,18 @@ class FeasibleOutput(nn.Module):
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
     ) -> Any:
         """The law in the scaled space."""
-        return self.spec.law(mean, variance, self._bound(batch))
+        return self.kind_of_law.law(mean, variance, self._bound(batch))
 
     def loss(
         self,
-        spec: SupervisedLawSpec,
+        by: Supervision,
         mean: Float[Tensor, "B n"],
         variance: Float[Tensor, "B n"],
         batch: dict[str, Tensor],
     ) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
-        """The loss of each sample by the objective of `spec`, and what it is made of."""
+        """The loss of each sample by the objective of `by`, and what it is made of."""
         target = self.space.encode(batch["state"]).flatten(1)
-        return law_loss(spec, mean, variance, self._bound(batch), target)
+        return law_loss(by, mean, variance, self._bound(batch), target)
 
     def predict(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
@@ -103,7 +103,7 @@ class FeasibleOutput(nn.Module):
             "predicted_deviation": scale * law.variance.sqrt().view(shape),
         }
         target = self.space.encode(batch["state"].double()).flatten(1)
-        name = "log_likelihood" if self.spec.constrains() else "log_likelihood_free"
+        name = "log_likelihood" if self.kind_of_law.constrains() else "log_likelihood_free"
         told[name] = law.log_prob(target) - self._log_volume(batch)
         return told
 
@@ -114,7 +114,7 @@ class FeasibleOutput(nn.Module):
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:
         """log of how much a volume grows from the scaled space to the data's, where the law lives."""
         scale = self.space.scale.expand(batch["state"].shape[1:]).double().flatten()
-        if not self.spec.constrains():
+        if not self.kind_of_law.constrains():
             return scale.log().sum()
         rows = self._bound(batch).independent.to(scale)
         ratio = rows.gram(scale**-2).logdet() - rows.unit_gram.logdet()

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models.autoencoder._specs import AutoencoderSpec
-from plumbline.networks import SampleShape
+from plumbline.models._spaces import Scaling
+from plumbline.networks import ReaderSpec, SampleShape, WriterSpec
 
 # Test samples whose likelihoods are estimated together.
 CHUNK = 64
@@ -30,22 +31,40 @@ class Autoencoder(nn.Module):
     """Base of the autoencoders of samples (B, *S), with a latent vector of d numbers that the decoder reads.
 
     Args:
-        spec: networks and law.
         sample: the shape of samples.
         latent: d.
+        encoder: makes the network from samples to features.
+        decoder: makes the network from latent vectors to features, and its head.
+        by: law, objective and penalty of the output.
+        scaling: how samples are scaled.
         constraint: the equality of the output, or None.
-        told: numbers that encoder and decoder read beside, of what is known of each sample.
+        initial_deviation: standard deviation of the output at the start, in the scaled space.
+        smallest_deviation: its floor.
+        importance_samples: draws of the importance-sampled likelihood.
+        beside: numbers that encoder and decoder read beside, of what is known of each sample.
     """
 
     def __init__(
-        self, spec: AutoencoderSpec, sample: SampleShape, latent: int, constraint: Any, told: int = 0
+        self,
+        sample: SampleShape,
+        latent: int,
+        *,
+        encoder: ReaderSpec,
+        decoder: WriterSpec,
+        by: Supervision,
+        scaling: Scaling,
+        constraint: Any,
+        initial_deviation: float = 0.05,
+        smallest_deviation: float = 1e-3,
+        importance_samples: int = 100,
+        beside: int = 0,
     ) -> None:
         super().__init__()
-        self.spec = spec
-        self.encoder = spec.encoder.reader(sample, told)
-        self.decoder = spec.decoder.writer(latent + told, sample)
-        self.head = spec.decoder.head(sample, spec.initial_deviation, spec.smallest_deviation)
-        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
+        self.by, self.importance_samples = by, importance_samples
+        self.encoder = encoder.reader(sample, beside)
+        self.decoder = decoder.writer(latent + beside, sample)
+        self.head = decoder.head(sample, initial_deviation, smallest_deviation)
+        self.output = FeasibleOutput(by.law, sample.shape, scaling=scaling, constraint=constraint)
 
     def prior_draw(self, count: int, like: Tensor) -> Float[Tensor, "B d"]:
         """Latent vectors of the prior."""
@@ -65,7 +84,7 @@ class Autoencoder(nn.Module):
 
     def decoded(self, z: Float[Tensor, "B d"]) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
         """Mean and variance of the output before its law."""
-        return self.head(self.decoder(z), variance_apart=self.spec.variance_apart())
+        return self.head(self.decoder(z), variance_apart=self.by.variance_apart)
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
         """Means of the output for latent vectors, in the data's units; differentiable."""
@@ -84,11 +103,11 @@ class Autoencoder(nn.Module):
 
     def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Reconstruction, ELBO and likelihood of each sample."""
-        draws = self.spec.importance_samples
+        draws = self.importance_samples
         z, log_ratio, divergence = self.posterior_draw(self.scaled(batch), draws)
         repeated = {name: tensor.repeat(draws, *(1,) * (tensor.ndim - 1)) for name, tensor in batch.items()}
         predicted = self.output.predict(*self.decoded(z.flatten(0, 1)), repeated)
-        suffix = "" if self.spec.law.constrains() else "_free"
+        suffix = "" if self.by.law.constrains() else "_free"
         likelihood = predicted[f"log_likelihood{suffix}"].unflatten(0, (draws, -1))
         mean = predicted["predicted_mean"].unflatten(0, (draws, -1))
         return {

@@ -17,20 +17,29 @@ from torch.distributions import kl_divergence
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.autoencoder._autoencoder import Autoencoder
 from plumbline.models.autoencoder._vae import INITIAL_DEVIATION, SMALLEST_DEVIATION
-from plumbline.models.autoencoder.conditional_vae import ConditionalVAESpec
-from plumbline.networks import SampleShape
+from plumbline.networks import ReaderSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 
 class ConditionalVAE(Autoencoder):
-    """An autoencoder of samples of known labels."""
+    """An autoencoder of samples of known labels.
 
-    def __init__(self, spec: ConditionalVAESpec, sample: SampleShape, constraint: Any, wanted: Any) -> None:
-        super().__init__(spec, sample, spec.latent, constraint, told=wanted.count)
+    Args:
+        sample: the shape of samples.
+        latent: numbers of the latent vector.
+        encoder: makes the network from samples and labels to features.
+        wanted: reads the labels of a batch.
+        others: as for `Autoencoder`.
+    """
+
+    def __init__(
+        self, sample: SampleShape, latent: int, *, encoder: ReaderSpec, wanted: Any, **others: Any
+    ) -> None:
+        super().__init__(sample, latent, encoder=encoder, beside=wanted.count, **others)
         self.posterior_head = GaussianHead(
-            spec.encoder.features_of(sample), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+            encoder.features_of(sample), latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
-        self.latent, self.wanted = spec.latent, wanted
+        self.latent, self.wanted = latent, wanted
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling and the labels."""
@@ -47,7 +56,7 @@ class ConditionalVAE(Autoencoder):
         )
         divergence = kl_divergence(posterior, prior)
         each, terms = self.output.loss(
-            self.spec, *self.decoded(torch.cat([posterior.rsample(), y], dim=1)), batch
+            self.by, *self.decoded(torch.cat([posterior.rsample(), y], dim=1)), batch
         )
         return (each + divergence).mean(), {**terms, "divergence": divergence.detach().mean()}
 

@@ -18,8 +18,7 @@ from torch.distributions import kl_divergence
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.autoencoder._autoencoder import Autoencoder
-from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
-from plumbline.networks import SampleShape
+from plumbline.networks import RegressorSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 # Deviations at the start, and the least.
@@ -27,23 +26,41 @@ INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3
 
 
 class LadderVAE(Autoencoder):
-    """An autoencoder with an upper and a lower latent vector."""
+    """An autoencoder with an upper and a lower latent vector.
 
-    def __init__(self, spec: LadderVAESpec, sample: SampleShape, constraint: Any) -> None:
-        super().__init__(spec, sample, spec.latent, constraint)
-        features = spec.encoder.features()
-        self.upper_encoder = spec.encoder.build(features)
-        self.prior_network = spec.decoder.build(spec.upper_latent)
+    Args:
+        sample: the shape of samples.
+        latent: numbers of the lower latent vector.
+        upper_latent: numbers of the upper one.
+        encoder: makes the networks from samples, and from features, to features.
+        decoder: makes the networks from latent vectors to features, and the head of the output.
+        others: as for `Autoencoder`.
+    """
+
+    def __init__(
+        self,
+        sample: SampleShape,
+        latent: int,
+        *,
+        upper_latent: int,
+        encoder: RegressorSpec,
+        decoder: RegressorSpec,
+        **others: Any,
+    ) -> None:
+        super().__init__(sample, latent, encoder=encoder, decoder=decoder, **others)
+        features = encoder.features()
+        self.upper_encoder = encoder.build(features)
+        self.prior_network = decoder.build(upper_latent)
         deviations = (INITIAL_DEVIATION, SMALLEST_DEVIATION)
-        self.lower_head = GaussianHead(features, spec.latent, *deviations)
-        self.upper_head = GaussianHead(features, spec.upper_latent, *deviations)
-        self.prior_head = GaussianHead(spec.decoder.features(), spec.latent, *deviations)
-        self.upper = spec.upper_latent
+        self.lower_head = GaussianHead(features, latent, *deviations)
+        self.upper_head = GaussianHead(features, upper_latent, *deviations)
+        self.prior_head = GaussianHead(decoder.features(), latent, *deviations)
+        self.upper = upper_latent
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the divergences of both levels, and both."""
         z, _, divergence = self._ladder(self.scaled(batch), 1)
-        each, terms = self.output.loss(self.spec, *self.decoded(z[0]), batch)
+        each, terms = self.output.loss(self.by, *self.decoded(z[0]), batch)
         return (each + divergence[0]).mean(), {**terms, "divergence": divergence.detach().mean()}
 
     def prior_draw(self, count: int, like: Tensor) -> Tensor:

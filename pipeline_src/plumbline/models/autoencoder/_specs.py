@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
+from plumbline.models import Foundation
 from plumbline.models._output_specs import FeasibleModelSpec
 from plumbline.networks import AnyReader, AnyWriter
 from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.spec import key
-
-if TYPE_CHECKING:
-    pass
 
 
 class AutoencoderSpec(FeasibleModelSpec):
@@ -22,6 +20,19 @@ class AutoencoderSpec(FeasibleModelSpec):
     """The network from a latent vector to features."""
     importance_samples: int = key("draws", ge=1, default=100)
     """Draws of the importance-sampled likelihood."""
+
+    def shared(self, on: Foundation) -> dict[str, Any]:
+        """The keyword arguments that all autoencoders take."""
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "by": self.supervision(),
+            "scaling": self.scaling,
+            "constraint": on.constraint(self.constraint),
+            "initial_deviation": self.initial_deviation,
+            "smallest_deviation": self.smallest_deviation,
+            "importance_samples": self.importance_samples,
+        }
 
     def offers(self) -> tuple[str, ...]:
         return ("prior",)

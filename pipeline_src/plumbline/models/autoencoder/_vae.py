@@ -14,11 +14,11 @@ from torch.distributions import kl_divergence
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.linalg.maps import GroupSum
 from plumbline.models.autoencoder._autoencoder import Autoencoder
-from plumbline.models.autoencoder.vae import VAESpec
-from plumbline.networks import SampleShape
+from plumbline.networks import ReaderSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 # Deviations of the posterior at the start, and the least.
@@ -26,18 +26,36 @@ INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3
 
 
 class PlainVAE(Autoencoder):
-    """An autoencoder with one latent vector."""
+    """An autoencoder with one latent vector.
 
-    def __init__(self, spec: VAESpec, sample: SampleShape, constraint: Any) -> None:
-        super().__init__(spec, sample, spec.latent, constraint)
+    Args:
+        sample: the shape of samples.
+        latent: d.
+        encoder: makes the network from samples to features.
+        estimator: how gradients pass the latent sample.
+        latent_total: k, the sum of the latent vector; None for one that is free.
+        others: as for `Autoencoder`.
+    """
+
+    def __init__(
+        self,
+        sample: SampleShape,
+        latent: int,
+        *,
+        encoder: ReaderSpec,
+        estimator: EstimatorSpec,
+        latent_total: float | None = None,
+        **others: Any,
+    ) -> None:
+        super().__init__(sample, latent, encoder=encoder, **others)
         self.posterior_head = GaussianHead(
-            spec.encoder.features_of(sample), spec.latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
+            encoder.features_of(sample), latent, INITIAL_DEVIATION, SMALLEST_DEVIATION
         )
-        self.latent, self.estimator = spec.latent, spec.estimator
+        self.latent, self.estimator = latent, estimator
         self.total: LinearEquality | None = None
-        if spec.latent_total is not None:
-            everything = GroupSum(torch.zeros(spec.latent, dtype=torch.long))
-            self.total = LinearEquality(everything, torch.tensor([spec.latent_total]))
+        if latent_total is not None:
+            everything = GroupSum(torch.zeros(latent, dtype=torch.long))
+            self.total = LinearEquality(everything, torch.tensor([latent_total]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the divergence of the posterior, and both."""
@@ -48,7 +66,7 @@ class PlainVAE(Autoencoder):
         def of_output(z: Tensor) -> Tensor:
             """The loss of the output for latent vectors (S, B, d)."""
             repeated = {name: t.repeat(len(z), *(1,) * (t.ndim - 1)) for name, t in batch.items()}
-            each, told = self.output.loss(self.spec, *self.decoded(z.flatten(0, 1)), repeated)
+            each, told = self.output.loss(self.by, *self.decoded(z.flatten(0, 1)), repeated)
             terms.update(told)
             return each.unflatten(0, (len(z), -1))
 

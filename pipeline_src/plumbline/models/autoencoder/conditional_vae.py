@@ -26,8 +26,9 @@ class ConditionalVAESpec(AutoencoderSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._conditional_vae import ConditionalVAE
 
-        constraint = on.constraint(self.constraint)
-        return ConditionalVAE(self, sample_shape(on.example), constraint, self.wanted.build(on))
+        return ConditionalVAE(
+            sample_shape(on.example), self.latent, wanted=self.wanted.build(on), **self.shared(on)
+        )
 
     def stands_on(self) -> dict[str, str]:
         return {**super().stands_on(), **self.wanted.stands_on()}

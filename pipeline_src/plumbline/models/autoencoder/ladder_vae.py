@@ -31,4 +31,6 @@ class LadderVAESpec(AutoencoderSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._ladder_vae import LadderVAE
 
-        return LadderVAE(self, sample_shape(on.example), on.constraint(self.constraint))
+        return LadderVAE(
+            sample_shape(on.example), self.latent, upper_latent=self.upper_latent, **self.shared(on)
+        )

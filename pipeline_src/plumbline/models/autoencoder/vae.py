@@ -28,7 +28,13 @@ class VAESpec(AutoencoderSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._vae import PlainVAE
 
-        return PlainVAE(self, sample_shape(on.example), on.constraint(self.constraint))
+        return PlainVAE(
+            sample_shape(on.example),
+            self.latent,
+            estimator=self.estimator,
+            latent_total=self.latent_total,
+            **self.shared(on),
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("prior", "latents", "posterior")

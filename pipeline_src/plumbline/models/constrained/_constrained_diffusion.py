@@ -14,6 +14,7 @@ Training is by the law's objective, in units of c_out: the usual weight (alpha^2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,10 +22,11 @@ from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule
 from torch import Tensor, nn
 
+from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models._spaces import Standardisation, StandardisedCondition
-from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
-from plumbline.models.diffusion._schedules import stratified_times
+from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
+from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
 
 
@@ -35,13 +37,19 @@ class LawDenoiser(Denoiser):
     """
 
     def __init__(
-        self, backbone: nn.Module, schedule: Schedule, output: FeasibleOutput, spec: ConstrainedDiffusionSpec
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        output: FeasibleOutput,
+        *,
+        initial_deviation: float,
+        smallest_deviation: float,
     ) -> None:
         super().__init__()
         self.backbone, self.schedule, self.output = backbone, schedule, output
-        self.floor = spec.smallest_deviation**2
+        self.floor = smallest_deviation**2
         # softplus^{-1} of the variance at the start.
-        self.start = math.log(math.expm1(spec.initial_deviation**2))
+        self.start = math.log(math.expm1(initial_deviation**2))
 
     def forward(
         self, x_t: Tensor, t: Tensor, known: dict[str, Tensor], condition: Tensor | None = None
@@ -69,16 +77,46 @@ class LawDenoiser(Denoiser):
 
 
 class ConstrainedDiffusion(nn.Module):
-    """A diffusion model of feasible samples (B, *S), conditioned where the dataset has a condition."""
+    """A diffusion model of feasible samples (B, *S), conditioned where the dataset has a condition.
 
-    def __init__(self, spec: ConstrainedDiffusionSpec, sample: SampleShape, constraint: Any) -> None:
+    Args:
+        sample: the shape of samples.
+        network: makes the backbone, which gives two tensors of that shape.
+        law: how mean and variance become a distribution.
+        objective: what the distribution is trained by.
+        schedule: the noise schedule, which says what is trained at.
+        scaling: how samples are standardised.
+        constraint: the equality, or None.
+        initial_deviation: standard deviation at the start, in units of c_out.
+        smallest_deviation: its floor.
+    """
+
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        network: Callable[[SampleShape], nn.Module],
+        law: LawSpec,
+        objective: ObjectiveSpec,
+        schedule: TrainedSchedule,
+        scaling: Scaling,
+        constraint: Any,
+        initial_deviation: float = 1.0,
+        smallest_deviation: float = 1e-3,
+    ) -> None:
         super().__init__()
-        self.spec = spec
+        self.objective = objective
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = spec.schedule.build()
-        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
+        self.schedule = schedule
+        self.output = FeasibleOutput(law, sample.shape, scaling=scaling, constraint=constraint)
         both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
-        self.denoiser = LawDenoiser(spec.network.build(both), self.schedule, self.output, spec)
+        self.denoiser = LawDenoiser(
+            network(both),
+            schedule,
+            self.output,
+            initial_deviation=initial_deviation,
+            smallest_deviation=smallest_deviation,
+        )
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation of samples and conditions."""
@@ -101,8 +139,8 @@ class ConstrainedDiffusion(nn.Module):
         alpha, sigma = (s.view(-1, *(1,) * (z.ndim - 1)) for s in self.schedule(times))
         x_t = alpha * z + sigma * torch.randn_like(z)
         mean, variance = self.denoiser.mean_and_variance(x_t, times, **self.condition.arguments(batch))
-        each = self.spec.objective.loss(self.output.law(mean, variance, batch), z.flatten(1))
-        unit = self.spec.objective.power()
+        each = self.objective.loss(self.output.law(mean, variance, batch), z.flatten(1))
+        unit = self.objective.power()
         weight = ((alpha**2 + sigma**2) / sigma**2).flatten() ** (unit / 2)
         loss = (weight * each).mean() / math.prod(z.shape[1:])
         return loss, {"objective": loss.detach()}

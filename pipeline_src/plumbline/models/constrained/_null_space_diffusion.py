@@ -8,6 +8,7 @@ is one of y; decoding is exact, and what is drawn is feasible whatever the model
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,9 +16,8 @@ from azula.denoise import KarrasDenoiser
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models._spaces import Standardisation, StandardisedCondition
-from plumbline.models.constrained.null_space_diffusion import NullSpaceDiffusionSpec
-from plumbline.models.diffusion._schedules import stratified_times
+from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
+from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
 
 
@@ -40,21 +40,37 @@ class NullSpace(nn.Module):
 
 
 class NullSpaceDiffusion(nn.Module):
-    """A diffusion model of the free coordinates of samples (B, *S)."""
+    """A diffusion model of the free coordinates of samples (B, *S).
+
+    Args:
+        sample: the shape of samples.
+        network: makes the backbone, for a vector of the free coordinates.
+        schedule: the noise schedule, which says what is trained at.
+        scaling: how samples are standardised before the null space is taken.
+        constraint: the equality.
+    """
 
     basis: Tensor
 
-    def __init__(self, spec: NullSpaceDiffusionSpec, sample: SampleShape, constraint: Any) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        network: Callable[[SampleShape], nn.Module],
+        schedule: TrainedSchedule,
+        scaling: Scaling,
+        constraint: Any,
+    ) -> None:
         super().__init__()
         self.shape, self.constraint = sample.shape, constraint
-        self.scaled = Standardisation(sample.shape, spec.scaling)
+        self.scaled = Standardisation(sample.shape, scaling)
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = spec.schedule.build()
+        self.schedule = schedule
         numbers = math.prod(sample.shape)
         self.free = numbers - constraint.matrix.shape[0]
         self.register_buffer("basis", torch.zeros(numbers, self.free, dtype=torch.float64))
         vector = SampleShape((self.free,), (), sample.condition)
-        self.denoiser = KarrasDenoiser(spec.network.build(vector), self.schedule)
+        self.denoiser = KarrasDenoiser(network(vector), schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling, and takes the basis of what the scaled equality leaves free."""

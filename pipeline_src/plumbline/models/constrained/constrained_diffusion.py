@@ -34,7 +34,17 @@ class ConstrainedDiffusionSpec(LawModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.constrained._constrained_diffusion import ConstrainedDiffusion
 
-        return ConstrainedDiffusion(self, sample_shape(on.example), on.constraint(self.constraint))
+        return ConstrainedDiffusion(
+            sample_shape(on.example),
+            network=self.network.build,
+            law=self.law,
+            objective=self.objective,
+            schedule=self.schedule.build(),
+            scaling=self.scaling,
+            constraint=on.constraint(self.constraint),
+            initial_deviation=self.initial_deviation,
+            smallest_deviation=self.smallest_deviation,
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("denoiser",)

@@ -30,7 +30,13 @@ class NullSpaceDiffusionSpec(ModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.constrained._null_space_diffusion import NullSpaceDiffusion
 
-        return NullSpaceDiffusion(self, sample_shape(on.example), on.constraint(self.constraint))
+        return NullSpaceDiffusion(
+            sample_shape(on.example),
+            network=self.network.build,
+            schedule=self.schedule.build(),
+            scaling=self.scaling,
+            constraint=on.constraint(self.constraint),
+        )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]

@@ -14,22 +14,33 @@ from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
-from plumbline.models.diffusion._schedules import stratified_times
-from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
 
 
 class Diffusion(nn.Module):
-    """A denoiser of standardised samples (B, ...), conditioned where the dataset has a condition."""
+    """A denoiser of standardised samples (B, ...), conditioned where the dataset has a condition.
+
+    Args:
+        sample: the shape of samples.
+        backbone: the network, for such samples.
+        schedule: the noise schedule, which says what is trained at.
+        space: the space that the denoiser works in, not fitted.
+    """
 
     def __init__(
-        self, spec: DiffusionSpec, sample: SampleShape, space: Standardisation | MirrorSpace
+        self,
+        sample: SampleShape,
+        *,
+        backbone: nn.Module,
+        schedule: TrainedSchedule,
+        space: Standardisation | MirrorSpace,
     ) -> None:
         super().__init__()
         self.space = space
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = spec.schedule.build()
-        self.denoiser = KarrasDenoiser(spec.network.build(sample), self.schedule)
+        self.schedule = schedule
+        self.denoiser = KarrasDenoiser(backbone, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the space and the standardisation of conditions."""

@@ -127,4 +127,10 @@ class DiffusionSpec(DenoiserSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.diffusion._diffusion import Diffusion
 
-        return Diffusion(self, sample_shape(on.example), self.build_space(on))
+        sample = sample_shape(on.example)
+        return Diffusion(
+            sample,
+            backbone=self.network.build(sample),
+            schedule=self.schedule.build(),
+            space=self.build_space(on),
+        )

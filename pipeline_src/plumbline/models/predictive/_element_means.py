@@ -7,22 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plumbline.distributions.likelihoods import LawSpec
 from plumbline.models.predictive._node_regression import ragged, told_of
-from plumbline.models.predictive.element_means import ElementMeansSpec
 
 # Elements seen once have no variance: none is taken as smaller than this share of the variance of all.
 SMALLEST_SHARE = 1e-4
 
 
 class ElementMeans(nn.Module):
-    """The law of a number an atom, (B, A) padded, given elements alone."""
+    """The law of a number an atom, (B, A) padded, given elements alone.
+
+    Args:
+        elements: number of elements.
+        law: how means and variances become a distribution.
+        constraint: the sum over all atoms.
+        by_element: whether each element has its own mean; if not, all atoms share one.
+    """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, spec: ElementMeansSpec, elements: int, constraint: Any) -> None:
+    def __init__(self, elements: int, *, law: LawSpec, constraint: Any, by_element: bool = True) -> None:
         super().__init__()
-        self.spec, self.constraint = spec, constraint
+        self.law, self.constraint, self.by_element = law, constraint, by_element
         self.register_buffer("mean", torch.zeros(elements, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(elements, dtype=torch.float64))
 
@@ -31,7 +38,7 @@ class ElementMeans(nn.Module):
         graphs = ragged(data)
         values = graphs.gather(data["state"]).double()
         overall = torch.var_mean(values, correction=0)
-        if not self.spec.by_element:
+        if not self.by_element:
             self.variance.fill_(overall[0])
             self.mean.fill_(overall[1])
             return
@@ -47,7 +54,7 @@ class ElementMeans(nn.Module):
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)
-        law = self.spec.law.law(
+        law = self.law.law(
             self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint)
         )
-        return told_of(law, graphs, batch["state"], feasible=self.spec.law.constrains())
+        return told_of(law, graphs, batch["state"], feasible=self.law.constrains())

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 from plumbline.linalg.covariance import Diagonal
-from plumbline.models.predictive.gradient_estimator import GradientEstimatorSpec
 
 LOSSES = (AbsoluteLoss, SquaredLoss)
 # Numbers of a chunk of gradients, which bounds the memory of a problem.
@@ -27,11 +27,16 @@ CHUNK = 500_000
 
 
 class GradientEstimator(nn.Module):
-    """An estimator of gradients in mean and variance."""
+    """An estimator of gradients in mean and variance.
 
-    def __init__(self, spec: GradientEstimatorSpec) -> None:
+    Args:
+        estimator: the estimator.
+        draws: gradients of each problem.
+    """
+
+    def __init__(self, estimator: EstimatorSpec, *, draws: int = 10_000) -> None:
         super().__init__()
-        self.spec = spec
+        self.estimator, self.draws = estimator, draws
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit."""
@@ -69,13 +74,13 @@ class GradientEstimator(nn.Module):
         constraint = LinearEquality(matrix, matrix @ target)
         loss = LOSSES[int(problem["loss"])](target)
         found, size = [], max(1, CHUNK // (n * rows))
-        for first in range(0, self.spec.draws, size):
-            count = min(size, self.spec.draws - first)
+        for first in range(0, self.draws, size):
+            count = min(size, self.draws - first)
             parameters = [p.expand(count, n).clone().requires_grad_() for p in (mean, variance)]
             gaussian = ConstrainedGaussian(
                 parameters[0], Diagonal(parameters[1]), constraint, validate_args=False
             )
-            surrogate = self.spec.estimator.surrogate(gaussian, loss)
+            surrogate = self.estimator.surrogate(gaussian, loss)
             found.append(torch.stack(torch.autograd.grad(surrogate.sum(), parameters), 1))
         return torch.cat(found)
 

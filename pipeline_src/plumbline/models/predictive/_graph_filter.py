@@ -16,6 +16,7 @@ That of shuffled pairs has the same marginals, and nothing of what they have to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +24,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from plumbline.models.predictive._tangent_kernel import TangentKernel, jacobian, tangent_kernel
-from plumbline.models.predictive.graph_filter import GraphFilterSpec
 from plumbline.networks import SampleShape
 
 Samples = dict[str, Tensor]
@@ -31,6 +31,13 @@ Samples = dict[str, Tensor]
 
 class GraphFilter(nn.Module):
     """The state (B, n) of each system given its condition (B, n).
+
+    Args:
+        sample: the shape of states and conditions.
+        network: makes the filters of so many systems.
+        systems: R.
+        graph: the shift operator, one of those of `shift_operator`, or `learned`.
+        descent_steps: steps of gradient descent that the tangent kernel is asked about.
 
     Attributes:
         means, scales: of condition and state of each system (R, 2, n).
@@ -50,19 +57,27 @@ class GraphFilter(nn.Module):
     spectrum: Tensor
     descent: Tensor
 
-    def __init__(self, spec: GraphFilterSpec, sample: SampleShape) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        network: Callable[[int], nn.Module],
+        systems: int = 10,
+        graph: str = "cross_covariance",
+        descent_steps: int = 100,
+    ) -> None:
         super().__init__()
-        self.spec = spec
+        self.build_network, self.systems, self.graph = network, systems, graph
+        self.descent_steps = descent_steps
         (nodes,) = sample.shape if len(sample.shape) == 1 else (0,)
         if sample.condition != nodes:
             raise ValueError(
                 "a graph filter tells a state from one of as many numbers, such as the pairs of `vector_autoregressions`; "
                 f"found a state {sample.shape} and {sample.condition} numbers of `condition`."
             )
-        systems = spec.systems
-        self.network: Any = spec.network.build(systems)
+        self.network: Any = network(systems)
         shift = torch.zeros(systems, nodes, nodes)
-        if spec.graph == "learned":
+        if graph == "learned":
             self.shift = nn.Parameter(shift)
         else:
             self.register_buffer("shift", shift)
@@ -72,7 +87,7 @@ class GraphFilter(nn.Module):
         weights = sum(p[0].numel() for p in self.parameters())
         self.register_buffer("alignment", torch.zeros(systems))
         self.register_buffer("spectrum", torch.zeros(systems, weights))
-        self.register_buffer("descent", torch.zeros(systems, spec.descent_steps + 1))
+        self.register_buffer("descent", torch.zeros(systems, descent_steps + 1))
 
     def prepare(self, data: Samples) -> None:
         """Fits standardisations and graphs, and asks the tangent kernel of each system.
@@ -81,11 +96,11 @@ class GraphFilter(nn.Module):
             ValueError: the dataset has no `system`, or not as many as the model.
         """
         found = sorted(set(data["system"].tolist())) if "system" in data else []
-        if found != list(range(self.spec.systems)):
+        if found != list(range(self.systems)):
             raise ValueError(
-                f"`systems` is {self.spec.systems}, and the training data has {len(found)}: give the dataset's number."
+                f"`systems` is {self.systems}, and the training data has {len(found)}: give the dataset's number."
             )
-        for r in range(self.spec.systems):
+        for r in range(self.systems):
             own = data["system"] == r
             pair = torch.stack([data["condition"][own], data["state"][own]]).double()
             scale, mean = torch.std_mean(pair, dim=1)
@@ -93,7 +108,7 @@ class GraphFilter(nn.Module):
             self.means[r], self.scales[r] = mean, scale
             x, y = (pair - mean[:, None]) / scale[:, None]
             with torch.no_grad():
-                self.shift[r] = shift_operator(self.spec.graph, x, y)
+                self.shift[r] = shift_operator(self.graph, x, y)
             known = self._kernel(r, x.float(), y.float())
             self.alignment[r], self.spectrum[r], self.descent[r] = (
                 known.alignment,
@@ -137,16 +152,16 @@ class GraphFilter(nn.Module):
     @torch.no_grad()
     def _learn_deviations(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
         """The root mean square of the errors of this batch, of the systems that it has samples of."""
-        counts = torch.bincount(system, minlength=self.spec.systems)
+        counts = torch.bincount(system, minlength=self.systems)
         sums = torch.zeros_like(self.deviations).index_add_(0, system, error.square())
         present = counts > 0
         self.deviations[present] = (sums[present] / counts[present, None]).sqrt()
 
     def _kernel(self, r: int, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> TangentKernel:
         """The tangent kernel of one system at the weights of now."""
-        one = self.spec.network.build(1)
+        one = self.build_network(1)
         weights = {name: p[r : r + 1].detach() for name, p in self.network.named_parameters()}
-        if self.spec.graph == "learned":
+        if self.graph == "learned":
             weights["shift"] = self.shift[r].detach()
         system = torch.zeros(len(x), dtype=torch.long)
 
@@ -157,7 +172,7 @@ class GraphFilter(nn.Module):
             return torch.func.functional_call(one, known, (x, operator, system))
 
         residual = (y - outputs(weights)).flatten()
-        return tangent_kernel(jacobian(outputs, weights), residual, y.flatten(), self.spec.descent_steps)
+        return tangent_kernel(jacobian(outputs, weights), residual, y.flatten(), self.descent_steps)
 
 
 def shift_operator(graph: str, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> Float[Tensor, "n n"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.linalg.maps import GroupSum
+from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import law_loss
-from plumbline.models.predictive.node_regression import NodeRegressionSpec
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -90,13 +91,33 @@ def told_of(law: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> 
 
 
 class NodeRegression(nn.Module):
-    """The law of a number an atom, (B, A) padded, given elements and bonds."""
+    """The law of a number an atom, (B, A) padded, given elements and bonds.
 
-    def __init__(self, spec: NodeRegressionSpec, elements: int, constraint: Any) -> None:
+    Args:
+        elements: number of elements.
+        network: makes a network from so many elements to features of each atom.
+        features: how many features it gives.
+        by: law, objective and penalty.
+        constraint: the sum over all atoms, or None.
+        initial_deviation: standard deviation at the start.
+        smallest_deviation: its floor.
+    """
+
+    def __init__(
+        self,
+        elements: int,
+        *,
+        network: Callable[[int], nn.Module],
+        features: int,
+        by: Supervision,
+        constraint: Any,
+        initial_deviation: float = 0.05,
+        smallest_deviation: float = 1e-3,
+    ) -> None:
         super().__init__()
-        self.spec, self.constraint = spec, constraint
-        self.network = spec.network.build(elements)
-        self.head = GaussianHead(spec.network.features(), 1, spec.initial_deviation, spec.smallest_deviation)
+        self.by, self.constraint = by, constraint
+        self.network = network(elements)
+        self.head = GaussianHead(features, 1, initial_deviation, smallest_deviation)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit: charges are numbers of order one in their own unit."""
@@ -107,17 +128,17 @@ class NodeRegression(nn.Module):
         graphs = ragged(batch)
         mean, variance = self._mean_and_variance(graphs)
         target = graphs.gather(batch["state"])
-        loss, terms = law_loss(self.spec, mean, variance, graphs.totals(self.constraint), target)
+        loss, terms = law_loss(self.by, mean, variance, graphs.totals(self.constraint), target)
         return loss / len(target), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)
         mean, variance = (t.double() for t in self._mean_and_variance(graphs))
-        law = self.spec.law.law(mean, variance, graphs.totals(self.constraint))
-        return told_of(law, graphs, batch["state"], feasible=self.spec.law.constrains())
+        law = self.by.law.law(mean, variance, graphs.totals(self.constraint))
+        return told_of(law, graphs, batch["state"], feasible=self.by.law.constrains())
 
     def _mean_and_variance(self, graphs: RaggedBatch) -> tuple[Tensor, Tensor]:
         features = self.network(graphs.species, graphs.bonds, graphs.lengths.to(torch.get_default_dtype()))
-        mean, variance = self.head(features, variance_apart=self.spec.variance_apart())
+        mean, variance = self.head(features, variance_apart=self.by.variance_apart)
         return mean.squeeze(-1), variance.squeeze(-1)

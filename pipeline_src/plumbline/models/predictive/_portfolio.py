@@ -10,14 +10,15 @@ with the risk-free rate r_f of 3% that the publication uses.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.predictive.portfolio import PortfolioSpec
-from plumbline.models.predictive.softmax_portfolio import SoftmaxPortfolioSpec
+from plumbline.distributions.estimators import EstimatorSpec
+from plumbline.distributions.likelihoods import LawSpec
 from plumbline.networks._blocks import GaussianHead
 
 TRADING_DAYS = 252
@@ -36,10 +37,10 @@ class _WindowNetwork(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, spec: PortfolioSpec | SoftmaxPortfolioSpec, window: tuple[int, ...]) -> None:
+    def __init__(self, window: tuple[int, ...], network: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.assets = window[-1]
-        self.network = spec.network.build(math.prod(window))
+        self.network = network(math.prod(window))
         self.register_buffer("scale", torch.ones(self.assets))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -52,20 +53,42 @@ class _WindowNetwork(nn.Module):
 
 
 class Portfolio(_WindowNetwork):
-    """The law of the weights given a window."""
+    """The law of the weights given a window.
 
-    def __init__(self, spec: PortfolioSpec, window: tuple[int, ...], constraint: Any) -> None:
-        super().__init__(spec, window)
-        self.spec, self.constraint = spec, constraint
-        self.head = GaussianHead(
-            spec.network.features(), self.assets, spec.initial_deviation, spec.smallest_deviation
-        )
+    Args:
+        window: days and assets of a window.
+        network: makes a network from a flattened window to features.
+        features: how many features it gives.
+        law: how mean and variance become a distribution.
+        constraint: the budget.
+        estimator: how gradients pass the drawn weights.
+        draws: draws of the weights a sample and step.
+        initial_deviation: standard deviation of the weights at the start.
+        smallest_deviation: its floor.
+    """
+
+    def __init__(
+        self,
+        window: tuple[int, ...],
+        *,
+        network: Callable[[int], nn.Module],
+        features: int,
+        law: LawSpec,
+        constraint: Any,
+        estimator: EstimatorSpec,
+        draws: int = 4,
+        initial_deviation: float = 0.02,
+        smallest_deviation: float = 1e-3,
+    ) -> None:
+        super().__init__(window, network)
+        self.law, self.constraint, self.estimator, self.draws = law, constraint, estimator, draws
+        self.head = GaussianHead(features, self.assets, initial_deviation, smallest_deviation)
         nn.init.constant_(self.head.mean.bias, 1 / self.assets)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the expected Sharpe ratio, by draws."""
-        surrogate = self.spec.estimator.surrogate(
-            self._law(batch), lambda w: -sharpe_ratio(w, batch["future"]), self.spec.draws
+        surrogate = self.estimator.surrogate(
+            self._law(batch), lambda w: -sharpe_ratio(w, batch["future"]), self.draws
         )
         loss = surrogate.mean()
         return loss, {"sharpe": -loss.detach()}
@@ -76,15 +99,23 @@ class Portfolio(_WindowNetwork):
 
     def _law(self, batch: dict[str, Tensor]) -> Any:
         mean, variance = self.head(self.features(batch))
-        return self.spec.law.law(mean, variance, self.constraint)
+        return self.law.law(mean, variance, self.constraint)
 
 
 class SoftmaxPortfolio(_WindowNetwork):
-    """Weights by softmax."""
+    """Weights by softmax.
 
-    def __init__(self, spec: SoftmaxPortfolioSpec, window: tuple[int, ...]) -> None:
-        super().__init__(spec, window)
-        self.head = nn.Linear(spec.network.features(), self.assets)
+    Args:
+        window: days and assets of a window.
+        network: makes a network from a flattened window to features.
+        features: how many features it gives.
+    """
+
+    def __init__(
+        self, window: tuple[int, ...], *, network: Callable[[int], nn.Module], features: int
+    ) -> None:
+        super().__init__(window, network)
+        self.head = nn.Linear(features, self.assets)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the Sharpe ratio."""

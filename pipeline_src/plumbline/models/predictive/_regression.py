@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
+from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models._spaces import StandardisedCondition
-from plumbline.models.predictive.regression import RegressionSpec
+from plumbline.models._spaces import Scaling, StandardisedCondition
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import GaussianHead
 
@@ -17,24 +18,40 @@ from plumbline.networks._blocks import GaussianHead
 class Regression(nn.Module):
     """The law of a state (B, *S) given its condition (B, C).
 
+    Args:
+        sample: the shape of states, and C.
+        network: makes a network from C numbers to features.
+        features: how many features it gives.
+        by: law, objective and penalty.
+        scaling: how states are scaled.
+        constraint: the equality, or None.
+        initial_deviation: standard deviation at the start, in the scaled space.
+        smallest_deviation: its floor.
+
     Raises:
         ValueError: the dataset has no condition to predict from.
     """
 
-    def __init__(self, spec: RegressionSpec, sample: SampleShape, constraint: Constraint | None) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        *,
+        network: Callable[[int], nn.Module],
+        features: int,
+        by: Supervision,
+        scaling: Scaling,
+        constraint: Constraint | None,
+        initial_deviation: float = 0.05,
+        smallest_deviation: float = 1e-3,
+    ) -> None:
         super().__init__()
-        self.spec = spec
+        self.by = by
         if not sample.condition:
             raise ValueError("a regression predicts from a `condition`, which this dataset does not have.")
         self.condition = StandardisedCondition(sample.condition)
-        self.network = spec.network.build(sample.condition)
-        self.head = GaussianHead(
-            spec.network.features(),
-            math.prod(sample.shape),
-            spec.initial_deviation,
-            spec.smallest_deviation,
-        )
-        self.output = FeasibleOutput(spec.law, spec.scaling, sample.shape, constraint)
+        self.network = network(sample.condition)
+        self.head = GaussianHead(features, math.prod(sample.shape), initial_deviation, smallest_deviation)
+        self.output = FeasibleOutput(by.law, sample.shape, scaling=scaling, constraint=constraint)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling of states and conditions."""
@@ -43,7 +60,7 @@ class Regression(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's mean over the batch, and its terms."""
-        each, terms = self.output.loss(self.spec, *self._mean_and_variance(batch), batch)
+        each, terms = self.output.loss(self.by, *self._mean_and_variance(batch), batch)
         return each.mean(), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -52,4 +69,4 @@ class Regression(nn.Module):
 
     def _mean_and_variance(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         features = self.network(self.condition.arguments(batch)["condition"])
-        return self.head(features, variance_apart=self.spec.variance_apart())
+        return self.head(features, variance_apart=self.by.variance_apart)

@@ -26,7 +26,12 @@ class ElementMeansSpec(FittedModelSpec):
         from plumbline.datasets._graphs import elements_of
         from plumbline.models.predictive._element_means import ElementMeans
 
-        return ElementMeans(self, elements_of(on.example), on.constraint(self.constraint))
+        return ElementMeans(
+            elements_of(on.example),
+            law=self.law,
+            constraint=on.constraint(self.constraint),
+            by_element=self.by_element,
+        )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]

@@ -26,7 +26,7 @@ class GradientEstimatorSpec(FittedModelSpec):
 
         if "matrix" not in on.example or "variance" not in on.example:
             raise ValueError("gradient estimators are judged on the dataset `expectations`.")
-        return GradientEstimator(self)
+        return GradientEstimator(self.estimator, draws=self.draws)
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)

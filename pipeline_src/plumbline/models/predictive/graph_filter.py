@@ -33,7 +33,13 @@ class GraphFilterSpec(ModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.predictive._graph_filter import GraphFilter
 
-        return GraphFilter(self, sample_shape(on.example))
+        return GraphFilter(
+            sample_shape(on.example),
+            network=self.network.build,
+            systems=self.systems,
+            graph=self.graph,
+            descent_steps=self.descent_steps,
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)

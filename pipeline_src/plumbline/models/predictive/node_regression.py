@@ -23,4 +23,12 @@ class NodeRegressionSpec(SupervisedLawSpec):
         from plumbline.datasets._graphs import elements_of
         from plumbline.models.predictive._node_regression import NodeRegression
 
-        return NodeRegression(self, elements_of(on.example), on.constraint(self.constraint))
+        return NodeRegression(
+            elements_of(on.example),
+            network=self.network.build,
+            features=self.network.features(),
+            by=self.supervision(),
+            constraint=on.constraint(self.constraint),
+            initial_deviation=self.initial_deviation,
+            smallest_deviation=self.smallest_deviation,
+        )

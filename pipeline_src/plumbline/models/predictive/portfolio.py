@@ -34,4 +34,14 @@ class PortfolioSpec(LawModelSpec):
     def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.predictive._portfolio import Portfolio
 
-        return Portfolio(self, window_shape(on.example), on.constraint(self.constraint))
+        return Portfolio(
+            window_shape(on.example),
+            network=self.network.build,
+            features=self.network.features(),
+            law=self.law,
+            constraint=on.constraint(self.constraint),
+            estimator=self.estimator,
+            draws=self.draws,
+            initial_deviation=self.initial_deviation,
+            smallest_deviation=self.smallest_deviation,
+        )

@@ -23,4 +23,13 @@ class RegressionSpec(FeasibleModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.predictive._regression import Regression
 
-        return Regression(self, sample_shape(on.example), on.constraint(self.constraint))
+        return Regression(
+            sample_shape(on.example),
+            network=self.network.build,
+            features=self.network.features(),
+            by=self.supervision(),
+            scaling=self.scaling,
+            constraint=on.constraint(self.constraint),
+            initial_deviation=self.initial_deviation,
+            smallest_deviation=self.smallest_deviation,
+        )

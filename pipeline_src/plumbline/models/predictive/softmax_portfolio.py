@@ -22,7 +22,9 @@ class SoftmaxPortfolioSpec(ModelSpec):
     def build(self, on: Foundation) -> nn.Module:
         from plumbline.models.predictive._portfolio import SoftmaxPortfolio
 
-        return SoftmaxPortfolio(self, window_shape(on.example))
+        return SoftmaxPortfolio(
+            window_shape(on.example), network=self.network.build, features=self.network.features()
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("prediction",)
