@@ -1,5 +1,5 @@
 # Plumbline: generate, train, sample, evaluate, compare, report.
-# What each job depends on is its slice of a study, passed as JSON; see rules/common.smk.
+# What each job depends on is its slice of a study, passed as JSON; see pipeline_src/plumbline/plan.py.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -21,4 +21,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        RESULTS / REPORT,

@@ -1,4 +1,4 @@
-# The studies, checked as the Snakefile loads, and the paths and slices that rules ask them for.
+# The studies, checked as the Snakefile loads, and what rules ask their plans for.
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +15,9 @@ sys.path.insert(0, str(HOME / "pipeline_src"))
 
 from plumbline.fingerprints import fingerprinted
 from plumbline.handover import hand_over, handed_over, variable
+from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
+from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
+from plumbline.plan import Plan
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 
 # Where Snakemake keeps what it knows of a folder that it runs in.
@@ -41,21 +44,22 @@ def fresh_study(name, scale):
     return fingerprinted(load_study(path, scale), str(path), KNOWN / "fingerprints", logger)
 
 
-def checked_studies():
-    """The studies of the configuration by name; what is wrong with them is said without a traceback."""
+def checked_plans():
+    """The configuration, and the plans of its studies by name; what is wrong with them is said without a traceback."""
     try:
         configuration = load_configuration(config)
-        loaded = None if workflow.is_main_process else handed_over(configuration)
-        if loaded is None:
-            loaded = [fresh_study(name, configuration.scale) for name in configuration.studies]
-            hand_over(configuration, loaded, KNOWN / "studies")
+        studies = None if workflow.is_main_process else handed_over(configuration)
+        if studies is None:
+            studies = [fresh_study(name, configuration.scale) for name in configuration.studies]
+            hand_over(configuration, studies, KNOWN / "studies")
     except StudyError as error:
         raise WorkflowError(str(error)) from None
-    return configuration, {study.name: study for study in loaded}
+    results = Path(configuration.results)
+    return configuration, {study.name: Plan(study, results) for study in studies}
 
 
-CONFIGURATION, STUDIES = checked_studies()
-RESULTS = CONFIGURATION.results
+CONFIGURATION, PLANS = checked_plans()
+RESULTS = Path(CONFIGURATION.results)
 
 
 envvars:
@@ -63,7 +67,7 @@ envvars:
 
 
 wildcard_constraints:
-    study="|".join(STUDIES),
+    study="|".join(PLANS),
     generator=r"[a-z][a-z0-9_]*(-step\d+)?",
     trained=r"[a-z][a-z0-9_]*-[0-9a-f]{10}",
     seed=r"\d+",
@@ -71,32 +75,14 @@ wildcard_constraints:
     dataset=r"[a-z0-9_]+-[0-9a-f]{10}",
 
 
-# Data and trained models by their folders. Studies that ask for the same ones share them: any of these may say what to do.
-DATASETS = {Path(study.dataset_folder()).name: study for study in STUDIES.values()}
-TRAINED = {
-    Path(study.model_folder(model)).name: (study, model)
-    for study in STUDIES.values()
-    for model in study.models
-}
+# Data and trained models by the names of their folders. Studies that ask for the same ones share them: any of these may say what to do.
+DATASETS = {plan.dataset_name(): plan for plan in PLANS.values()}
+TRAINED = {plan.trained_name(model): (plan, model) for plan in PLANS.values() for model in plan.study.models}
 
 
-def parts(folder, count):
-    return [f"{folder}/part-{part:04d}.zarr" for part in range(count)]
-
-
-def parts_of_dataset(study):
-    return parts(f"{RESULTS}/{study.dataset_folder()}", study.dataset.parts)
-
-
-def parts_by_folder(wildcards):
-    return parts_of_dataset(DATASETS[wildcards.dataset])
-
-
-def slices_of_dataset(folder):
-    """The studies that use the dataset in a folder, whole."""
-    return [
-        study.compare_slice() for study in STUDIES.values() if Path(study.dataset_folder()).name == folder
-    ]
+def slices_of_dataset(name):
+    """The studies that use a dataset, whole."""
+    return [plan.compare_slice() for plan in PLANS.values() if plan.dataset_name() == name]
 
 
 # What is rehearsed takes `output` for Snakemake to count it as derived: other metrics or studies repeat no job by themselves. A
@@ -106,147 +92,125 @@ def studies_of_dataset(wildcards, output):
 
 
 def studies_of_training(wildcards, output):
-    study, _ = TRAINED[wildcards.trained]
-    return slices_of_dataset(Path(study.dataset_folder()).name)
+    plan, _ = TRAINED[wildcards.trained]
+    return slices_of_dataset(plan.dataset_name())
 
 
 def scale(wildcards, output):
     return CONFIGURATION.scale
 
 
+def dataset_parts(wildcards):
+    return PLANS[wildcards.study].dataset_parts()
+
+
+def parts_to_rehearse_on(wildcards):
+    return DATASETS[wildcards.dataset].dataset_parts()
+
+
+def parts_to_train_on(wildcards):
+    plan, _ = TRAINED[wildcards.trained]
+    return plan.dataset_parts()
+
+
 def rehearsal(wildcards):
     """The rehearsal of the dataset that a model is trained on."""
-    study, _ = TRAINED[wildcards.trained]
-    return f"{RESULTS}/rehearsals/{Path(study.dataset_folder()).name}/rehearsal.json"
+    plan, _ = TRAINED[wildcards.trained]
+    return plan.rehearsal()
 
 
-def dataset_parts(wildcards):
-    return parts_of_dataset(STUDIES[wildcards.study])
+def models_below(wildcards):
+    """The trained models that this one is built with, in the order of its slice."""
+    plan, model = TRAINED[wildcards.trained]
+    return plan.model_files(plan.study.built_with(model), wildcards.seed)
 
 
-def sample_parts(wildcards):
-    study = STUDIES[wildcards.study]
-    folder = f"{RESULTS}/{study.name}/samples/{wildcards.generator}/seed{wildcards.seed}"
-    return parts(folder, study.samples.parts)
+def model_to_start_from(wildcards):
+    """The trained model that this one starts from, if its spec names one."""
+    plan, model = TRAINED[wildcards.trained]
+    name = plan.study.models[model].initialise
+    return plan.model_files([name], wildcards.seed) if name else []
 
 
-def model_folder(study, model, seed):
-    return f"{RESULTS}/{study.model_folder(model)}/seed{seed}"
+def train_slice(wildcards):
+    plan, model = TRAINED[wildcards.trained]
+    return plan.train_slice(model)
 
 
-def model_files(study, models, seed):
-    """The files of these models."""
-    names = ("weights.pt", "model.json", "training_log.csv")
-    return [f"{model_folder(study, model, seed)}/{name}" for model in models for name in names]
+def drawn_from(wildcards):
+    return PLANS[wildcards.study].drawn_from(wildcards.generator, wildcards.seed)
 
 
+def measuring_models(wildcards):
+    """The trained models that the constraints of the generator's sampler measure by."""
+    plan = PLANS[wildcards.study]
+    generator, _ = plan.at_step(wildcards.generator)
+    models = plan.study.constraint_models(generator.sampler.constraint_names())
+    return plan.model_files(models, wildcards.seed)
+
+
+def all_measuring_models(wildcards):
+    """The trained models that any constraint or metric of the study measures by."""
+    plan = PLANS[wildcards.study]
+    return plan.model_files(plan.measuring_models(), wildcards.seed)
+
+
+def judged_samples(wildcards):
+    return PLANS[wildcards.study].samples(wildcards.generator, wildcards.seed)
+
+
+def all_metrics(wildcards):
+    plan = PLANS[wildcards.study]
+    judged = (REAL, *plan.study.generators, *plan.at_checkpoints())
+    return [plan.metrics(name, seed) for name in judged for seed in plan.study.seeds]
+
+
+def shown_samples(wildcards):
+    """The first part of every generator, of which the report shows some samples."""
+    plan = PLANS[wildcards.study]
+    return [plan.samples(name, plan.study.seeds[0])[0] for name in plan.study.generators]
+
+
+def all_models(wildcards):
+    plan = PLANS[wildcards.study]
+    return [file for seed in plan.study.seeds for file in plan.model_files(plan.study.models, seed)]
+
+
+# Folders of models are taken from the inputs, whose paths Snakemake may have changed.
 def folders_of(files):
     """The folders of these models, in order."""
-    return [str(Path(file).parent) for file in files if file.endswith("weights.pt")]
+    return [str(Path(file).parent) for file in files if Path(file).name == WEIGHTS]
 
 
-def gpus(study, model):
+def model_folders(wildcards, input):
+    return folders_of(input.models)
+
+
+def measuring_folders(wildcards, input):
+    return folders_of(input.measured_by)
+
+
+def folders_to_draw_from(wildcards, input):
+    _, step = PLANS[wildcards.study].at_step(wildcards.generator)
+    if step is None:
+        return folders_of(input.models)
+    return [str(Path(folder) / CHECKPOINT.format(step=step)) for folder in input.models]
+
+
+def gpus(plan, model):
     """GPUs that a model asks a cluster for: none at the scales that a CPU is enough for, if it may choose."""
-    training = study.models[model].training
+    training = plan.study.models[model].training
     wanted = training.accelerator == "gpu" or (
         training.accelerator == "auto" and CONFIGURATION.scale == "paper"
     )
     return training.devices if wanted and training.steps else 0
 
 
-def dataset_to_train_on(wildcards):
-    study, _ = TRAINED[wildcards.trained]
-    return parts_of_dataset(study)
-
-
-def model_to_start_from(wildcards):
-    """The trained model that this one starts from, if its spec names one."""
-    study, model = TRAINED[wildcards.trained]
-    name = study.models[model].initialise
-    return model_files(study, [name], wildcards.seed) if name else []
-
-
-def models_below(wildcards):
-    """The trained models that this one is built with, in the order of its slice."""
-    study, model = TRAINED[wildcards.trained]
-    return model_files(study, study.built_with(model), wildcards.seed)
-
-
 def gpus_to_train(wildcards):
     return gpus(*TRAINED[wildcards.trained])
 
 
-def train_slice(wildcards):
-    study, model = TRAINED[wildcards.trained]
-    return study.train_slice(model)
-
-
-def measuring_models(wildcards):
-    """The trained models that constraints measure by: those of the generator's sampler."""
-    study = STUDIES[wildcards.study]
-    generator, _ = study.at_step(wildcards.generator)
-    return model_files(study, study.measured_by(generator.sampler.constraint_names()), wildcards.seed)
-
-
-def all_measuring_models(wildcards):
-    """The trained models that any constraint or metric of the study measures by."""
-    study = STUDIES[wildcards.study]
-    return model_files(study, study.judged_by(), wildcards.seed)
-
-
-def measuring_folders(wildcards, input):
-    """The folders of the models that constraints and metrics measure by, in order."""
-    return folders_of(input.measured_by)
-
-
-def files_of_generator(wildcards):
-    """The models that a generator draws from, or the checkpoints of the one that it draws from at a step."""
-    study = STUDIES[wildcards.study]
-    generator, step = study.at_step(wildcards.generator)
-    if step is None:
-        return model_files(study, generator.models(), wildcards.seed)
-    (name,) = generator.models()
-    return f"{model_folder(study, name, wildcards.seed)}/checkpoints"
-
-
-def folders_of_generator(wildcards, input):
-    """The folders to draw from, in order."""
-    _, step = STUDIES[wildcards.study].at_step(wildcards.generator)
-    return folders_of(input.models) if step is None else [f"{input.models}/step{step}"]
-
-
 def gpus_to_sample(wildcards):
-    study = STUDIES[wildcards.study]
-    generator, _ = study.at_step(wildcards.generator)
-    return min(1, gpus(study, generator.models()[0]))
-
-
-def model_folders(wildcards, input):
-    """The folders of the models among the inputs, in order."""
-    return folders_of(input.models)
-
-
-def judged_samples(wildcards):
-    """The generator's samples; held-out real data has none, and is read from the dataset."""
-    return [] if wildcards.generator == REAL else sample_parts(wildcards)
-
-
-def all_metrics(wildcards):
-    study = STUDIES[wildcards.study]
-    return [
-        f"{RESULTS}/{study.name}/metrics/{generator}/seed{seed}.zarr"
-        for generator in (REAL, *study.generators, *study.at_checkpoints())
-        for seed in study.seeds
-    ]
-
-
-def shown_samples(wildcards):
-    """The first part of every generator, of which the report shows some samples."""
-    study = STUDIES[wildcards.study]
-    folder = f"{RESULTS}/{study.name}/samples"
-    return [f"{folder}/{generator}/seed{study.seeds[0]}/part-0000.zarr" for generator in study.generators]
-
-
-def all_models(wildcards):
-    study = STUDIES[wildcards.study]
-    return [file for seed in study.seeds for file in model_files(study, study.models, seed)]
+    plan = PLANS[wildcards.study]
+    generator, _ = plan.at_step(wildcards.generator)
+    return min(1, gpus(plan, generator.models()[0]))

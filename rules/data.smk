@@ -1,6 +1,6 @@
 rule generate:
     output:
-        directory(f"{RESULTS}/data/{{dataset}}/part-{{part}}.zarr"),
+        directory(RESULTS / DATASET_PART),
     log:
         "logs/generate/{dataset}-part{part}.log",
     conda:

@@ -4,7 +4,7 @@ rule evaluate:
         samples=judged_samples,
         measured_by=all_measuring_models,
     output:
-        directory(f"{RESULTS}/{{study}}/metrics/{{generator}}/seed{{seed}}.zarr"),
+        directory(RESULTS / METRICS),
     log:
         "logs/evaluate/{study}-{generator}-seed{seed}.log",
     conda:
@@ -15,7 +15,7 @@ rule evaluate:
         runtime=120,
     params:
         plumbline=plumbline,
-        spec=lambda wildcards: STUDIES[wildcards.study].evaluate_slice(),
+        spec=lambda wildcards: PLANS[wildcards.study].evaluate_slice(),
         measured_by=measuring_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} evaluate --spec {params.spec:q}"

@@ -1,8 +1,8 @@
 rule rehearse:
     input:
-        dataset=parts_by_folder,
+        dataset=parts_to_rehearse_on,
     output:
-        f"{RESULTS}/rehearsals/{{dataset}}/rehearsal.json",
+        RESULTS / REHEARSAL,
     log:
         "logs/rehearse/{dataset}.log",
     conda:

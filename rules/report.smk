@@ -5,7 +5,7 @@ rule compare:
         samples=shown_samples,
         models=all_models,
     output:
-        directory(f"{RESULTS}/{{study}}/comparison.zarr"),
+        directory(RESULTS / COMPARISON),
     log:
         "logs/compare/{study}.log",
     conda:
@@ -16,18 +16,18 @@ rule compare:
         runtime=30,
     params:
         plumbline=plumbline,
-        spec=lambda wildcards: STUDIES[wildcards.study].compare_slice(),
+        spec=lambda wildcards: PLANS[wildcards.study].compare_slice(),
         results=subpath(output[0], ancestor=2),
     shell:
-        "{params.plumbline} compare --spec {params.spec:q} --dataset {input.dataset:q} --results {params.results:q}"
+        "{params.plumbline} compare --spec {params.spec:q} --results {params.results:q}"
         " --output {output:q} --log {log:q}"
 
 
 rule report:
     input:
-        expand(f"{RESULTS}/{{study}}/comparison.zarr", study=STUDIES),
+        [plan.comparison() for plan in PLANS.values()],
     output:
-        report(f"{RESULTS}/report.html", caption="../docs/report_caption.rst", category="Report"),
+        report(RESULTS / REPORT, caption="../docs/report_caption.rst", category="Report"),
     log:
         "logs/report.log",
     conda:

@@ -1,10 +1,10 @@
 rule sample:
     input:
         dataset=dataset_parts,
-        models=files_of_generator,
+        models=drawn_from,
         measured_by=measuring_models,
     output:
-        directory(f"{RESULTS}/{{study}}/samples/{{generator}}/seed{{seed}}/part-{{part}}.zarr"),
+        directory(RESULTS / SAMPLES_PART),
     log:
         "logs/sample/{study}-{generator}-seed{seed}-part{part}.log",
     conda:
@@ -16,9 +16,9 @@ rule sample:
         gpu=gpus_to_sample,
     params:
         plumbline=plumbline,
-        spec=lambda wildcards: STUDIES[wildcards.study].sample_slice(wildcards.generator),
+        spec=lambda wildcards: PLANS[wildcards.study].sample_slice(wildcards.generator),
         part=lambda wildcards: int(wildcards.part),
-        model=folders_of_generator,
+        model=folders_to_draw_from,
         measured_by=measuring_folders,
     shell:
         "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} sample --spec {params.spec:q}"

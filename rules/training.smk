@@ -1,15 +1,15 @@
 rule train:
     input:
-        dataset=dataset_to_train_on,
+        dataset=parts_to_train_on,
         models=models_below,
         initialise=model_to_start_from,
         # A training waits for the rehearsal. It is not repeated for another one: other metrics or studies change no weights.
         rehearsal=ancient(rehearsal),
     output:
-        weights=f"{RESULTS}/models/{{trained}}/seed{{seed}}/weights.pt",
-        card=f"{RESULTS}/models/{{trained}}/seed{{seed}}/model.json",
-        log=f"{RESULTS}/models/{{trained}}/seed{{seed}}/training_log.csv",
-        checkpoints=directory(f"{RESULTS}/models/{{trained}}/seed{{seed}}/checkpoints"),
+        weights=RESULTS / MODEL_FOLDER / WEIGHTS,
+        card=RESULTS / MODEL_FOLDER / CARD,
+        log=RESULTS / MODEL_FOLDER / LOG,
+        checkpoints=directory(RESULTS / MODEL_FOLDER / CHECKPOINTS),
     log:
         "logs/train/{trained}-seed{seed}.log",
     conda:

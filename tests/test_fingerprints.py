@@ -21,6 +21,7 @@ from plumbline.metrics import MetricSpec
 from plumbline.metrics.inception_frechet import InceptionFrechetSpec
 from plumbline.models import ModelSpec
 from plumbline.observations import ObservationSpec
+from plumbline.plan import Plan
 from plumbline.progress import Heartbeat
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import kinds
@@ -165,10 +166,10 @@ def test_a_changed_store_is_another_dataset_and_another_model(folder):
     assert again == first
     store("mine.zarr", 1)
     changed = loaded()
-    assert changed.dataset_folder() != first.dataset_folder()
-    assert changed.model_folder("fit") != first.model_folder("fit")
-    assert changed.generate_slice() != first.generate_slice()
-    assert changed.compare_slice() != first.compare_slice()
+    assert Plan(changed).dataset_name() != Plan(first).dataset_name()
+    assert Plan(changed).trained_name("fit") != Plan(first).trained_name("fit")
+    assert Plan(changed).generate_slice() != Plan(first).generate_slice()
+    assert Plan(changed).compare_slice() != Plan(first).compare_slice()
 
 
 def test_files_of_a_model_and_of_a_metric_are_in_their_slices(folder):
@@ -189,22 +190,22 @@ def test_files_of_a_model_and_of_a_metric_are_in_their_slices(folder):
     first = loaded(**changes)
     store("other.zarr", 1)
     second = loaded(**changes)
-    assert second.dataset_folder() == first.dataset_folder()
-    assert second.train_slice("fit") != first.train_slice("fit")
-    assert second.sample_slice("free") != first.sample_slice("free")
+    assert Plan(second).dataset_name() == Plan(first).dataset_name()
+    assert Plan(second).train_slice("fit") != Plan(first).train_slice("fit")
+    assert Plan(second).sample_slice("free") != Plan(first).sample_slice("free")
     assert second.metrics["distance"] != first.metrics["distance"]
     assert second.metrics["fid"] == first.metrics["fid"]
     (folder / "inception.pt").write_bytes(b"others!")
     third = loaded(**changes)
-    assert third.evaluate_slice() != second.evaluate_slice()
-    assert third.train_slice("fit") == second.train_slice("fit")
+    assert Plan(third).evaluate_slice() != Plan(second).evaluate_slice()
+    assert Plan(third).train_slice("fit") == Plan(second).train_slice("fit")
 
 
 def test_a_study_that_reads_no_files_keeps_its_folders(folder):
     dataset = {"kind": "gaussian", "parts": 2, "splits": SPLITS}
     study = loaded(dataset=dataset)
     assert study == load_study("mine.yaml", "paper")
-    assert study.dataset_folder() == "data/gaussian-" + study.dataset.digest()
+    assert Plan(study).dataset_name() == "gaussian-" + study.dataset.digest()
     assert "fingerprint" not in study.canonical()
 
 
@@ -289,7 +290,7 @@ def test_published_files_may_be_missing_and_another_content_is_noticed(folder, d
     os.makedirs(os.path.dirname(path))
     with open(path, "w") as file:
         file.write("another content")
-    assert loaded(dataset=values).dataset_folder() != absent.dataset_folder()
+    assert Plan(loaded(dataset=values)).dataset_name() != Plan(absent).dataset_name()
 
 
 def test_a_published_file_is_known_in_each_form_that_it_has(folder):
@@ -336,9 +337,9 @@ def test_a_remote_store_is_told_by_etags_and_sizes(folder, monkeypatch):
     assert loaded(dataset=dataset) == first
     objects["bucket/mine.zarr/state/c/0"]["ETag"] = "c"
     second = loaded(dataset=dataset)
-    assert second.dataset_folder() != first.dataset_folder()
+    assert Plan(second).dataset_name() != Plan(first).dataset_name()
     objects["bucket/mine.zarr/state/c/0"]["size"] = 1001
-    assert loaded(dataset=dataset).dataset_folder() != second.dataset_folder()
+    assert Plan(loaded(dataset=dataset)).dataset_name() != Plan(second).dataset_name()
 
 
 def test_a_server_without_etags_needs_a_key_and_a_key_asks_no_server(folder, monkeypatch):
@@ -358,7 +359,7 @@ def test_a_server_without_etags_needs_a_key_and_a_key_asks_no_server(folder, mon
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda address: pytest.fail("a server was asked"))
     first = loaded(dataset={**dataset, "fingerprint": "first"})
     second = loaded(dataset={**dataset, "fingerprint": "second"})
-    assert first.dataset_folder() != second.dataset_folder()
+    assert Plan(first).dataset_name() != Plan(second).dataset_name()
 
 
 def test_other_processes_get_the_studies_of_the_main_one(folder, monkeypatch):
@@ -372,6 +373,6 @@ def test_other_processes_get_the_studies_of_the_main_one(folder, monkeypatch):
     os.rename("mine.zarr", "gone.zarr")
     (received,) = handed_over(configuration)
     assert received == study
-    assert received.generate_slice() == study.generate_slice()
-    assert json.loads(study.generate_slice())["fingerprint"] == study.dataset.fingerprint
+    assert Plan(received).generate_slice() == Plan(study).generate_slice()
+    assert json.loads(Plan(study).generate_slice())["fingerprint"] == study.dataset.fingerprint
     assert handed_over(Configuration(studies=("another",))) is None

@@ -33,6 +33,7 @@ KNOWN_UPWARD = {"training -> models"}
 """Imports that go up today."""
 BESIDE = {
     "spec",
+    "plan",
     "study",
     "study_file",
     "store",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from plumbline.datasets._download import DataFileError
+from plumbline.plan import CHECKPOINT, CHECKPOINTS, Plan
 from plumbline.reporting.page import write_page
 from plumbline.stages.compare import compare
 from plumbline.stages.evaluate import evaluate
@@ -82,66 +83,58 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = load_study(ROOT / "config" / "studies" / f"{name}.yaml", "smoke")
     seed = study.seeds[0]
-    parts = [tmp_path / f"part-{part:04d}.zarr" for part in range(study.dataset.parts)]
+    undivided = study.samples.model_copy(update={"parts": 1})
+    study = study.model_copy(update={"seeds": (seed,), "samples": undivided})
+    plan = Plan(study, tmp_path / "results")
+    parts = plan.dataset_parts()
     try:
         for part, path in enumerate(parts):
-            generate(study.generate_slice(), part=part, output=path)
+            generate(plan.generate_slice(), part=part, output=path)
     except DataFileError as error:
         pytest.skip(f"NOT RUN, no data: {error}")
-    models = {}
+
+    def folders(models):
+        return [plan.model_folder(model, seed) for model in models]
+
     for model in in_order(study):
-        models[model] = tmp_path / "models" / model
         parent = study.models[model].initialise
-        started_from = models[parent] if parent else None
-        below = [models[name] for name in study.built_with(model)]
         train(
-            study.train_slice(model),
+            plan.train_slice(model),
             seed=seed,
             dataset=parts,
-            output=models[model],
-            models=below,
-            initialise=started_from,
+            output=plan.model_folder(model, seed),
+            models=folders(study.built_with(model)),
+            initialise=plan.model_folder(parent, seed) if parent else None,
         )
-    samples, metrics = {}, {REAL: tmp_path / "metrics" / "real.zarr"}
-    for g in (*study.generators, *study.at_checkpoints()):
-        spec, step = study.at_step(g)
-        folders = [
-            models[m] if step is None else models[m] / "checkpoints" / f"step{step}" for m in spec.models()
-        ]
-        samples[g], metrics[g] = tmp_path / "samples" / f"{g}.zarr", tmp_path / "metrics" / f"{g}.zarr"
-        cut = study.model_copy(update={"samples": study.samples.model_copy(update={"parts": 1})})
+    judged = (*study.generators, *plan.at_checkpoints())
+    for g in judged:
+        spec, step = plan.at_step(g)
+        (output,) = plan.samples(g, seed)
         sample(
-            cut.sample_slice(g),
+            plan.sample_slice(g),
             seed=seed,
             part=0,
             dataset=parts,
-            model=folders,
-            output=samples[g],
-            measured_by=[models[m] for m in study.measured_by(spec.sampler.constraint_names())],
+            model=[
+                folder if step is None else folder / CHECKPOINTS / CHECKPOINT.format(step=step)
+                for folder in folders(spec.models())
+            ],
+            output=output,
+            measured_by=folders(study.constraint_models(spec.sampler.constraint_names())),
         )
-    measuring = [models[m] for m in study.judged_by()]
-    for g, path in metrics.items():
-        drawn = [samples[g]] if g != REAL else []
+    for g in (REAL, *judged):
         evaluate(
-            study.evaluate_slice(),
+            plan.evaluate_slice(),
             seed=seed,
             dataset=parts,
-            samples=drawn,
-            output=path,
-            measured_by=measuring,
+            samples=plan.samples(g, seed),
+            output=plan.metrics(g, seed),
+            measured_by=folders(plan.measuring_models()),
         )
-    compare(
-        study.model_copy(update={"seeds": (seed,)}).compare_slice(),
-        dataset=parts,
-        metrics={g: [metrics[g]] for g in (REAL, *study.generators)},
-        samples={g: samples[g] for g in study.generators},
-        models={model: [folder] for model, folder in models.items()},
-        checkpoints={g: [metrics[g]] for g in study.at_checkpoints()},
-        output=tmp_path / "comparison.zarr",
-    )
-    write_page([tmp_path / "comparison.zarr"], tmp_path / "report.html")
+    compare(plan.compare_slice(), results=plan.results, output=plan.comparison())
+    write_page([plan.comparison()], tmp_path / "report.html")
     assert f'<section id="{name}"' in (tmp_path / "report.html").read_text()
-    told = open_store(tmp_path / "comparison.zarr").load()
+    told = open_store(plan.comparison()).load()
     for constraint, spec in study.constraints.items():
         if "project" in spec.offers() and spec.kind in ("sum", "linear_equality"):
             for g in study.generators:
@@ -152,4 +145,4 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
 
 def in_order(study):
     """Names of the models, parents before those that stand on them or start from them."""
-    return TopologicalSorter({name: study.parents(name) for name in study.models}).static_order()
+    return TopologicalSorter({name: study.depends_on(name) for name in study.models}).static_order()

@@ -1,6 +1,5 @@
-"""Studies: what is wrong is named with its path; slices hold what a job depends on and nothing else."""
+"""Studies: what is wrong is named with its path."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -228,145 +227,23 @@ def test_a_configuration_that_cannot_run_is_refused_by_key(key, value, words):
         load_configuration({"studies": ["burgers"], key: value})
 
 
-def test_a_generator_is_judged_at_the_checkpoints_of_its_model(tmp_path):
-    def edit(values):
-        values["models"]["diffusion"]["training"]["checkpoints"] = 3
-        values["generators"]["ddpm"]["at_checkpoints"] = True
-
-    study = changed(tmp_path, edit)
-    steps = study.models["diffusion"].training.steps
-    expected = {f"ddpm-step{steps * i // 3}": ("ddpm", steps * i // 3) for i in (1, 2, 3)}
-    assert study.at_checkpoints() == expected
-    name = next(iter(expected))
-    assert study.at_step(name) == (study.generators["ddpm"], expected[name][1])
-    assert study.at_step("ddpm") == (study.generators["ddpm"], None)
-    # What is drawn is the same but for the weights, whether checkpoints are judged or not.
-    assert (
-        study.sample_slice(name)
-        == study.sample_slice("ddpm")
-        == load_study(BURGERS, "smoke").sample_slice("ddpm")
-    )
-
-
-def test_order_and_comments_change_no_slice(tmp_path):
-    def reverse(values):
-        if isinstance(values, dict):
-            return {k: reverse(values[k]) for k in reversed(values)}
-        return values
-
-    original = load_study(BURGERS, "smoke")
-    path = tmp_path / "burgers.yaml"
-    path.write_text(
-        "# a comment\n" + yaml.safe_dump(reverse(yaml.safe_load(BURGERS.read_text())), sort_keys=False)
-    )
-    other = load_study(path, "smoke")
-    assert original.canonical() == other.canonical()
-    assert original.dataset_folder() == other.dataset_folder()
-
-
-CONFIGURED = {path.stem: path for path in STUDIES}
-
-
-def test_studies_share_the_models_that_they_train_alike():
-    """An assimilation draws from the models of the study that it extends; its tables ask for no training of their own."""
-    extended, extending = (
-        load_study(CONFIGURED[n], "laptop") for n in ("mirror_burgers", "assimilation_burgers")
-    )
-    for model in extending.models:
-        assert extended.model_folder(model) == extending.model_folder(model)
-
-
-@pytest.mark.parametrize(
-    ("edit", "others"),
-    [
-        (setting("scales.smoke.models.map.training.steps", 7), {"map", "mirror", "finetuned", "mirror_restored"}),
-        (setting("scales.smoke.models.free.training.steps", 7), {"free", "free_restored"}),
-        (setting("models.mirror.initialise", "free"), {"mirror", "finetuned", "mirror_restored"}),
-        (setting("scales.smoke.seeds", [3]), set()),
-        (setting("title", "Another"), set()),
-    ],
-)  # fmt: skip
-def test_a_model_has_another_folder_when_anything_below_it_changes(tmp_path, edit, others):
-    resolved = yaml.safe_load(load_study(CONFIGURED["mirror_burgers"], "smoke").model_dump_json())
-    studies = []
-    for change in (lambda values: None, edit):
-        values = {
-            **resolved,
-            "scales": {"smoke": {"models": {"map": {"training": {}}, "free": {"training": {}}}}},
-        }
-        change(values)
-        path = tmp_path / "mirror_burgers.yaml"
-        path.write_text(yaml.safe_dump(values))
-        studies.append(load_study(path, "smoke"))
-    before, after = studies
-    assert {m for m in before.models if before.model_folder(m) != after.model_folder(m)} == others
-
-
-def test_another_dataset_or_the_start_of_a_start_is_another_folder(tmp_path):
-    def start(steps):
-        def edit(values):
-            values["models"]["parent"] = values["models"]["diffusion"]
-            values["models"]["diffusion"] = {**values["models"]["diffusion"], "initialise": "parent"}
-            values["scales"]["smoke"]["models"]["parent"] = {"training": {"steps": steps}}
-
-        return edit
-
-    def folder(edit):
-        return changed(tmp_path, edit).model_folder("diffusion")
-
-    assert folder(start(5)) != folder(start(6))
-    assert folder(setting("scales.smoke.dataset.points", 32)) != folder(lambda values: None)
-
-
-def slices(study):
-    return {
-        "generate": study.generate_slice(),
-        "train": study.train_slice("diffusion"),
-        **{f"sample {g}": study.sample_slice(g) for g in study.generators},
-        "evaluate": study.evaluate_slice(),
-    }
-
-
-@pytest.mark.parametrize(
-    ("edit", "expected"),
-    [
-        (
-            setting("scales.smoke.generators.guided.sampler", {"strength": 0.9, "base": {"steps": 4}}),
-            {"sample guided"},
-        ),
-        (setting("metrics.mmd", None), {"evaluate"}),
-        (setting("scales.smoke.seeds", [0, 1, 2]), set()),
-        (setting("title", "Another"), set()),
-        (setting("scales.smoke.dataset.points", 32), {"generate"}),
-        (setting("scales.smoke.models.diffusion.training.steps", 21), {"train"}),
-    ],
-)
-def test_a_key_changes_the_slices_that_hold_it_and_no_other(tmp_path, edit, expected):
-    def apply(values):
-        edit(values)
-        values["metrics"] = {k: v for k, v in values["metrics"].items() if v is not None}
-
-    before, after = slices(load_study(BURGERS, "smoke")), slices(changed(tmp_path, apply))
-    assert {name for name in before if before[name] != after[name]} == expected
-
-
-def test_slices_are_json():
-    assert all(json.loads(text) for text in slices(load_study(BURGERS, "laptop")).values())
-
-
 def test_merging():
     base = {"a": {"kind": "x", "p": 1}, "b": [1, 2], "c": 3}
     assert merged(base, {"a": {"p": 2}, "b": [3], "c": None}) == {"a": {"kind": "x", "p": 2}, "b": [3]}
     assert merged(base, {"a": {"kind": "y", "q": 1}})["a"] == {"kind": "y", "q": 1}
 
 
-def test_the_study_loads_without_torch_and_fast():
+def test_the_study_and_its_plan_load_without_torch_and_fast():
     """The Snakefile is read again for every cluster job: it must not import torch, xarray or azula."""
-    program = (
-        "import sys, time; from plumbline.study import load_study; "
-        f"load_study({str(BURGERS)!r}, 'laptop'); print(time.process_time()); "
-        "print([m for m in ('torch', 'xarray', 'azula', 'cantera', 'scipy') if m in sys.modules])"
-    )
+    program = f"""
+import sys, time
+from plumbline.plan import Plan
+from plumbline.study import load_study
+plan = Plan(load_study({str(BURGERS)!r}, "laptop"))
+plan.model_files(plan.study.models, 0), plan.evaluate_slice()
+print(time.process_time())
+print([m for m in ("torch", "xarray", "azula", "cantera", "scipy") if m in sys.modules])
+"""
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout

@@ -87,7 +87,6 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
     _stage(compare)
-    compare.add_argument("--dataset", type=Path, nargs="+", required=True)
     compare.add_argument("--results", type=Path, required=True, help="folder of the results")
     compare.set_defaults(run=_compare)
 
@@ -278,31 +277,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from plumbline.stages.compare import compare
-    from plumbline.study import REAL, Study
 
-    study = Study.model_validate_json(options.spec)
-    root = options.results / study.name
-    compare(
-        options.spec,
-        dataset=options.dataset,
-        metrics={
-            name: [root / "metrics" / name / f"seed{seed}.zarr" for seed in study.seeds]
-            for name in (REAL, *study.generators)
-        },
-        samples={
-            name: root / "samples" / name / f"seed{study.seeds[0]}" / "part-0000.zarr"
-            for name in study.generators
-        },
-        models={
-            name: [options.results / study.model_folder(name) / f"seed{seed}" for seed in study.seeds]
-            for name in study.models
-        },
-        checkpoints={
-            name: [root / "metrics" / name / f"seed{seed}.zarr" for seed in study.seeds]
-            for name in study.at_checkpoints()
-        },
-        output=options.output,
-    )
+    compare(options.spec, results=options.results, output=options.output)
 
 
 def _report(options: argparse.Namespace) -> None:

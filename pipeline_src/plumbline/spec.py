@@ -14,6 +14,7 @@ import importlib
 import json
 import pkgutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
@@ -55,11 +56,16 @@ class Spec(BaseModel):
 
     def canonical(self) -> str:
         """The spec as JSON with sorted keys: equal specs give equal text, whatever the YAML looked like."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """The digest of the canonical text."""
         return digest(self.canonical())
+
+
+def canonical(values: Mapping[str, object]) -> str:
+    """Values as JSON with sorted keys."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
 def digest(text: str) -> str:

@@ -1,13 +1,8 @@
-"""Studies: one comparison, written as YAML, checked once, cut into one slice a job.
-
-A slice is the part of a study that a job's result depends on, as canonical JSON. Snakemake keeps it as the
-job's parameter, so that a changed key reruns the jobs whose slice holds it, and what follows from them.
-"""
+"""Studies: what one may say, written as YAML, and its check. What its jobs are is in `plumbline.plan`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +15,7 @@ from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel, FittedModelSpec
 from plumbline.observations import AnyObservation
 from plumbline.samplers import AnySampler, DenoisingSpec, WrappingSpec
-from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, digest, key
+from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, key
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
 
 REAL = "real"
@@ -169,7 +164,7 @@ class Study(Spec):
             if len(generator.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
             yield from self._sampler_problems(path, generator)
-            if generator.at_checkpoints and not self.steps_of(name):
+            if generator.at_checkpoints and not self.checkpoint_steps(name):
                 yield f"{path}.at_checkpoints: needs `training.checkpoints` of its one model, which is 0 or not given"
             if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
                 yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
@@ -222,132 +217,35 @@ class Study(Spec):
             level += ".base"
 
     def _cycles(self) -> Iterator[str]:
-        graph = {name: [p for p in self.parents(name) if p in self.models] for name in self.models}
+        graph = {name: [p for p in self.depends_on(name) if p in self.models] for name in self.models}
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
             circle = error.args[1]
             yield f"models.{circle[0]}: {' -> '.join(reversed(circle))} goes in a circle"
 
-    def parents(self, model: str) -> list[str]:
-        """The models that are trained before this one: those it is built with, and the one that it starts from."""
+    # Which models a model or a constraint refers to.
+
+    def depends_on(self, model: str) -> list[str]:
+        """The models that are trained right before this one: those it is built with, and the one that it starts from."""
         start = self.models[model].initialise
         return [*self.built_with(model), *([start] if start else [])]
 
     def built_with(self, model: str) -> list[str]:
         """The models that this one stands on, and those that its constraints measure by."""
         spec = self.models[model]
-        return [*spec.stands_on(), *self.measured_by(spec.constraint_names())]
+        return [*spec.stands_on(), *self.constraint_models(spec.constraint_names())]
 
-    def measured_by(self, constraints: list[str]) -> list[str]:
+    def constraint_models(self, constraints: Iterable[str]) -> list[str]:
         """The models that these constraints measure by."""
         known = [self.constraints[name] for name in constraints if name in self.constraints]
         return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
-    def judged_by(self) -> list[str]:
-        """The models that the constraints and the metrics of the study measure by."""
-        of_metrics = [model for metric in self.metrics.values() for model in metric.stands_on()]
-        return list(dict.fromkeys([*self.measured_by(list(self.constraints)), *of_metrics]))
-
-    def rests_on(self, model: str) -> list[str]:
-        """The models that this one could not be without, at any remove."""
-        below: dict[str, None] = {}
-        for parent in self.parents(model):
-            below |= dict.fromkeys([parent, *self.rests_on(parent)])
-        return list(below)
-
-    # Generators at the checkpoints of their models.
-
-    def steps_of(self, generator: str) -> tuple[int, ...]:
+    def checkpoint_steps(self, generator: str) -> tuple[int, ...]:
         """The steps of its model that a generator is judged at, beside the end; none where it is not."""
         spec = self.generators[generator]
         known = [self.models[name] for name in spec.models() if name in self.models]
         return known[0].training.checkpoint_steps() if spec.at_checkpoints and len(known) == 1 else ()
-
-    def at_checkpoints(self) -> dict[str, tuple[str, int]]:
-        """Generator and step by the name under which the generator is judged at this step of its model."""
-        return {
-            f"{name}-step{step}": (name, step) for name in self.generators for step in self.steps_of(name)
-        }
-
-    def at_step(self, judged: str) -> tuple[GeneratorSpec, int | None]:
-        """The generator that is judged under a name, and the step of its model; None for the end."""
-        name, step = self.at_checkpoints().get(judged, (judged, None))
-        return self.generators[name], step
-
-    # Paths, below the folder of results.
-
-    def dataset_folder(self) -> str:
-        """Folder of the dataset; studies that ask for the same data share it."""
-        return f"data/{self.dataset.kind}-{self.dataset.digest()}"
-
-    def model_folder(self, model: str) -> str:
-        """Folder of a trained model, with one of each seed below it; studies that train the same share it."""
-        return f"models/{model}-{digest(_canonical(self._identity(model)))}"
-
-    # Slices: what each job's result depends on.
-
-    def generate_slice(self) -> str:
-        """The dataset."""
-        return self.dataset.canonical()
-
-    def train_slice(self, model: str) -> str:
-        """The model, the constraints that it is built with, and the slices of the models that it stands on."""
-        return _canonical(self._train_values(model))
-
-    def sample_slice(self, generator: str) -> str:
-        """The generator, its constraints and the number of samples."""
-        spec, _ = self.at_step(generator)
-        return _canonical(
-            {
-                "generator": spec.model_dump(mode="json", exclude={"at_checkpoints"}),
-                "models": [
-                    self.models[name].model_dump(mode="json", exclude={"training"}) for name in spec.models()
-                ],
-                "constraints": self._constraints(spec.sampler.constraint_names()),
-                "measured_by": self._measured_by(spec.sampler.constraint_names()),
-                "observation": self.observation.model_dump(mode="json") if self.observation else None,
-                "samples": self.samples.model_dump(mode="json"),
-            }
-        )
-
-    def evaluate_slice(self) -> str:
-        """The metrics, all constraints, what both measure by, and the number of samples."""
-        return _canonical(
-            {
-                "metrics": {name: metric.model_dump(mode="json") for name, metric in self.metrics.items()},
-                "constraints": self._constraints(list(self.constraints)),
-                "measured_by": {name: self._train_values(name) for name in self.judged_by()},
-                "samples": self.samples.model_dump(mode="json"),
-            }
-        )
-
-    def compare_slice(self) -> str:
-        """The whole study."""
-        return self.canonical()
-
-    def _train_values(self, model: str) -> dict[str, Any]:
-        spec = self.models[model]
-        return {
-            "model": spec.model_dump(mode="json"),
-            "constraints": self._constraints(spec.constraint_names()),
-            "models": {name: self._train_values(name) for name in spec.stands_on()},
-            "measured_by": self._measured_by(spec.constraint_names()),
-        }
-
-    def _identity(self, model: str) -> dict[str, Any]:
-        """What the weights of a model depend on beside the seed: the data, its slice, and the same of its parents."""
-        return {
-            "dataset": self.dataset.model_dump(mode="json"),
-            "slice": self._train_values(model),
-            "parents": {name: self._identity(name) for name in self.parents(model)},
-        }
-
-    def _measured_by(self, names: list[str]) -> dict[str, Any]:
-        return {name: self._train_values(name) for name in self.measured_by(names)}
-
-    def _constraints(self, names: list[str]) -> dict[str, Any]:
-        return {name: self.constraints[name].model_dump(mode="json") for name in names}
 
 
 class Configuration(Spec):
@@ -432,7 +330,3 @@ def _refused(source: str, lines: list[str]) -> StudyError:
 def _undefined(name: str, defined: dict[str, Any], what: str) -> str:
     hint = did_you_mean(name, list(defined))
     return f"there is no {what} {name!r}{hint}; defined are {', '.join(defined)}"
-
-
-def _canonical(values: dict[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from plumbline import __version__
+from plumbline.plan import Plan
 from plumbline.reporting.figures.canvas import Figure, unique_ids
 from plumbline.reporting.figures.checkpoints import against_training_time
 from plumbline.reporting.figures.classes import class_shares
@@ -105,7 +106,7 @@ def section(comparison: xr.Dataset) -> Section:
 
 def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
     """Names and values that say what is compared on what."""
-    splits = study.dataset.splits
+    splits, plan = study.dataset.splits, Plan(study)
     examples = comparison["examples"]
     sizes = " × ".join(f"{examples.sizes[d]} {d}" for d in examples.dims[2:])
     models = [
@@ -118,7 +119,10 @@ def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
         ("Splits", f"{splits.train:,} train, {splits.validation:,} validation, {splits.test:,} test"),
         ("Constraints", ", ".join(f"{name} ({c.kind})" for name, c in study.constraints.items()) or "none"),
         ("Models", "; ".join(models)),
-        ("Model folders", ", ".join(study.model_folder(name) for name in study.models)),
+        (
+            "Model folders",
+            ", ".join(str(plan.model_folder(name, study.seeds[0]).parent) for name in study.models),
+        ),
         (
             "Samples",
             f"{study.samples.count:,} of each generator and seed; seeds {', '.join(map(str, study.seeds))}",

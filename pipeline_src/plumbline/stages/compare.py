@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from plumbline.plan import Plan
 from plumbline.stages.evaluate import COSTS
 from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
@@ -35,33 +36,31 @@ FURTHER_COLUMNS = (
 def compare(
     spec: str,
     *,
-    dataset: Sequence[Path],
-    metrics: Mapping[str, Sequence[Path]],
-    samples: Mapping[str, Path],
-    models: Mapping[str, Sequence[Path]],
-    checkpoints: Mapping[str, Sequence[Path]],
+    results: Path,
     output: Path,
 ) -> None:
     """Gathers metrics, costs, examples and training logs.
 
     Args:
         spec: the whole study as JSON.
-        dataset: the parts of the dataset.
-        metrics: stores of metrics by generator (and `real`), one a seed.
-        samples: a part of the samples of each generator.
-        models: folders of trained models by name, one a seed.
-        checkpoints: stores of metrics by the names of generators at checkpoints, one a seed.
+        results: the folder of results, in which all that is gathered lies.
         output: the store to write.
     """
     started = time.perf_counter()
     study = Study.model_validate_json(spec)
+    plan = Plan(study, results)
     seeds = list(study.seeds)
+    dataset = plan.dataset_parts()
+    metrics = {name: [plan.metrics(name, seed) for seed in seeds] for name in (REAL, *study.generators)}
+    checkpoints = {name: [plan.metrics(name, seed) for seed in seeds] for name in plan.at_checkpoints()}
+    samples = {name: plan.samples(name, seeds[0])[0] for name in study.generators}
+    models = {name: [plan.model_folder(name, seed) for seed in seeds] for name in study.models}
     judged = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
     with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
     table = _gathered(with_costs, "generator").assign_coords(seed=seeds)
     table = table.merge(_examples(dataset, samples, study.samples.draws)).merge(_training(models, seeds))
     if checkpoints:
-        table = table.merge(_at_checkpoints(study, checkpoints, models))
+        table = table.merge(_at_checkpoints(plan, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
     own = provenance(spec, started=started)
     made = [*_made(dataset, samples, models, {**metrics, **checkpoints}), ("the comparison", origin_of(own))]
@@ -127,17 +126,17 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 
 
 def _at_checkpoints(
-    study: Study, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
+    plan: Plan, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
 ) -> xr.Dataset:
     """The metrics of generators at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
-    named = {name: study.at_checkpoints()[name] for name in checkpoints}
+    named = plan.at_checkpoints()
     judged = {name: [_numbers(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
-    table = _gathered(judged, "judged").assign_coords(seed=list(study.seeds))
+    table = _gathered(judged, "judged").assign_coords(seed=list(plan.study.seeds))
     table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars})
     table["checkpoint_generator"] = ("judged", [generator for generator, _ in named.values()])
     table["checkpoint_step"] = ("judged", [step for _, step in named.values()])
     seconds = [
-        [_training_seconds(study, models, generator, step, i) for i in range(len(study.seeds))]
+        [_training_seconds(plan, models, generator, step, i) for i in range(len(plan.study.seeds))]
         for generator, step in named.values()
     ]
     about = {"units": "s", "long_name": "training time, with that of all models below"}
@@ -151,11 +150,11 @@ def _numbers(judged: xr.Dataset) -> xr.Dataset:
 
 
 def _training_seconds(
-    study: Study, models: Mapping[str, Sequence[Path]], generator: str, step: int, seed: int
+    plan: Plan, models: Mapping[str, Sequence[Path]], generator: str, step: int, seed: int
 ) -> float:
-    """Wall time of the training of a generator's model up to a step, and of all that it rests on."""
-    (model,) = study.generators[generator].models()
-    below = [read_training_log(models[name][seed]) for name in study.rests_on(model)]
+    """Wall time of the training of a generator's model up to a step, and of all its ancestors."""
+    (model,) = plan.study.generators[generator].models()
+    below = [read_training_log(models[name][seed]) for name in plan.ancestors(model)]
     own = [row for row in read_training_log(models[model][seed]) if row["step"] >= step]
     return own[0]["wall_time_seconds"] + sum(rows[-1]["wall_time_seconds"] for rows in below if rows)
 

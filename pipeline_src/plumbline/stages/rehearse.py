@@ -30,6 +30,7 @@ from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import Instruments
 from plumbline.models import TrainingSpec
 from plumbline.models._spaces import batch_of
+from plumbline.plan import Plan
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import digest
@@ -108,11 +109,12 @@ class Rehearsal:
         study: the study.
         few: the first samples of each split.
         scale: the scale that it runs at.
-        rehearsed: models that other studies have rehearsed, by their folder; this one adds its own.
+        rehearsed: models that other studies have rehearsed, by the names of their folders; this one adds its own.
     """
 
     def __init__(self, study: Study, few: xr.Dataset, scale: Scale, rehearsed: dict[str, nn.Module]) -> None:
         self.study, self.few, self.scale, self.rehearsed = study, few, scale, rehearsed
+        self.plan = Plan(study)
         self.example = example_of(few)
         self.test = select_split(few, "test").isel(sample=slice(0, CASES))
         self.models: dict[str, nn.Module] = {}
@@ -125,10 +127,10 @@ class Rehearsal:
             for name in self.study.constraints
             if self._try(f"constraints.{name}", self._constraint, name)
         }
-        order = TopologicalSorter({name: self.study.parents(name) for name in self.study.models})
+        order = TopologicalSorter({name: self.study.depends_on(name) for name in self.study.models})
         for name in order.static_order():
             spec = self.study.models[name]
-            if set(self.study.parents(name)) <= set(self.models) and set(spec.constraint_names()) <= sound:
+            if set(self.study.depends_on(name)) <= set(self.models) and set(spec.constraint_names()) <= sound:
                 self._try(f"models.{name}", self._model, name)
         sound -= {n for n in sound if not self._try(f"constraints.{n}", self._distance, n)}
         draws = {"real": self.test}
@@ -169,14 +171,14 @@ class Rehearsal:
 
     def _model(self, name: str) -> None:
         """Builds a model, fits what it fits, and takes one step."""
-        folder = self.study.model_folder(name)
-        if folder not in self.rehearsed:
-            self.rehearsed[folder] = self._trained(name)
-        self.models[name] = self.rehearsed[folder]
+        known = self.plan.trained_name(name)
+        if known not in self.rehearsed:
+            self.rehearsed[known] = self._trained(name)
+        self.models[name] = self.rehearsed[known]
 
     def _trained(self, name: str) -> nn.Module:
         spec = self.study.models[name]
-        values = json.loads(self.study.train_slice(name))
+        values = json.loads(self.plan.train_slice(name))
         below = {n: self.models[n] for n in [*values["models"], *values["measured_by"]]}
         torch.manual_seed(0)
         model = build_model(values, self.example, below)
@@ -250,7 +252,9 @@ class Rehearsal:
         if not np.isfinite(drawn["state"].values).all():
             return  # an untrained model may well draw what no metric can judge
         metric = self.study.metrics[name]
-        measuring = {model: self.models[model] for model in self.study.judged_by() if model in self.models}
+        measuring = {
+            model: self.models[model] for model in self.plan.measuring_models() if model in self.models
+        }
         constraints = self._bound(
             [n for n in sound if set(self.study.constraints[n].stands_on()) <= set(self.models)], drawn
         )

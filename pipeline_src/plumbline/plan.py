@@ -1,0 +1,200 @@
+"""Plans: what each job of a study depends on, and where what it makes lies.
+
+A job is given its slice: the part of the study that its result depends on, as canonical JSON. Snakemake keeps it as the job's
+parameter, so that a changed key reruns the jobs whose slice holds it, and what follows from them. Datasets and trained models lie in
+folders that are named for all that they depend on, so that studies share them. Rules, command line and stages ask here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from plumbline.spec import canonical, digest
+from plumbline.study import REAL, GeneratorSpec, Study
+
+DATASET_PART = "data/{dataset}/part-{part}.zarr"
+REHEARSAL = "rehearsals/{dataset}/rehearsal.json"
+MODEL_FOLDER = "models/{trained}/seed{seed}"
+SAMPLES_PART = "{study}/samples/{generator}/seed{seed}/part-{part}.zarr"
+METRICS = "{study}/metrics/{generator}/seed{seed}.zarr"
+COMPARISON = "{study}/comparison.zarr"
+REPORT = "report.html"
+"""What a job of each rule makes, below the folder of results, with the wildcards of the rule."""
+
+WEIGHTS, CARD, LOG, CHECKPOINTS = "weights.pt", "model.json", "training_log.csv", "checkpoints"
+"""What a training leaves in its folder: weights, what they are of, its log, and a folder of numbered checkpoints."""
+CHECKPOINT = "step{step}"
+"""The folder of a checkpoint, in that of all of them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a study, in the order of the rules.
+
+    What is `judged` is a generator by its name, a generator at a checkpoint of its model by a name such as `ddpm-step100`, or
+    held-out real data by `real`.
+
+    Args:
+        study: the study.
+        results: the folder of results, in which all paths begin.
+    """
+
+    study: Study
+    results: Path = Path()
+
+    # generate
+
+    def generate_slice(self) -> str:
+        """The dataset."""
+        return self.study.dataset.canonical()
+
+    def dataset_name(self) -> str:
+        """Name of the dataset's folder; studies that ask for the same data share it."""
+        return f"{self.study.dataset.kind}-{self.study.dataset.digest()}"
+
+    def dataset_parts(self) -> list[Path]:
+        """The parts of the dataset, in order."""
+        return self._parts(DATASET_PART, self.study.dataset.parts, dataset=self.dataset_name())
+
+    # rehearse
+
+    def rehearsal(self) -> Path:
+        """What says which studies have been rehearsed on the dataset."""
+        return self.results / REHEARSAL.format(dataset=self.dataset_name())
+
+    # train
+
+    def train_slice(self, model: str) -> str:
+        """The model, the constraints that it is built with, and the slices of the models that it stands on."""
+        return canonical(self._train_values(model))
+
+    def trained_name(self, model: str) -> str:
+        """Name of the folder of a trained model, of all seeds; studies that train the same share it."""
+        return f"{model}-{digest(canonical(self._identity(model)))}"
+
+    def model_folder(self, model: str, seed: int | str) -> Path:
+        """Folder of a trained model of one seed."""
+        return self.results / MODEL_FOLDER.format(trained=self.trained_name(model), seed=seed)
+
+    def model_files(self, models: Iterable[str], seed: int | str) -> list[Path]:
+        """The files of trained models of one seed."""
+        folders = [self.model_folder(model, seed) for model in models]
+        return [folder / name for folder in folders for name in (WEIGHTS, CARD, LOG)]
+
+    def ancestors(self, model: str) -> list[str]:
+        """The models that this one could not be without, at any remove."""
+        found: dict[str, None] = {}
+        for parent in self.study.depends_on(model):
+            found |= dict.fromkeys([parent, *self.ancestors(parent)])
+        return list(found)
+
+    # sample
+
+    def at_checkpoints(self) -> dict[str, tuple[str, int]]:
+        """Generator and step by the name under which the generator is judged at this step of its model."""
+        return {
+            f"{name}-{CHECKPOINT.format(step=step)}": (name, step)
+            for name in self.study.generators
+            for step in self.study.checkpoint_steps(name)
+        }
+
+    def at_step(self, judged: str) -> tuple[GeneratorSpec, int | None]:
+        """The generator that is judged under a name, and the step of its model; None for the end."""
+        name, step = self.at_checkpoints().get(judged, (judged, None))
+        return self.study.generators[name], step
+
+    def sample_slice(self, judged: str) -> str:
+        """The generator, its models without their training, its constraints, and the number of samples."""
+        study, (generator, _) = self.study, self.at_step(judged)
+        constraints = generator.sampler.constraint_names()
+        return canonical(
+            {
+                "generator": generator.model_dump(mode="json", exclude={"at_checkpoints"}),
+                "models": [
+                    study.models[name].model_dump(mode="json", exclude={"training"})
+                    for name in generator.models()
+                ],
+                "constraints": self._constraints(constraints),
+                "measured_by": self._constraint_models(constraints),
+                "observation": study.observation.model_dump(mode="json") if study.observation else None,
+                "samples": study.samples.model_dump(mode="json"),
+            }
+        )
+
+    def drawn_from(self, judged: str, seed: int | str) -> list[Path]:
+        """The files of the models that are drawn from, or the folder of the checkpoints of the one model."""
+        generator, step = self.at_step(judged)
+        if step is None:
+            return self.model_files(generator.models(), seed)
+        (model,) = generator.models()
+        return [self.model_folder(model, seed) / CHECKPOINTS]
+
+    def samples(self, judged: str, seed: int | str) -> list[Path]:
+        """The parts of the samples, in order; none of real data, which are read from the dataset."""
+        if judged == REAL:
+            return []
+        names = {"study": self.study.name, "generator": judged, "seed": str(seed)}
+        return self._parts(SAMPLES_PART, self.study.samples.parts, **names)
+
+    # evaluate
+
+    def evaluate_slice(self) -> str:
+        """The metrics, all constraints, what both measure by, and the number of samples."""
+        study = self.study
+        return canonical(
+            {
+                "metrics": {name: metric.model_dump(mode="json") for name, metric in study.metrics.items()},
+                "constraints": self._constraints(study.constraints),
+                "measured_by": {name: self._train_values(name) for name in self.measuring_models()},
+                "samples": study.samples.model_dump(mode="json"),
+            }
+        )
+
+    def measuring_models(self) -> list[str]:
+        """The models that the constraints and the metrics of the study measure by."""
+        of_metrics = [model for metric in self.study.metrics.values() for model in metric.stands_on()]
+        return list(dict.fromkeys([*self.study.constraint_models(self.study.constraints), *of_metrics]))
+
+    def metrics(self, judged: str, seed: int | str) -> Path:
+        """The metrics of what is judged, of one seed."""
+        return self.results / METRICS.format(study=self.study.name, generator=judged, seed=seed)
+
+    # compare
+
+    def compare_slice(self) -> str:
+        """The whole study."""
+        return self.study.canonical()
+
+    def comparison(self) -> Path:
+        """All that the report shows of the study."""
+        return self.results / COMPARISON.format(study=self.study.name)
+
+    # What slices and identities are made of.
+
+    def _train_values(self, model: str) -> dict[str, object]:
+        spec = self.study.models[model]
+        return {
+            "model": spec.model_dump(mode="json"),
+            "constraints": self._constraints(spec.constraint_names()),
+            "models": {name: self._train_values(name) for name in spec.stands_on()},
+            "measured_by": self._constraint_models(spec.constraint_names()),
+        }
+
+    def _identity(self, model: str) -> dict[str, object]:
+        """What the weights of a model depend on beside the seed: the data, its slice, and the same of its parents."""
+        return {
+            "dataset": self.study.dataset.model_dump(mode="json"),
+            "slice": self._train_values(model),
+            "parents": {name: self._identity(name) for name in self.study.depends_on(model)},
+        }
+
+    def _constraints(self, names: Iterable[str]) -> dict[str, object]:
+        return {name: self.study.constraints[name].model_dump(mode="json") for name in names}
+
+    def _constraint_models(self, constraints: Iterable[str]) -> dict[str, object]:
+        return {name: self._train_values(name) for name in self.study.constraint_models(constraints)}
+
+    def _parts(self, pattern: str, count: int, **names: str) -> list[Path]:
+        return [self.results / pattern.format(part=f"{part:04d}", **names) for part in range(count)]
