@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from plumbline.models import TrainingSpec
+from plumbline.plan import LOG
 from plumbline.progress import Heartbeat
 from plumbline.storage.tensors import read_tensors
 from plumbline.store import partial_of, remove_left_overs, replace_durably
-from plumbline.training_log import LOG, TrainingLog
+from plumbline.training_log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 

@@ -12,10 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from plumbline.plan import LOG
 from plumbline.store import partial_of
-
-LOG = "training_log.csv"
-"""File of the log, in the folder of a training."""
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

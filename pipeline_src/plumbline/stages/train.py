@@ -20,11 +20,9 @@ from torch import nn
 
 from plumbline.models import ModelSpec
 from plumbline.models._spaces import batch_of
+from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.stages.trained import (
-    CARD,
-    CHECKPOINTS,
-    WEIGHTS,
     build_model,
     example_of,
     is_saved,
@@ -154,6 +152,6 @@ def _put_in_place(partial_folder: Path, folder: Path) -> None:
 
 
 def _keep(folder: Path, spec: str, identity: str, model: nn.Module, step: int) -> None:
-    own = folder / f"step{step}"
+    own = folder / CHECKPOINT.format(step=step)
     own.mkdir(exist_ok=True)
     save_model(model, own, spec, identity)

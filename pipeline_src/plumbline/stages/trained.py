@@ -14,13 +14,12 @@ from torch import nn
 
 from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import Foundation, ModelSpec
+from plumbline.plan import CARD, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.storage.tensors import read_tensors, write_tensors
 from plumbline.store import CorruptStoreError, partial_of, provenance, replace_durably
-from plumbline.training_log import LOG, read_log
+from plumbline.training_log import read_log
 
-WEIGHTS, CARD, CHECKPOINTS = "weights.pt", "model.json", "checkpoints"
-"""What a training leaves in its folder beside its log: weights, what they are of, and a folder of numbered checkpoints."""
 DIGEST = "digest"
 """Key of a card with the SHA-256 of the others."""
 
