@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plumbline.plan import COMPARISON
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -22,9 +24,9 @@ def open_results(study: str, results: str | Path = "results") -> xr.Dataset:
     """
     from plumbline.store import open_store
 
-    path = Path(results) / study / "comparison.zarr"
+    path = Path(results) / COMPARISON.format(study=study)
     if not path.is_dir():
-        there = sorted(found.parent.name for found in Path(results).glob("*/comparison.zarr"))
+        there = sorted(found.parent.name for found in Path(results).glob(COMPARISON.format(study="*")))
         raise FileNotFoundError(
             f"{path} is not there. {results} has the comparisons of {', '.join(there) or 'no study'}: run the workflow for "
             f"{study!r}, or name the folder of its results."
