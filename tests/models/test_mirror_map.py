@@ -67,7 +67,7 @@ def test_the_sensitivity_of_a_sum_is_known(mirror):
 
 
 def test_g_after_training_is_strongly_monotone_and_its_inverse_lipschitz(mirror):
-    a = mirror.spec.strong_convexity
+    a = mirror.strong_convexity
     z, other = 2 * torch.randn(2, 100, 8, 8)
     with torch.no_grad():
         images_of = mirror.image(z) - mirror.image(other)

@@ -16,19 +16,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from plumbline.models.latent._space import LatentSpace
-from plumbline.models.latent.aggregate_posterior import AggregatePosteriorSpec
 
 
 class AggregatePosterior(nn.Module):
-    """The mixture of the posteriors of training samples, with means (N, d) and deviations (N, d)."""
+    """The mixture of the posteriors of training samples, with means (N, d) and deviations (N, d).
+
+    Args:
+        autoencoder: the trained autoencoder.
+        components: N.
+    """
 
     means: Tensor
     deviations: Tensor
 
-    def __init__(self, spec: AggregatePosteriorSpec, autoencoder: Any) -> None:
+    def __init__(self, autoencoder: Any, *, components: int = 1000) -> None:
         super().__init__()
         self.space = LatentSpace(autoencoder)
-        shape = spec.components, self.space.numbers
+        shape = components, self.space.numbers
         self.register_buffer("means", torch.zeros(shape))
         self.register_buffer("deviations", torch.ones(shape))
 

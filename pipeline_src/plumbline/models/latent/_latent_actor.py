@@ -28,12 +28,22 @@ from torch.nn.functional import softplus
 
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
-from plumbline.models.latent.latent_actor import LatentActorSpec
+from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Actor, Critic
 
 
 class LatentActor(nn.Module):
     """An actor G and its critic D over latent vectors (B, d) and labels (B, C).
+
+    Args:
+        autoencoder: the trained autoencoder whose latent vectors these are.
+        wanted: reads the labels of a batch.
+        network: the trunk of the actor and of its critic.
+        distance: weight of the distance that a vector is moved.
+        gradient_penalty: weight of the squared distance from one of the gradient of the critic.
+        critic_steps: steps of the critic for each of the actor.
+        prior_share: fraction of draws of the prior, not moved, among what the critic is to refuse.
+        level_weight: weight of the shortfall of levels, where levels are what is wanted.
 
     Attributes:
         steps: steps of the critic so far.
@@ -41,12 +51,24 @@ class LatentActor(nn.Module):
 
     steps: Tensor
 
-    def __init__(self, spec: LatentActorSpec, autoencoder: Any, wanted: Any) -> None:
+    def __init__(
+        self,
+        autoencoder: Any,
+        wanted: Any,
+        *,
+        network: RegressorSpec,
+        distance: float = 0.1,
+        gradient_penalty: float = 10.0,
+        critic_steps: int = 10,
+        prior_share: float = 0.1,
+        level_weight: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.spec, self.wanted = spec, wanted
+        self.wanted, self.distance, self.penalty_weight = wanted, distance, gradient_penalty
+        self.critic_steps, self.prior_share, self.level_weight = critic_steps, prior_share, level_weight
         self.space = LatentSpace(autoencoder)
-        self.critic = Critic(spec.network, self.space.numbers, wanted.count, 1)
-        self.actor = Actor(spec.network, self.space.numbers, wanted.count)
+        self.critic = Critic(network, self.space.numbers, wanted.count, 1)
+        self.actor = Actor(network, self.space.numbers, wanted.count)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -65,10 +87,10 @@ class LatentActor(nn.Module):
             moved = self.actor(drawn, y)
         loss, terms = self._critic_loss(real, drawn, moved, y)
         terms["latent_shift"] = self.space.shift(moved, drawn).mean()
-        if int(self.steps) % self.spec.critic_steps == 0:
+        if int(self.steps) % self.critic_steps == 0:
             with _unchanged(self.critic):
                 loss = loss + self._actor_loss(drawn, y, batch)
-                if self.spec.distance:
+                if self.distance:
                     others = y[torch.randperm(len(y), device=y.device)]
                     loss = loss + self._actor_loss(real, others, batch)
         return loss, terms
@@ -93,11 +115,11 @@ class LatentActor(nn.Module):
     def _critic_loss(
         self, real: Tensor, drawn: Tensor, moved: Tensor, y: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        from_prior = torch.rand(len(real), 1, device=real.device) < self.spec.prior_share
+        from_prior = torch.rand(len(real), 1, device=real.device) < self.prior_share
         refused = torch.where(from_prior, drawn, moved)
         accepted, told = self.critic(real, y), self.critic(refused, y)
         penalty = gradient_penalty(self.critic, real, refused, y)
-        loss = softplus(-accepted).mean() + softplus(told).mean() + self.spec.gradient_penalty * penalty
+        loss = softplus(-accepted).mean() + softplus(told).mean() + self.penalty_weight * penalty
         other = y[torch.randperm(len(y), device=y.device)]
         unlike = (other != y).any(1)
         if bool(unlike.any()):
@@ -108,11 +130,11 @@ class LatentActor(nn.Module):
     def _actor_loss(self, z: Tensor, y: Tensor, batch: dict[str, Tensor]) -> Tensor:
         moved = self.actor(z, y)
         loss = softplus(-self.critic(moved, y)).mean()
-        if self.spec.distance:
-            loss = loss + self.spec.distance * self.space.distance(moved, z).mean()
+        if self.distance:
+            loss = loss + self.distance * self.space.distance(moved, z).mean()
         if not self.wanted.count:
             shortfall = self.wanted.shortfall(self.space.decode(moved, batch)).mean()
-            loss = loss + self.spec.level_weight * shortfall
+            loss = loss + self.level_weight * shortfall
         return loss
 
 

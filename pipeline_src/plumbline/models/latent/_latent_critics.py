@@ -20,19 +20,28 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from plumbline.models.latent._space import LatentSpace
-from plumbline.models.latent.latent_critics import LatentCriticsSpec
+from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Critic
 
 
 class LatentCritics(nn.Module):
-    """A realism critic and an attribute critic of latent vectors (B, d)."""
+    """A realism critic and an attribute critic of latent vectors (B, d).
 
-    def __init__(self, spec: LatentCriticsSpec, autoencoder: Any, wanted: Any) -> None:
+    Args:
+        autoencoder: the trained autoencoder whose latent vectors these are.
+        wanted: reads the labels of a batch.
+        network: the trunk of each critic.
+        gradient_penalty: weight of the squared distance from one of the gradient of the realism critic.
+    """
+
+    def __init__(
+        self, autoencoder: Any, wanted: Any, *, network: RegressorSpec, gradient_penalty: float = 10.0
+    ) -> None:
         super().__init__()
-        self.spec, self.wanted = spec, wanted
+        self.wanted, self.penalty_weight = wanted, gradient_penalty
         self.space = LatentSpace(autoencoder)
-        self.realism = Critic(spec.network, self.space.numbers, 0, 1)
-        self.attributes = Critic(spec.network, self.space.numbers, 0, wanted.count) if wanted.count else None
+        self.realism = Critic(network, self.space.numbers, 0, 1)
+        self.attributes = Critic(network, self.space.numbers, 0, wanted.count) if wanted.count else None
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the labels and the scale of distances."""
@@ -44,7 +53,7 @@ class LatentCritics(nn.Module):
         real, drawn = self.space.posterior_draws(batch), self.space.prior_draws(batch)
         accepted, refused = unlabelled(self.realism, real), unlabelled(self.realism, drawn)
         penalty = gradient_penalty(self.realism, real, drawn, real.new_zeros(len(real), 0))
-        loss = softplus(-accepted).mean() + softplus(refused).mean() + self.spec.gradient_penalty * penalty
+        loss = softplus(-accepted).mean() + softplus(refused).mean() + self.penalty_weight * penalty
         right = 0.5 * ((accepted > 0).float().mean() + (refused < 0).float().mean())
         terms = {"realism_accuracy": right, "gradient_penalty": penalty.detach()}
         if self.attributes is not None:

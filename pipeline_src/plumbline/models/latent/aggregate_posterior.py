@@ -23,7 +23,7 @@ class AggregatePosteriorSpec(FittedModelSpec):
     def build(self, on: Foundation) -> AggregatePosterior:
         from plumbline.models.latent._aggregate_posterior import AggregatePosterior
 
-        return AggregatePosterior(self, on.models[self.autoencoder])
+        return AggregatePosterior(on.models[self.autoencoder], components=self.components)
 
     def stands_on(self) -> dict[str, str]:
         return {self.autoencoder: "posterior"}

@@ -34,7 +34,16 @@ class LatentActorSpec(LatentSpec):
     def build(self, on: Foundation) -> LatentActor:
         from plumbline.models.latent._latent_actor import LatentActor
 
-        return LatentActor(self, on.models[self.autoencoder], self.wanted.build(on))
+        return LatentActor(
+            on.models[self.autoencoder],
+            self.wanted.build(on),
+            network=self.network,
+            distance=self.distance,
+            gradient_penalty=self.gradient_penalty,
+            critic_steps=self.critic_steps,
+            prior_share=self.prior_share,
+            level_weight=self.level_weight,
+        )
 
     def offers(self) -> tuple[str, ...]:
         return ("latents", "actor", "labels")

@@ -26,7 +26,12 @@ class LatentCriticsSpec(LatentSpec):
     def build(self, on: Foundation) -> LatentCritics:
         from plumbline.models.latent._latent_critics import LatentCritics
 
-        return LatentCritics(self, on.models[self.autoencoder], self.wanted.build(on))
+        return LatentCritics(
+            on.models[self.autoencoder],
+            self.wanted.build(on),
+            network=self.network,
+            gradient_penalty=self.gradient_penalty,
+        )
 
     def offers(self) -> tuple[str, ...]:
         known = ("labels",) if self.wanted.kind == "levels" else ("labels", "label_critic")

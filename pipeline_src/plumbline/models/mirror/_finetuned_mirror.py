@@ -12,7 +12,7 @@ before the training, in as many passes as it decodes in, each of which is traine
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from plumbline.constraints import Constraint
 from plumbline.models._spaces import ImageSpace, MirrorSpace
 from plumbline.models.mirror._mirror_map import MirrorMap
-from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.samplers import DenoisingSpec
 from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 
@@ -28,32 +27,47 @@ from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 class FinetunedMirror(nn.Module):
     """A diffusion model in a mirror space whose inverse map is trained on.
 
+    Args:
+        diffusion: the trained diffusion model.
+        constraint: the constraint that f restores.
+        sampler: how images are drawn, one for each training sample.
+        drawn_target: what f gives of a drawn image: what it restored before, or the image itself through g.
+        constraint_weight: lambda_c, in the unit of the mirror map's own.
+        sigma_max: largest standard deviation of further noise on the drawn images.
+
     Raises:
         ValueError: the diffusion model does not work in the space of a mirror map.
     """
 
     weight: Tensor
 
-    def __init__(self, spec: FinetunedMirrorSpec, diffusion: Any, constraint: Constraint) -> None:
+    def __init__(
+        self,
+        diffusion: Any,
+        constraint: Constraint,
+        *,
+        sampler: DenoisingSpec,
+        drawn_target: Literal["restored", "image"] = "restored",
+        constraint_weight: float = 3.0,
+        sigma_max: float = 0.0,
+    ) -> None:
         super().__init__()
         if not (isinstance(diffusion.space, MirrorSpace) and isinstance(diffusion.space.mirror, MirrorMap)):
-            raise ValueError(
-                f"`finetune_on`: {spec.finetune_on!r} does not work in the space of a mirror map."
-            )
-        self.spec, self.constraint = spec, constraint
+            raise ValueError("`finetune_on`: the diffusion model does not work in the space of a mirror map.")
+        self.constraint, self.sampler, self.drawn_target = constraint, sampler, drawn_target
+        self.constraint_weight, self.sigma_max = constraint_weight, sigma_max
         self.diffusion = diffusion
         self.space = copy.deepcopy(diffusion.space)
         self.space.mirror.inverse_network.requires_grad_(True)
-        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+        self.register_buffer("weight", torch.tensor(constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Draws an image for each sample: what each pass of f is given of it joins the data, and what the last restores."""
         unit = self.space.mirror.unit_of_weight(self.constraint, data)
-        self.weight.fill_(self.spec.constraint_weight * unit)
-        assert isinstance(self.spec.sampler, DenoisingSpec)
+        self.weight.fill_(self.constraint_weight * unit)
         home = data["state"].device
         with where_drawing_is_fast(self, home) as device:
-            images = drawn_for(_Images(self.diffusion), self.spec.sampler, data, device)
+            images = drawn_for(_Images(self.diffusion), self.sampler, data, device)
             passes = [self._passes(image) for image in images]
         data["drawn"], data["target"] = (torch.cat(parts).to(home) for parts in zip(*passes, strict=True))
 
@@ -77,10 +91,10 @@ class FinetunedMirror(nn.Module):
         z = mirror.space.encode(batch["state"])
         with torch.no_grad():
             y = mirror.image(z)
-        sigma = self.spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
+        sigma = self.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         which = torch.randint(batch["drawn"].shape[1], (len(z),), device=z.device)
         drawn = mirror.noised(batch["drawn"][torch.arange(len(z), device=z.device), which], sigma, y)
-        told = torch.maximum(sigma, sigma.new_tensor(mirror.spec.decoding_noise)[which])
+        told = torch.maximum(sigma, sigma.new_tensor(mirror.decoding_noise)[which])
         clean, restored = mirror.restored(
             torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), told])
         ).chunk(2)
@@ -89,11 +103,11 @@ class FinetunedMirror(nn.Module):
             "drawn_reconstruction": self._drawn_reconstruction(restored, drawn, batch["target"]),
             "constraint": self.constraint.given(batch).distance(mirror.space.decode(restored)).mean(),
         }
-        cycle = mirror.spec.cycle_weight * (terms["reconstruction"] + terms["drawn_reconstruction"]) / 2
+        cycle = mirror.cycle_weight * (terms["reconstruction"] + terms["drawn_reconstruction"]) / 2
         return cycle + self.weight * terms["constraint"], {n: term.detach() for n, term in terms.items()}
 
     def _drawn_reconstruction(self, restored: Tensor, drawn: Tensor, target: Tensor) -> Tensor:
-        if self.spec.drawn_target == "restored":
+        if self.drawn_target == "restored":
             return (restored - target).abs().mean()
         return (self.space.mirror.image(restored) - drawn).abs().mean()
 
@@ -101,7 +115,7 @@ class FinetunedMirror(nn.Module):
     def _passes(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the passes of f over images (B, *S) are given (B, passes, *S), and what the last restores (B, *S)."""
         passes = self.space.mirror.passes(images)
-        if self.spec.drawn_target == "image":
+        if self.drawn_target == "image":
             passes = passes[:1]
         return torch.stack([given for given, _ in passes], dim=1), passes[-1][1]
 

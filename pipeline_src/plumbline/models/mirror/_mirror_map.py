@@ -21,13 +21,15 @@ over the image of what the first restored, told of less, brings it back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
-from plumbline.models._spaces import Standardisation
-from plumbline.models.mirror.mirror_map import MirrorMapSpec
+from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._input_convex import InputConvexGradient
 
@@ -36,28 +38,74 @@ NO_NOISE = 1e-3
 
 
 class MirrorMap(nn.Module):
-    """g and f of samples (B, *S)."""
+    """g and f of samples (B, *S).
+
+    Args:
+        sample: the shape of samples.
+        constraint: the constraint that f restores.
+        forward: makes the network of g, which is mixed with the identity.
+        inverse: makes the network of f, conditioned on the noise level.
+        strong_convexity: a in g(x) = (1 - a) N(x) + a x; at one, g is the identity.
+        scaling: how samples are standardised.
+        sigma_max: largest standard deviation of the noise that f is trained on.
+        noise_unit: unit of noise: the standard deviation of the images, or that of the space.
+        decoding_noise: noise level of each pass of f over generated samples.
+        cycle_weight: weight of the reconstruction.
+        noisy_target: what is reconstructed from a noisy image: the state, or the noisy image.
+        constraint_weight: lambda_c.
+        constraint_unit: unit of the weight: 0.4 over the sensitivity, or one.
+        regularisation_weight: weight of the mean absolute output of the network of g.
+        residual: whether f adds its network's output to the image.
+        activation: what f ends with.
+    """
 
     weight: Tensor
 
-    def __init__(self, spec: MirrorMapSpec, sample: SampleShape, constraint: Constraint) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        constraint: Constraint,
+        *,
+        forward: Callable[[SampleShape], nn.Module],
+        inverse: Callable[[SampleShape], nn.Module],
+        strong_convexity: float = 0.9,
+        scaling: Scaling = "global",
+        sigma_max: float = 0.1,
+        noise_unit: Literal["image", "space"] = "image",
+        decoding_noise: tuple[float, ...] = (0.05,),
+        cycle_weight: float = 1.0,
+        noisy_target: Literal["state", "image"] = "state",
+        constraint_weight: float = 3.0,
+        constraint_unit: Literal["sensitivity", "distance"] = "sensitivity",
+        regularisation_weight: float = 1e-3,
+        residual: bool = True,
+        activation: Literal["none", "softplus"] = "none",
+    ) -> None:
         super().__init__()
-        self.spec, self.constraint = spec, constraint
-        self.space = Standardisation(sample.shape, spec.scaling)
-        self.forward_network = _Zero() if self._is_identity else spec.forward.build(sample)
-        self.inverse_network = spec.inverse.build(sample)
-        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+        self.constraint, self.strong_convexity, self.sigma_max = constraint, strong_convexity, sigma_max
+        self.noise_unit, self.decoding_noise = noise_unit, decoding_noise
+        self.cycle_weight, self.noisy_target = cycle_weight, noisy_target
+        self.constraint_weight, self.constraint_unit = constraint_weight, constraint_unit
+        self.regularisation_weight, self.residual, self.activation = (
+            regularisation_weight,
+            residual,
+            activation,
+        )
+        self.space = Standardisation(sample.shape, scaling)
+        self.forward_network = _Zero() if self._is_identity else forward(sample)
+        self.inverse_network = inverse(sample)
+        self.register_buffer("weight", torch.tensor(constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling, and measures what white noise does to the constraint."""
         self.space.fit(data["state"])
-        self.weight.fill_(self.spec.constraint_weight * self.unit_of_weight(self.constraint, data))
+        self.weight.fill_(self.constraint_weight * self.unit_of_weight(self.constraint, data))
 
     def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:
         """What a weight of one multiplies the distance to a constraint by."""
-        if self.spec.constraint_unit == "distance":
+        if self.constraint_unit == "distance":
             return 1.0
-        return unit_of_weight(constraint, data, self.space, self.spec.sigma_max)
+        return unit_of_weight(constraint, data, self.space, self.sigma_max)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """g of scaled samples."""
@@ -71,13 +119,13 @@ class MirrorMap(nn.Module):
     @property
     def decoding_evaluations(self) -> int:
         """Network evaluations of bringing an image back: f in every pass, g between two."""
-        passes = len(self.spec.decoding_noise)
+        passes = len(self.decoding_noise)
         return passes if self._is_identity else 2 * passes - 1
 
     def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
         """What each pass of f over generated images is given, and what it restores."""
         found: list[tuple[Tensor, Tensor]] = []
-        for level in self.spec.decoding_noise:
+        for level in self.decoding_noise:
             given = self.image(found[-1][1]) if found else y
             found.append(
                 (given, self.restored(given, torch.full((1,), level, dtype=y.dtype, device=y.device)))
@@ -89,7 +137,7 @@ class MirrorMap(nn.Module):
     ) -> Float[Tensor, "B *S"]:
         """y with white noise of `sigma` in the unit of noise, which may be the standard deviation of `images`."""
         # Noise in absolute terms would be outgrown: g would blow images up, and the diffusion model's errors with them.
-        unit = images.std() if self.spec.noise_unit == "image" else 1.0
+        unit = images.std() if self.noise_unit == "image" else 1.0
         return y + unit * sigma.view(-1, *(1,) * (y.ndim - 1)) * torch.randn_like(y)
 
     def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
@@ -98,22 +146,22 @@ class MirrorMap(nn.Module):
 
     def mixed(self, network: Float[Tensor, "B *S"], z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """(1 - a) N_g(x) + a x."""
-        a = self.spec.strong_convexity
+        a = self.strong_convexity
         return (1 - a) * network.to(z.dtype) + a * z
 
     def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
         """f of images with noise of the standard deviations `sigma`."""
         level = sigma.clamp(min=NO_NOISE).log()
         output = self.inverse_network(y, level)
-        output = y + output if self.spec.residual else output
-        return nn.functional.softplus(output) if self.spec.activation == "softplus" else output
+        output = y + output if self.residual else output
+        return nn.functional.softplus(output) if self.activation == "softplus" else output
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms: reconstruction, noisy reconstruction, constraint distance, size of N_g."""
-        spec, z = self.spec, self.space.encode(batch["state"])
+        z = self.space.encode(batch["state"])
         network = self.network_output(z)
         y = self.mixed(network, z)
-        sigma = spec.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
+        sigma = self.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         noisy = self.noised(y, sigma, y.detach())
         # One pass of f for clean and noisy images.
         clean, restored = self.restored(
@@ -126,9 +174,9 @@ class MirrorMap(nn.Module):
             "regularisation": network.abs().mean(),
         }
         loss = (
-            spec.cycle_weight * (terms["reconstruction"] + terms["noisy_reconstruction"]) / 2
+            self.cycle_weight * (terms["reconstruction"] + terms["noisy_reconstruction"]) / 2
             + self.weight * terms["constraint"]
-            + spec.regularisation_weight * terms["regularisation"]
+            + self.regularisation_weight * terms["regularisation"]
         )
         return loss, {name: term.detach() for name, term in terms.items()}
 
@@ -140,13 +188,13 @@ class MirrorMap(nn.Module):
                 module.project_weights()
 
     def _noisy_reconstruction(self, restored: Tensor, z: Tensor, noisy: Tensor) -> Tensor:
-        if self.spec.noisy_target == "state":
+        if self.noisy_target == "state":
             return (restored - z).abs().mean()
         return (self.image(restored) - noisy).abs().mean()
 
     @property
     def _is_identity(self) -> bool:
-        return self.spec.strong_convexity == 1
+        return self.strong_convexity == 1
 
     def _dtype(self) -> torch.dtype:
         return next(self.inverse_network.parameters()).dtype

@@ -18,6 +18,7 @@ with the noise: all levels weigh alike. Since f(y, 0) = y is the inverse of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -26,32 +27,52 @@ from torch import Tensor, nn
 from plumbline.constraints import Constraint
 from plumbline.models._spaces import Standardisation
 from plumbline.models.mirror._mirror_map import unit_of_weight
-from plumbline.models.mirror.restorer import RestorerSpec
 from plumbline.networks import SampleShape
 
 
 class Restorer(nn.Module):
-    """f of samples (B, *S), and the identity in the place of g."""
+    """f of samples (B, *S), and the identity in the place of g.
+
+    Args:
+        sample: the shape of samples.
+        constraint: the constraint that f restores.
+        network: makes the network, conditioned on the noise level.
+        noise_min: least noise level in training.
+        noise_max: largest noise level in training.
+        decoding_noise: noise level of each pass over generated samples.
+        constraint_weight: lambda, in units of 0.4 / kappa.
+    """
 
     weight: Tensor
 
-    def __init__(self, spec: RestorerSpec, sample: SampleShape, constraint: Constraint) -> None:
+    def __init__(
+        self,
+        sample: SampleShape,
+        constraint: Constraint,
+        *,
+        network: Callable[[SampleShape], nn.Module],
+        noise_min: float = 0.002,
+        noise_max: float = 1.0,
+        decoding_noise: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003),
+        constraint_weight: float = 3.0,
+    ) -> None:
         super().__init__()
-        self.spec, self.constraint = spec, constraint
+        self.constraint, self.noise_min, self.noise_max = constraint, noise_min, noise_max
+        self.decoding_noise, self.constraint_weight = decoding_noise, constraint_weight
         self.space = Standardisation(sample.shape, "global")
-        self.network = spec.network.build(sample)
-        self.register_buffer("weight", torch.tensor(spec.constraint_weight))
+        self.network = network(sample)
+        self.register_buffer("weight", torch.tensor(constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling, and measures what white noise does to the constraint."""
         self.space.fit(data["state"])
-        unit = unit_of_weight(self.constraint, data, self.space, self.spec.noise_max)
-        self.weight.fill_(self.spec.constraint_weight * unit)
+        unit = unit_of_weight(self.constraint, data, self.space, self.noise_max)
+        self.weight.fill_(self.constraint_weight * unit)
 
     @property
     def decoding_evaluations(self) -> int:
         """Network evaluations of restoring a generated sample."""
-        return len(self.spec.decoding_noise)
+        return len(self.decoding_noise)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """The identity: g of scaled samples."""
@@ -60,7 +81,7 @@ class Restorer(nn.Module):
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """f of generated samples in the scaled space, as often as there are noise levels to tell it."""
         restored = y.to(next(self.network.parameters()).dtype)
-        for level in self.spec.decoding_noise:
+        for level in self.decoding_noise:
             restored = self.restored(restored, restored.new_full((1,), level))
         return restored.to(y.dtype)
 
@@ -71,7 +92,7 @@ class Restorer(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms in units of the noise: reconstruction and constraint distance."""
         z = self.space.encode(batch["state"])
-        low, high = math.log(self.spec.noise_min), math.log(self.spec.noise_max)
+        low, high = math.log(self.noise_min), math.log(self.noise_max)
         sigma = torch.exp(low + (high - low) * torch.rand(len(z), dtype=z.dtype, device=z.device))
         noisy = z + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(z)
         restored = self.restored(noisy, sigma)

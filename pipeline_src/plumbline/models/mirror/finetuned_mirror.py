@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from plumbline.models import Foundation, ModelSpec
-from plumbline.samplers import AnyDenoisingSampler
+from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -42,7 +42,15 @@ class FinetunedMirrorSpec(ModelSpec):
     def build(self, on: Foundation) -> FinetunedMirror:
         from plumbline.models.mirror._finetuned_mirror import FinetunedMirror
 
-        return FinetunedMirror(self, on.models[self.finetune_on], on.constraints[self.constraint])
+        assert isinstance(self.sampler, DenoisingSpec)
+        return FinetunedMirror(
+            on.models[self.finetune_on],
+            on.constraints[self.constraint],
+            sampler=self.sampler,
+            drawn_target=self.drawn_target,
+            constraint_weight=self.constraint_weight,
+            sigma_max=self.sigma_max,
+        )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]

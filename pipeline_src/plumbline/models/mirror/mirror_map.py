@@ -68,7 +68,24 @@ class MirrorMapSpec(ModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._mirror_map import MirrorMap
 
-        return MirrorMap(self, sample_shape(on.example), on.constraints[self.constraint])
+        return MirrorMap(
+            sample_shape(on.example),
+            on.constraints[self.constraint],
+            forward=self.forward.build,
+            inverse=self.inverse.build,
+            strong_convexity=self.strong_convexity,
+            scaling=self.scaling,
+            sigma_max=self.sigma_max,
+            noise_unit=self.noise_unit,
+            decoding_noise=self.decoding_noise,
+            cycle_weight=self.cycle_weight,
+            noisy_target=self.noisy_target,
+            constraint_weight=self.constraint_weight,
+            constraint_unit=self.constraint_unit,
+            regularisation_weight=self.regularisation_weight,
+            residual=self.residual,
+            activation=self.activation,
+        )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]

@@ -56,7 +56,15 @@ class RestorerSpec(ModelSpec):
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._restorer import Restorer
 
-        return Restorer(self, sample_shape(on.example), on.constraints[self.constraint])
+        return Restorer(
+            sample_shape(on.example),
+            on.constraints[self.constraint],
+            network=self.network.build,
+            noise_min=self.noise_min,
+            noise_max=self.noise_max,
+            decoding_noise=self.decoding_noise,
+            constraint_weight=self.constraint_weight,
+        )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
