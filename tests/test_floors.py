@@ -91,10 +91,6 @@ def test_docstrings_say_what_a_module_is(path):
 
 
 KNOWN_CIRCLES = {
-    "models.distributional._alignment -> models.distributional.alignment",
-    "models.distributional._dual_diffusion -> models.distributional.dual_diffusion",
-    "models.distributional._product -> models.distributional.product",
-    "models.distributional._sets -> models.distributional.dual_diffusion",
     "networks._blocks -> networks",
     "samplers._denoising -> samplers",
     "storage.checked -> store",

@@ -37,12 +37,9 @@ from plumbline.models.distributional._multiplier_specs import (
     FixedMultipliersSpec,
     SimplexAscentSpec,
 )
+from plumbline.models.distributional._set_specs import ConstraintSetSpec, DrawnSetSpec
 from plumbline.models.distributional.alignment import RewardSpec
-from plumbline.models.distributional.dual_diffusion import (
-    ConstraintSetSpec,
-    DisjointMultipliersSpec,
-    DrawnSetSpec,
-)
+from plumbline.models.distributional.dual_diffusion import DisjointMultipliersSpec
 from plumbline.models.mirror.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
 from plumbline.networks import GraphNetworkSpec, NetworkSpec, ReaderSpec, RegressorSpec, WriterSpec
 from plumbline.observations import ObservationSpec

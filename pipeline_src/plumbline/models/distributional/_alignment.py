@@ -30,15 +30,16 @@ rewards comparable.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models import Foundation
+from plumbline.attributes import Attribute
 from plumbline.models.diffusion._schedules import TrainedSchedule
-from plumbline.models.distributional.alignment import AlignmentSpec
+from plumbline.models.distributional._multipliers import Multipliers
 
 
 def ratios(schedule: TrainedSchedule, steps: int, device: torch.device) -> Float[Tensor, "T"]:
@@ -75,27 +76,45 @@ def step_divergence(
 
 
 class Alignment(nn.Module):
-    """A copy of a diffusion model, moved to where rewards reach their levels."""
+    """A copy of a diffusion model, moved to where rewards reach their levels.
+
+    Args:
+        pretrained: the diffusion model that this one starts from and stays near to.
+        attributes: what is measured of each sample, by the names of the rewards.
+        levels: the mean of each reward to be reached, in deviations from that of the pretrained model.
+        multipliers: of as many constraints as there are rewards.
+        measuring: the models that attributes are measured by, by name; their weights are among its own.
+        steps: steps of ancestral sampling that it is finetuned through.
+        backpropagated: last steps that gradients go back through.
+        calibration: samples of the pretrained model by which the rewards are put into standard deviations.
+    """
 
     means: Tensor
     deviations: Tensor
     levels: Tensor
 
-    def __init__(self, spec: AlignmentSpec, on: Foundation) -> None:
+    def __init__(
+        self,
+        pretrained: Any,
+        *,
+        attributes: Mapping[str, Attribute],
+        levels: Sequence[float],
+        multipliers: Multipliers,
+        measuring: Mapping[str, nn.Module],
+        steps: int = 20,
+        backpropagated: int = 20,
+        calibration: int = 512,
+    ) -> None:
         super().__init__()
-        self.spec = spec
-        self.reference: Any = on.models[spec.pretrained]
-        self.denoiser: Any = copy.deepcopy(self.reference.denoiser).requires_grad_(True)
-        self.attributes = {
-            name: reward.attribute.build(on.example, on.models) for name, reward in spec.rewards.items()
-        }
-        # Models that attributes are measured by are among its own, and their weights with its weights.
-        below = {name for reward in spec.rewards.values() for name in reward.attribute.stands_on()}
-        self.measuring = nn.ModuleDict({name: on.models[name] for name in sorted(below)})
-        self.multipliers = spec.multipliers.build(len(spec.rewards))
-        self.register_buffer("levels", torch.tensor([reward.level for reward in spec.rewards.values()]))
-        self.register_buffer("means", torch.zeros(len(spec.rewards)))
-        self.register_buffer("deviations", torch.ones(len(spec.rewards)))
+        self.reference = pretrained
+        self.denoiser: Any = copy.deepcopy(pretrained.denoiser).requires_grad_(True)
+        self.attributes = dict(attributes)
+        self.measuring = nn.ModuleDict(dict(measuring))
+        self.multipliers = multipliers
+        self.steps, self.backpropagated, self.calibration = steps, backpropagated, calibration
+        self.register_buffer("levels", torch.tensor(list(levels)))
+        self.register_buffer("means", torch.zeros(len(levels)))
+        self.register_buffer("deviations", torch.ones(len(levels)))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Measures the rewards of what the pretrained model draws.
@@ -103,7 +122,7 @@ class Alignment(nn.Module):
         Raises:
             ValueError: a reward is the same for every sample.
         """
-        chosen = torch.arange(self.spec.calibration) % len(data["state"])
+        chosen = torch.arange(self.calibration) % len(data["state"])
         batch = {name: tensor[chosen] for name, tensor in data.items()}
         with torch.no_grad():
             x, _ = self.drawn(batch, self.reference.denoiser)
@@ -111,7 +130,7 @@ class Alignment(nn.Module):
         deviations, means = torch.std_mean(values, dim=1)
         for name, deviation in zip(self.attributes, deviations, strict=True):
             if not float(deviation) > 0:
-                raise ValueError(f"`rewards.{name}`: the same for all that {self.spec.pretrained!r} draws.")
+                raise ValueError(f"`rewards.{name}`: the same for all that the pretrained model draws.")
         self.means.copy_(means)
         self.deviations.copy_(deviations)
 
@@ -153,12 +172,12 @@ class Alignment(nn.Module):
     ) -> tuple[Float[Tensor, "B *S"], Float[Tensor, ""]]:
         """New samples in the data's units, and the mean divergence of their chains from the pretrained model's."""
         space, conditions = self.space_of(batch), self.conditions(batch)
-        levels = ratios(denoiser.schedule, self.spec.steps, batch["state"].device)
+        levels = ratios(denoiser.schedule, self.steps, batch["state"].device)
         shape = space.encode(batch["state"]).shape
         u = levels[0] * torch.randn(shape, device=levels.device)
         total = torch.zeros((), device=levels.device)
-        for i in range(self.spec.steps):
-            if self.spec.steps - i > self.spec.backpropagated:
+        for i in range(self.steps):
+            if self.steps - i > self.backpropagated:
                 u = u.detach()
             mean = clean_means(denoiser, u, levels[i], conditions)
             known = clean_means(self.reference.denoiser, u, levels[i], conditions)

@@ -29,7 +29,7 @@ the model itself does not, and call that a divergence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
-from plumbline.models.diffusion._schedules import stratified_times
+from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.distributional._divergences import (
     StandardGaussian,
@@ -47,8 +47,9 @@ from plumbline.models.distributional._divergences import (
     gaussian_cross_entropy,
     noisy_samples,
 )
+from plumbline.models.distributional._multipliers import Multipliers
+from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
 from plumbline.models.distributional._sets import Samples, drawn_set, read_set, share_of
-from plumbline.models.distributional.dual_diffusion import DualDiffusionSpec
 from plumbline.networks import SampleShape
 
 
@@ -56,42 +57,56 @@ class DualDiffusion(nn.Module):
     """A denoiser of standardised samples (B, ...), trained under constraints on divergences.
 
     Args:
-        spec: the model.
         sample: the shape of samples.
-        space: the space that the denoiser works in. A divergence is the same in all of them, but for the noise on both sides.
         models: trained models by name, those that sets name.
+        network: makes the backbone, whose condition is that of the data and which set it is.
+        schedule: the noise schedule, which says what is trained at.
+        space: the space that the denoiser works in. A divergence is the same in all of them, but for the noise on both sides.
+        sets: the constraint distributions by name.
+        objective: what is least.
+        multipliers: of as many constraints as there are sets.
+        set_batch: samples of each set in a step.
+        smoothing: noise on both sides of a divergence.
     """
 
     thresholds: Tensor
 
     def __init__(
         self,
-        spec: DualDiffusionSpec,
         sample: SampleShape,
-        space: Standardisation | MirrorSpace,
         models: Mapping[str, nn.Module],
+        *,
+        network: Callable[[SampleShape], nn.Module],
+        schedule: TrainedSchedule,
+        space: Standardisation | MirrorSpace,
+        sets: Mapping[str, ConstraintSetSpec],
+        multipliers: Multipliers,
+        objective: Objective = "data",
+        set_batch: int = 32,
+        smoothing: float = 0.3,
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.described, self.objective, self.set_batch, self.smoothing = sets, objective, set_batch, smoothing
+        self.columns = constrained_columns(sets, objective)
         self.space: Any = space
         self.condition = StandardisedCondition(sample.condition)
-        self.schedule = spec.schedule.build()
-        self.learned = spec.learned()
+        self.schedule = schedule
+        known = {name: model for name, entry in sets.items() if (model := entry.known_by())}
+        # Sets that no trained model knows are learned beside the model, but for cross-entropies.
+        self.learned = [name for name in sets if name not in known and objective != "largest_cross_entropy"]
         shape = replace(sample, condition=sample.condition + len(self.learned))
-        self.denoiser = KarrasDenoiser(spec.network.build(shape), self.schedule)
-        self.multipliers = spec.multipliers.build(len(spec.sets))
+        self.denoiser = KarrasDenoiser(network(shape), schedule)
+        self.multipliers = multipliers
         self.oracles = nn.ModuleDict(
-            {name: SharedSpace(models[known], known) for name, known in spec.known().items()}
-            if spec.objective != "largest_cross_entropy"
-            else {name: StandardGaussian() for name in spec.sets}
+            {name: SharedSpace(models[model], model) for name, model in known.items()}
+            if objective != "largest_cross_entropy"
+            else {name: StandardGaussian() for name in sets}
         )
         # Sets are drawn from them before the training; afterwards they are not needed.
         self.drawn_from = {
-            entry.drawn.model: models[entry.drawn.model] for entry in spec.sets.values() if entry.drawn
+            entry.drawn.model: models[entry.drawn.model] for entry in sets.values() if entry.drawn
         }
-        self.register_buffer(
-            "thresholds", torch.tensor([entry.threshold or 0.0 for entry in spec.sets.values()])
-        )
+        self.register_buffer("thresholds", torch.tensor([entry.threshold or 0.0 for entry in sets.values()]))
         # No buffers: training data is not saved with the weights, nor averaged.
         self.sets: dict[str, Samples] = {}
 
@@ -107,9 +122,9 @@ class DualDiffusion(nn.Module):
             name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], data)
             if entry.drawn
             else read_set(name, entry, data)
-            for name, entry in self.spec.sets.items()
+            for name, entry in self.described.items()
         }
-        shares = [share_of(entry, data) for entry in self.spec.sets.values()]
+        shares = [share_of(entry, data) for entry in self.described.values()]
         self.multipliers.fit(torch.tensor(shares), self.thresholds)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
@@ -140,17 +155,17 @@ class DualDiffusion(nn.Module):
         losses = self._denoising_losses(groups)
         objective, constraints, oracles = losses.split([1, len(sets), len(self.learned)])
         weights = self.multipliers.values
-        of_data = 1.0 if self.spec.objective == "data" else 0.0
+        of_data = 1.0 if self.objective == "data" else 0.0
         lagrangian = (of_data * objective.squeeze(0) + weights @ constraints) / (of_data + weights.sum())
         found = self.constrained(sets)
         terms = {"denoising": objective.squeeze(0).detach()}
-        terms |= dict(zip(self.spec.constrained().values(), found, strict=True))
+        terms |= dict(zip(self.columns.values(), found, strict=True))
         terms |= self.multipliers.terms(sets)
         return lagrangian + self._asked() @ oracles, terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """The dual step."""
-        found = torch.stack([terms[column] for column in self.spec.constrained().values()])
+        found = torch.stack([terms[column] for column in self.columns.values()])
         self.multipliers.update(found - self.thresholds)
 
     @torch.no_grad()
@@ -161,7 +176,7 @@ class DualDiffusion(nn.Module):
             sets: samples of each set, `state` in the model's space.
         """
         z = {name: samples["state"] for name, samples in sets.items()}
-        noisy = {name: noisy_samples(self.schedule, part, self.spec.smoothing) for name, part in z.items()}
+        noisy = {name: noisy_samples(self.schedule, part, self.smoothing) for name, part in z.items()}
         asked = [(name, None) for name in sets] + [(name, name) for name in sets if name in self.learned]
         conditions = self._joined([(sets[of], told) for of, told in asked])
         x_t, t = (torch.cat([noisy[of][k] for of, _ in asked]) for k in (0, 1))
@@ -179,7 +194,7 @@ class DualDiffusion(nn.Module):
 
     def _asked(self) -> Float[Tensor, " learned"]:
         """The shares that the constraints ask for of the sets with a learned oracle; equal ones where none is asked for."""
-        if self.spec.objective != "data":
+        if self.objective != "data":
             return torch.full((len(self.learned),), 1 / len(self.sets), device=self.thresholds.device)
         return torch.exp(-self.thresholds[[name in self.learned for name in self.sets]])
 
@@ -201,10 +216,10 @@ class DualDiffusion(nn.Module):
 
     def _of_oracle(self, z: Tensor) -> Tensor:
         """What the oracle's own share of the constrained quantity is: nothing of a divergence."""
-        if self.spec.objective != "largest_cross_entropy":
+        if self.objective != "largest_cross_entropy":
             return z.new_zeros(len(z))
         volume = self.space.scale.expand(z.shape[1:]).log().sum()
-        return gaussian_cross_entropy(z, self.spec.smoothing) + volume
+        return gaussian_cross_entropy(z, self.smoothing) + volume
 
     def _joined(self, groups: list[tuple[Samples, str | None]]) -> dict[str, Tensor]:
         """The conditions of several groups of samples, told their set or none, in a row."""
@@ -231,5 +246,5 @@ class DualDiffusion(nn.Module):
         if self.sets[name]["state"].device != device:
             self.sets[name] = {key: tensor.to(device) for key, tensor in self.sets[name].items()}
         samples = self.sets[name]
-        chosen = torch.randint(len(samples["state"]), (self.spec.set_batch,), device=device)
+        chosen = torch.randint(len(samples["state"]), (self.set_batch,), device=device)
         return {key: tensor[chosen] for key, tensor in samples.items()}

@@ -27,7 +27,6 @@ from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.distributional._divergences import divergence
 from plumbline.models.distributional._multipliers import Multipliers
-from plumbline.models.distributional.product import ProductSpec
 from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
 from plumbline.samplers._denoising import denoise
 
@@ -55,13 +54,26 @@ class ProductDenoiser(Denoiser):
 
 
 class Product(nn.Module):
-    """A product of experts, of which nothing but the powers is learned."""
+    """A product of experts, of which nothing but the powers is learned.
 
-    def __init__(self, spec: ProductSpec, models: Mapping[str, Any]) -> None:
+    Args:
+        experts: trained diffusion models by name.
+        powers: multipliers of as many constraints as there are experts, which sum to one.
+        sampler: how samples are drawn that divergences are estimated on.
+        smoothing: noise on both sides of a divergence.
+    """
+
+    def __init__(
+        self,
+        experts: Mapping[str, Any],
+        *,
+        powers: Multipliers,
+        sampler: DenoisingSpec,
+        smoothing: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.spec = spec
-        experts = {name: models[name] for name in spec.experts}
-        self.denoiser = ProductDenoiser(experts, spec.weights.build(len(experts)))
+        self.names, self.sampler, self.smoothing = list(experts), sampler, smoothing
+        self.denoiser = ProductDenoiser(dict(experts), powers)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing: the experts are trained."""
@@ -79,16 +91,15 @@ class Product(nn.Module):
     @torch.no_grad()
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The largest divergence, up to what is the same for all, without a gradient: dual steps follow it. And the terms."""
-        assert isinstance(self.spec.sampler, DenoisingSpec)
-        x = denoise(self, self.spec.sampler, SamplingTask(batch, device=batch["state"].device), Costs())
+        x = denoise(self, self.sampler, SamplingTask(batch, device=batch["state"].device), Costs())
         z = self.space_of(batch).encode(x).to(batch["state"].dtype)
         given = self.conditions(batch)
         composed = lambda x_t, t: self.denoiser(x_t, t, **given).mean  # noqa: E731
-        schedule, smoothing, terms = self.denoiser.schedule, self.spec.smoothing, {}
-        for name in self.spec.experts:
+        schedule, smoothing, terms = self.denoiser.schedule, self.smoothing, {}
+        for name in self.names:
             mean = partial(self.denoiser.expert_mean, name, **given[name])
             terms[f"divergence_{name}"] = divergence(schedule, z, mean, composed, smoothing).mean()
-        terms |= self.denoiser.multipliers.terms(self.spec.experts)
+        terms |= self.denoiser.multipliers.terms(self.names)
         return self._divergences(terms).max(), terms
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
@@ -96,4 +107,4 @@ class Product(nn.Module):
         self.denoiser.multipliers.update(self._divergences(terms))
 
     def _divergences(self, terms: dict[str, Tensor]) -> Tensor:
-        return torch.stack([terms[f"divergence_{name}"] for name in self.spec.experts])
+        return torch.stack([terms[f"divergence_{name}"] for name in self.names])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plumbline.models.distributional.dual_diffusion import ConstraintSetSpec, DrawnSetSpec
+from plumbline.models.distributional._set_specs import ConstraintSetSpec, DrawnSetSpec
 from plumbline.samplers import DenoisingSpec
 from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 

@@ -54,7 +54,19 @@ class AlignmentSpec(ModelSpec):
     def build(self, on: Foundation) -> Alignment:
         from plumbline.models.distributional._alignment import Alignment
 
-        return Alignment(self, on)
+        below = {name for reward in self.rewards.values() for name in reward.attribute.stands_on()}
+        return Alignment(
+            on.models[self.pretrained],
+            attributes={
+                name: reward.attribute.build(on.example, on.models) for name, reward in self.rewards.items()
+            },
+            levels=[reward.level for reward in self.rewards.values()],
+            multipliers=self.multipliers.build(len(self.rewards)),
+            measuring={name: on.models[name] for name in sorted(below)},
+            steps=self.steps,
+            backpropagated=self.backpropagated,
+            calibration=self.calibration,
+        )
 
     def stands_on(self) -> dict[str, str]:
         needed = {self.pretrained: "denoiser"}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from plumbline.datasets import AnyDataset
 from plumbline.models import Foundation
 from plumbline.models.diffusion.diffusion import DenoiserSpec
 from plumbline.models.distributional._multiplier_specs import (
@@ -15,7 +14,7 @@ from plumbline.models.distributional._multiplier_specs import (
     FixedMultipliersSpec,
     SimplexAscentSpec,
 )
-from plumbline.samplers import AnyDenoisingSampler
+from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -35,43 +34,6 @@ class DisjointMultipliersSpec(Spec):
         return DisjointMultipliers([0.0] * constraints)
 
 
-class DrawnSetSpec(Spec):
-    """Samples of a trained diffusion model."""
-
-    model: str
-    """Name of the model."""
-    sampler: AnyDenoisingSampler
-    """How it is drawn from."""
-    samples: int = key("samples", ge=2, default=4096)
-    """Samples that are drawn, once, before the training."""
-
-
-class ConstraintSetSpec(Spec):
-    """A distribution that the model must stay near to: part of the training data, or a dataset of its own."""
-
-    where: dict[str, tuple[int, ...]] | None = None
-    """Values of whole-numbered variables, such as `label`, that make a training sample one of the set."""
-    dataset: AnyDataset | None = None
-    """The dataset whose train split is the set, in place of `where`; its samples have the shape of the study's."""
-    drawn: DrawnSetSpec | None = None
-    """The model that the set is drawn from, in place of `where`."""
-    threshold: float | None = key("nats", ge=0, default=None)
-    """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
-    oracle: str | None = None
-    """Name of a diffusion model that knows the set; null for the one that it is drawn from, or to learn one beside the
-    model, by telling its network the set. Cross-entropies need none."""
-
-    def known_by(self) -> str | None:
-        """Name of the model that knows the set; None if there is none."""
-        return self.oracle or (self.drawn.model if self.drawn else None)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ConstraintSetSpec:
-        if [self.where, self.dataset, self.drawn].count(None) != 2:
-            raise ValueError("needs one of `where`, `dataset` and `drawn`, which say what the set is")
-        return self
-
-
 class DualDiffusionSpec(DenoiserSpec):
     """A diffusion model near to its data under the constraint that it is near enough to each of several sets."""
 
@@ -80,7 +42,7 @@ class DualDiffusionSpec(DenoiserSpec):
         min_length=1
     )
     """The constraint distributions by name."""
-    objective: Literal["data", "largest_divergence", "largest_cross_entropy"] = "data"
+    objective: Objective = "data"
     """What is least: the divergence from the data, under thresholds; or the largest divergence from a set, whatever it is;
     or the largest cross-entropy, which is that and the entropy of the set."""
     set_batch: int = key("samples", ge=1, default=32)
@@ -128,26 +90,22 @@ class DualDiffusionSpec(DenoiserSpec):
                 )
         return self
 
-    def known(self) -> dict[str, str]:
-        """The models that know sets."""
-        return {name: known for name, entry in self.sets.items() if (known := entry.known_by())}
-
-    def learned(self) -> list[str]:
-        """The sets that the network learns to know."""
-        if self.objective == "largest_cross_entropy":
-            return []
-        return [name for name, entry in self.sets.items() if entry.known_by() is None]
-
-    def constrained(self) -> dict[str, str]:
-        """The names in the training log of what is constrained, by the sets."""
-        quantity = "cross_entropy" if self.objective == "largest_cross_entropy" else "divergence"
-        return {name: f"{quantity}_{name}" for name in self.sets}
-
     def build(self, on: Foundation) -> DualDiffusion:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.distributional._dual_diffusion import DualDiffusion
 
-        return DualDiffusion(self, sample_shape(on.example), self.build_space(on), on.models)
+        return DualDiffusion(
+            sample_shape(on.example),
+            on.models,
+            network=self.network.build,
+            schedule=self.schedule.build(),
+            space=self.build_space(on),
+            sets=self.sets,
+            objective=self.objective,
+            multipliers=self.multipliers.build(len(self.sets)),
+            set_batch=self.set_batch,
+            smoothing=self.smoothing,
+        )
 
     def stands_on(self) -> dict[str, str]:
         named = [
@@ -158,4 +116,7 @@ class DualDiffusionSpec(DenoiserSpec):
         return {**super().stands_on(), **{name: "denoiser" for name in named if name}}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
-        return {name: (column, self.sets[name].threshold) for name, column in self.constrained().items()}
+        return {
+            name: (column, self.sets[name].threshold)
+            for name, column in constrained_columns(self.sets, self.objective).items()
+        }

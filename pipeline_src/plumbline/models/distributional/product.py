@@ -8,7 +8,7 @@ from pydantic import Field
 
 from plumbline.models import Foundation, ModelSpec
 from plumbline.models.distributional._multiplier_specs import AnyWeights, SimplexAscentSpec
-from plumbline.samplers import AnyDenoisingSampler
+from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
 from plumbline.spec import key
 
@@ -32,7 +32,13 @@ class ProductSpec(ModelSpec):
     def build(self, on: Foundation) -> Product:
         from plumbline.models.distributional._product import Product
 
-        return Product(self, on.models)
+        assert isinstance(self.sampler, DenoisingSpec)
+        return Product(
+            {name: on.models[name] for name in self.experts},
+            powers=self.weights.build(len(self.experts)),
+            sampler=self.sampler,
+            smoothing=self.smoothing,
+        )
 
     def stands_on(self) -> dict[str, str]:
         return dict.fromkeys(self.experts, "denoiser")
