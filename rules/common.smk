@@ -68,7 +68,7 @@ envvars:
 
 wildcard_constraints:
     study="|".join(PLANS),
-    generator=r"[a-z][a-z0-9_]*(-step\d+)?",
+    method=r"[a-z][a-z0-9_]*(-step\d+)?",
     trained=r"[a-z][a-z0-9_]*-[0-9a-f]{10}",
     seed=r"\d+",
     part=r"\d{4}",
@@ -138,14 +138,14 @@ def train_slice(wildcards):
 
 
 def drawn_from(wildcards):
-    return PLANS[wildcards.study].drawn_from(wildcards.generator, wildcards.seed)
+    return PLANS[wildcards.study].drawn_from(wildcards.method, wildcards.seed)
 
 
 def measuring_models(wildcards):
-    """The trained models that the constraints of the generator's sampler measure by."""
+    """The trained models that the constraints of the method's sampler measure by."""
     plan = PLANS[wildcards.study]
-    generator, _ = plan.at_step(wildcards.generator)
-    models = plan.study.constraint_models(generator.sampler.constraint_names())
+    method, _ = plan.at_step(wildcards.method)
+    models = plan.study.constraint_models(method.sampler.constraint_names())
     return plan.model_files(models, wildcards.seed)
 
 
@@ -156,19 +156,19 @@ def all_measuring_models(wildcards):
 
 
 def judged_samples(wildcards):
-    return PLANS[wildcards.study].samples(wildcards.generator, wildcards.seed)
+    return PLANS[wildcards.study].samples(wildcards.method, wildcards.seed)
 
 
 def all_metrics(wildcards):
     plan = PLANS[wildcards.study]
-    judged = (REAL, *plan.study.generators, *plan.at_checkpoints())
+    judged = (REAL, *plan.study.methods, *plan.at_checkpoints())
     return [plan.metrics(name, seed) for name in judged for seed in plan.study.seeds]
 
 
 def shown_samples(wildcards):
-    """The first part of every generator, of which the report shows some samples."""
+    """The first part of every method, of which the report shows some samples."""
     plan = PLANS[wildcards.study]
-    return [plan.samples(name, plan.study.seeds[0])[0] for name in plan.study.generators]
+    return [plan.samples(name, plan.study.seeds[0])[0] for name in plan.study.methods]
 
 
 def all_models(wildcards):
@@ -191,7 +191,7 @@ def measuring_folders(wildcards, input):
 
 
 def folders_to_draw_from(wildcards, input):
-    _, step = PLANS[wildcards.study].at_step(wildcards.generator)
+    _, step = PLANS[wildcards.study].at_step(wildcards.method)
     if step is None:
         return folders_of(input.models)
     return [str(Path(folder) / CHECKPOINT.format(step=step)) for folder in input.models]
@@ -212,5 +212,5 @@ def gpus_to_train(wildcards):
 
 def gpus_to_sample(wildcards):
     plan = PLANS[wildcards.study]
-    generator, _ = plan.at_step(wildcards.generator)
-    return min(1, gpus(plan, generator.models()[0]))
+    method, _ = plan.at_step(wildcards.method)
+    return min(1, gpus(plan, method.models()[0]))

@@ -6,7 +6,7 @@ rule evaluate:
     output:
         directory(RESULTS / METRICS),
     log:
-        "logs/evaluate/{study}-{generator}-seed{seed}.log",
+        "logs/evaluate/{study}-{method}-seed{seed}.log",
     conda:
         environment("evaluation")
     threads: 1

@@ -6,7 +6,7 @@ rule sample:
     output:
         directory(RESULTS / SAMPLES_PART),
     log:
-        "logs/sample/{study}-{generator}-seed{seed}-part{part}.log",
+        "logs/sample/{study}-{method}-seed{seed}-part{part}.log",
     conda:
         environment("training")
     threads: 1
@@ -16,7 +16,7 @@ rule sample:
         gpu=gpus_to_sample,
     params:
         plumbline=plumbline,
-        spec=lambda wildcards: PLANS[wildcards.study].sample_slice(wildcards.generator),
+        spec=lambda wildcards: PLANS[wildcards.study].sample_slice(wildcards.method),
         part=lambda wildcards: int(wildcards.part),
         model=folders_to_draw_from,
         measured_by=measuring_folders,

@@ -35,7 +35,7 @@ STUDY = {
     "dataset": {"kind": "stored", "path": "mine.zarr", "parts": 1, "splits": SPLITS},
     "constraints": {},
     "models": {"fit": {"kind": "fitted_gaussian"}},
-    "generators": {"free": {"model": "fit", "sampler": {"kind": "heun", "steps": 2}}},
+    "methods": {"free": {"model": "fit", "sampler": {"kind": "heun", "steps": 2}}},
     "metrics": {"sliced_wasserstein": {"kind": "sliced_wasserstein"}},
     "samples": {"count": 8},
     "seeds": [0],

@@ -20,12 +20,12 @@ def planned(name, scale="smoke"):
 
 def judge_at_checkpoints(values):
     values["models"]["diffusion"]["training"]["checkpoints"] = 3
-    values["generators"]["ddpm"]["at_checkpoints"] = True
+    values["methods"]["ddpm"]["at_checkpoints"] = True
 
 
-def test_a_generator_is_judged_at_the_checkpoints_of_its_model(tmp_path):
+def test_a_method_is_judged_at_the_checkpoints_of_its_model(tmp_path):
     plan = Plan(changed(tmp_path, judge_at_checkpoints))
-    ddpm, steps = plan.study.generators["ddpm"], plan.study.models["diffusion"].training.steps
+    ddpm, steps = plan.study.methods["ddpm"], plan.study.models["diffusion"].training.steps
     expected = {f"ddpm-step{steps * i // 3}": ("ddpm", steps * i // 3) for i in (1, 2, 3)}
     assert plan.at_checkpoints() == expected
     name = next(iter(expected))
@@ -52,7 +52,7 @@ def test_what_jobs_make_lies_where_the_rules_say(tmp_path):
         "trained": model,
         "seed": "3",
     }
-    drawn = {"study": "burgers", "generator": "ddpm", "seed": "3"}
+    drawn = {"study": "burgers", "method": "ddpm", "seed": "3"}
     assert wildcards(plan.samples("ddpm", 3)[1], layout.SAMPLES_PART) == {**drawn, "part": "0001"}
     assert wildcards(plan.metrics("ddpm", 3), layout.METRICS) == drawn
     assert wildcards(plan.comparison(), layout.COMPARISON) == {"study": "burgers"}
@@ -138,7 +138,7 @@ def slices(plan):
     return {
         "generate": plan.generate_slice(),
         "train": plan.train_slice("diffusion"),
-        **{f"sample {g}": plan.sample_slice(g) for g in plan.study.generators},
+        **{f"sample {g}": plan.sample_slice(g) for g in plan.study.methods},
         "evaluate": plan.evaluate_slice(),
     }
 
@@ -147,7 +147,7 @@ def slices(plan):
     ("edit", "expected"),
     [
         (
-            setting("scales.smoke.generators.guided.sampler", {"strength": 0.9, "base": {"steps": 4}}),
+            setting("scales.smoke.methods.guided.sampler", {"strength": 0.9, "base": {"steps": 4}}),
             {"sample guided"},
         ),
         (setting("metrics.mmd", None), {"evaluate"}),

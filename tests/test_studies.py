@@ -25,7 +25,7 @@ from plumbline.study import REAL, load_study
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
-# The laws and samplers that are feasible by construction, as the names of generators begin.
+# The laws and samplers that are feasible by construction, as the names of methods begin.
 FEASIBLE = (
     "projected", "mean_correction", "completed", "constrained_layer", "variance_weighted", "reparameterised",
     "marginal_expectation", "closed_form", "likelihood", "conditioned", "final_projection", "element_means",
@@ -106,7 +106,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
             models=folders(study.built_with(model)),
             initialise=plan.model_folder(parent, seed) if parent else None,
         )
-    judged = (*study.generators, *plan.at_checkpoints())
+    judged = (*study.methods, *plan.at_checkpoints())
     for g in judged:
         spec, step = plan.at_step(g)
         (output,) = plan.samples(g, seed)
@@ -137,9 +137,9 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     told = open_store(plan.comparison()).load()
     for constraint, spec in study.constraints.items():
         if "project" in spec.offers() and spec.kind in ("sum", "linear_equality"):
-            for g in study.generators:
+            for g in study.methods:
                 exact = g.removeprefix("ladder_").startswith(FEASIBLE)
-                violation = float(told[f"relative_violation_{constraint}"].sel(generator=g).max())
+                violation = float(told[f"relative_violation_{constraint}"].sel(methods=g).max())
                 assert (violation <= 1e-6) or not exact, f"{g} violates {constraint} by {violation}"
 
 

@@ -44,40 +44,40 @@ def test_every_study_is_valid_at_every_scale(path, scale):
     ("edit", "words"),
     [
         (setting("dataset.point", 3), r"dataset\.point: unknown key \(did you mean 'points'\?\); allowed are .*viscosity"),
-        (setting("generators.ddpm.sampler.step", 3), r"generators\.ddpm\.sampler\.step: unknown key.*steps"),
+        (setting("methods.ddpm.sampler.step", 3), r"methods\.ddpm\.sampler\.step: unknown key.*steps"),
         (setting("models.diffusion.training.step", 3), r"models\.diffusion\.training\.step: unknown key.*steps"),
-        (setting("generators.ddpm.models", "x"), r"generators\.ddpm\.models: unknown key.*model"),
+        (setting("methods.ddpm.models", "x"), r"methods\.ddpm\.models: unknown key.*model"),
         (setting("seed", 3), r"seed: unknown key \(did you mean 'seeds'\?\)"),
         (setting("dataset.viscosity", -1), r"dataset\.viscosity: must be greater than 0.0, found -1"),
         (setting("dataset.viscosity", "thick"), r"dataset\.viscosity: expected a number, found 'thick'"),
         (setting("dataset.kind", "burger"), r"dataset: unknown kind 'burger' \(did you mean 'burgers'\?\); expected one of"),
         (setting("models.diffusion.network", {"width": 3}), r"models\.diffusion\.network: expected a mapping with a `kind`"),
-        (setting("generators.ddpm.model", "difusion"), r"generators\.ddpm\.model: there is no model 'difusion' \(did you mean"),
+        (setting("methods.ddpm.model", "difusion"), r"methods\.ddpm\.model: there is no model 'difusion' \(did you mean"),
         (
-            setting("generators.guided.sampler.constraint", "mass"),
-            r"generators\.guided\.sampler\.constraint: there is no constraint 'mass'; defined are burgers",
+            setting("methods.guided.sampler.constraint", "mass"),
+            r"methods\.guided\.sampler\.constraint: there is no constraint 'mass'; defined are burgers",
         ),
         (
             setting(
-                "generators.guided.sampler",
+                "methods.guided.sampler",
                 {"kind": "conditioned", "constraint": "burgers", "base": {"kind": "ddpm", "steps": 4}},
             ),
-            r"generators\.guided\.sampler: `conditioned` needs `condition` of its constraint, which 'burgers'",
+            r"methods\.guided\.sampler: `conditioned` needs `condition` of its constraint, which 'burgers'",
         ),
         (setting("scales.smoke.samples.count", 10**6), r"samples\.count: 1000000 samples, 1 for each test sample, ask for more than the 24 samples"),
         (setting("scales.smoke.seeds", [1, 1]), r"seeds: \[1, 1\] names a seed twice"),
         (setting("models.diffusion.initialise", "diffusion"), r"models\.diffusion: .*goes in a circle"),
-        (setting("generators.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"generators\.real: the name"),
+        (setting("methods.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"methods\.real: the name"),
         (
             setting(
-                "scales.smoke.generators.guided.sampler",
+                "scales.smoke.methods.guided.sampler",
                 {"base": {"kind": "guided", "constraint": "burgers", "base": {"kind": "ddpm"}}},
             ),
-            r"generators\.guided\.sampler: `guided` and `guided` both go back through the denoiser",
+            r"methods\.guided\.sampler: `guided` and `guided` both go back through the denoiser",
         ),
         (
-            setting("generators.ddpm.at_checkpoints", True),
-            r"generators\.ddpm\.at_checkpoints: needs `training\.checkpoints` of its one model",
+            setting("methods.ddpm.at_checkpoints", True),
+            r"methods\.ddpm\.at_checkpoints: needs `training\.checkpoints` of its one model",
         ),
         (setting("scales.smoke.models.diffusion.training.checkpoints", 10**6), r"`checkpoints` \(1000000\) must be at most"),
         (setting("scales", [1]), r"scales: expected a mapping of scales, found a list of 1"),
@@ -91,7 +91,7 @@ def test_every_study_is_valid_at_every_scale(path, scale):
         (setting("scales.smoke.seeds", [0, "one"]), r"seeds\[1\]: expected a whole number, found 'one'"),
         (setting("seeds", [2**45]), r"seeds\[0\]: must be at most 4294967295, found 35184372088832"),
         (setting("dataset.seed", 2**45), r"dataset\.seed: must be at most 4294967295"),
-        (setting("generators.ddpm.model", 3), r"generators\.ddpm\.model: expected text or a list, found 3"),
+        (setting("methods.ddpm.model", 3), r"methods\.ddpm\.model: expected text or a list, found 3"),
         (setting("models.diffusion.network.channels", [0, 8]), r"models\.diffusion\.network\.channels\[0\]: must be greater"),
         (setting("dataset.viscosity", "thick" * 100), r"found 'thickthick\w{0,50}\.\.\.'"),
         (setting("models." + "x" * 90, {"kind": "fitted_gaussian"}), r"models\.x{90}.*: expected 80 at most"),
@@ -147,9 +147,9 @@ def two_constraints(outer, inner):
         }
         base = {"kind": inner, "constraint": "two", "base": {"kind": "ddpm", "steps": 2}}
         sampler = {"kind": outer, "constraint": "one", "base": base}
-        values["generators"] = {"both": {"model": "diffusion", "sampler": sampler}}
+        values["methods"] = {"both": {"model": "diffusion", "sampler": sampler}}
         for over in values["scales"].values():
-            over.pop("generators", None)
+            over.pop("methods", None)
 
     return edit
 
@@ -166,30 +166,30 @@ def test_a_constraint_that_another_one_undoes_is_refused(tmp_path, outer, inner)
 def test_the_best_of_n_may_be_finished_further(tmp_path):
     def edit(values):
         base = {"kind": "best_of_n", "constraint": "burgers", "base": {"kind": "heun"}}
-        values["generators"]["both"] = {
+        values["methods"]["both"] = {
             "model": "diffusion",
             "sampler": {"kind": "final_projection", "constraint": "burgers", "base": base},
         }
 
-    assert changed(tmp_path, edit).generators["both"].sampler.base.draws == 8
+    assert changed(tmp_path, edit).methods["both"].sampler.base.draws == 8
 
 
 @pytest.mark.parametrize("outer", ["guided", "best_of_n"])
 def test_a_constraint_that_is_enforced_last_may_stand_within_another(tmp_path, outer):
-    assert changed(tmp_path, two_constraints(outer, "final_projection")).generators["both"]
+    assert changed(tmp_path, two_constraints(outer, "final_projection")).methods["both"]
 
 
 def test_all_faults_are_named_at_once(tmp_path):
     def edit(values):
         values["dataset"]["viscosity"] = -1
-        values["generators"]["ddpm"]["sampler"]["steps"] = 0
-        values["generators"]["ddpm"]["model"] = "none"
-        values["scales"]["smoke"]["generators"]["ddpm"] = {}
+        values["methods"]["ddpm"]["sampler"]["steps"] = 0
+        values["methods"]["ddpm"]["model"] = "none"
+        values["scales"]["smoke"]["methods"]["ddpm"] = {}
 
     with pytest.raises(StudyError) as caught:
         changed(tmp_path, edit)
     assert "dataset.viscosity" in str(caught.value)
-    assert "generators.ddpm.sampler.steps" in str(caught.value)
+    assert "methods.ddpm.sampler.steps" in str(caught.value)
 
 
 def test_a_missing_study_lists_what_there_is():
@@ -263,18 +263,18 @@ def extending(tmp_path, text: str, parent: str = "gaussian"):
 
 def test_a_study_may_extend_another(tmp_path):
     path = extending(
-        tmp_path, "title: Mine\nseeds: [7]\ngenerators: {guided: null}\nscales: {laptop: {seeds: [8]}}\n"
+        tmp_path, "title: Mine\nseeds: [7]\nmethods: {guided: null}\nscales: {laptop: {seeds: [8]}}\n"
     )
     mine, parent = load_study(path, "paper"), load_study(path.with_name("gaussian.yaml"), "paper")
     assert (mine.name, mine.title, mine.seeds) == ("mine", "Mine", (7,))
     assert mine.dataset == parent.dataset
-    assert set(parent.generators) - set(mine.generators) == {"guided"}
+    assert set(parent.methods) - set(mine.methods) == {"guided"}
     assert load_study(path, "laptop").seeds == (8,)
 
 
 def test_what_a_study_removes_no_scale_brings_back(tmp_path):
-    path = extending(tmp_path, "generators: {guided: null}\n", parent="combustion")
-    assert "guided" not in load_study(path, "smoke").generators
+    path = extending(tmp_path, "methods: {guided: null}\n", parent="combustion")
+    assert "guided" not in load_study(path, "smoke").methods
 
 
 @pytest.mark.rejects
@@ -288,10 +288,10 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("generators: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
-        ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
-        ("generators: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: best_of_n, constraint: balances, base: {kind: predictive}}}}}", "`best_of_n` does not"),
-        ("generators: {likelihood: {model: [likelihood, likelyhood]}}", "did you mean 'likelihood'"),
+        ("methods: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
+        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
+        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: best_of_n, constraint: balances, base: {kind: predictive}}}}}", "`best_of_n` does not"),
+        ("methods: {likelihood: {model: [likelihood, likelyhood]}}", "did you mean 'likelihood'"),
         ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
         ("models: {likelihood: {constraint: null}}", "needs `constraint`"),
         ("models: {likelihood: {training: {samples: 5000}}}", "more than the"),

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--initialise", type=Path)
     train.set_defaults(run=_train)
 
-    sample = commands.add_parser("sample", help="draw one part of a generator's samples")
+    sample = commands.add_parser("sample", help="draw one part of a method's samples")
     _stage(sample)
     sample.add_argument("--seed", type=int, required=True)
     sample.add_argument("--part", type=int, required=True)
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _measured_by(sample)
     sample.set_defaults(run=_sample)
 
-    evaluate = commands.add_parser("evaluate", help="judge the samples of one generator and seed")
+    evaluate = commands.add_parser("evaluate", help="judge the samples of one method and seed")
     _stage(evaluate)
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("--dataset", type=Path, nargs="+", required=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plumbline.spec import canonical, digest
-from plumbline.study import REAL, GeneratorSpec, Study
+from plumbline.study import REAL, MethodSpec, Study
 
 DATASET_PART = "data/{dataset}/part-{part}.zarr"
 REHEARSAL = "rehearsals/{dataset}/rehearsal.json"
 MODEL_FOLDER = "models/{trained}/seed{seed}"
-SAMPLES_PART = "{study}/samples/{generator}/seed{seed}/part-{part}.zarr"
-METRICS = "{study}/metrics/{generator}/seed{seed}.zarr"
+SAMPLES_PART = "{study}/samples/{method}/seed{seed}/part-{part}.zarr"
+METRICS = "{study}/metrics/{method}/seed{seed}.zarr"
 COMPARISON = "{study}/comparison.zarr"
 REPORT = "report.html"
 """What a job of each rule makes, below the folder of results, with the wildcards of the rule."""
@@ -33,7 +33,7 @@ CHECKPOINT = "step{step}"
 class Plan:
     """The jobs of a study, in the order of the rules.
 
-    What is `judged` is a generator by its name, a generator at a checkpoint of its model by a name such as `ddpm-step100`, or
+    What is `judged` is a method by its name, a method at a checkpoint of its model by a name such as `ddpm-step100`, or
     held-out real data by `real`.
 
     Args:
@@ -93,28 +93,28 @@ class Plan:
     # sample
 
     def at_checkpoints(self) -> dict[str, tuple[str, int]]:
-        """Generator and step by the name under which the generator is judged at this step of its model."""
+        """Method and step by the name under which the method is judged at this step of its model."""
         return {
             f"{name}-{CHECKPOINT.format(step=step)}": (name, step)
-            for name in self.study.generators
+            for name in self.study.methods
             for step in self.study.checkpoint_steps(name)
         }
 
-    def at_step(self, judged: str) -> tuple[GeneratorSpec, int | None]:
-        """The generator that is judged under a name, and the step of its model; None for the end."""
+    def at_step(self, judged: str) -> tuple[MethodSpec, int | None]:
+        """The method that is judged under a name, and the step of its model; None for the end."""
         name, step = self.at_checkpoints().get(judged, (judged, None))
-        return self.study.generators[name], step
+        return self.study.methods[name], step
 
     def sample_slice(self, judged: str) -> str:
-        """The generator, its models without their training, its constraints, and the number of samples."""
-        study, (generator, _) = self.study, self.at_step(judged)
-        constraints = generator.sampler.constraint_names()
+        """The method, its models without their training, its constraints, and the number of samples."""
+        study, (method, _) = self.study, self.at_step(judged)
+        constraints = method.sampler.constraint_names()
         return canonical(
             {
-                "generator": generator.model_dump(mode="json", exclude={"at_checkpoints"}),
+                "method": method.model_dump(mode="json", exclude={"at_checkpoints"}),
                 "models": [
                     study.models[name].model_dump(mode="json", exclude={"training"})
-                    for name in generator.models()
+                    for name in method.models()
                 ],
                 "constraints": self._constraints(constraints),
                 "measured_by": self._constraint_models(constraints),
@@ -125,17 +125,17 @@ class Plan:
 
     def drawn_from(self, judged: str, seed: int | str) -> list[Path]:
         """The files of the models that are drawn from, or the folder of the checkpoints of the one model."""
-        generator, step = self.at_step(judged)
+        method, step = self.at_step(judged)
         if step is None:
-            return self.model_files(generator.models(), seed)
-        (model,) = generator.models()
+            return self.model_files(method.models(), seed)
+        (model,) = method.models()
         return [self.model_folder(model, seed) / CHECKPOINTS]
 
     def samples(self, judged: str, seed: int | str) -> list[Path]:
         """The parts of the samples, in order; none of real data, which are read from the dataset."""
         if judged == REAL:
             return []
-        names = {"study": self.study.name, "generator": judged, "seed": str(seed)}
+        names = {"study": self.study.name, "method": judged, "seed": str(seed)}
         return self._parts(SAMPLES_PART, self.study.samples.parts, **names)
 
     # evaluate
@@ -159,7 +159,7 @@ class Plan:
 
     def metrics(self, judged: str, seed: int | str) -> Path:
         """The metrics of what is judged, of one seed."""
-        return self.results / METRICS.format(study=self.study.name, generator=judged, seed=seed)
+        return self.results / METRICS.format(study=self.study.name, method=judged, seed=seed)
 
     # compare
 

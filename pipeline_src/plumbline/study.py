@@ -19,13 +19,13 @@ from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, key
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
 
 REAL = "real"
-"""Name under which held-out real data is judged like a generator; no generator may take it."""
+"""Name under which held-out real data is judged like a method; no method may take it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 """A name that is part of file names, which have 255 characters at most."""
 
 
-class GeneratorSpec(Spec):
+class MethodSpec(Spec):
     """A recipe for samples: a model, or an ensemble of models, and a sampler."""
 
     model: str | tuple[str, ...] = Field(min_length=1)
@@ -43,10 +43,10 @@ class GeneratorSpec(Spec):
 
 
 class SampleCounts(Spec):
-    """How many samples each generator draws a seed."""
+    """How many samples each method draws a seed."""
 
     count: int = key("samples", ge=2)
-    """Samples of each generator and seed; over `draws`, no more than the test and the validation split hold."""
+    """Samples of each method and seed; over `draws`, no more than the test and the validation split hold."""
     draws: int = key(ge=1, default=1)
     """How many of them are for the same test sample: an ensemble of posterior draws, or enough to know a mean well. Metrics that
     compare sets of samples take the first of each, so that real data has as many."""
@@ -74,7 +74,7 @@ class SampleCounts(Spec):
 
 
 class Study(Spec):
-    """One comparison: a dataset, constraints, models, generators, metrics, seeds."""
+    """One comparison: a dataset, constraints, models, methods, metrics, seeds."""
 
     name: Name
     """Name of the study, as in its folder of results."""
@@ -88,16 +88,16 @@ class Study(Spec):
     """Constraints by name; none where models bear their own."""
     models: dict[Name, AnyModel] = Field(min_length=1)
     """Models by name."""
-    generators: dict[Name, GeneratorSpec] = Field(min_length=1)
-    """Generators by name."""
+    methods: dict[Name, MethodSpec] = Field(min_length=1)
+    """Methods by name."""
     observation: AnyObservation | None = None
     """What is measured of each test sample, for samplers that draw from its posterior; null for none."""
     metrics: dict[Name, AnyMetric] = Field(min_length=1)
     """Metrics by name."""
     samples: SampleCounts
-    """How many samples each generator draws."""
+    """How many samples each method draws."""
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
-    """Seeds, from 0 to 4294967295: each trains every model and draws from every generator once."""
+    """Seeds, from 0 to 4294967295: each trains every model and draws from every method once."""
 
     @model_validator(mode="after")
     def _references(self) -> Study:
@@ -148,26 +148,26 @@ class Study(Spec):
         for name, metric in self.metrics.items():
             yield from self._standing_problems(f"metrics.{name}", metric.stands_on())
         yield from self._cycles()
-        for name, generator in self.generators.items():
-            path = f"generators.{name}"
+        for name, method in self.methods.items():
+            path = f"methods.{name}"
             if name == REAL:
                 yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
-            needed = generator.sampler.needs()
-            for drawn in generator.models():
+            needed = method.sampler.needs()
+            for drawn in method.models():
                 if drawn not in self.models:
                     yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
                 elif needed not in (model := self.models[drawn]).offers():
                     yield (
-                        f"{path}.sampler: `{generator.sampler.kind}` draws by the {needed} of a model; {drawn!r} "
+                        f"{path}.sampler: `{method.sampler.kind}` draws by the {needed} of a model; {drawn!r} "
                         f"(`{model.kind}`) offers {' and '.join(model.offers())}"
                     )
-            if len(generator.models()) > 1 and needed != "prediction":
-                yield f"{path}.model: `{generator.sampler.kind}` draws from one model, found {len(generator.models())}"
-            yield from self._sampler_problems(path, generator)
-            if generator.at_checkpoints and not self.checkpoint_steps(name):
+            if len(method.models()) > 1 and needed != "prediction":
+                yield f"{path}.model: `{method.sampler.kind}` draws from one model, found {len(method.models())}"
+            yield from self._sampler_problems(path, method)
+            if method.at_checkpoints and not self.checkpoint_steps(name):
                 yield f"{path}.at_checkpoints: needs `training.checkpoints` of its one model, which is 0 or not given"
-            if self.observation is None and any(s.observes() for s in generator.sampler.nested()):
-                yield f"{path}.sampler: `{generator.sampler.kind}` needs the study's `observation`, which is not given"
+            if self.observation is None and any(s.observes() for s in method.sampler.nested()):
+                yield f"{path}.sampler: `{method.sampler.kind}` needs the study's `observation`, which is not given"
 
     def _standing_problems(self, path: str, stands_on: dict[str, str]) -> Iterator[str]:
         for below, needed in stands_on.items():
@@ -179,9 +179,9 @@ class Study(Spec):
                     f"{' and '.join(offered)}"
                 )
 
-    def _sampler_problems(self, path: str, generator: GeneratorSpec) -> Iterator[str]:
+    def _sampler_problems(self, path: str, method: MethodSpec) -> Iterator[str]:
         level = f"{path}.sampler"
-        differentiating = [s.kind for s in generator.sampler.nested() if s.differentiates()]
+        differentiating = [s.kind for s in method.sampler.nested() if s.differentiates()]
         if len(differentiating) > 1:
             yield (
                 f"{level}: {' and '.join(f'`{kind}`' for kind in differentiating)} both go back through the "
@@ -189,7 +189,7 @@ class Study(Spec):
             )
         enforced: tuple[str, str] | None = None
         denoising = False
-        for sampler in generator.sampler.nested():
+        for sampler in method.sampler.nested():
             if isinstance(sampler, WrappingSpec):
                 if enforced and enforced[1] != sampler.constraint:
                     yield (
@@ -241,9 +241,9 @@ class Study(Spec):
         known = [self.constraints[name] for name in constraints if name in self.constraints]
         return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
 
-    def checkpoint_steps(self, generator: str) -> tuple[int, ...]:
-        """The steps of its model that a generator is judged at, beside the end; none where it is not."""
-        spec = self.generators[generator]
+    def checkpoint_steps(self, method: str) -> tuple[int, ...]:
+        """The steps of its model that a method is judged at, beside the end; none where it is not."""
+        spec = self.methods[method]
         known = [self.models[name] for name in spec.models() if name in self.models]
         return known[0].training.checkpoint_steps() if spec.at_checkpoints and len(known) == 1 else ()
 

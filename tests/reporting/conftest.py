@@ -15,29 +15,29 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def comparison():
-    """Combustion at smoke scale with invented results: generator g has the metric values of its place g."""
+    """Combustion at smoke scale with invented results: method g has the metric values of its place g."""
     study = load_study(ROOT / "config/studies/combustion.yaml", "smoke")
-    generators = ["real", "unconstrained", "projected", "collapsed"]
+    methods = ["real", "unconstrained", "projected", "collapsed"]
     rng = np.random.default_rng(0)
     seeds, samples = 2, 16
 
     def numbers(values, name, better, units="1"):
         spread = np.array([-1.0, 1.0]) * 0.01
         data = np.array(values)[:, None] * (1 + spread)
-        return (("generator", "seed"), data, {"long_name": name, "better": better, "units": units})
+        return (("methods", "seed"), data, {"long_name": name, "better": better, "units": units})
 
     each = np.abs(rng.standard_normal((4, seeds, samples))) * np.array([1e-8, 1.0, 1e-8, 0.5])[:, None, None]
     row = np.arange(10.0)
     data = xr.Dataset(
         {
             "distance_elements": numbers([1e-8, 1.0, 2e-8, 0.5], "distance to elements", "lower", "mol"),
-            "distance_elements_each": (("generator", "seed", "sample"), each),
+            "distance_elements_each": (("methods", "seed", "sample"), each),
             "sliced_wasserstein": numbers([0.2, 0.4, 0.3, 0.05], "sliced Wasserstein distance", "lower"),
             "precision": numbers([0.9, 0.8, 0.7, 0.99], "precision", "higher"),
             "recall": numbers([0.9, 0.8, 0.7, 0.1], "recall", "higher"),
             "memorisation": numbers([1.0, 1.1, 1.2, 0.1], "distance to training data, over real", "neither"),
-            "marginal_wasserstein_by": (("generator", "seed", "species"), rng.random((4, seeds, 12))),
-            "examples": (("generator", "example", "species"), rng.random((4, 6, 12)), {"units": "mol"}),
+            "marginal_wasserstein_by": (("methods", "seed", "species"), rng.random((4, seeds, 12))),
+            "examples": (("methods", "example", "species"), rng.random((4, 6, 12)), {"units": "mol"}),
             "parameters": ("model", [100.0, 0.0]),
             "training_step": (("model", "seed", "row"), np.broadcast_to(row, (2, seeds, 10)).copy()),
             "training_loss": (("model", "seed", "row"), np.exp(-row) * np.ones((2, seeds, 1))),
@@ -51,7 +51,7 @@ def comparison():
             ),
             **{
                 f"cost_{name}": (
-                    ("generator", "seed"),
+                    ("methods", "seed"),
                     np.array([np.nan, 5.0, 6.0, 7.0])[:, None] * np.ones(seeds),
                 )
                 for name in (
@@ -63,7 +63,7 @@ def comparison():
             },
         },
         coords={
-            "generator": generators,
+            "methods": methods,
             "seed": [0, 1],
             "species": list(study.dataset.species),
             "model": list(study.models),

@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from plumbline.reporting.figures.canvas import PALETTE, colours, logarithmic, model_colours, panels
 
 
-@pytest.mark.parametrize("generators", [2, 9, 20])
-def test_no_two_models_have_one_colour_while_there_are_enough(generators):
-    """The first model has the name of a generator, and its colour."""
+@pytest.mark.parametrize("methods", [2, 9, 20])
+def test_no_two_models_have_one_colour_while_there_are_enough(methods):
+    """The first model has the name of a method, and its colour."""
     models = ["g0", *(f"m{i}" for i in range(len(PALETTE) - 1))]
     comparison = xr.Dataset(
-        {"distance_a": (("generator", "seed"), np.arange(generators + 1.0)[::-1, None])},
-        coords={"generator": ["real", *(f"g{i}" for i in range(generators))], "model": models},
+        {"distance_a": (("methods", "seed"), np.arange(methods + 1.0)[::-1, None])},
+        coords={"methods": ["real", *(f"g{i}" for i in range(methods))], "model": models},
     )
     found = model_colours(comparison)
     assert found["g0"] == colours(comparison)["g0"]
     assert len(set(found.values())) == len(PALETTE)
-    if generators == 9:
+    if methods == 9:
         assert not {found[f"m{i}"] for i in range(len(PALETTE) - 9)} & set(colours(comparison).values())
 
 

@@ -63,7 +63,7 @@ def test_distances_are_drawn_against_the_time_of_all_training(comparison):
     attrs = {"long_name": "distance to elements", "units": "mol"}
     at = comparison.assign_coords(judged=judged).assign(
         checkpoint_distance_elements=(("judged", "seed"), [[0.4, 0.6], [0.2, 0.2]], attrs),
-        checkpoint_generator=("judged", ["projected"] * 2),
+        checkpoint_method=("judged", ["projected"] * 2),
         checkpoint_step=("judged", [5, 10]),
         checkpoint_seconds=(("judged", "seed"), [[30.0, 34.0], [60.0, 64.0]]),
     )
@@ -153,7 +153,7 @@ def test_shares_of_classes_are_drawn(comparison):
     shares = np.broadcast_to([0.25, 0.75], (4, 2, 2)).copy()
     shares[1, 0], shares[1, 1] = [0.1, 0.9], [0.2, 0.8]
     counted = comparison.assign_coords({"class": [0, 1]}).assign(
-        class_share=(("generator", "seed", "class"), shares)
+        class_share=(("methods", "seed", "class"), shares)
     )
     figure = class_shares(counted)
     assert "unconstrained 0.150, 0.850" in figure.alt
@@ -200,14 +200,14 @@ def test_methods_are_drawn_against_the_number_that_they_trade_by():
 
 
 def test_kernels_are_drawn_beside_the_errors(comparison):
-    """Of two systems, errors (.4, .6) and of one generator alone: Student's interval is 12.7 times .1."""
+    """Of two systems, errors (.4, .6) and of one method alone: Student's interval is 12.7 times .1."""
     errors = np.full((4, 2, 2), np.nan)
     errors[1] = [0.4, 0.6]
     descent = np.full((4, 2, 2, 3), np.nan)
     descent[1] = [1.0, 0.8, 0.7]
     known = comparison.assign(
-        error_of_system=(("generator", "seed", "system"), errors),
-        kernel_descent=(("generator", "seed", "system", "descent_step"), descent),
+        error_of_system=(("methods", "seed", "system"), errors),
+        kernel_descent=(("methods", "seed", "system", "descent_step"), descent),
     )
     assert kernel_descent(comparison) is None
     figure = kernel_descent(known)
@@ -222,7 +222,7 @@ def test_kernels_are_drawn_beside_the_errors(comparison):
 def test_what_stands_above_the_examples_is_told(comparison, draws, words):
     fields = np.random.default_rng(0).random((4, 6, 3, 8))
     shown = comparison.drop_vars("examples").assign(
-        examples=(("generator", "example", "time", "x"), fields, {"draws": draws})
+        examples=(("methods", "example", "time", "x"), fields, {"draws": draws})
     )
     assert words in examples(shown).caption
 
@@ -232,7 +232,7 @@ def test_points_in_the_plane_are_drawn_as_points(comparison):
     points[2] += [0.25, -1.0]
     plane = (
         comparison.drop_vars("examples")
-        .assign(examples=(("generator", "example", "coordinate"), points))
+        .assign(examples=(("methods", "example", "coordinate"), points))
         .assign_coords(coordinate=[0, 1])
     )
     figure = examples(plane)

@@ -13,15 +13,15 @@ def test_spectra_are_compared_where_the_data_has_energy():
     names = ["real", *(f"g{i}" for i in range(len(PALETTE) + 2))]
     each = np.broadcast_to(test / 2 + [0, 0, 1.0], (len(names), 2, 3)).copy()
     each[0] = test
-    dims = ("generator", "seed", "wavenumber")
+    dims = ("methods", "seed", "wavenumber")
     comparison = xr.Dataset(
         {"spectrum": (dims, each), "spectrum_test": (dims, np.broadcast_to(test, each.shape))},
-        coords={"generator": names, "seed": [0, 1], "wavenumber": [1, 2, 3]},
+        coords={"methods": names, "seed": [0, 1], "wavenumber": [1, 2, 3]},
     )
     figure = spectra(comparison)
     assert "real 1 to 1; g0 0.5 to 0.5;" in figure.alt
     dashed = [line for line in figure.svg.split("<path") if "stroke-dasharray" in line]
-    # Two lines and a sample of them in the legend for each of the two generators beyond the palette.
+    # Two lines and a sample of them in the legend for each of the two methods beyond the palette.
     assert len(dashed) == 6
     assert sum(PALETTE[0] in line for line in dashed) == 3
     assert spectra(comparison.drop_vars("spectrum")) is None

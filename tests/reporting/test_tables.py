@@ -9,7 +9,7 @@ from plumbline.reporting.tables import (
     cost_table,
     metric_table,
     number,
-    ordered_generators,
+    ordered_methods,
     warnings_of,
 )
 
@@ -34,7 +34,7 @@ def test_mean_deviation_and_interval(comparison):
 
 
 def test_real_data_stands_first_then_the_farthest(comparison):
-    assert ordered_generators(comparison) == ["real", "unconstrained", "collapsed", "projected"]
+    assert ordered_methods(comparison) == ["real", "unconstrained", "collapsed", "projected"]
     assert list(metric_table(comparison).rows) == ["real", "unconstrained", "collapsed", "projected"]
 
 
@@ -58,9 +58,9 @@ def test_what_no_other_is_better_than_is_marked_and_never_real_data(comparison):
 
 
 def with_values(comparison, values, **attrs):
-    """The comparison with a metric of these values, (generator, seed)."""
+    """The comparison with a metric of these values, (method, seed)."""
     told = {"better": "lower", "long_name": "metric", "units": "1"} | attrs
-    return comparison.assign(metric=(("generator", "seed"), np.asarray(values, float), told))
+    return comparison.assign(metric=(("methods", "seed"), np.asarray(values, float), told))
 
 
 def test_what_cannot_be_told_apart_is_not_marked(comparison):
@@ -84,7 +84,7 @@ def feasibility(comparison, real, violations, distances):
     at = lambda values: np.repeat(np.array([values]).T, 2, 1)  # noqa: E731
     known = with_values(comparison, at([0, *distances]), **attrs)
     told = {"better": "lower", "long_name": "largest relative violation", "units": "1", **attrs}
-    return known.assign(relative_violation_elements=(("generator", "seed"), at([real, *violations]), told))
+    return known.assign(relative_violation_elements=(("methods", "seed"), at([real, *violations]), told))
 
 
 def test_rounding_is_not_better_than_rounding(comparison):
@@ -110,13 +110,13 @@ def test_with_one_seed_the_test_samples_decide(comparison):
     all_groups = np.linspace(-1, 1, 10)
     replicates = np.array([1.0, 1.0, 2.0, 1.1])[:, None] + 0.01 * all_groups
     table = metric_table(
-        known.assign(replicates_metric=(("generator", "seed", "replicate"), replicates[:, None])), ["metric"]
+        known.assign(replicates_metric=(("methods", "seed", "replicate"), replicates[:, None])), ["metric"]
     )
     assert marks(table)["metric"] == ["unconstrained"]
     assert "over test samples alone" in table.notes()[0]
     replicates = np.array([1.0, 1.0, 2.0, 1.1])[:, None] + 3 * np.eye(4, 10)
     table = metric_table(
-        known.assign(replicates_metric=(("generator", "seed", "replicate"), replicates[:, None])), ["metric"]
+        known.assign(replicates_metric=(("methods", "seed", "replicate"), replicates[:, None])), ["metric"]
     )
     assert marks(table)["metric"] == []
     assert (
@@ -129,10 +129,10 @@ def test_what_was_not_measured_is_a_dash(comparison):
 
 
 def test_what_may_be_chance_is_not_warned_of(comparison):
-    """The floor is the distance of one real set: a perfect generator is under it in one run of two."""
-    real = float(comparison["sliced_wasserstein"].sel(generator="real").mean())
+    """The floor is the distance of one real set: a perfect method is under it in one run of two."""
+    real = float(comparison["sliced_wasserstein"].sel(methods="real").mean())
     near = comparison.copy(deep=True)
-    near["sliced_wasserstein"].loc[{"generator": "collapsed"}] = 0.7 * real
+    near["sliced_wasserstein"].loc[{"methods": "collapsed"}] = 0.7 * real
     assert not any("below that of real data" in w for w in warnings_of(near))
 
 
@@ -148,7 +148,7 @@ def test_what_real_data_is_no_floor_of_has_a_best_one_and_no_warning(comparison)
     """A shortfall of levels that real data was never asked to reach."""
     attrs = {"better": "lower", "long_name": "shortfall", "units": "1", "floor": False}
     values = np.repeat([[0.9, 0.5, 0.1, 0.6]], 2, 0).T
-    known = comparison.assign(largest_shortfall=(("generator", "seed"), values, attrs))
+    known = comparison.assign(largest_shortfall=(("methods", "seed"), values, attrs))
     table = metric_table(known, ["largest_shortfall"])
     assert [g for g, (cell,) in table.rows.items() if cell.best] == ["projected"]
     assert not [warning for warning in warnings_of(known) if "shortfall" in warning]
@@ -156,7 +156,7 @@ def test_what_real_data_is_no_floor_of_has_a_best_one_and_no_warning(comparison)
 
 def test_accuracy_without_variety_is_called_collapse(comparison):
     per_seed = lambda values: (  # noqa: E731
-        ("generator", "seed"),
+        ("methods", "seed"),
         np.repeat([values], 2, 0).T,
         {"better": "lower", "long_name": "x", "units": "1"},
     )
@@ -172,7 +172,7 @@ def test_accuracy_without_variety_is_called_collapse(comparison):
 
 def test_markdown(comparison):
     text = as_markdown(metric_table(comparison, ["sliced_wasserstein", "recall"])).splitlines()
-    assert text[0] == "| generator | sliced Wasserstein distance | recall |"
+    assert text[0] == "| method | sliced Wasserstein distance | recall |"
     assert text[2].startswith("| real data (floor) | 0.200 ± 0.0028 |")
     assert "**0.0500 ± 7.1×10⁻⁴**" in text[4]
     with pytest.raises(ValueError, match="no metric speed; there are"):
@@ -180,18 +180,18 @@ def test_markdown(comparison):
 
 
 def test_the_table_at_checkpoints_has_the_time_of_the_training_up_to_each(comparison):
-    with pytest.raises(ValueError, match="no generator was judged at checkpoints"):
+    with pytest.raises(ValueError, match="no method was judged at checkpoints"):
         checkpoint_table(comparison)
     attrs = {"long_name": "distance to elements", "units": "mol", "better": "lower"}
     judged = ["projected-step5", "projected-step10"]
     at = comparison.assign_coords(judged=judged).assign(
         checkpoint_distance_elements=(("judged", "seed"), [[0.4, 0.6], [0.2, 0.2]], attrs),
-        checkpoint_generator=("judged", ["projected"] * 2),
+        checkpoint_method=("judged", ["projected"] * 2),
         checkpoint_step=("judged", [5, 10]),
         checkpoint_seconds=(("judged", "seed"), [[30.0, 34.0], [60.0, 64.0]]),
     )
     assert as_markdown(checkpoint_table(at, ["distance_elements"])).splitlines() == [
-        "| generator | training time (s) | distance to elements (mol) |",
+        "| method | training time (s) | distance to elements (mol) |",
         "|---|---:|---:|",
         "| projected, step 5 | 32 ± 2.8 | 0.500 ± 0.14 |",
         "| projected, step 10 | 62 ± 2.8 | 0.200 |",

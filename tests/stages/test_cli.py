@@ -41,7 +41,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
     main(["generate", "--spec", SPEC, "--part", "0", "--output", str(part)])
     sample = json.dumps(
         {
-            "generator": {"model": "m", "sampler": {"kind": "ddpm"}},
+            "method": {"model": "m", "sampler": {"kind": "ddpm"}},
             "constraints": {},
             "models": {},
             "measured_by": {},

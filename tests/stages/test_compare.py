@@ -21,5 +21,5 @@ def test_each_example_stands_below_the_state_that_it_was_drawn_for(tmp_path, dra
     write_store(xr.Dataset({"state": (dims, drawn)}), tmp_path / "samples.zarr", {})
     shown = _examples([tmp_path / "part.zarr"], {"drawn": tmp_path / "samples.zarr"}, draws)["examples"]
     assert shown.attrs["draws"] == draws
-    np.testing.assert_array_equal(shown.sel(generator="drawn"), shown.sel(generator="real"))
-    np.testing.assert_array_equal(shown.sel(generator="real")[:, 0, 0, 0], [8, 9, 10, 11])
+    np.testing.assert_array_equal(shown.sel(methods="drawn"), shown.sel(methods="real"))
+    np.testing.assert_array_equal(shown.sel(methods="real")[:, 0, 0, 0], [8, 9, 10, 11])

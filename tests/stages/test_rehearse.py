@@ -28,7 +28,7 @@ def study(**changes):
                 "kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING, "initialise": "free",
             },
         },
-        "generators": {
+        "methods": {
             "plain": {"model": "second", "sampler": {"kind": "heun", "steps": 1000}},
             "exact": {
                 "model": "free",
@@ -158,5 +158,5 @@ def test_nothing_is_drawn_or_learned_for_long(part, monkeypatch):
     monkeypatch.setattr(stage, "train", lambda m, d, spec, **k: seen.append(spec) or real(m, d, spec, **k))
     run(part, study())
     assert {(spec.steps, spec.batch) for spec in seen} == {(1, 2)}
-    sampler = Study.model_validate(study()).generators["exact"].sampler
+    sampler = Study.model_validate(study()).methods["exact"].sampler
     assert stage.shortened(sampler).base.steps == 2

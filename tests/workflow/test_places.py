@@ -30,7 +30,7 @@ MINE = {
     },
     "constraints": {"total": {"kind": "sum", "total": 2.0}},
     "models": {"first": DIFFUSION, "second": {**DIFFUSION, "initialise": "first"}},
-    "generators": {"free": {"model": "second", "sampler": {"kind": "heun", "steps": 2}}},
+    "methods": {"free": {"model": "second", "sampler": {"kind": "heun", "steps": 2}}},
     "metrics": {"sliced_wasserstein": {"kind": "sliced_wasserstein"}},
     "samples": {"count": 8},
     "seeds": [0],

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.workflow
 
 MINI = {
     "title": "Mini",
-    "description": "Two generators on a small Gaussian.",
+    "description": "Two methods on a small Gaussian.",
     "dataset": {"kind": "gaussian", "parts": 1, "splits": {"train": 64, "validation": 16, "test": 16}},
     "constraints": {"equalities": {"kind": "linear_equality", "matrix": "matrix", "target": "target"}},
     "models": {
@@ -20,7 +20,7 @@ MINI = {
         },
         "gaussian": {"kind": "fitted_gaussian"},
     },
-    "generators": {
+    "methods": {
         "plain": {"model": "diffusion", "sampler": {"kind": "ddpm", "steps": 3}},
         "projected": {
             "model": "gaussian",
@@ -107,9 +107,9 @@ def test_a_comment_and_another_order_rerun_nothing(runs):
     assert runs.after("# a comment\n" + yaml.safe_dump(reverse, sort_keys=False)) == set()
 
 
-def test_a_sampler_setting_reruns_that_generator(runs):
+def test_a_sampler_setting_reruns_that_method(runs):
     study = current(runs)
-    study["generators"]["projected"]["sampler"]["base"]["steps"] = 4
+    study["methods"]["projected"]["sampler"]["base"]["steps"] = 4
     expected = {"sample projected 0", "evaluate projected 0", "compare", "report"}
     assert runs.after(yaml.safe_dump(study)) == expected
 
@@ -187,7 +187,7 @@ def test_a_model_may_start_from_another(runs):
 def test_a_study_trains_no_model_that_another_has_trained(runs):
     other = runs.workflow.folder / "config" / "studies" / "other.yaml"
     faster = {"model": "diffusion", "sampler": {"kind": "ddpm", "steps": 2}}
-    other.write_text(yaml.safe_dump({"extends": "mini", "generators": {"faster": faster}}))
+    other.write_text(yaml.safe_dump({"extends": "mini", "methods": {"faster": faster}}))
     (runs.workflow.folder / "config" / "config.yaml").write_text("studies: [mini, other]\nscale: paper\n")
     again = runs.after(runs.path.read_text())
     assert {"sample faster 0", "sample plain 0", "compare"} <= again

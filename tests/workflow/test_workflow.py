@@ -16,7 +16,7 @@ STUDIES = {
     "combustion": {"unconstrained", "final_projection", "projected", "conditioned", "conditioned_tweedie"},
     "mirror_count": {"unconstrained", "f_alone", "mirror", "mirror_finetuned"},
 }
-"""Studies, and those of their generators that are drawn from."""
+"""Studies, and those of their methods that are drawn from."""
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def finished(workflow):
     config = workflow.folder / "config"
     (config / "config.yaml").write_text(f"studies: [{', '.join(f'few_{name}' for name in STUDIES)}]\n")
     for name, kept in STUDIES.items():
-        others = set(load_study(config / "studies" / f"{name}.yaml", "smoke").generators) - kept
-        few = {"extends": name, "generators": dict.fromkeys(sorted(others))}
+        others = set(load_study(config / "studies" / f"{name}.yaml", "smoke").methods) - kept
+        few = {"extends": name, "methods": dict.fromkeys(sorted(others))}
         (config / "studies" / f"few_{name}.yaml").write_text(yaml.safe_dump(few))
     workflow.snakemake("--cores", "2", "--config", "scale=smoke")
     return workflow
@@ -38,33 +38,33 @@ def test_it_ends_with_a_report_of_every_study(finished):
         assert f'<section id="few_{study}"' in page
 
 
-def test_generators_are_judged_at_checkpoints(finished):
+def test_methods_are_judged_at_checkpoints(finished):
     results = finished.folder / "results"
     (kept,) = results.glob("models/free-*/seed0/checkpoints")
     assert {path.name for path in kept.glob("step*")} == {"step3", "step6"}
     assert not list(kept.parent.glob("*.partial"))
     table = open_store(results / "few_mirror_count" / "comparison.zarr").load()
-    assert set(table["checkpoint_generator"].values) == {
+    assert set(table["checkpoint_method"].values) == {
         "unconstrained",
         "f_alone",
         "mirror",
         "mirror_finetuned",
     }
     at_the_end = table.sel(judged="mirror-step6")["checkpoint_distance_feasible"].values
-    assert at_the_end == table["distance_feasible"].sel(generator="mirror").values
+    assert at_the_end == table["distance_feasible"].sel(methods="mirror").values
     seconds = table["checkpoint_seconds"].isel(seed=0)
     # A mirror diffusion model rests on its map, a finetuned one on both.
     assert seconds.sel(judged="mirror_finetuned-step3") > seconds.sel(judged="mirror-step6")
     assert "training-time-feasible" in (results / "report.html").read_text()
 
 
-def test_constrained_generators_are_feasible_and_others_are_not(finished):
+def test_constrained_methods_are_feasible_and_others_are_not(finished):
     """Even untrained: feasibility is by construction."""
     table = open_store(finished.folder / "results" / "few_combustion" / "comparison.zarr").load()
     violation = table["relative_violation_elements"].mean("seed")
-    for generator in ("final_projection", "projected", "conditioned", "conditioned_tweedie"):
-        assert violation.sel(generator=generator) < 1e-6
-    assert violation.sel(generator="unconstrained") > 1e-3
+    for method in ("final_projection", "projected", "conditioned", "conditioned_tweedie"):
+        assert violation.sel(methods=method) < 1e-6
+    assert violation.sel(methods="unconstrained") > 1e-3
     samples = finished.folder / "results/few_combustion/samples/conditioned/seed0/part-0000.zarr"
     stored = open_store(samples).load()
     assert stored["converged_elements"].all()

@@ -32,7 +32,7 @@ class SplitSizes(Spec):
     validation: int = key("samples", ge=2)
     """Samples that floors are measured with and trainings watched by; models never learn from them."""
     test: int = key("samples", ge=2)
-    """Samples that generators are judged by."""
+    """Samples that methods are judged by."""
 
     @property
     def total(self) -> int:

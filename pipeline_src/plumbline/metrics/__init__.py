@@ -135,7 +135,7 @@ def scalar(
         long_name: its title.
         better: `lower`, `higher` or `neither`.
         units: its unit.
-        floor: whether no generator can be expected to be better than real data: not so of what is asked for beyond the data.
+        floor: whether no method can be expected to be better than real data: not so of what is asked for beyond the data.
         remark: what it is to be read with, a clause that the table ends with.
     """
     import xarray as xr

@@ -1,4 +1,4 @@
-"""Reconstruction, bound and likelihood of the test split, for generators that are autoencoders."""
+"""Reconstruction, bound and likelihood of the test split, for methods that are autoencoders."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ r"""Distances to constraints as the white noise that would make them.
 
 A distance says little by itself: a divergence has another unit than a flux, and another scale. White noise of s standard
 deviations of the training data, added to samples of the test split, makes a distance l(s); with its growth
-kappa = (l(s) - l(0)) / s at a small s, a generator's distance l is that of noise of
+kappa = (l(s) - l(0)) / s at a small s, a method's distance l is that of noise of
 
     l / kappa
 

@@ -48,7 +48,7 @@ class FrechetSpec(MetricSpec):
         for suffix, test in tests.items():
             title = f"Frechet distance{suffix.replace('_', ' ')} in features of {self.classifier}"
             distance = frechet_distance(drawn, class_features(classifier, test))
-            # Real data is of the study's own distribution: to another one, a generator may well be nearer.
+            # Real data is of the study's own distribution: to another one, a method may well be nearer.
             found[f"frechet{suffix}"] = scalar(distance, title, "lower", "squared features", floor=not suffix)
         return xr.Dataset(found)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class IdentitySpec(MetricSpec):
-    """Distances between samples and what they were made of, for generators that change samples or move latent vectors."""
+    """Distances between samples and what they were made of, for methods that change samples or move latent vectors."""
 
     kind: Literal["identity"] = "identity"
 

@@ -1,4 +1,4 @@
-"""Distance to the nearest training sample: does a generator copy?"""
+"""Distance to the nearest training sample: does a method copy?"""
 
 from __future__ import annotations
 

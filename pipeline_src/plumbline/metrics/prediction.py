@@ -1,4 +1,4 @@
-r"""Errors, likelihood and calibration of predictions, for generators that tell a mean and a deviation.
+r"""Errors, likelihood and calibration of predictions, for methods that tell a mean and a deviation.
 
 With the true state y of test sample i, the predicted mean m and the marginal deviations s, all numbers of a sample
 alike:

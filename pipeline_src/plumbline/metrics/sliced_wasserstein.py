@@ -22,7 +22,7 @@ class SlicedWassersteinSpec(MetricSpec):
 
     kind: Literal["sliced_wasserstein"] = "sliced_wasserstein"
     directions: int = key(ge=1, default=256)
-    """Random directions, the same for every generator."""
+    """Random directions, the same for every method."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
         import xarray as xr

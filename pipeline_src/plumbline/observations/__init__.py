@@ -1,7 +1,7 @@
 """Observations: what is known of a state in an inverse problem, some of its numbers, measured with noise.
 
 An operator A picks numbers of a state x; what is observed is y = A x + noise e, with e standard normal. The noise
-belongs to the sample that is observed, not to the seed of a generator: all methods see the same y.
+belongs to the sample that is observed, not to the seed of a method: all methods see the same y.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from plumbline.networks import GraphNetworkSpec, NetworkSpec, ReaderSpec, Regres
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
-from plumbline.study import Configuration, GeneratorSpec, SampleCounts, Study
+from plumbline.study import Configuration, MethodSpec, SampleCounts, Study
 
 BEGIN = "<!-- The tables below are made by `make keys`. -->"
 END = "<!-- End of the tables. -->"
@@ -65,7 +65,7 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "laws": (LawSpec, "`models.<name>.law`"),
     "objectives": (ObjectiveSpec, "`models.<name>.objective`"),
     "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
-    "samplers": (SamplerSpec, "`generators.<name>.sampler`, and `base` within"),
+    "samplers": (SamplerSpec, "`methods.<name>.sampler`, and `base` within"),
     "observations": (ObservationSpec, "`observation`"),
     "attributes": (AttributeSpec, "`models.<name>.rewards.<name>.attribute`"),
     "metrics": (MetricSpec, "`metrics.<name>`"),
@@ -131,7 +131,7 @@ def tables() -> str:
         "A study": Study,
         "`dataset.splits`": SplitSizes,
         "`models.<name>.training`": TrainingSpec,
-        "`generators.<name>`": GeneratorSpec,
+        "`methods.<name>`": MethodSpec,
         "`samples`": SampleCounts,
     }
     parts = [_table(title, spec, "##") for title, spec in fixed.items()]

@@ -125,7 +125,7 @@ def facts(study: Study, comparison: xr.Dataset) -> list[tuple[str, str]]:
         ),
         (
             "Samples",
-            f"{study.samples.count:,} of each generator and seed; seeds {', '.join(map(str, study.seeds))}",
+            f"{study.samples.count:,} of each method and seed; seeds {', '.join(map(str, study.seeds))}",
         ),
         (
             "Sampled on",
@@ -169,30 +169,30 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
 
 
 def _mean_bounds(study: Study) -> dict[str, tuple[str, float]]:
-    """Method and mean bound of each generator whose model has bounds; a method is all that is alike but for these."""
+    """Method and mean bound of each method whose model has bounds; a method is all that is alike but for these."""
     found: dict[str, tuple[str, float]] = {}
     names: dict[str, str] = {}
-    for generator, spec in study.generators.items():
+    for method, spec in study.methods.items():
         model = study.models[spec.models()[0]]
         bounds = [bound for _, bound in model.bounds().values() if bound is not None]
         if bounds:
             alike = BOUND.sub("", model.canonical()) + spec.sampler.canonical()
-            method = names.setdefault(alike, generator)
-            found[generator] = (method, sum(bounds) / len(bounds))
+            family = names.setdefault(alike, method)
+            found[method] = (family, sum(bounds) / len(bounds))
     return found
 
 
 def _dials(study: Study) -> dict[str, dict[str, tuple[str, float]]]:
-    """By the number that methods trade by, the method and the number of each generator; a method is all but that number."""
+    """By the number that methods trade by, the method and the number of each method; a method is all but that number."""
     found: dict[str, dict[str, tuple[str, float]]] = {}
     names: dict[str, str] = {}
-    for generator, spec in study.generators.items():
+    for method, spec in study.methods.items():
         model, sampler = study.models[spec.models()[0]], spec.sampler
         for own, other in ((model, sampler), (sampler, model)):
             if (dial := own.dial()) is not None:
                 alike = own.model_copy(update={dial: 0.0}).canonical() + other.canonical()
-                method = names.setdefault(alike, generator)
-                found.setdefault(dial.replace("_", " "), {})[generator] = (method, getattr(own, dial))
+                family = names.setdefault(alike, method)
+                found.setdefault(dial.replace("_", " "), {})[method] = (family, getattr(own, dial))
     return found
 
 
@@ -203,14 +203,13 @@ def _can_be_seen(comparison: xr.Dataset) -> bool:
 
 
 def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
-    """Method and number of training samples of each generator.
+    """Method and number of training samples of each method.
 
-    A method is a model but for that number, and has the name of the generator with the most samples.
+    A family is a model but for that number, and has the name of the method with the most samples.
     """
     everything = study.dataset.splits.train
     counts = {
-        g: study.models[spec.models()[0]].training.samples or everything
-        for g, spec in study.generators.items()
+        g: study.models[spec.models()[0]].training.samples or everything for g, spec in study.methods.items()
     }
     names: dict[str, str] = {}
     for g in sorted(counts, key=counts.__getitem__):
@@ -218,9 +217,9 @@ def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
     return {g: (names[_but_for_samples(study, g)], count) for g, count in counts.items()}
 
 
-def _but_for_samples(study: Study, generator: str) -> str:
-    """The generator's models and sampler, without how many samples they were trained on."""
-    spec = study.generators[generator]
+def _but_for_samples(study: Study, method: str) -> str:
+    """The method's models and sampler, without how many samples they were trained on."""
+    spec = study.methods[method]
     models = [study.models[name] for name in spec.models()]
     alike = [
         m.model_copy(update={"training": m.training.model_copy(update={"samples": None})}) for m in models

@@ -81,7 +81,7 @@ class Column:
         title: its name in words.
         unit: its unit.
         better: `lower`, `higher` or `neither`.
-        floor: whether no generator can be expected to be better than real data.
+        floor: whether no method can be expected to be better than real data.
         remark: what the marks of this column are to be read with.
     """
 
@@ -95,7 +95,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Generators by metrics; `seeds` is how many there are."""
+    """Methods by metrics; `seeds` is how many there are."""
 
     columns: list[Column]
     rows: dict[str, list[Cell]] = field(default_factory=dict)
@@ -111,8 +111,8 @@ class Table:
             if column.remark:
                 remarks.setdefault(column.remark, []).append(column.title)
         within = [
-            f"{generator} ({', '.join(titles)})"
-            for generator, cells in self.rows.items()
+            f"{method} ({', '.join(titles)})"
+            for method, cells in self.rows.items()
             if (titles := [c.title for c, cell in zip(self.columns, cells, strict=True) if cell.within_floor])
         ]
         seeds = (
@@ -144,25 +144,25 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value / 10**exponent:.{digits - 1}f}×10{superscript}"
 
 
-def ordered_generators(comparison: xr.Dataset) -> list[str]:
-    """Real data first, then the generators from the farthest from the first constraint to the nearest.
+def ordered_methods(comparison: xr.Dataset) -> list[str]:
+    """Real data first, then the methods from the farthest from the first constraint to the nearest.
 
     Those that are feasible to rounding, and all where there is no constraint, stand in the study's order.
     """
-    others = [str(g) for g in comparison["generator"].values if g != REAL]
+    others = [str(g) for g in comparison["methods"].values if g != REAL]
     # The order of variables in a store is that of its folder's listing, which means nothing.
     distances = [v for v in sorted(map(str, comparison.data_vars)) if v.startswith("distance_")]
-    each = [name for name in distances if set(comparison[name].dims) == {"generator", "seed"}]
+    each = [name for name in distances if set(comparison[name].dims) == {"methods", "seed"}]
     if not each:
         return [REAL, *others]
     distance = comparison[each[0]].mean("seed")
     rounding = ROUNDING * float(distance.max())
-    far = {g: float(distance.sel(generator=g)) for g in others}
+    far = {g: float(distance.sel(methods=g)) for g in others}
     return [REAL, *sorted(others, key=lambda g: -far[g] if far[g] > rounding else 0.0)]
 
 
 def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
-    """The metrics: every variable that is one number a generator and seed and says what is better.
+    """The metrics: every variable that is one number a method and seed and says what is better.
 
     Args:
         comparison: a study's comparison.
@@ -171,17 +171,17 @@ def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> 
     Raises:
         ValueError: a name that the comparison does not have.
     """
-    return _table(comparison, _metric_columns(comparison, "generator", names))
+    return _table(comparison, _metric_columns(comparison, "methods", names))
 
 
 def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
-    """The same of generators at the checkpoints of their models, with the time of all training up to each; no best.
+    """The same of methods at the checkpoints of their models, with the time of all training up to each; no best.
 
     Raises:
-        ValueError: no generator of the study was judged at checkpoints, or a name that the comparison does not have.
+        ValueError: no method of the study was judged at checkpoints, or a name that the comparison does not have.
     """
     if "checkpoint_seconds" not in comparison:
-        raise ValueError("no generator was judged at checkpoints: set `at_checkpoints` of one in the study.")
+        raise ValueError("no method was judged at checkpoints: set `at_checkpoints` of one in the study.")
     renamed = {
         n: str(n).removeprefix("checkpoint_")
         for n in comparison.data_vars
@@ -192,9 +192,7 @@ def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None)
         Column("seconds", "training time", "s", "neither"),
         *_metric_columns(judged, "judged", names),
     ]
-    labels = [
-        f"{g}, step {s}" for g, s in zip(judged["generator"].values, judged["step"].values, strict=True)
-    ]
+    labels = [f"{g}, step {s}" for g, s in zip(judged["method"].values, judged["step"].values, strict=True)]
     rows = {
         label: [_cell(judged[c.name].isel(judged=i).values) for c in columns]
         for i, label in enumerate(labels)
@@ -239,43 +237,43 @@ def cost_table(comparison: xr.Dataset) -> Table:
 def as_markdown(table: Table) -> str:
     """A table for a README, the best in bold."""
     titles = [c.title if c.unit == "1" else f"{c.title} ({c.unit})" for c in table.columns]
-    lines = [f"| generator | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
-    for generator, cells in table.rows.items():
+    lines = [f"| method | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    for method, cells in table.rows.items():
         entries = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
-        lines.append(f"| {'real data (floor)' if generator == REAL else generator} | {' | '.join(entries)} |")
+        lines.append(f"| {'real data (floor)' if method == REAL else method} | {' | '.join(entries)} |")
     notes = [note.replace("★", "**Bold**", 1) for note in table.notes()]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
 def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
-    generators = ordered_generators(comparison)
-    cells: dict[str, list[Cell]] = {g: [] for g in generators}
+    methods = ordered_methods(comparison)
+    cells: dict[str, list[Cell]] = {g: [] for g in methods}
     judged = []
     for column in columns:
-        column, own = _column_cells(comparison, column, generators)
+        column, own = _column_cells(comparison, column, methods)
         judged.append(column)
-        for g in generators:
+        for g in methods:
             cells[g].append(own[g])
     return Table(judged, cells, comparison.sizes.get("seed", 1))
 
 
 def _column_cells(
-    comparison: xr.Dataset, column: Column, generators: list[str]
+    comparison: xr.Dataset, column: Column, methods: list[str]
 ) -> tuple[Column, dict[str, Cell]]:
     """A column with its remark, and its cells with their marks."""
-    table, replicates = _seeds_and_replicates(comparison, column.name, generators)
-    cells = {g: _cell(table[i], replicates[i]) for i, g in enumerate(generators)}
+    table, replicates = _seeds_and_replicates(comparison, column.name, methods)
+    cells = {g: _cell(table[i], replicates[i]) for i, g in enumerate(methods)}
     if column.better == "neither":
         return column, cells
-    drawn = [i for i, g in enumerate(generators) if g != REAL]
-    feasible, violated = _feasible(comparison, column.name, generators)
+    drawn = [i for i, g in enumerate(methods) if g != REAL]
+    feasible, violated = _feasible(comparison, column.name, methods)
     if violated:
         return replace(column, remark="not marked, since the data itself violates the constraint"), cells
     ties = np.outer(feasible, feasible)[np.ix_(drawn, drawn)]
     values = Values(table[drawn], replicates[drawn], column.better == "lower", ties)
     marks, apart = marked(values)
     for i, mark in zip(drawn, marks, strict=True):
-        g, real = generators[i], cells.get(REAL)
+        g, real = methods[i], cells.get(REAL)
         beaten = real is not None and column.floor and not np.isnan(real.mean) and not feasible[i]
         sign = 1.0 if column.better == "lower" else -1.0
         within = bool(beaten and real is not None and sign * cells[g].mean < sign * real.mean)
@@ -288,27 +286,27 @@ def _column_cells(
 
 
 def _seeds_and_replicates(
-    comparison: xr.Dataset, name: str, generators: list[str]
+    comparison: xr.Dataset, name: str, methods: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of a metric (K, S), and its replicates (K, S, G), where G is zero if it has none."""
-    table = comparison[name].sel(generator=generators).transpose("generator", "seed").values.astype(float)
+    table = comparison[name].sel(methods=methods).transpose("methods", "seed").values.astype(float)
     key = f"{PREFIX}{name}"
     if key not in comparison:
         return table, np.zeros((*table.shape, 0))
-    again = comparison[key].sel(generator=generators).transpose("generator", "seed", "replicate")
+    again = comparison[key].sel(methods=methods).transpose("methods", "seed", "replicate")
     return table, again.values.astype(float)
 
 
-def _feasible(comparison: xr.Dataset, name: str, generators: list[str]) -> tuple[np.ndarray, bool]:
+def _feasible(comparison: xr.Dataset, name: str, methods: list[str]) -> tuple[np.ndarray, bool]:
     """Which methods are feasible to the tolerance of the constraint that a metric measures, and whether real data is not."""
     attrs = comparison[name].attrs
     violation = f"relative_violation_{attrs.get('constraint')}"
-    none = np.zeros(len(generators), bool)
+    none = np.zeros(len(methods), bool)
     if violation not in comparison:
         return none, False
-    largest = comparison[violation].sel(generator=generators).max("seed").values
+    largest = comparison[violation].sel(methods=methods).max("seed").values
     feasible = largest <= float(attrs["tolerance"])
-    real = feasible[generators.index(REAL)] if REAL in generators else True
+    real = feasible[methods.index(REAL)] if REAL in methods else True
     return feasible, not real
 
 
@@ -329,13 +327,13 @@ def _cell(values: np.ndarray, replicates: np.ndarray | None = None) -> Cell:
 
 
 def warnings_of(comparison: xr.Dataset) -> list[str]:
-    """Sentences on generators that look better than real data, collapse, copy, or miss their constraint."""
+    """Sentences on methods that look better than real data, collapse, copy, or miss their constraint."""
     table = metric_table(comparison)
     index = {column.name: i for i, column in enumerate(table.columns)}
     floor = table.rows[REAL]
     found = []
-    for generator, cells in table.rows.items():
-        if generator == REAL:
+    for method, cells in table.rows.items():
+        if method == REAL:
             continue
         for column, cell, real in zip(table.columns, cells, floor, strict=True):
             floored = column.floor and not column.name.startswith(ABOUT_CONSTRAINT)
@@ -343,8 +341,8 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
                 continue
             if cell.mean < real.mean - max(2 * real.deviation, BELOW_FLOOR * abs(real.mean)):
                 found.append(
-                    f"{generator}: its {column.title} ({number(cell.mean)}) is below that of real data "
-                    f"({number(real.mean)}). No generator can be nearer to the test split than another real set "
+                    f"{method}: its {column.title} ({number(cell.mean)}) is below that of real data "
+                    f"({number(real.mean)}). No method can be nearer to the test split than another real set "
                     f"is: look for copies of the data, or draw more samples."
                 )
         if "recall" in index:
@@ -352,21 +350,21 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
             precision, real_precision = cells[index["precision"]].mean, floor[index["precision"]].mean
             if recall < LOW_RECALL * real_recall and precision >= real_precision:
                 found.append(
-                    f"{generator}: precision is that of real data ({number(precision)}) and recall is low "
+                    f"{method}: precision is that of real data ({number(precision)}) and recall is low "
                     f"({number(recall)} of {number(real_recall)}): it has collapsed to a part of the data."
                 )
         if "collapsed" in index and cells[index["collapsed"]].mean > 0:
             asked = "label_accuracy" if "label_accuracy" in index else "attribute_accuracy"
             accuracy, recall = (cells[index[name]].mean for name in (asked, "recall_over_real"))
             found.append(
-                f"{generator}: its samples more often have what was wanted ({number(accuracy)}) than real ones are told to, "
+                f"{method}: its samples more often have what was wanted ({number(accuracy)}) than real ones are told to, "
                 f"at {number(recall)} times the recall of real data: this is collapse, not success."
             )
         if "memorisation" in index:
             near, real_near = cells[index["memorisation"]].mean, floor[index["memorisation"]].mean
             if near < CLOSE_COPIES * real_near:
                 found.append(
-                    f"{generator}: its samples are {number(near)} times as far from the training data as those of "
+                    f"{method}: its samples are {number(near)} times as far from the training data as those of "
                     f"the test split, real ones {number(real_near)} times: they may be copies."
                 )
     return found

@@ -18,7 +18,7 @@ from plumbline.store import load_store, open_parts, open_store, provenance, sele
 from plumbline.study import REAL, Study
 
 EXAMPLES = 6
-"""Samples of each generator that the report shows, at most."""
+"""Samples of each method that the report shows, at most."""
 POINTS = 300
 """The same where samples are points in the plane."""
 
@@ -51,13 +51,13 @@ def compare(
     plan = Plan(study, results)
     seeds = list(study.seeds)
     dataset = plan.dataset_parts()
-    metrics = {name: [plan.metrics(name, seed) for seed in seeds] for name in (REAL, *study.generators)}
+    metrics = {name: [plan.metrics(name, seed) for seed in seeds] for name in (REAL, *study.methods)}
     checkpoints = {name: [plan.metrics(name, seed) for seed in seeds] for name in plan.at_checkpoints()}
-    samples = {name: plan.samples(name, seeds[0])[0] for name in study.generators}
+    samples = {name: plan.samples(name, seeds[0])[0] for name in study.methods}
     models = {name: [plan.model_folder(name, seed) for seed in seeds] for name in study.models}
     judged = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
     with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
-    table = _gathered(with_costs, "generator").assign_coords(seed=seeds)
+    table = _gathered(with_costs, "methods").assign_coords(seed=seeds)
     table = table.merge(_examples(dataset, samples, study.samples.draws)).merge(_training(models, seeds))
     if checkpoints:
         table = table.merge(_at_checkpoints(plan, checkpoints, models))
@@ -109,18 +109,18 @@ def _with_costs(judged: xr.Dataset) -> xr.Dataset:
 
 
 def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) -> xr.Dataset:
-    """The first samples of each generator, and of the test split under `real`; of ensembles of `draws`, the first draw."""
+    """The first samples of each method, and of the test split under `real`; of ensembles of `draws`, the first draw."""
     test = select_split(open_parts(dataset), "test")
     drawn = {name: open_store(path)["state"][::draws] for name, path in samples.items()}
     states = {REAL: test["state"]} | drawn
-    # Parts may be smaller than that; every generator shows as many.
+    # Parts may be smaller than that; every method shows as many.
     most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
     count = min(most, *(state.sizes["sample"] for state in states.values()))
     shown = [
         state.isel(sample=slice(0, count)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
         for state in states.values()
     ]  # fmt: skip
-    names = xr.DataArray(list(states), dims="generator")
+    names = xr.DataArray(list(states), dims="methods")
     examples = xr.concat(shown, dim=names, coords="minimal", compat="override")
     return examples.assign_attrs(draws=draws).to_dataset(name="examples")
 
@@ -128,16 +128,16 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 def _at_checkpoints(
     plan: Plan, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
 ) -> xr.Dataset:
-    """The metrics of generators at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
+    """The metrics of methods at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
     named = plan.at_checkpoints()
     judged = {name: [_numbers(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
     table = _gathered(judged, "judged").assign_coords(seed=list(plan.study.seeds))
     table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars})
-    table["checkpoint_generator"] = ("judged", [generator for generator, _ in named.values()])
+    table["checkpoint_method"] = ("judged", [method for method, _ in named.values()])
     table["checkpoint_step"] = ("judged", [step for _, step in named.values()])
     seconds = [
-        [_training_seconds(plan, models, generator, step, i) for i in range(len(plan.study.seeds))]
-        for generator, step in named.values()
+        [_training_seconds(plan, models, method, step, i) for i in range(len(plan.study.seeds))]
+        for method, step in named.values()
     ]
     about = {"units": "s", "long_name": "training time, with that of all models below"}
     table["checkpoint_seconds"] = (("judged", "seed"), seconds, about)
@@ -150,10 +150,10 @@ def _numbers(judged: xr.Dataset) -> xr.Dataset:
 
 
 def _training_seconds(
-    plan: Plan, models: Mapping[str, Sequence[Path]], generator: str, step: int, seed: int
+    plan: Plan, models: Mapping[str, Sequence[Path]], method: str, step: int, seed: int
 ) -> float:
-    """Wall time of the training of a generator's model up to a step, and of all its ancestors."""
-    (model,) = plan.study.generators[generator].models()
+    """Wall time of the training of a method's model up to a step, and of all its ancestors."""
+    (model,) = plan.study.methods[method].models()
     below = [read_training_log(models[name][seed]) for name in plan.ancestors(model)]
     own = [row for row in read_training_log(models[model][seed]) if row["step"] >= step]
     return own[0]["wall_time_seconds"] + sum(rows[-1]["wall_time_seconds"] for rows in below if rows)

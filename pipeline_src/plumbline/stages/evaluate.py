@@ -1,4 +1,4 @@
-"""evaluate: all metrics of one generator and seed, or of held-out real data."""
+"""evaluate: all metrics of one method and seed, or of held-out real data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluate(
 
     Args:
         spec: the slice with metrics, constraints and the number of samples.
-        seed: seed of the generator; without samples, that of the draw from the validation split.
+        seed: seed of the method; without samples, that of the draw from the validation split.
         dataset: the parts of the dataset.
         samples: the parts of the samples. None: as many samples of the validation split are judged as the samples are for, which
             gives the floor of every metric.

@@ -1,6 +1,6 @@
 """rehearse: everything that studies do with a dataset, once and small, before anything is trained.
 
-On the first samples of each split, every constraint and model is built, each model takes one training step, each generator draws a
+On the first samples of each split, every constraint and model is built, each model takes one training step, each method draws a
 few samples, and each metric judges them. What cannot work fails here, with the path of its key, and not hours later. The weights
 are untrained: no number of a rehearsal says anything of a method.
 
@@ -48,7 +48,7 @@ TRAINED_ON = 1024
 TRAINED_BYTES = 2**26
 """Bytes of them, at most."""
 CASES = 8
-"""Test samples that generators draw for."""
+"""Test samples that methods draw for."""
 BATCH = 2
 """Samples in the one batch that a model learns from."""
 FEWEST_STEPS = {"steps": 2, "proposals": 2, "draws": 2}
@@ -134,12 +134,9 @@ class Rehearsal:
                 self._try(f"models.{name}", self._model, name)
         sound -= {n for n in sound if not self._try(f"constraints.{n}", self._distance, n)}
         draws = {"real": self.test}
-        for name, generator in self.study.generators.items():
-            if (
-                set(generator.models()) <= set(self.models)
-                and set(generator.sampler.constraint_names()) <= sound
-            ):
-                self._try(f"generators.{name}", self._draw, name, draws)
+        for name, method in self.study.methods.items():
+            if set(method.models()) <= set(self.models) and set(method.sampler.constraint_names()) <= sound:
+                self._try(f"methods.{name}", self._draw, name, draws)
         for name, metric in self.study.metrics.items():
             if set(metric.stands_on()) <= set(self.models):
                 for drawn in draws.values():
@@ -228,19 +225,17 @@ class Rehearsal:
         return training.model_copy(update=short)
 
     def _draw(self, name: str, draws: dict[str, xr.Dataset]) -> None:
-        generator = self.study.generators[name]
-        members = [self.models[member] for member in generator.models()]
+        method = self.study.methods[name]
+        members = [self.models[member] for member in method.models()]
         observation = self.study.observation
-        task = SamplingTask(batch_of(self.test), self._bound(generator.sampler.constraint_names(), self.test))
+        task = SamplingTask(batch_of(self.test), self._bound(method.sampler.constraint_names(), self.test))
         if observation is not None:
             observed = observation_of(observation.model_dump(mode="json"), self.example)
             assert observed is not None
             measured = observed.of(task.batch["state"], self.test["sample"].values)
             task = replace(task, observation=measured)
         torch.manual_seed(0)
-        drawn = shortened(generator.sampler).sample(
-            members[0] if len(members) == 1 else Ensemble(members), task
-        )
+        drawn = shortened(method.sampler).sample(members[0] if len(members) == 1 else Ensemble(members), task)
         state = drawn.state
         if state.shape != self.test["state"].shape:
             raise ValueError(

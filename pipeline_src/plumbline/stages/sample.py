@@ -1,4 +1,4 @@
-"""sample: one part of a generator's samples."""
+"""sample: one part of a method's samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
 from plumbline.store import open_parts, provenance, select_split, write_store
-from plumbline.study import GeneratorSpec, SampleCounts
+from plumbline.study import MethodSpec, SampleCounts
 
 logger = logging.getLogger("plumbline.sample")
 
@@ -44,13 +44,13 @@ def sample(
     output: Path,
     measured_by: Sequence[Path] = (),
 ) -> None:
-    """Draws part `part` of the samples of the generator `spec` (JSON).
+    """Draws part `part` of the samples of the method `spec` (JSON).
 
     Sample i is drawn for the condition of test sample i, where the dataset has conditions.
 
     Args:
-        spec: the generator's slice.
-        seed: seed of the generator; the part's own follows from both.
+        spec: the method's slice.
+        seed: seed of the method; the part's own follows from both.
         part: which part.
         dataset: the parts of the dataset.
         model: folder of the trained model, or of each member of an ensemble.
@@ -59,7 +59,7 @@ def sample(
     """
     started = time.perf_counter()
     values = json.loads(spec)
-    generator = GeneratorSpec.model_validate(values["generator"])
+    method = MethodSpec.model_validate(values["method"])
     counts = SampleCounts.model_validate(values["samples"])
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
@@ -77,14 +77,14 @@ def sample(
     drawn: list[Samples] = []
     judged = []
     drawing = time.perf_counter()
-    for start in range(0, last - first, generator.batch):
-        batch = known.isel(sample=slice(start, start + generator.batch))
+    for start in range(0, last - first, method.batch):
+        batch = known.isel(sample=slice(start, start + method.batch))
         bound = {name: constraint.given(batch) for name, constraint in constraints.items()}
         heartbeat.beat(f"{start} of {last - first} samples drawn")
         task = SamplingTask(batch_of(batch), bound, device=device, progress=partial(_report, heartbeat))
         if observation is not None:
             task = replace(task, observation=observation.of(task.batch["state"], batch["sample"].values))
-        drawn.append(generator.sampler.sample(trained, task))
+        drawn.append(method.sampler.sample(trained, task))
         x = drawn[-1].state
         judged.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
     wall = time.perf_counter() - drawing

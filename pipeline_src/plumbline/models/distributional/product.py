@@ -25,7 +25,7 @@ class ProductSpec(ModelSpec):
     weights: AnyWeights = SimplexAscentSpec(learning_rate=0.02)
     """How the powers are set, which sum to one: by ascent, or all alike."""
     sampler: AnyDenoisingSampler = AnnealedLangevinSpec()
-    """How samples are drawn that divergences are estimated on; those of the report by the sampler of the generator."""
+    """How samples are drawn that divergences are estimated on; those of the report by the sampler of the method."""
     smoothing: float = key("standard deviations of the first expert's data", gt=0, default=0.1)
     """Noise on both sides of a divergence."""
 

@@ -3,7 +3,7 @@ r"""The aggregate posterior of an autoencoder: where its latent vectors of data 
     q(z) = 1/N sum_n q(z | x_n)    over training samples x_n.
 
 It is what a realism critic tells from the prior, and so what draws that content a perfect one would have: the floor of all that is
-drawn in the latent space without labels. It is not a generator to prefer, since it makes training samples again. As with real
+drawn in the latent space without labels. It is not a method to prefer, since it makes training samples again. As with real
 data, to which it is the counterpart, no sample is taken twice before all have been taken.
 """
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 INK = "#010203"
@@ -66,17 +66,17 @@ class Figure:
 
 
 def colours(comparison: xr.Dataset) -> dict[str, str]:
-    """A colour for each generator; real data has the page's ink."""
-    others = [g for g in ordered_generators(comparison) if g != REAL]
+    """A colour for each method; real data has the page's ink."""
+    others = [g for g in ordered_methods(comparison) if g != REAL]
     return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
 
 
 def model_colours(comparison: xr.Dataset) -> dict[str, str]:
-    """A colour for each model: that of the generator of its name, or one that no other model has, and best no generator."""
-    models, of_generators = [str(m) for m in comparison["model"].values], colours(comparison)
-    named = {m: of_generators[m] for m in models if m in of_generators}
+    """A colour for each model: that of the method of its name, or one that no other model has, and best no method."""
+    models, of_methods = [str(m) for m in comparison["model"].values], colours(comparison)
+    named = {m: of_methods[m] for m in models if m in of_methods}
     others = [m for m in models if m not in named]
-    taken = set(of_generators.values())
+    taken = set(of_methods.values())
     free = sorted((c for c in PALETTE if c not in named.values()), key=lambda c: c in taken) or PALETTE
     return named | {m: free[i % len(free)] for i, m in enumerate(others)}
 
@@ -113,7 +113,7 @@ def svg_of(canvas: Canvas) -> str:
 def dots(
     values: dict[str, np.ndarray], palette: dict[str, str], labels: list[str], across: str, up: str
 ) -> str:
-    """A dot a generator above each label, on a logarithmic axis."""
+    """A dot a method above each label, on a logarithmic axis."""
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(7.0, 3.4))
         axis = canvas.subplots()

@@ -1,4 +1,4 @@
-"""How the distances to a constraint and to the data fall with the time of all training that a generator rests on."""
+"""How the distances to a constraint and to the data fall with the time of all training that a method rests on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from plumbline.reporting.figures.canvas import (
     over_seeds,
     svg_of,
 )
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 
@@ -30,21 +30,21 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
     }
     if not shown:
         return None
-    of = comparison["checkpoint_generator"].values
-    generators = [g for g in ordered_generators(comparison) if g in of]
+    of = comparison["checkpoint_method"].values
+    methods = [g for g in ordered_methods(comparison) if g in of]
     palette, told = colours(comparison), []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(7.6, 3.4))
         axes = canvas.subplots(1, len(shown), squeeze=False)[0]
         for axis, (name, values) in zip(axes, shown.items(), strict=True):
-            for g in generators:
+            for g in methods:
                 seconds = comparison["checkpoint_seconds"].sel(judged=of == g).mean("seed").values
                 mean, spread = over_seeds(values.sel(judged=of == g))
                 axis.errorbar(
                     seconds, mean, spread, color=palette[g], marker="o", markersize=3, linewidth=1.2, capsize=2, label=g
                 )  # fmt: skip
                 told.append(f"{g} {values.attrs['long_name']} {_course(seconds, mean)}")
-            floor = float(comparison[name].sel(generator=REAL).mean())
+            floor = float(comparison[name].sel(methods=REAL).mean())
             # A floor that no method comes near would press all of them into a line.
             if floor > float(values.min()) / FEW_DECADES:
                 axis.axhline(floor, color=INK, linestyle=":", linewidth=1)

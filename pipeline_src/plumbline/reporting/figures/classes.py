@@ -8,23 +8,23 @@ import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, over_seeds, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 
 def class_shares(comparison: xr.Dataset) -> Figure | None:
-    """The share of each class, a group of bars a class and a bar a generator; nothing if no one counted."""
+    """The share of each class, a group of bars a class and a bar a method; nothing if no one counted."""
     if "class_share" not in comparison:
         return None
     shares = comparison["class_share"]
-    generators, palette, told = ordered_generators(comparison), colours(comparison), []
+    methods, palette, told = ordered_methods(comparison), colours(comparison), []
     classes = np.arange(shares.sizes["class"])
-    width = 0.84 / len(generators)
+    width = 0.84 / len(methods)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 3.2))
         axis = canvas.subplots()
-        for i, g in enumerate(generators):
-            mean, spread = over_seeds(shares.sel(generator=g))
+        for i, g in enumerate(methods):
+            mean, spread = over_seeds(shares.sel(methods=g))
             axis.bar(
                 classes + (i + 0.5) * width - 0.42, mean, width, yerr=spread, color=palette[g], label=g,
                 error_kw={"elinewidth": 0.8, "ecolor": palette[REAL]},

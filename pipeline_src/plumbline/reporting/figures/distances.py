@@ -17,7 +17,7 @@ from plumbline.reporting.figures.canvas import (
     sentence,
     svg_of,
 )
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 # Distances under this share of the largest are drawn there: what is exact has no logarithm.
@@ -25,21 +25,20 @@ SMALLEST_SHARE = 1e-9
 
 
 def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
-    """Distances to a constraint over the largest among all generators, as histograms of their logarithm."""
+    """Distances to a constraint over the largest among all methods, as histograms of their logarithm."""
     each = comparison[f"distance_{constraint}_each"]
     largest = float(each.max())
     with mpl.rc_context(STYLE):
-        generators, palette = ordered_generators(comparison), colours(comparison)
-        rows = len(generators)
+        methods, palette = ordered_methods(comparison), colours(comparison)
+        rows = len(methods)
         canvas = Canvas(figsize=(6.4, 0.42 * rows + 0.8))
         axes = canvas.subplots(rows, 1, sharex=True, gridspec_kw={"hspace": 0.15})
         values = {
-            g: np.log10(np.maximum(finite(each.sel(generator=g)) / largest, SMALLEST_SHARE))
-            for g in generators
+            g: np.log10(np.maximum(finite(each.sel(methods=g)) / largest, SMALLEST_SHARE)) for g in methods
         }
         low = min(v.min() for v in values.values() if len(v)) - 0.2
         bins = np.linspace(low, 0.05, 90)
-        for axis, g in zip(np.atleast_1d(axes), generators, strict=True):
+        for axis, g in zip(np.atleast_1d(axes), methods, strict=True):
             axis.hist(values[g], bins=bins, color=palette[g], alpha=0.9)
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
@@ -51,7 +50,7 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
     return Figure(
         f"histogram-{constraint}",
         svg,
-        f"Histograms of the distance to {constraint} of each generator's samples. Medians, over the largest "
+        f"Histograms of the distance to {constraint} of each method's samples. Medians, over the largest "
         f"distance: {medians}.",
         f"Distance to {constraint} of every sample of all seeds, over the largest one; what is under 1e-9 of it is "
         f"drawn there. Real data is the floor.",
@@ -60,7 +59,7 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
 
 def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) -> Figure:
     """What a sample costs, and how near it is to the constraint, against its distance to the data."""
-    generators, palette = ordered_generators(comparison), colours(comparison)
+    methods, palette = ordered_methods(comparison), colours(comparison)
     title = comparison[quality].attrs["long_name"]
     panels = (
         ("cost_sampling_seconds_per_sample", "sampling time a sample (s)"),
@@ -71,14 +70,14 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
         axes = canvas.subplots(1, 2, sharey=True)
         for axis, (name, label) in zip(axes, panels, strict=True):
             smallest = SMALLEST_SHARE * float(comparison[name].max())
-            for g in generators:
-                one = comparison.sel(generator=g)
+            for g in methods:
+                one = comparison.sel(methods=g)
                 x, y = one[name].values, one[quality].values
                 if np.isfinite(x).all():
                     axis.plot(np.maximum(x, smallest), y, "o", color=palette[g], markersize=5, label=g)
             axis.set_xlabel(label)
             axis.axhline(
-                float(comparison[quality].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
+                float(comparison[quality].sel(methods=REAL).mean()), color=INK, linestyle=":", linewidth=1
             )
             logarithmic(axis)
         axes[0].set_ylabel(title)
@@ -86,7 +85,7 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
         canvas.legend(handles, labels, loc="outside upper center", ncols=4)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
-    means = ", ".join(f"{g} {float(comparison[quality].sel(generator=g).mean()):.3g}" for g in generators)
+    means = ", ".join(f"{g} {float(comparison[quality].sel(methods=g).mean()):.3g}" for g in methods)
     return Figure(
         "cost",
         svg,

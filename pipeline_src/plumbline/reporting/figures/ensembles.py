@@ -7,20 +7,20 @@ import numpy as np
 import xarray as xr
 
 from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, panels, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 
 
 def rank_histograms(comparison: xr.Dataset) -> Figure | None:
-    """Ranks of true values among the draws of their ensemble, a panel a generator."""
+    """Ranks of true values among the draws of their ensemble, a panel a method."""
     if "rank_histogram" not in comparison:
         return None
     share = comparison["rank_histogram"].mean("seed")
-    generators = [g for g in ordered_generators(comparison) if np.isfinite(share.sel(generator=g)).all()]
+    methods = [g for g in ordered_methods(comparison) if np.isfinite(share.sel(methods=g)).all()]
     palette = colours(comparison)
     with mpl.rc_context(STYLE):
-        canvas, axes = panels(len(generators), 4, 1.9)
-        for axis, g in zip(axes, generators, strict=False):
-            values = share.sel(generator=g).values
+        canvas, axes = panels(len(methods), 4, 1.9)
+        for axis, g in zip(axes, methods, strict=False):
+            values = share.sel(methods=g).values
             axis.bar(np.arange(len(values)), values, color=palette[g], width=0.9)
             axis.axhline(1 / len(values), color=INK, linestyle=":", linewidth=1)
             axis.set_title(g, fontsize=8)
@@ -28,11 +28,11 @@ def rank_histograms(comparison: xr.Dataset) -> Figure | None:
         canvas.supylabel("share of true values", fontsize=9)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
-    lowest = ", ".join(f"{g} {float(share.sel(generator=g)[[0, -1]].sum()):.2f}" for g in generators)
+    lowest = ", ".join(f"{g} {float(share.sel(methods=g)[[0, -1]].sum()):.2f}" for g in methods)
     return Figure(
         "ranks",
         svg,
-        f"Rank histograms of {', '.join(generators)}. Share of true values outside the ensemble: {lowest}.",
+        f"Rank histograms of {', '.join(methods)}. Share of true values outside the ensemble: {lowest}.",
         "Rank of each true number among the draws of its ensemble, all cases and seeds. The dotted line is a calibrated "
         "ensemble; more at the ends means that it is too narrow.",
     )

@@ -8,33 +8,33 @@ import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, panels, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 
 def examples(comparison: xr.Dataset) -> Figure:
-    """Samples of each generator beside the data, on one colour scale or one axis."""
+    """Samples of each method beside the data, on one colour scale or one axis."""
     shown = comparison["examples"]
-    shown = shown.sel(generator=ordered_generators(comparison))
+    shown = shown.sel(methods=ordered_methods(comparison))
     if shown.ndim > 3:
         return _field_examples(shown)
     return _points(comparison, shown) if shown.shape[-1] == 2 else _table_examples(comparison, shown)
 
 
 def _field_examples(shown: xr.DataArray) -> Figure:
-    """Rows of images, one a generator. Channels beyond the first are left out."""
-    generators = [str(g) for g in shown["generator"].values]
-    low, high = (float(q) for q in np.quantile(shown.sel(generator=REAL).values, [0.001, 0.999]))
+    """Rows of images, one a method. Channels beyond the first are left out."""
+    methods = [str(g) for g in shown["methods"].values]
+    low, high = (float(q) for q in np.quantile(shown.sel(methods=REAL).values, [0.001, 0.999]))
     vertical, horizontal = shown.dims[-2:]
     # Rows of photographs are counted from the top.
     down = shown[vertical].attrs.get("positive") == "down"
     origin, way = ("upper", "downwards") if down else ("lower", "upwards")
     with mpl.rc_context(STYLE):
         count = shown.sizes["example"]
-        canvas = Canvas(figsize=(1.15 * count + 1.4, 1.18 * len(generators)))
-        axes = canvas.subplots(len(generators), count, squeeze=False)
-        for row, g in zip(axes, generators, strict=True):
-            for axis, image in zip(row, shown.sel(generator=g).values, strict=True):
+        canvas = Canvas(figsize=(1.15 * count + 1.4, 1.18 * len(methods)))
+        axes = canvas.subplots(len(methods), count, squeeze=False)
+        for row, g in zip(axes, methods, strict=True):
+            for axis, image in zip(row, shown.sel(methods=g).values, strict=True):
                 flat = image.reshape(-1, *image.shape[-2:])[0]
                 drawn = axis.imshow(flat, vmin=low, vmax=high, cmap="viridis", origin=origin, aspect="auto")
                 axis.set_xticks([])
@@ -48,22 +48,22 @@ def _field_examples(shown: xr.DataArray) -> Figure:
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each of {', '.join(generators)}, as images of {vertical} {way} and {horizontal} to "
+        f"{count} samples of each of {', '.join(methods)}, as images of {vertical} {way} and {horizontal} to "
         f"the right, on the colour scale of the real data.",
         f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is {real}.",
     )
 
 
 def _points(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """A panel a generator: its samples as points in the plane, before those of the data."""
+    """A panel a method: its samples as points in the plane, before those of the data."""
     palette = colours(comparison)
-    generators = [str(g) for g in shown["generator"].values]
+    methods = [str(g) for g in shown["methods"].values]
     across, up = (str(v) for v in shown[shown.dims[-1]].values)
     with mpl.rc_context(STYLE):
-        canvas, axes = panels(len(generators), 4, 2.0)
-        for axis, g in zip(axes, generators, strict=False):
+        canvas, axes = panels(len(methods), 4, 2.0)
+        for axis, g in zip(axes, methods, strict=False):
             for which, colour, alpha in ((REAL, INK, 0.25), (g, palette[g], 0.7)):
-                points = shown.sel(generator=which).values
+                points = shown.sel(methods=which).values
                 axis.plot(*points.T, ".", color=colour, alpha=alpha, markersize=3, markeredgewidth=0)
             axis.set_title(g, fontsize=9)
             axis.set_aspect("equal", adjustable="box")
@@ -73,33 +73,33 @@ def _points(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
         svg = svg_of(canvas)
     count = shown.sizes["example"]
     means = "; ".join(
-        f"{g} around ({', '.join(f'{m:.3g}' for m in shown.sel(generator=g).mean('example').values)})"
-        for g in generators
+        f"{g} around ({', '.join(f'{m:.3g}' for m in shown.sel(methods=g).mean('example').values)})"
+        for g in methods
     )
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each generator as points in the plane, before those of the real data: {means}.",
-        f"{count} samples of each generator (coloured) and as many real ones (grey).",
+        f"{count} samples of each method as points in the plane, before those of the real data: {means}.",
+        f"{count} samples of each method (coloured) and as many real ones (grey).",
     )
 
 
 def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """A panel a generator: its samples as lines over the coordinates, before those of the data."""
+    """A panel a method: its samples as lines over the coordinates, before those of the data."""
     palette = colours(comparison)
-    generators = [str(g) for g in shown["generator"].values]
+    methods = [str(g) for g in shown["methods"].values]
     dim = str(shown.dims[-1])
     labels = [str(v) for v in shown[dim].values]
-    real = shown.sel(generator=REAL).values
+    real = shown.sel(methods=REAL).values
     # A power of ten, or ticks within and without the linear part would run into each other.
     smallest = 10.0 ** np.floor(np.log10(float(np.quantile(np.abs(real), 0.3)) or 1e-6))
     unit = shown.attrs.get("units", "1")
     with mpl.rc_context(STYLE):
-        canvas, axes = panels(len(generators), 3, 1.75)
-        for axis, g in zip(axes, generators, strict=False):
+        canvas, axes = panels(len(methods), 3, 1.75)
+        for axis, g in zip(axes, methods, strict=False):
             axis.plot(labels, real.T, color=INK, alpha=0.3, linewidth=0.8)
             if g != REAL:
-                axis.plot(labels, shown.sel(generator=g).values.T, color=palette[g], linewidth=1)
+                axis.plot(labels, shown.sel(methods=g).values.T, color=palette[g], linewidth=1)
             axis.set_title(g, fontsize=9)
             axis.set_yscale("symlog", linthresh=smallest, linscale=1.5)
             axis.yaxis.get_major_locator().set_params(numticks=5)
@@ -111,8 +111,8 @@ def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each of {', '.join(generators)}, as lines over {dim}, before those of the real data.",
-        f"{count} samples of each generator (coloured) and as many real ones (grey), for the same conditions; the "
+        f"{count} samples of each of {', '.join(methods)}, as lines over {dim}, before those of the real data.",
+        f"{count} samples of each method (coloured) and as many real ones (grey), for the same conditions; the "
         f"axis is linear within ± {smallest:.1g} {unit if unit != '1' else ''}".rstrip()
         + ".",
     )

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 
 # Biases under this are drawn there.
 SMALLEST_BIAS = 1e-8
@@ -21,7 +21,7 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
     palette = colours(comparison)
     # The exact gradient has no error to draw, and would stretch the axes.
     scatter = comparison["gradient_variance"]
-    generators = [g for g in ordered_generators(comparison) if float(scatter.sel(generator=g).max()) > 0]
+    methods = [g for g in ordered_methods(comparison) if float(scatter.sel(methods=g).max()) > 0]
     dimension = comparison["dimension"].values
     quantities = (("gradient_bias", "bias"), ("gradient_error", "error"), ("gradient_variance", "variance"))
     losses = [str(loss) for loss in comparison["loss"].values]
@@ -33,8 +33,8 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
         ):
             for axis, (name, label) in zip(row, quantities, strict=True):
                 values = comparison[name].sel(loss=loss, gradient_of=parameters).mean(("seed", "equalities"))
-                for g in generators:
-                    y = np.maximum(values.sel(generator=g).values, SMALLEST_BIAS)
+                for g in methods:
+                    y = np.maximum(values.sel(methods=g).values, SMALLEST_BIAS)
                     axis.plot(dimension, y, "o-", color=palette[g], markersize=3, linewidth=1, label=g)
                 axis.set_xscale("log")
                 axis.set_yscale("log")
@@ -51,7 +51,7 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
         .sel(gradient_of="variance")
         .mean(("seed", "equalities", "loss", "dimension"))
     )
-    told = ", ".join(f"{g} {float(bias.sel(generator=g)):.2g}" for g in generators)
+    told = ", ".join(f"{g} {float(bias.sel(methods=g)):.2g}" for g in methods)
     return Figure(
         "gradients",
         svg,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from plumbline.metrics import half_width
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 
 
 def kernel_descent(comparison: xr.Dataset) -> Figure | None:
@@ -19,19 +19,19 @@ def kernel_descent(comparison: xr.Dataset) -> Figure | None:
     # Seeds of one system are no further systems: they are averaged first.
     descent = comparison["kernel_descent"].mean("seed")
     errors = comparison["error_of_system"].mean("seed")
-    shown = [g for g in ordered_generators(comparison) if bool(errors.sel(generator=g).notnull().any())]
+    shown = [g for g in ordered_methods(comparison) if bool(errors.sel(methods=g).notnull().any())]
     palette, told = colours(comparison), []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 0.9 + max(2.6, 0.24 * len(shown))))
         left, right = canvas.subplots(1, 2)
         for i, g in enumerate(shown):
-            courses = descent.sel(generator=g).dropna("system").transpose("system", "descent_step").values
+            courses = descent.sel(methods=g).dropna("system").transpose("system", "descent_step").values
             mean, width = courses.mean(0), np.array([half_width(column) for column in courses.T])
             left.plot(mean, color=palette[g], linewidth=1.2)
             left.fill_between(
                 np.arange(len(mean)), mean - width, mean + width, color=palette[g], alpha=0.15, linewidth=0
             )
-            found = errors.sel(generator=g).dropna("system").values
+            found = errors.sel(methods=g).dropna("system").values
             right.errorbar(
                 [found.mean()],
                 [i],

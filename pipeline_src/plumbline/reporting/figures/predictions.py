@@ -8,21 +8,21 @@ import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import INK, STYLE, Figure, colours, dots, panels, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 
 
 def predictions(comparison: xr.Dataset) -> Figure | None:
-    """Errors of predicted means against true values, a panel a generator."""
+    """Errors of predicted means against true values, a panel a method."""
     if "pairs" not in comparison:
         return None
     pairs = comparison["pairs"].isel(seed=0)
-    generators = [g for g in ordered_generators(comparison) if np.isfinite(pairs.sel(generator=g)).all()]
+    methods = [g for g in ordered_methods(comparison) if np.isfinite(pairs.sel(methods=g)).all()]
     palette = colours(comparison)
     unit = pairs.attrs.get("units", "1")
     with mpl.rc_context(STYLE):
-        canvas, axes = panels(len(generators), 4, 2.1)
-        for axis, g in zip(axes, generators, strict=False):
-            true, predicted = pairs.sel(generator=g).values.T
+        canvas, axes = panels(len(methods), 4, 2.1)
+        for axis, g in zip(axes, methods, strict=False):
+            true, predicted = pairs.sel(methods=g).values.T
             axis.axhline(0.0, color=INK, linestyle=":", linewidth=1)
             axis.plot(true, predicted - true, ".", color=palette[g], markersize=2.5, alpha=0.7)
             axis.set_title(g, fontsize=8)
@@ -33,7 +33,7 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
     return Figure(
         "predictions",
         svg,
-        f"Errors of the predicted means against true values of the test split, for {', '.join(generators)}.",
+        f"Errors of the predicted means against true values of the test split, for {', '.join(methods)}.",
         f"Errors of predicted means, {pairs.sizes['point']} of the test split, first seed; panels share one scale.",
     )
 
@@ -42,15 +42,15 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
     """Mean absolute error by group, the largest groups first."""
     if "error_by_group" not in comparison:
         return None
-    size = comparison["size_of_group"].max(("seed", "generator"))
+    size = comparison["size_of_group"].max(("seed", "methods"))
     largest = size.sortby(size, ascending=False).isel(group=slice(0, 12))["group"]
     error = comparison["error_by_group"].sel(group=largest).mean("seed")
     labels = [str(name) for name in comparison["group_name"].sel(group=largest).values]
     palette = colours(comparison)
-    generators = [g for g in ordered_generators(comparison) if np.isfinite(error.sel(generator=g)).any()]
+    methods = [g for g in ordered_methods(comparison) if np.isfinite(error.sel(methods=g)).any()]
     unit = error.attrs.get("units", "1")
     svg = dots(
-        {g: error.sel(generator=g).values for g in generators},
+        {g: error.sel(methods=g).values for g in methods},
         palette,
         labels,
         "group, from the largest to the smallest",
@@ -59,7 +59,7 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
     return Figure(
         "groups",
         svg,
-        f"Mean absolute error in the twelve largest groups, {', '.join(labels)}, for {', '.join(generators)}.",
+        f"Mean absolute error in the twelve largest groups, {', '.join(labels)}, for {', '.join(methods)}.",
         "Mean absolute error of the predicted means in the twelve largest groups, mean over seeds.",
     )
 
@@ -68,15 +68,15 @@ def calibration(comparison: xr.Dataset) -> Figure | None:
     """Share of true values inside central intervals against their level, for predictions."""
     if "coverage_by_level" not in comparison:
         return None
-    generators, palette = ordered_generators(comparison), colours(comparison)
+    methods, palette = ordered_methods(comparison), colours(comparison)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(5.2, 4.0))
         axis = canvas.subplots()
         axis.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
         level = comparison["level"].values
         told = []
-        for g in generators:
-            inside = comparison["coverage_by_level"].sel(generator=g).mean("seed").values
+        for g in methods:
+            inside = comparison["coverage_by_level"].sel(methods=g).mean("seed").values
             if np.isfinite(inside).all():
                 axis.plot(level, inside, color=palette[g], linewidth=1.3, label=g)
                 told.append(f"{g} {float(np.interp(0.9, level, inside)):.2f}")

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, dots, logarithmic, svg_of
-from plumbline.reporting.tables import ordered_generators
+from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 # Spectra are drawn, and compared, where the data has more than this share of its largest value.
@@ -17,19 +17,19 @@ SMALLEST_ENERGY = 1e-9
 
 
 def spectra(comparison: xr.Dataset) -> Figure | None:
-    """Energy spectra of generators and data, and their ratios to the test split's, for fields."""
+    """Energy spectra of methods and data, and their ratios to the test split's, for fields."""
     if "spectrum" not in comparison:
         return None
-    generators, palette = ordered_generators(comparison), colours(comparison)
+    methods, palette = ordered_methods(comparison), colours(comparison)
     k = comparison["wavenumber"].values
-    test = comparison["spectrum_test"].mean(["generator", "seed"]).values
+    test = comparison["spectrum_test"].mean(["methods", "seed"]).values
     held = test > SMALLEST_ENERGY * test.max()
     told = []
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(8.4, 3.0 + 0.2 * (len(generators) // 5)))
+        canvas = Canvas(figsize=(8.4, 3.0 + 0.2 * (len(methods) // 5)))
         left, right = canvas.subplots(1, 2)
-        for g in generators:
-            energy = comparison["spectrum"].sel(generator=g).mean("seed").values
+        for g in methods:
+            energy = comparison["spectrum"].sel(methods=g).mean("seed").values
             ratio = energy[held] / test[held]
             line = _line(g, palette)
             left.plot(k[held], energy[held], label=g, **line)
@@ -51,14 +51,14 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
     )
 
 
-def _line(generator: str, palette: dict[str, str]) -> dict[str, Any]:
-    """How a generator is drawn: dashed where its colour has been another's before."""
-    colour = palette[generator]
+def _line(method: str, palette: dict[str, str]) -> dict[str, Any]:
+    """How a method is drawn: dashed where its colour has been another's before."""
+    colour = palette[method]
     first = next(g for g, c in palette.items() if c == colour)
     return {
         "color": colour,
-        "linewidth": 2 if generator == REAL else 1.2,
-        "linestyle": "-" if first == generator else "--",
+        "linewidth": 2 if method == REAL else 1.2,
+        "linestyle": "-" if first == method else "--",
     }
 
 
@@ -67,15 +67,15 @@ def marginals(comparison: xr.Dataset) -> Figure | None:
     if "marginal_wasserstein_by" not in comparison:
         return None
     each = comparison["marginal_wasserstein_by"].mean("seed")
-    dim = next(str(d) for d in each.dims if d != "generator")
-    generators, palette = ordered_generators(comparison), colours(comparison)
+    dim = next(str(d) for d in each.dims if d != "methods")
+    methods, palette = ordered_methods(comparison), colours(comparison)
     labels = [str(v) for v in each[dim].values]
-    values = {g: each.sel(generator=g).values for g in generators}
+    values = {g: each.sel(methods=g).values for g in methods}
     svg = dots(values, palette, labels, "", "Wasserstein distance (std)")
     worst = ", ".join(f"{g} {labels[int(each_of_g.argmax())]}" for g, each_of_g in values.items())
     return Figure(
         "marginals",
         svg,
-        f"Wasserstein distance of each {dim}, by generator. Largest at: {worst}.",
+        f"Wasserstein distance of each {dim}, by method. Largest at: {worst}.",
         f"Wasserstein distance of each {dim} to the test split, mean over seeds.",
     )

@@ -1,4 +1,4 @@
-"""What is paid as a number that methods trade by is changed: the bounds of constraints, or a weight."""
+"""What is paid as a number that families trade by is changed: the bounds of constraints, or a weight."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MOST_PANELS = 3
 
 
 def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial: str) -> Figure | None:
-    """Metrics against a number, of generators that differ in that number alone; nothing if there are none.
+    """Metrics against a number, of methods that differ in that number alone; nothing if there are none.
 
     Args:
         comparison: a study's comparison.
-        dials: method and number of each generator that has one.
+        dials: family and number of each method that has one.
         dial: what the number is.
     """
-    methods: dict[str, list[tuple[float, str]]] = {}
-    for generator, (method, value) in dials.items():
-        methods.setdefault(method, []).append((value, generator))
-    curves = {method: sorted(points) for method, points in methods.items() if len(points) > 1}
+    families: dict[str, list[tuple[float, str]]] = {}
+    for method, (family, value) in dials.items():
+        families.setdefault(family, []).append((value, method))
+    curves = {family: sorted(points) for family, points in families.items() if len(points) > 1}
     prices = [name for name in PRICES if name in comparison][:MOST_PANELS]
     if not curves or not prices:
         return None
@@ -44,16 +44,16 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
         canvas = Canvas(figsize=(8.4, 2.8))
         for axis, price in zip(canvas.subplots(1, len(prices), squeeze=False)[0], prices, strict=True):
             title = comparison[price].attrs["long_name"]
-            for i, (method, points) in enumerate(curves.items()):
-                mean, spread = over_seeds(comparison[price].sel(generator=[g for _, g in points]))
+            for i, (family, points) in enumerate(curves.items()):
+                mean, spread = over_seeds(comparison[price].sel(methods=[g for _, g in points]))
                 axis.errorbar(
                     [value for value, _ in points], mean, spread,
-                    color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
+                    color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=family,
                 )  # fmt: skip
                 course = ", ".join(f"{m:.3g} at {b:.3g}" for m, (b, _) in zip(mean, points, strict=True))
-                told.append(f"{method} {title} {course}")
+                told.append(f"{family} {title} {course}")
             axis.axhline(
-                float(comparison[price].sel(generator=REAL).mean()), color=INK, linestyle=":", linewidth=1
+                float(comparison[price].sel(methods=REAL).mean()), color=INK, linestyle=":", linewidth=1
             )
             axis.set_xlabel(dial)
             axis.set_title(sentence(title), fontsize=8)
@@ -66,6 +66,6 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
         f"trade-offs-{dial.replace(' ', '-')}",
         svg,
         f"Metrics against the {dial}. {'; '.join(told)}.",
-        f"What the samples are like as the {dial} varies, for methods that differ in it alone; mean and standard deviation "
+        f"What the samples are like as the {dial} varies, for families that differ in it alone; mean and standard deviation "
         "over seeds. The dotted line is real data.",
     )

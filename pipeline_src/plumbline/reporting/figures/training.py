@@ -106,28 +106,28 @@ def validation_curves(comparison: xr.Dataset) -> Figure | None:
 
 
 def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], error: str) -> Figure | None:
-    """An error against the number of training samples, a line a method.
+    """An error against the number of training samples, a line a family.
 
     Args:
         comparison: a study's comparison.
-        sizes: method and number of training samples of each generator.
+        sizes: family and number of training samples of each method.
         error: the metric.
     """
-    methods: dict[str, list[tuple[int, str]]] = {}
-    for g, (method, count) in sizes.items():
-        methods.setdefault(method, []).append((count, g))
-    curves = {method: sorted(points) for method, points in methods.items() if len(points) > 1}
+    families: dict[str, list[tuple[int, str]]] = {}
+    for g, (family, count) in sizes.items():
+        families.setdefault(family, []).append((count, g))
+    curves = {family: sorted(points) for family, points in families.items() if len(points) > 1}
     if not curves:
         return None
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(6.4, 3.4))
         axis = canvas.subplots()
-        for i, (method, points) in enumerate(curves.items()):
-            mean, spread = over_seeds(comparison[error].sel(generator=[g for _, g in points]))
+        for i, (family, points) in enumerate(curves.items()):
+            mean, spread = over_seeds(comparison[error].sel(methods=[g for _, g in points]))
             counts = [count for count, _ in points]
             axis.errorbar(
                 counts, mean, spread,
-                color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=method,
+                color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=family,
             )  # fmt: skip
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -136,8 +136,8 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
         axis.legend(ncols=2, fontsize=8)
         svg = svg_of(canvas)
     told = "; ".join(
-        f"{method} {', '.join(f'{float(comparison[error].sel(generator=g).mean()):.3g} at {n}' for n, g in points)}"
-        for method, points in curves.items()
+        f"{family} {', '.join(f'{float(comparison[error].sel(methods=g).mean()):.3g} at {n}' for n, g in points)}"
+        for family, points in curves.items()
     )
     return Figure(
         "learning-curves",
