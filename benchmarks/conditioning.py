@@ -123,7 +123,7 @@ def training_overhead() -> None:
     """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
     from plumbline.constraints.sum import SumSpec
     from plumbline.datasets.digits import DigitsSpec
-    from plumbline.models import Foundation
+    from plumbline.models import BuildContext
     from plumbline.models._spaces import batch_of
     from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
 
@@ -142,7 +142,7 @@ def training_overhead() -> None:
             spec = ConstrainedDiffusionSpec(
                 network=network, law={"kind": law}, objective={"kind": "likelihood"}, constraint="total"
             )
-            model = spec.build(Foundation(data, {"total": constraint}))
+            model = spec.build(BuildContext(data, {"total": constraint}))
             model.prepare(batch_of(data))
             optimiser = torch.optim.AdamW(model.parameters(), fused=True)
             runs[law] = (model, optimiser)

@@ -28,7 +28,7 @@ import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.mirror._mirror_map import MirrorMap
 from plumbline.models.mirror.mirror_map import MirrorMapSpec
 
@@ -53,7 +53,7 @@ def built(points: int) -> MirrorMap:
     torch.manual_seed(0)
     example = xr.Dataset({"state": (("sample", "x", "y"), torch.rand(1, points, points).numpy())})
     constraint = SumSpec(total=120.0).build(example)
-    return MirrorMapSpec.model_validate(PUBLISHED).build(Foundation(example, {"total": constraint}))
+    return MirrorMapSpec.model_validate(PUBLISHED).build(BuildContext(example, {"total": constraint}))
 
 
 def adam(*modules: torch.nn.Module, fused: bool) -> torch.optim.Optimizer:

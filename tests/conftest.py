@@ -72,7 +72,7 @@ def exact_gaussian():
     import numpy as np
     import xarray as xr
 
-    from plumbline.models import Foundation
+    from plumbline.models import BuildContext
     from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 
     example = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
@@ -81,7 +81,7 @@ def exact_gaussian():
         torch.manual_seed(0)
         points = torch.randn(4000, 2)
         points = (points - points.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(points.T.cov())).T
-        model = FittedGaussianSpec(scaling="global").build(Foundation(example))
+        model = FittedGaussianSpec(scaling="global").build(BuildContext(example))
         model.prepare({"state": torch.tensor(mean) + deviation * points})
         return model.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ from plumbline.constraints.kolmogorov_residual import KolmogorovResidualSpec
 from plumbline.coordinates import CoordinateError
 from plumbline.datasets._checks import SECONDS, as_numbers
 from plumbline.datasets.burgers import BurgersSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.energy_spectrum import EnergySpectrumSpec
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
@@ -111,4 +111,4 @@ def test_velocities_are_told_from_other_fields():
 def test_a_spectrum_is_taken_along_the_last_dimensions(burgers):
     data = burgers.transpose("sample", "x", "time")
     with pytest.raises(CoordinateError, match=r"set `dataset.dimensions` to \[time, x\]"):
-        EnergySpectrumSpec().evaluate(data, data, Instruments())
+        EnergySpectrumSpec().evaluate(data, data, EvaluationContext())

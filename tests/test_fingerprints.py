@@ -22,7 +22,7 @@ from plumbline.metrics.inception_frechet import InceptionFrechetSpec
 from plumbline.models import ModelSpec
 from plumbline.observations import ObservationSpec
 from plumbline.plan import Plan
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import kinds
 from plumbline.study import Configuration, StudyError, load_study
@@ -56,7 +56,7 @@ def old(path):
 
 
 def taken(path):
-    return fingerprint_of(path, path.parent / "cache", Heartbeat(QUIET))
+    return fingerprint_of(path, path.parent / "cache", Progress(QUIET))
 
 
 def loaded(**changes):
@@ -149,7 +149,7 @@ def test_large_inputs_say_how_far_they_are(folder, caplog, monkeypatch):
     file.write_bytes(bytes(1000))
     monkeypatch.setattr(fingerprints, "BLOCK", 250)
     with caplog.at_level(logging.INFO):
-        fingerprint_of(file, folder / "cache", Heartbeat(QUIET, every=0))
+        fingerprint_of(file, folder / "cache", Progress(QUIET, every=0))
     assert [line.split("GB (")[1].split(")")[0] for line in caplog.messages] == ["25%", "50%", "75%", "100%"]
 
 
@@ -253,16 +253,14 @@ def test_every_kind_that_names_a_file_has_a_fingerprint():
 
 def test_an_address_of_a_file_here_is_that_file(folder):
     (folder / "mine.zip").write_bytes(b"store")
-    plain = fingerprints._of_input(
-        InputFile("path", "mine.zip", ""), None, folder / "cache", Heartbeat(QUIET)
-    )
+    plain = fingerprints._of_input(InputFile("path", "mine.zip", ""), None, folder / "cache", Progress(QUIET))
     for address in (
         f"file://{folder}/mine.zip",
         f"zip://::{folder}/mine.zip",
         f"zip://::file://{folder}/mine.zip",
     ):
         file = InputFile("path", address, "")
-        assert fingerprints._of_input(file, None, folder / "cache", Heartbeat(QUIET)) == plain
+        assert fingerprints._of_input(file, None, folder / "cache", Progress(QUIET)) == plain
 
 
 def test_all_missing_paths_are_named_by_where_they_stand(folder):
@@ -301,7 +299,7 @@ def test_a_published_file_is_known_in_each_form_that_it_has(folder):
     known = ("0" * 64, taken(file))
     as_input = PublishedFile("a.gz", "https://example.org/a.gz", *known).as_input(".")
     assert as_input.path == "a"
-    assert fingerprints._of_input(as_input, None, folder / "cache", Heartbeat(QUIET)) == known[0]
+    assert fingerprints._of_input(as_input, None, folder / "cache", Progress(QUIET)) == known[0]
 
 
 class Objects:

@@ -136,7 +136,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
     assert f'<section id="{name}"' in (tmp_path / "report.html").read_text()
     told = open_store(plan.comparison()).load()
     for constraint, spec in study.constraints.items():
-        if "project" in spec.offers() and spec.kind in ("sum", "linear_equality"):
+        if "project" in spec.provides() and spec.kind in ("sum", "linear_equality"):
             for g in study.methods:
                 exact = g.removeprefix("ladder_").startswith(FEASIBLE)
                 violation = float(told[f"relative_violation_{constraint}"].sel(methods=g).max())

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from plumbline.input_files import InputFile, ReadsFiles
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.spec import Spec
 from plumbline.study import Study, StudyError
 
@@ -59,13 +59,13 @@ def fingerprinted(study: Study, source: str, cache: Path, logger: logging.Logger
         StudyError: files that are not there or cannot be read, each with the path of its key.
     """
     problems: list[str] = []
-    heartbeat = Heartbeat(logger)
+    progress = Progress(logger)
 
     def known(spec: ReadsFiles, path: tuple[str, ...]) -> ReadsFiles:
         found = []
         for file in spec.input_files():
             try:
-                found.append(f"{file.key} {_of_input(file, spec.fingerprint, cache, heartbeat)}")
+                found.append(f"{file.key} {_of_input(file, spec.fingerprint, cache, progress)}")
             except (OSError, ValueError) as error:
                 problems.append(f"{'.'.join((*path, file.key))}: {error}")
         if spec.fingerprint is not None:
@@ -79,13 +79,13 @@ def fingerprinted(study: Study, source: str, cache: Path, logger: logging.Logger
     return known_study
 
 
-def fingerprint_of(path: Path, cache: Path, heartbeat: Heartbeat) -> str:
+def fingerprint_of(path: Path, cache: Path, progress: Progress) -> str:
     """The SHA-256 of a file's content or of a folder's manifest, as hexadecimal digits.
 
     Args:
         path: the file or folder.
         cache: folder in which the SHA-256 of each file is remembered.
-        heartbeat: told how far it is.
+        progress: reports how far it is.
 
     Raises:
         OSError: it is not there, or a file cannot be read.
@@ -100,7 +100,7 @@ def fingerprint_of(path: Path, cache: Path, heartbeat: Heartbeat) -> str:
     def tell(read: int) -> None:
         nonlocal done
         done += read
-        heartbeat.beat(_progress(path, done, total, time.monotonic() - started))
+        progress.report(_progress(path, done, total, time.monotonic() - started))
 
     hashes = {name: known[name][1] for name in sizes if name not in fresh}
     settled = set(hashes)
@@ -133,7 +133,7 @@ def sha256_of(file: Path, tell: Callable[[int], None]) -> str:
     return sha.hexdigest()
 
 
-def _of_input(file: InputFile, key: str | None, cache: Path, heartbeat: Heartbeat) -> str:
+def _of_input(file: InputFile, key: str | None, cache: Path, progress: Progress) -> str:
     """The fingerprint of an input.
 
     Raises:
@@ -146,7 +146,7 @@ def _of_input(file: InputFile, key: str | None, cache: Path, heartbeat: Heartbea
         return "set by the user" if key is not None else _of_address(address)
     path = Path(address.removeprefix("file://"))
     if path.exists():
-        found = fingerprint_of(path, cache, heartbeat)
+        found = fingerprint_of(path, cache, progress)
         return file.published[0] if found in file.published else found
     if file.published:
         return file.published[0]

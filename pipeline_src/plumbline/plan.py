@@ -154,7 +154,7 @@ class Plan:
 
     def measuring_models(self) -> list[str]:
         """The models that the constraints and the metrics of the study measure by."""
-        of_metrics = [model for metric in self.study.metrics.values() for model in metric.stands_on()]
+        of_metrics = [model for metric in self.study.metrics.values() for model in metric.depends_on()]
         return list(dict.fromkeys([*self.study.constraint_models(self.study.constraints), *of_metrics]))
 
     def metrics(self, judged: str, seed: int | str) -> Path:
@@ -178,7 +178,7 @@ class Plan:
         return {
             "model": spec.model_dump(mode="json"),
             "constraints": self._constraints(spec.constraint_names()),
-            "models": {name: self._train_values(name) for name in spec.stands_on()},
+            "models": {name: self._train_values(name) for name in spec.depends_on()},
             "measured_by": self._constraint_models(spec.constraint_names()),
         }
 

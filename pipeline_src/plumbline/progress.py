@@ -6,7 +6,7 @@ import logging
 import time
 
 
-class Heartbeat:
+class Progress:
     """Logs a message when some seconds have passed since the last one.
 
     Args:
@@ -19,7 +19,7 @@ class Heartbeat:
         self.every = every
         self.last = time.monotonic()
 
-    def beat(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Logs the message if it is time."""
         now = time.monotonic()
         if now - self.last >= self.every:

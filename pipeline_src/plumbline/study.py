@@ -128,11 +128,11 @@ class Study(Spec):
                     f"models.{name}.training.steps: a `{model.kind}` is trained by steps, and 0 would leave it untrained: "
                     f"raise it, or name a model to start from as `initialise`"
                 )
-            yield from self._standing_problems(f"models.{name}", model.stands_on())
+            yield from self._standing_problems(f"models.{name}", model.depends_on())
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
-                elif missing := [n for n in model.requires() if n not in self.constraints[wanted].offers()]:
+                elif missing := [n for n in model.requires() if n not in self.constraints[wanted].provides()]:
                     yield (
                         f"models.{name}.constraint: `{model.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of "
                         f"its constraint, which {wanted!r} (`{self.constraints[wanted].kind}`) does not have"
@@ -144,9 +144,9 @@ class Study(Spec):
                     f"{splits.train} samples of the train split"
                 )
         for name, constraint in self.constraints.items():
-            yield from self._standing_problems(f"constraints.{name}", constraint.stands_on())
+            yield from self._standing_problems(f"constraints.{name}", constraint.depends_on())
         for name, metric in self.metrics.items():
-            yield from self._standing_problems(f"metrics.{name}", metric.stands_on())
+            yield from self._standing_problems(f"metrics.{name}", metric.depends_on())
         yield from self._cycles()
         for name, method in self.methods.items():
             path = f"methods.{name}"
@@ -156,10 +156,10 @@ class Study(Spec):
             for drawn in method.models():
                 if drawn not in self.models:
                     yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
-                elif needed not in (model := self.models[drawn]).offers():
+                elif needed not in (model := self.models[drawn]).provides():
                     yield (
                         f"{path}.sampler: `{method.sampler.kind}` draws by the {needed} of a model; {drawn!r} "
-                        f"(`{model.kind}`) offers {' and '.join(model.offers())}"
+                        f"(`{model.kind}`) offers {' and '.join(model.provides())}"
                     )
             if len(method.models()) > 1 and needed != "prediction":
                 yield f"{path}.model: `{method.sampler.kind}` draws from one model, found {len(method.models())}"
@@ -169,11 +169,11 @@ class Study(Spec):
             if self.observation is None and any(s.observes() for s in method.sampler.nested()):
                 yield f"{path}.sampler: `{method.sampler.kind}` needs the study's `observation`, which is not given"
 
-    def _standing_problems(self, path: str, stands_on: dict[str, str]) -> Iterator[str]:
-        for below, needed in stands_on.items():
+    def _standing_problems(self, path: str, depends_on: dict[str, str]) -> Iterator[str]:
+        for below, needed in depends_on.items():
             if below not in self.models:
                 yield f"{path}: {_undefined(below, self.models, 'model')}"
-            elif needed not in (offered := self.models[below].offers()):
+            elif needed not in (offered := self.models[below].provides()):
                 yield (
                     f"{path}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
                     f"{' and '.join(offered)}"
@@ -208,7 +208,7 @@ class Study(Spec):
                     yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
                 if sampler.constraint in self.constraints:
                     constraint = self.constraints[sampler.constraint]
-                    missing = [need for need in sampler.requires() if need not in constraint.offers()]
+                    missing = [need for need in sampler.requires() if need not in constraint.provides()]
                     if missing:
                         yield (
                             f"{level}: `{sampler.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of its "
@@ -234,12 +234,12 @@ class Study(Spec):
     def built_with(self, model: str) -> list[str]:
         """The models that this one stands on, and those that its constraints measure by."""
         spec = self.models[model]
-        return [*spec.stands_on(), *self.constraint_models(spec.constraint_names())]
+        return [*spec.depends_on(), *self.constraint_models(spec.constraint_names())]
 
     def constraint_models(self, constraints: Iterable[str]) -> list[str]:
         """The models that these constraints measure by."""
         known = [self.constraints[name] for name in constraints if name in self.constraints]
-        return list(dict.fromkeys(model for constraint in known for model in constraint.stands_on()))
+        return list(dict.fromkeys(model for constraint in known for model in constraint.depends_on()))
 
     def checkpoint_steps(self, method: str) -> tuple[int, ...]:
         """The steps of its model that a method is judged at, beside the end; none where it is not."""

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from plumbline.models import TrainingSpec
 from plumbline.plan import LOG
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.storage.tensors import read_tensors
 from plumbline.store import partial_of, remove_left_overs, replace_durably
 from plumbline.training_log import TrainingLog
@@ -123,7 +123,7 @@ def train(
     data, validation = (
         {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)
     )
-    heartbeat = Heartbeat(logger)
+    progress = Progress(logger)
     wrapped.train()
     for step, indices in batches(len(data["state"]), spec, seed, first):
         torch.manual_seed(_step_seed(seed, step, fabric.global_rank))
@@ -157,7 +157,7 @@ def train(
                 keep(current, done)
             if done % spec.save_every == 0 and done < spec.steps:
                 _save(fabric, saved, {**state, "step": done, "identity": identity, "log": log.rows})
-        heartbeat.beat(f"step {done} of {spec.steps}: {log.summary()}")
+        progress.report(f"step {done} of {spec.steps}: {log.summary()}")
     log.close()
     return averaged.module if averaged is not None else model
 

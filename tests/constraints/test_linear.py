@@ -113,9 +113,9 @@ def test_targets_a_sample_are_bound_by_name():
     )
     constraint = spec.build(data)
     x = torch.ones(3, 2)
-    with pytest.raises(ValueError, match="bind it with `given`"):
+    with pytest.raises(ValueError, match="bind it with `bind`"):
         constraint.distance(x)
-    bound = constraint.given(data)
+    bound = constraint.bind(data)
     torch.testing.assert_close(bound.residual(x), torch.tensor([[0.0], [-1.0], [-2.0]]))
     with pytest.raises(ValueError, match="3 targets were given for 2 samples"):
         bound.distance(x[:2])

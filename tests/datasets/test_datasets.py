@@ -90,7 +90,7 @@ def test_burgers_initial_conditions_have_the_matern_correlation():
 
 def test_combustion_conserves_elements_exactly_and_nearly_all_of_the_feed():
     data = CombustionSpec(splits={"train": 40, "validation": 2, "test": 2}, parts=1).draw_part(0)
-    constraint = LinearEqualitySpec(matrix="element_matrix", target="condition").build(data).given(data)
+    constraint = LinearEqualitySpec(matrix="element_matrix", target="condition").build(data).bind(data)
     assert (constraint.violation(torch.as_tensor(data["state"].values)) < 1e-7).all()
     inventory = data["condition"].to_pandas()
     # Air brings 3.76 nitrogen molecules an oxygen molecule, methane four hydrogen atoms a carbon atom. The minor

@@ -91,9 +91,9 @@ def test_counts_are_numbers_from_zero_on():
 
 
 def foundation(data):
-    from plumbline.models import Foundation
+    from plumbline.models import BuildContext
 
-    return Foundation(example=data)
+    return BuildContext(example=data)
 
 
 def test_attributes_are_ones_and_zeros():

@@ -42,7 +42,7 @@ def test_process_tables_obey_their_balances(unit):
     data = ProcessTableSpec(unit=unit, data_dir=str(DATA), parts=1, splits=SPLITS | {"train": 400}).draw_part(
         0
     )
-    balances = LinearEqualitySpec(matrix="balance_matrix", target="balance_target").build(data).given(data)
+    balances = LinearEqualitySpec(matrix="balance_matrix", target="balance_target").build(data).bind(data)
     assert float(balances.violation(tensor(data)).max()) < 1e-5
     assert data["condition"].shape[1] == UNITS[unit].inputs
 

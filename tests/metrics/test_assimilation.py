@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.assimilation import AssimilationSpec, crps
 
 CASES, MEMBERS, NUMBERS = 200, 8, 40
@@ -41,7 +41,7 @@ def test_crps_is_that_of_its_definition_and_of_a_normal_law():
 
 
 def test_a_calibrated_ensemble_has_flat_ranks_and_as_much_spread_as_error():
-    told = AssimilationSpec().evaluate(ensemble(1.0), xr.Dataset(), Instruments())
+    told = AssimilationSpec().evaluate(ensemble(1.0), xr.Dataset(), EvaluationContext())
     # 8,000 ranks: a share of 1/9 has a standard error of .0035.
     np.testing.assert_allclose(told["rank_histogram"], 1 / 9, atol=5 * 0.0035)
     assert float(told["error_of_draw"]) == pytest.approx(math.sqrt(2), rel=0.03)
@@ -52,7 +52,7 @@ def test_a_calibrated_ensemble_has_flat_ranks_and_as_much_spread_as_error():
 @pytest.mark.parametrize("spread", [0.2, 4.0])
 def test_ensembles_too_narrow_or_too_wide_are_seen(spread):
     calibrated, other = (
-        AssimilationSpec().evaluate(ensemble(s), xr.Dataset(), Instruments()) for s in (1.0, spread)
+        AssimilationSpec().evaluate(ensemble(s), xr.Dataset(), EvaluationContext()) for s in (1.0, spread)
     )
     assert float(other["rank_unevenness"]) > 5 * float(calibrated["rank_unevenness"])
     assert float(other["ensemble_crps"]) > 1.1 * float(calibrated["ensemble_crps"])
@@ -61,6 +61,6 @@ def test_ensembles_too_narrow_or_too_wide_are_seen(spread):
 def test_samples_without_a_truth_are_not_judged():
     assert (
         not AssimilationSpec()
-        .evaluate(xr.Dataset({"state": ("sample", [1.0])}), xr.Dataset(), Instruments())
+        .evaluate(xr.Dataset({"state": ("sample", [1.0])}), xr.Dataset(), EvaluationContext())
         .data_vars
     )

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.frechet import frechet_distance
 from plumbline.metrics.inception_frechet import InceptionFrechetSpec
 
@@ -37,7 +37,7 @@ def images(seed, shape=(100, 8, 8)):
 @pytest.mark.parametrize("shape", [(100, 8, 8), (100, 1, 8, 8), (100, 3, 8, 8)])
 def test_it_is_the_frechet_distance_of_the_networks_features(network, shape):
     samples, data = images(0, shape), images(1, shape)
-    found = InceptionFrechetSpec(weights=str(network)).evaluate(samples, data, Instruments())
+    found = InceptionFrechetSpec(weights=str(network)).evaluate(samples, data, EvaluationContext())
 
     def features(states):
         first = states if states.ndim == 3 else states[:, 0]
@@ -49,7 +49,7 @@ def test_it_is_the_frechet_distance_of_the_networks_features(network, shape):
 
 def test_a_missing_file_and_what_is_no_image_are_named(network):
     with pytest.raises(FileNotFoundError, match=r"`weights`: there is no file nowhere\.pt"):
-        InceptionFrechetSpec(weights="nowhere.pt").evaluate(images(0), images(1), Instruments())
+        InceptionFrechetSpec(weights="nowhere.pt").evaluate(images(0), images(1), EvaluationContext())
     data = images(0, (100, 2, 8, 8))
     with pytest.raises(ValueError, match=r"samples have the shape \(2, 8, 8\)"):
-        InceptionFrechetSpec(weights=str(network)).evaluate(data, data, Instruments())
+        InceptionFrechetSpec(weights=str(network)).evaluate(data, data, EvaluationContext())

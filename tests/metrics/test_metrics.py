@@ -7,7 +7,7 @@ import xarray as xr
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.datasets.mixture import MixtureSpec
-from plumbline.metrics import Instruments, MetricSpec
+from plumbline.metrics import EvaluationContext, MetricSpec
 from plumbline.metrics._pairs import Pairs
 from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec, gaussian_wasserstein
 from plumbline.metrics.constraint_distance import ConstraintDistanceSpec
@@ -39,7 +39,7 @@ def data():
 
 
 def evaluate(spec, samples, data, constraints=None):
-    return spec.evaluate(samples, data, Instruments(constraints or {}))
+    return spec.evaluate(samples, data, EvaluationContext(constraints or {}))
 
 
 def test_constraint_distance():
@@ -170,7 +170,9 @@ def test_log_densities_and_the_least_of_them():
     splits = {"train": 2, "validation": 2, "test": 2}
     near, far = (MixtureSpec(means=[[m, 0.0]], deviations=[1.0], parts=1, splits=splits) for m in (0.0, 3.0))
     points = xr.Dataset({"state": (("sample", "coordinate"), np.zeros((4, 2)))})
-    told = LogDensitySpec(under={"near": near, "far": far}).evaluate(points, xr.Dataset(), Instruments())
+    told = LogDensitySpec(under={"near": near, "far": far}).evaluate(
+        points, xr.Dataset(), EvaluationContext()
+    )
     peak = -np.log(2 * np.pi)
     assert float(told["log_density_near"]) == pytest.approx(peak)
     assert float(told["log_density_far"]) == pytest.approx(peak - 4.5)
@@ -183,6 +185,6 @@ def test_distances_that_are_taken_once_give_the_numbers_of_the_rest(data, metric
     left_out = np.arange(3, 200, 10)
     test = np.flatnonzero(data["split"].values == "test")
     rest = data.isel(sample=np.delete(np.arange(data.sizes["sample"]), test[left_out]))
-    arguments = (left_out, xr.Dataset(), samples, rest, Instruments())
+    arguments = (left_out, xr.Dataset(), samples, rest, EvaluationContext())
     found = metric.without(*arguments, metric.pairs(samples, data))
     assert found == pytest.approx(MetricSpec.without(metric, *arguments, None), rel=1e-9)

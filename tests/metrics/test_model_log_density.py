@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.model_log_density import ModelLogDensitySpec
 
 SMOOTHING = 0.2
@@ -22,7 +22,7 @@ def test_under_gaussians_it_is_the_closed_form(exact_gaussian):
     points = 1 + 2 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)) * 0.5
     samples = xr.Dataset({"state": (("sample", "component"), points.numpy())})
     spec = ModelLogDensitySpec(under=("wide", "narrow"), smoothing=SMOOTHING)
-    found = spec.evaluate(samples, samples, Instruments(models=models))
+    found = spec.evaluate(samples, samples, EvaluationContext(models=models))
     z = (points - 1) / 2
     for name, mean, variance in (("wide", [0.0, 0.0], 1.0), ("narrow", [-0.5, 0.5], 0.0625)):
         total = variance + SMOOTHING**2
@@ -39,6 +39,6 @@ def test_it_leaves_the_random_numbers_of_others_alone(exact_gaussian):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    first, second = (spec.evaluate(samples, samples, Instruments(models=models)) for _ in range(2))
+    first, second = (spec.evaluate(samples, samples, EvaluationContext(models=models)) for _ in range(2))
     torch.testing.assert_close(torch.rand(2), expected)
     xr.testing.assert_identical(first, second)

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from plumbline.constraints._linear_equality import LinearEquality
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.autoencoding import AutoencodingSpec
 from plumbline.metrics.error_by_group import ErrorByGroupSpec
 from plumbline.metrics.prediction import PredictionSpec
@@ -35,11 +35,15 @@ def test_a_perfect_forecaster_is_calibrated_and_has_the_crps_of_a_gaussian():
     mean = generator.standard_normal((COUNT, 2))
     deviation = np.exp(generator.standard_normal((COUNT, 2)))
     test = mean + deviation * generator.standard_normal((COUNT, 2))
-    told = PredictionSpec(scale="none").evaluate(predicted(mean, deviation), dataset(test), Instruments())
+    told = PredictionSpec(scale="none").evaluate(
+        predicted(mean, deviation), dataset(test), EvaluationContext()
+    )
     assert np.abs(told["coverage_by_level"] - told["level"]).max() < 5 * 0.5 / (2 * COUNT) ** 0.5
     assert float(told["crps"]) == pytest.approx(deviation.mean() / np.pi**0.5, rel=0.02)
     assert float(told["squared_error"]) == pytest.approx((deviation**2).mean(), rel=0.1)
-    sure = PredictionSpec(scale="none").evaluate(predicted(mean, deviation / 3), dataset(test), Instruments())
+    sure = PredictionSpec(scale="none").evaluate(
+        predicted(mean, deviation / 3), dataset(test), EvaluationContext()
+    )
     assert float(sure["miscalibration"]) > 0.2
 
 
@@ -51,11 +55,11 @@ def test_errors_are_scaled_and_absent_coordinates_do_not_count():
     )
     data = dataset(test, present=present)
     samples = predicted(mean, np.ones((2, 2)), log_likelihood=("sample", [-1.0, -3.0]))
-    told = PredictionSpec(scale="none").evaluate(samples, data, Instruments())
+    told = PredictionSpec(scale="none").evaluate(samples, data, EvaluationContext())
     assert float(told["absolute_error"]) == pytest.approx(1 / 3)
     assert float(told["negative_log_likelihood"]) == 2.0
     scaled = PredictionSpec(scale="largest").evaluate(
-        predicted(mean[:1], np.ones((1, 2))), dataset(test), Instruments()
+        predicted(mean[:1], np.ones((1, 2))), dataset(test), EvaluationContext()
     )
     assert float(scaled["absolute_error"]) == pytest.approx(0.5 * 1 / 3)
     assert scaled["absolute_error"].attrs["units"] == "largest values"
@@ -65,7 +69,7 @@ def test_the_mean_is_held_against_the_constraint():
     constraint = LinearEquality(torch.ones(1, 2), torch.tensor([3.0]))
     mean = np.array([[1.0, 2.0], [1.0, 3.0]])
     told = PredictionSpec(scale="none").evaluate(
-        predicted(mean, np.ones((2, 2))), dataset(mean), Instruments({"c": constraint})
+        predicted(mean, np.ones((2, 2))), dataset(mean), EvaluationContext({"c": constraint})
     )
     assert float(told["mean_relative_violation_c"]) == pytest.approx(1 / 7)
 
@@ -73,14 +77,16 @@ def test_the_mean_is_held_against_the_constraint():
 def test_real_data_predicts_nothing():
     state = xr.Dataset({"state": (("sample", "coordinate"), np.ones((2, 2)))})
     for spec in (PredictionSpec(), AutoencodingSpec(), ErrorByGroupSpec(variable="group")):
-        assert not spec.evaluate(state, dataset(np.ones((2, 2))), Instruments()).data_vars
+        assert not spec.evaluate(state, dataset(np.ones((2, 2))), EvaluationContext()).data_vars
 
 
 def test_errors_by_group():
     test = np.array([[1.0, 5.0], [2.0, 0.0]])
     group = xr.DataArray([[0, 0], [0, 0], [0, 1], [1, -1]], dims=("sample", "coordinate"))
     samples = predicted(test + np.array([[1.0, 2.0], [4.0, 9.0]]), np.ones((2, 2)))
-    told = ErrorByGroupSpec(variable="group").evaluate(samples, dataset(test, group=group), Instruments())
+    told = ErrorByGroupSpec(variable="group").evaluate(
+        samples, dataset(test, group=group), EvaluationContext()
+    )
     np.testing.assert_allclose(told["error_by_group"], [1.0, 3.0])
     np.testing.assert_array_equal(told["size_of_group"], [1, 2])
 
@@ -95,6 +101,6 @@ def test_reconstructions():
             "log_likelihood": ("sample", [-2.0, -4.0]),
         }
     )
-    told = AutoencodingSpec().evaluate(samples, dataset(test), Instruments())
+    told = AutoencodingSpec().evaluate(samples, dataset(test), EvaluationContext())
     assert float(told["reconstruction_error"]) == 3.0
     assert (float(told["negative_elbo"]), float(told["negative_log_likelihood"])) == (4.0, 3.0)

@@ -7,7 +7,7 @@ import xarray as xr
 from pydantic import ValidationError
 from scipy.optimize import brentq
 
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.models.distributional._alignment import ratios, step_divergence, stepped
 from plumbline.models.distributional.alignment import AlignmentSpec
@@ -29,7 +29,7 @@ def pretrained(tmp_path_factory):
     torch.manual_seed(0)
     data = {"state": torch.randn(8000, 2)}
     network = {"kind": "mlp", "width": 48, "blocks": 2, "embedding": 16}
-    model = DiffusionSpec(network=network, schedule=SCHEDULE).build(Foundation(example()))
+    model = DiffusionSpec(network=network, schedule=SCHEDULE).build(BuildContext(example()))
     model.prepare(data)
     spec = TrainingSpec(steps=1500, batch=256, learning_rate=3e-3, ema=0.99, accelerator="cpu")
     folder = tmp_path_factory.mktemp("pretrained")
@@ -64,7 +64,7 @@ def test_ratios_fall_to_the_least():
 def aligned(pretrained, rewards, tmp_path, steps=300, **keys):
     spec = AlignmentSpec(pretrained="q", rewards=rewards, steps=16, backpropagated=16, **keys)
     torch.manual_seed(0)
-    model = spec.build(Foundation(example(), models={"q": pretrained}))
+    model = spec.build(BuildContext(example(), models={"q": pretrained}))
     data = {"state": torch.randn(512, 2)}
     model.prepare(data)
     training = TrainingSpec(steps=steps, batch=128, learning_rate=2e-3, ema=0.97, accelerator="cpu")
@@ -160,7 +160,7 @@ def test_without_weight_on_rewards_it_stays(pretrained):
         backpropagated=2,
         multipliers={"kind": "fixed", "value": 0.0},
     )
-    model = spec.build(Foundation(example(), models={"q": pretrained}))
+    model = spec.build(BuildContext(example(), models={"q": pretrained}))
     data = {"state": torch.randn(64, 2)}
     model.prepare(data)
     loss, terms = model.loss(data)
@@ -178,7 +178,7 @@ def test_gradients_go_back_through_the_last_steps_alone(pretrained):
             pretrained="q", rewards=rewards, steps=8, backpropagated=backpropagated,
             multipliers={"kind": "fixed", "value": 1.0},
         )  # fmt: skip
-        model = spec.build(Foundation(example(), models={"q": pretrained}))
+        model = spec.build(BuildContext(example(), models={"q": pretrained}))
         data = {"state": torch.randn(64, 2)}
         torch.manual_seed(0)
         model.prepare(data)
@@ -197,7 +197,9 @@ def test_more_gradients_than_steps_are_refused():
 def test_weights_of_another_length_are_refused(pretrained):
     rewards = {"first": {"attribute": {"kind": "linear", "weights": [1.0]}, "level": 0.8}}
     with pytest.raises(ValueError, match="`weights` has 1 numbers, and samples have 2"):
-        AlignmentSpec(pretrained="q", rewards=rewards).build(Foundation(example(), models={"q": pretrained}))
+        AlignmentSpec(pretrained="q", rewards=rewards).build(
+            BuildContext(example(), models={"q": pretrained})
+        )
 
 
 def test_the_tilt_of_a_normal_number_is_its_level():
@@ -228,7 +230,7 @@ def test_resampled_draws_reach_the_level(pretrained):
         pretrained="q",
         rewards={"right": {"attribute": {"kind": "linear", "weights": [1.0, 0.0]}, "level": 0.5}},
     )
-    model = spec.build(Foundation(example(), models={"q": pretrained}))
+    model = spec.build(BuildContext(example(), models={"q": pretrained}))
     batch = {"state": torch.zeros(2000, 2)}
     model.prepare(batch)
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
@@ -30,7 +30,7 @@ def example() -> xr.Dataset:
 
 
 def mirror_of(convex_set):
-    return AnalyticMirrorSpec(set=convex_set).build(Foundation(example()))
+    return AnalyticMirrorSpec(set=convex_set).build(BuildContext(example()))
 
 
 def inside(convex_set, count, dtype=torch.float64):
@@ -128,7 +128,7 @@ def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):
     alpha = torch.tensor([2.0, 4.0, 8.0, 4.0, 2.0])
     data = {"state": 3.0 * torch.distributions.Dirichlet(alpha).sample((2000,))}
     spec = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2}, space="simplex")
-    model = spec.build(Foundation(example(), models={"simplex": mirror_of(SETS[0])}))
+    model = spec.build(BuildContext(example(), models={"simplex": mirror_of(SETS[0])}))
     model.prepare(data)
     training = TrainingSpec(steps=800, batch=128, learning_rate=2e-3, ema=0.99, accelerator="cpu")
     model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()

@@ -7,10 +7,10 @@ import xarray as xr
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from plumbline.datasets.stored import StoredSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.attribute_accuracy import AttributeAccuracySpec, balanced_accuracy, f1
 from plumbline.metrics.frechet import FrechetSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.attribute_classifier import AttributeClassifierSpec
 from plumbline.training import train
@@ -43,7 +43,7 @@ def part(data, split):
 def classifier(tmp_path_factory):
     torch.manual_seed(0)
     data = pictures()
-    model = AttributeClassifierSpec(dataset=UNREAD, channels=8, features=16).build(Foundation(data))
+    model = AttributeClassifierSpec(dataset=UNREAD, channels=8, features=16).build(BuildContext(data))
     batches = batch_of(part(data, "train"))
     model.prepare(batches)
     spec = TrainingSpec(steps=400, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
@@ -52,7 +52,7 @@ def classifier(tmp_path_factory):
 
 
 def evaluated(classifier, samples, data):
-    by = Instruments(models={"c": classifier})
+    by = EvaluationContext(models={"c": classifier})
     return AttributeAccuracySpec(classifier="c").evaluate(samples, data, by)
 
 
@@ -63,7 +63,7 @@ def test_attributes_of_new_pictures_are_told(classifier):
     assert float(found["attribute_f1"]) > 0.9
     assert float(found["recall_over_real"]) == 1
     frechet = FrechetSpec(classifier="c").evaluate(
-        part(data, "test"), data, Instruments(models={"c": classifier})
+        part(data, "test"), data, EvaluationContext(models={"c": classifier})
     )
     assert float(frechet["frechet"]) == pytest.approx(0, abs=1e-6)
 
@@ -101,5 +101,5 @@ def test_scores_are_those_of_scikit_learn():
 def test_a_dataset_without_attributes_is_refused():
     with pytest.raises(ValueError, match="lists no `attributes`"):
         AttributeClassifierSpec(dataset=UNREAD).build(
-            Foundation(pictures().drop_vars(["attributes", "attribute"]))
+            BuildContext(pictures().drop_vars(["attributes", "attribute"]))
         )

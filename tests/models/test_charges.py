@@ -9,7 +9,7 @@ from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.random_frameworks import COUPLING, ELECTRONEGATIVITY, HARDNESS, RandomFrameworksSpec
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.covariance import Diagonal
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.predictive._node_regression import ragged
 from plumbline.models.predictive.element_means import ElementMeansSpec
@@ -73,7 +73,7 @@ def test_frameworks_are_neutral_and_everything_is_trained(data, law, objective):
     torch.manual_seed(0)
     model = NodeRegressionSpec(
         network=NETWORK, law={"kind": law}, objective={"kind": objective}, constraint="neutrality"
-    ).build(Foundation(data, {"neutrality": neutrality(data)}))
+    ).build(BuildContext(data, {"neutrality": neutrality(data)}))
     batch = batch_of(data)
     loss, _ = model.loss(batch)
     loss.backward()
@@ -91,7 +91,7 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
     """Framework by framework, by the Gaussian given its sum."""
     total = 0.0
     model = ElementMeansSpec(law={"kind": "conditioned"}, constraint="neutrality").build(
-        Foundation(data, {"neutrality": neutrality(data, total)})
+        BuildContext(data, {"neutrality": neutrality(data, total)})
     )
     batch = batch_of(data)
     model.prepare(batch)
@@ -110,7 +110,7 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
 
 def test_element_means_are_those_of_the_data(data):
     model = ElementMeansSpec(law={"kind": "projected"}, constraint="neutrality").build(
-        Foundation(data, {"neutrality": neutrality(data)})
+        BuildContext(data, {"neutrality": neutrality(data)})
     )
     model.prepare(batch_of(data))
     species, charges = data["species"].values, data["state"].values.astype(float)

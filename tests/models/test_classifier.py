@@ -8,11 +8,11 @@ from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 
 from plumbline.datasets.digits import DigitsSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.class_quality import ClassQualitySpec, kernel_distance
 from plumbline.metrics.class_shares import ClassSharesSpec
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.classifier import ClassifierSpec
 from plumbline.training import train
@@ -31,7 +31,7 @@ def digits():
 def classifier(digits, tmp_path_factory):
     torch.manual_seed(0)
     own = ClassifierSpec(dataset=ALL, channels=16)
-    model = own.build(Foundation(digits))
+    model = own.build(BuildContext(digits))
     batches = batch_of(own.dataset.draw_split("train"))
     model.prepare(batches)
     spec = TrainingSpec(steps=500, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
@@ -75,7 +75,7 @@ def test_more_images_than_rare_classes_leave_are_refused():
 
 def test_it_tells_classes_of_images_that_it_has_not_seen(classifier, digits):
     told = ClassSharesSpec(classifier="c", watched=(4,)).evaluate(
-        real(digits, "test"), digits, Instruments(models={"c": classifier})
+        real(digits, "test"), digits, EvaluationContext(models={"c": classifier})
     )
     assert float(told["classifier_accuracy"]) > 0.93
     assert float(told["class_distance"]) == 0
@@ -88,7 +88,7 @@ def test_shares_are_of_what_was_drawn(classifier, digits):
     fours = real(digits, "test")
     fours = fours.isel(sample=np.flatnonzero(fours["label"].values == 4)).drop_vars("split")
     told = ClassSharesSpec(classifier="c", watched=(4, 7)).evaluate(
-        fours, digits, Instruments(models={"c": classifier})
+        fours, digits, EvaluationContext(models={"c": classifier})
     )
     assert "classifier_accuracy" not in told
     assert float(told["share_of_4"]) > 0.9
@@ -107,7 +107,7 @@ def test_the_frechet_distance_of_gaussians():
 
 
 def test_images_of_other_shares_are_farther(classifier, digits):
-    by = Instruments(models={"c": classifier})
+    by = EvaluationContext(models={"c": classifier})
     spec = FrechetSpec(classifier="c")
     held, trained = (
         float(spec.evaluate(real(digits, split), digits, by)["frechet"]) for split in ("validation", "train")
@@ -118,7 +118,7 @@ def test_images_of_other_shares_are_farther(classifier, digits):
 def test_real_data_is_no_floor_of_the_distance_to_another_dataset(classifier, digits):
     """Images of the classes 0 to 4 are nearer to others of them than real data of all classes is."""
     few = DigitsSpec(classes=[0, 1, 2, 3, 4], parts=1, splits={"train": 2, "validation": 400, "test": 400})
-    spec, by = FrechetSpec(classifier="c", to={"few": few}), Instruments(models={"c": classifier})
+    spec, by = FrechetSpec(classifier="c", to={"few": few}), EvaluationContext(models={"c": classifier})
     drawn = few.draw_split("validation")
     of_few, of_all = (spec.evaluate(samples, digits, by) for samples in (drawn, real(digits, "validation")))
     assert float(of_few["frechet_to_few"]) < float(of_all["frechet_to_few"])
@@ -145,7 +145,7 @@ def test_the_kernel_distance_is_that_of_the_kernels():
 def test_a_spoiled_class_is_worse_and_the_others_are_not(classifier, digits):
     """Noise on the images of ones alone; what is still told a one is farther from real ones."""
     images, quality = real(digits, "validation"), ClassQualitySpec(classifier="c", watched=(1, 6))
-    by = Instruments(models={"c": classifier})
+    by = EvaluationContext(models={"c": classifier})
     clean = quality.evaluate(images, digits, by)
     spoiled = images.copy(deep=True)
     ones = spoiled["label"].values == 1
@@ -161,11 +161,13 @@ def test_a_class_that_is_not_drawn_has_no_quality(classifier, digits):
     images = real(digits, "test")
     fours = images.isel(sample=np.flatnonzero(images["label"].values == 4))
     quality = ClassQualitySpec(classifier="c", watched=(0,))
-    assert np.isnan(quality.evaluate(fours, digits, Instruments(models={"c": classifier}))["quality_of_0"])
+    assert np.isnan(
+        quality.evaluate(fours, digits, EvaluationContext(models={"c": classifier}))["quality_of_0"]
+    )
 
 
 def test_labels_beyond_the_classes_are_refused(digits):
-    model = ClassifierSpec(dataset=ALL, classes=5).build(Foundation(digits))
+    model = ClassifierSpec(dataset=ALL, classes=5).build(BuildContext(digits))
     with pytest.raises(
         ValueError, match=r"`classes`: expected a `label` .* from 0 to 4, found [5-9] in sample"
     ):
@@ -175,4 +177,4 @@ def test_labels_beyond_the_classes_are_refused(digits):
 def test_it_needs_images():
     table = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 3)))})
     with pytest.raises(ValueError, match="needs samples on a grid"):
-        ClassifierSpec(dataset=ALL).build(Foundation(table))
+        ClassifierSpec(dataset=ALL).build(BuildContext(table))

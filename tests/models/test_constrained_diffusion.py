@@ -7,7 +7,7 @@ from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
 from plumbline.models.constrained.null_space_diffusion import NullSpaceDiffusionSpec
@@ -33,7 +33,7 @@ def built(spec_class, dataset, network=MLP, **values):
     data, constraint = dataset()
     torch.manual_seed(0)
     model = spec_class(network=network, constraint="equality", **values).build(
-        Foundation(data, {"equality": constraint})
+        BuildContext(data, {"equality": constraint})
     )
     model.prepare(batch_of(data))
     for parameter in model.parameters():  # an untrained network that says something

@@ -5,7 +5,7 @@ import torch
 
 from plumbline.constraints.learned_count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.counter import CounterSpec
 from plumbline.training import train
@@ -26,7 +26,7 @@ def counter(data, tmp_path_factory):
     torch.manual_seed(0)
     own = {**IMAGES, "kind": "galaxies", "count": 0, "most": 8, "seed": 50, "splits": SPLITS}
     spec = CounterSpec(dataset=own, channels=16, features=64)
-    model = spec.build(Foundation(data))
+    model = spec.build(BuildContext(data))
     batches = batch_of(spec.dataset.draw_split("train"))
     model.prepare(batches)
     assert set(batches["label"].tolist()) == set(range(9))
@@ -47,7 +47,7 @@ def test_the_distance_is_that_of_the_count_and_can_be_descended(counter, data):
     constraint = LearnedCountSpec(counter="counter", count=4.0).build(data)
     with pytest.raises(ValueError, match="needs the trained counter 'counter'"):
         constraint.distance(torch.zeros(1, 24, 24))
-    bound = constraint.standing_on({"counter": counter})
+    bound = constraint.bind_models({"counter": counter})
     x = torch.as_tensor(data["state"].values).double().requires_grad_()
     distance = bound.distance(x)
     torch.testing.assert_close(distance.float(), (counter.count(x.float()) - 4).abs(), rtol=1e-4, atol=1e-4)
@@ -55,4 +55,4 @@ def test_the_distance_is_that_of_the_count_and_can_be_descended(counter, data):
     step = distance.detach() / gradient.flatten(1).square().sum(1)
     moved = x.detach() - 0.3 * step[:, None, None] * gradient
     assert bound.distance(moved).mean() < 0.85 * distance.mean()
-    assert bound.standing_on({}) is bound
+    assert bound.bind_models({}) is bound

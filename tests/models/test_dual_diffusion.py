@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.optimize import brentq
 
 from plumbline.datasets.gaussian import GaussianSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
@@ -239,7 +239,7 @@ def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
     """log 5 nats ask for a fifth; by the closed form, lambda = (.2 - .04) / .8 = .2. Within a seventh and a sixth."""
     torch.manual_seed(0)
     ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
-    model = trained(spec(multipliers=ascent, smoothing=0.1).build(Foundation(example())), tmp_path)
+    model = trained(spec(multipliers=ascent, smoothing=0.1).build(BuildContext(example())), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.03)
     assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.035)
 
@@ -247,11 +247,11 @@ def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
 def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set(tmp_path):
     """The ring within a ball: the same multiplier and share as above, within .05, and no sample outside."""
     torch.manual_seed(0)
-    ball = AnalyticMirrorSpec(set={"kind": "ball", "radius": 2.5}).build(Foundation(example()))
+    ball = AnalyticMirrorSpec(set={"kind": "ball", "radius": 2.5}).build(BuildContext(example()))
     ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
     within = spec(multipliers=ascent, smoothing=0.1, space="ball")
-    assert within.stands_on() == {"ball": "mirror"}
-    model = trained(within.build(Foundation(example(), models={"ball": ball})), tmp_path)
+    assert within.depends_on() == {"ball": "mirror"}
+    model = trained(within.build(BuildContext(example(), models={"ball": ball})), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.05)
     assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
     with torch.no_grad():
@@ -283,13 +283,13 @@ def test_what_the_space_of_a_map_does_not_tell_is_refused(keys, message):
 
 def test_without_a_binding_constraint_the_rare_stay_rare(tmp_path):
     torch.manual_seed(0)
-    model = trained(spec(threshold=20.0).build(Foundation(example())), tmp_path, steps=1200)
+    model = trained(spec(threshold=20.0).build(BuildContext(example())), tmp_path, steps=1200)
     assert float(model.multipliers.values) == 0
     assert share_of_the_rare(model) == pytest.approx(0.04, abs=0.02)
 
 
 def test_closed_form_multipliers_from_the_data():
-    model = spec(multipliers={"kind": "disjoint"}).build(Foundation(example()))
+    model = spec(multipliers={"kind": "disjoint"}).build(BuildContext(example()))
     data = ring()
     model.prepare(data)
     share = float((data["label"] == 4).double().mean())
@@ -301,15 +301,15 @@ def test_closed_form_multipliers_from_the_data():
 
 def test_an_oracle_that_is_the_model_itself_finds_no_divergence():
     torch.manual_seed(0)
-    known = DiffusionSpec(network={"kind": "mlp", "width": 16, "blocks": 1}).build(Foundation(example()))
+    known = DiffusionSpec(network={"kind": "mlp", "width": 16, "blocks": 1}).build(BuildContext(example()))
     data = ring(400)
     known.prepare(data)
     named = DualDiffusionSpec(
         network={"kind": "mlp", "width": 16, "blocks": 1},
         sets={"rare": {"where": {"label": [4]}, "threshold": 1.0, "oracle": "known"}},
     )
-    assert named.stands_on() == {"known": "denoiser"}
-    model = named.build(Foundation(example(), models={"known": known}))
+    assert named.depends_on() == {"known": "denoiser"}
+    model = named.build(BuildContext(example(), models={"known": known}))
     model.prepare(data)
     model.denoiser.load_state_dict(known.denoiser.state_dict())
     _, terms = model.loss(data)
@@ -320,7 +320,7 @@ def test_an_oracle_in_a_space_of_another_scale_says_the_same():
     """A fitted Gaussian, which is exact in any scale; coordinates with scales of their own are not of one space."""
     data, means = ring(400), []
     for factor in (1.0, 3.0):
-        known = FittedGaussianSpec(scaling="global").build(Foundation(example()))
+        known = FittedGaussianSpec(scaling="global").build(BuildContext(example()))
         known.prepare({"state": data["state"]})
         with torch.no_grad():
             known.space.scale.mul_(factor)
@@ -332,7 +332,7 @@ def test_an_oracle_in_a_space_of_another_scale_says_the_same():
         x_t, t = space.encode(data["state"][:50]), torch.linspace(0.2, 0.6, 50)
         means.append(SharedSpace(known, "known").mean(space, SCHEDULE, x_t, t))
     torch.testing.assert_close(means[0], means[1], atol=1e-4, rtol=1e-4)
-    own = FittedGaussianSpec(scaling="coordinate").build(Foundation(example()))
+    own = FittedGaussianSpec(scaling="coordinate").build(BuildContext(example()))
     own.prepare({"state": data["state"] * torch.tensor([1.0, 5.0])})
     with pytest.raises(ValueError, match="'known' scales coordinates in another way"):
         SharedSpace(own, "known").mean(space, SCHEDULE, x_t, t)
@@ -344,7 +344,7 @@ def test_a_set_that_is_a_dataset_of_its_own():
         network={"kind": "mlp", "width": 16, "blocks": 1},
         sets={"other": {"dataset": other, "threshold": 1.0}},
     )
-    model = named.build(Foundation(example()))
+    model = named.build(BuildContext(example()))
     model.prepare(ring(100))
     assert model.sets["other"]["state"].shape == (64, 2)
     assert math.isfinite(float(model.loss(ring(100))[0]))
@@ -360,7 +360,7 @@ def test_a_set_that_is_a_dataset_of_its_own():
 def test_sets_that_are_not_there_are_named(where, message):
     model = DualDiffusionSpec(
         network={"kind": "mlp", "width": 16, "blocks": 1}, sets={"rare": {"where": where, "threshold": 1.0}}
-    ).build(Foundation(example()))
+    ).build(BuildContext(example()))
     with pytest.raises(ValueError, match=message):
         model.prepare(ring(100))
 
@@ -375,7 +375,7 @@ def test_a_set_has_one_source():
 
 def gaussian_expert(mean):
     torch.manual_seed(0)
-    model = FittedGaussianSpec(scaling="global").build(Foundation(example()))
+    model = FittedGaussianSpec(scaling="global").build(BuildContext(example()))
     model.prepare({"state": torch.tensor(mean) + 0.3 * torch.randn(4000, 2)})
     return model.eval().requires_grad_(False)
 
@@ -393,9 +393,9 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
         objective="largest_divergence", sets=sets, smoothing=0.1,
         multipliers={"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 2, "start": 200},
     )  # fmt: skip
-    assert composed.stands_on() == {"left": "denoiser", "right": "denoiser"}
+    assert composed.depends_on() == {"left": "denoiser", "right": "denoiser"}
     torch.manual_seed(0)
-    model = composed.build(Foundation(example(), models=experts))
+    model = composed.build(BuildContext(example(), models=experts))
     data = {"state": torch.randn(500, 2)}
     model.prepare(data)
     training = TrainingSpec(steps=1500, batch=8, learning_rate=2e-3, ema=0.99, accelerator="cpu")
@@ -418,9 +418,9 @@ def test_a_network_finds_the_mixture_of_the_largest_entropy(tmp_path):
         sets={"one": {"where": {"label": [0]}}, "three": {"where": {"label": [1, 2, 3]}}},
         multipliers={"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 2, "start": 200},
     )  # fmt: skip
-    assert composed.stands_on() == {}
+    assert composed.depends_on() == {}
     assert composed.bounds() == {"one": ("cross_entropy_one", None), "three": ("cross_entropy_three", None)}
-    model = trained(composed.build(Foundation(example())), tmp_path, steps=1500)
+    model = trained(composed.build(BuildContext(example())), tmp_path, steps=1500)
     assert model.multipliers.values.tolist() == pytest.approx([0.25, 0.75], abs=0.07)
 
 

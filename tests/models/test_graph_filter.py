@@ -9,9 +9,9 @@ import xarray as xr
 from torch_geometric.nn import TAGConv
 
 from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec, stationary_covariance
-from plumbline.metrics import Instruments, half_width
+from plumbline.metrics import EvaluationContext, half_width
 from plumbline.metrics.kernel_alignment import KernelAlignmentSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.predictive._graph_filter import shift_operator
 from plumbline.models.predictive._tangent_kernel import jacobian, tangent_kernel
@@ -181,7 +181,7 @@ def series():
 def fitted(series, tmp_path, steps=300, **keys):
     torch.manual_seed(0)
     spec = GraphFilterSpec(systems=2, **keys)
-    model = spec.build(Foundation(series.isel(sample=slice(0, 1))))
+    model = spec.build(BuildContext(series.isel(sample=slice(0, 1))))
     training = batch_of(series.isel(sample=np.flatnonzero(series["split"].values == "train")))
     model.prepare(training)
     recipe = TrainingSpec(steps=steps, batch=2000, learning_rate=1e-2, ema=0.9, accelerator="cpu")
@@ -195,7 +195,7 @@ def judged(model, series):
     dims = {name: ("sample", *(f"{name}_index" for _ in v.shape[1:])) for name, v in told.items()}
     samples = xr.Dataset({name: (dims[name], value) for name, value in told.items()})
     samples["system"] = ("sample", test["system"].values)
-    return KernelAlignmentSpec().evaluate(samples, series, Instruments())
+    return KernelAlignmentSpec().evaluate(samples, series, EvaluationContext())
 
 
 def test_a_filter_comes_to_its_least_squares(series, tmp_path):
@@ -285,7 +285,7 @@ def test_the_interval_is_that_of_student():
 
 def test_what_does_not_fit_is_said(series):
     with pytest.raises(ValueError, match=r"`systems` is 3, and the training data has 2"):
-        GraphFilterSpec(systems=3).build(Foundation(series)).prepare(batch_of(series))
+        GraphFilterSpec(systems=3).build(BuildContext(series)).prepare(batch_of(series))
     fewer = series.isel(component=slice(0, 4))
     with pytest.raises(ValueError, match="found a state \\(10,\\) and 4 numbers of `condition`"):
-        GraphFilterSpec(systems=2).build(Foundation(fewer))
+        GraphFilterSpec(systems=2).build(BuildContext(fewer))

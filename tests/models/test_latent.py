@@ -9,12 +9,12 @@ import xarray as xr
 from sklearn.linear_model import LinearRegression
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.identity import IdentitySpec
 from plumbline.metrics.label_accuracy import LabelAccuracySpec
 from plumbline.metrics.level_shortfall import LevelShortfallSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._label_specs import ListedLabelsSpec
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
@@ -70,7 +70,7 @@ def data(count=600, seed=0):
 
 def built(spec, known=None):
     torch.manual_seed(0)
-    model = spec.build(Foundation(example(), models={"vae": Identity()}))
+    model = spec.build(BuildContext(example(), models={"vae": Identity()}))
     model.prepare(known or data())
     return model
 
@@ -147,7 +147,7 @@ def test_the_gaussians_are_those_of_combinations_of_labels():
     listed = example().assign(attributes=(("sample", "attribute"), np.zeros((1, 2), np.int64)))
     listed = listed.assign_coords(attribute=["steep", "long"])
     model = ClassGaussianSpec(autoencoder="vae", wanted={"kind": "listed"}).build(
-        Foundation(listed, models={"vae": Identity()})
+        BuildContext(listed, models={"vae": Identity()})
     )
     model.prepare(known)
     asked = attributes.repeat_interleave(20_000, 0)
@@ -168,7 +168,7 @@ def test_a_gaussian_each_takes_so_many_combinations():
     with pytest.raises(
         ValueError, match="256 classes or combinations of labels at most; take `attribute_gaussian`"
     ):
-        spec.build(Foundation(listed, models={"vae": Identity()}))
+        spec.build(BuildContext(listed, models={"vae": Identity()}))
 
 
 def test_the_gaussian_of_several_labels_is_a_regression():
@@ -206,7 +206,7 @@ def test_the_aggregate_posterior_is_the_data_with_the_posteriors_noise():
 def test_listed_labels_are_those_of_the_dataset():
     listed = example().assign(attributes=(("sample", "attribute"), np.array([[1, 0]])))
     listed = listed.assign_coords(attribute=["Smiling", "Young"])
-    labels = ListedLabelsSpec().build(Foundation(listed))
+    labels = ListedLabelsSpec().build(BuildContext(listed))
     y = labels.of({"attributes": torch.tensor([[1, 0], [0, 0]])})
     assert y.tolist() == [[1, 0], [0, 0]]
     assert labels.changed(y).tolist() == [[0, 0], [1, 0]]
@@ -216,7 +216,7 @@ def test_listed_labels_are_those_of_the_dataset():
         "wanted_Young": [0, 0],
     }
     with pytest.raises(ValueError, match="the dataset lists no `attributes`"):
-        ListedLabelsSpec().build(Foundation(example()))
+        ListedLabelsSpec().build(BuildContext(example()))
 
 
 def test_a_class_without_samples_is_named():
@@ -346,10 +346,10 @@ def test_measured_labels_are_sides_of_medians(critics):
         {"state": (("sample", "component"), data()["state"].numpy())}
         | {name: ("sample", one.numpy()) for name, one in told.items()}
     )
-    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, Instruments(models={"c": model}))
+    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, EvaluationContext(models={"c": model}))
     assert float(found["has_all"]) == 1
     samples["wanted_up"] = 1 - samples["wanted_up"]
-    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, Instruments(models={"c": model}))
+    found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, EvaluationContext(models={"c": model}))
     assert (float(found["has_right"]), float(found["has_up"]), float(found["has_all"])) == (1, 0, 0)
 
 
@@ -362,7 +362,7 @@ def test_without_labels_beside_them_those_of_the_test_samples_are_asked_for():
     samples = xr.Dataset(
         {"state": (("sample", "component"), state[::-1].copy()), "case": ("sample", np.arange(30)[::-1])}
     )
-    by = Instruments(models={"c": model})
+    by = EvaluationContext(models={"c": model})
     assert float(MeasuredLabelsSpec(of="c").evaluate(samples, dataset, by)["has_all"]) == 1
 
 
@@ -372,7 +372,7 @@ LEVELS = {"kind": "levels", "levels": {"right": {"attribute": LINEAR["right"], "
 def test_levels_are_reached_without_labels(tmp_path):
     """Zero-shot: one deviation to the right, by descent and by an actor."""
     critics = built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS, network=TRUNK))
-    by = Instruments(models={"c": critics})
+    by = EvaluationContext(models={"c": critics})
 
     def judged(state):
         samples = xr.Dataset({"state": (("sample", "component"), state.numpy())})
@@ -431,7 +431,9 @@ def test_more_accurate_than_real_data_without_its_variety_is_collapse(points, co
     samples = xr.Dataset(
         {"state": (("sample", "component"), state.numpy()), "wanted": ("sample", wanted.numpy())}
     )
-    found = LabelAccuracySpec(classifier="c").evaluate(samples, dataset, Instruments(models={"c": Nearest()}))
+    found = LabelAccuracySpec(classifier="c").evaluate(
+        samples, dataset, EvaluationContext(models={"c": Nearest()})
+    )
     assert float(found["label_accuracy"]) == 1
     assert float(found["label_accuracy_over_real"]) == pytest.approx(0.01)
     assert bool(found["collapsed"]) is collapsed
@@ -443,10 +445,10 @@ def test_identity_is_told_of_what_was_changed():
         coords={"split": ("sample", ["train", "train"])},
     )
     samples = xr.Dataset({"state": (("sample", "component"), np.array([[3.0, 0.0]]))})
-    assert not IdentitySpec().evaluate(samples, dataset, Instruments()).data_vars
+    assert not IdentitySpec().evaluate(samples, dataset, EvaluationContext()).data_vars
     samples["source"] = (("sample", "component"), np.array([[0.0, 4.0]]))
     samples["latent_shift"] = ("sample", np.array([2.0]))
-    found = IdentitySpec().evaluate(samples, dataset, Instruments())
+    found = IdentitySpec().evaluate(samples, dataset, EvaluationContext())
     assert float(found["distance_to_source"]) == pytest.approx(math.sqrt((9 + 16) / 2))
     assert float(found["latent_shift"]) == 2
 
@@ -460,4 +462,4 @@ def test_what_does_not_fit_is_said():
     flat = {"state": torch.zeros(5, 2)}
     with pytest.raises(ValueError, match=r"`wanted.levels.right`: the same for all training samples"):
         built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS), flat)
-    assert "label_critic" not in LatentCriticsSpec(autoencoder="vae", wanted=LEVELS).offers()
+    assert "label_critic" not in LatentCriticsSpec(autoencoder="vae", wanted=LEVELS).provides()

@@ -9,12 +9,12 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror._mirror_map import sensitivity
 from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.models.mirror.mirror_map import MirrorMapSpec
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.samplers import SamplingTask
 from plumbline.training import train
 
@@ -37,8 +37,8 @@ def dataset() -> xr.Dataset:
     return xr.Dataset({"state": (("sample", "y", "x"), images(1).numpy())})
 
 
-def foundation(**models) -> Foundation:
-    return Foundation(dataset(), {"brightness": SumSpec(total=TOTAL).build(dataset())}, models)
+def foundation(**models) -> BuildContext:
+    return BuildContext(dataset(), {"brightness": SumSpec(total=TOTAL).build(dataset())}, models)
 
 
 def trained(model, data, folder, steps):
@@ -151,7 +151,7 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     sampler = {"kind": "heun", "steps": 10}
     finetuned = FinetunedMirrorSpec(finetune_on="mirror", constraint="brightness", sampler=sampler)
     tuned = finetuned.build(foundation(mirror=model.requires_grad_(False)))
-    monkeypatch.setattr("plumbline.samplers._drawing.Heartbeat", partial(Heartbeat, every=0))
+    monkeypatch.setattr("plumbline.samplers._drawing.Progress", partial(Progress, every=0))
     with caplog.at_level("INFO", "plumbline.training"):
         tuned.prepare(data)
     assert "0 of 500 samples drawn to learn from" in caplog.messages

@@ -7,7 +7,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from plumbline.constraints._linear_equality import LinearEquality
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion.diffusion import (
     DiffusionSpec,
@@ -118,7 +118,7 @@ def test_gaussian_denoiser_is_the_posterior_mean(schedule):
     """Against the textbook formula S (alpha^2 S + sigma^2 I)^-1 alpha (x_t - alpha m) + m on dense matrices."""
     torch.manual_seed(1)
     x = torch.randn(5000, 3) @ torch.tensor([[2.0, 0, 0], [1.0, 1.0, 0], [0.5, 0, 0.3]]) + 4
-    model = FittedGaussianSpec(schedule=schedule).build(Foundation(example(3))).double()
+    model = FittedGaussianSpec(schedule=schedule).build(BuildContext(example(3))).double()
     model.prepare({"state": x.double()})
     z = model.space.encode(x.double())
     mean, cov = z.mean(0), torch.cov(z.mT, correction=0)
@@ -133,7 +133,7 @@ def test_gaussian_learns_the_dependence_on_a_condition():
     torch.manual_seed(1)
     c = torch.randn(5000, 2).double()
     x = c @ torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]]).double() + 0.01 * torch.randn(5000, 3).double()
-    model = FittedGaussianSpec(scaling="coordinate").build(Foundation(example(3, 2))).double()
+    model = FittedGaussianSpec(scaling="coordinate").build(BuildContext(example(3, 2))).double()
     model.prepare({"state": x, "condition": c})
     one = {"state": x[:4], "condition": c[:4]}
     conditions = {name: value.double() for name, value in model.conditions(one).items()}
@@ -149,8 +149,8 @@ def test_diffusion_learns_a_gaussian():
     torch.manual_seed(0)
     x = torch.randn(4000, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]])
     spec = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16})
-    model = spec.build(Foundation(example(2)))
-    exact = FittedGaussianSpec().build(Foundation(example(2)))
+    model = spec.build(BuildContext(example(2)))
+    exact = FittedGaussianSpec().build(BuildContext(example(2)))
     for m in (model, exact):
         m.prepare({"state": x})
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)

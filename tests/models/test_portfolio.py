@@ -7,9 +7,9 @@ import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.sp500_windows import SP500WindowsSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.metrics.portfolio_performance import PortfolioPerformanceSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.predictive._portfolio import sharpe_ratio
 from plumbline.models.predictive.portfolio import PortfolioSpec
@@ -41,7 +41,7 @@ def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
     spec = PortfolioSpec(
         network=NETWORK, law={"kind": law}, constraint="budget", estimator={"kind": estimator}
     )
-    model = spec.build(Foundation(data, {"budget": SumSpec(total=1.0).build(data)}))
+    model = spec.build(BuildContext(data, {"budget": SumSpec(total=1.0).build(data)}))
     batch = batch_of(data)
     model.prepare(batch)
     loss, terms = model.loss(batch)
@@ -54,7 +54,7 @@ def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
 
 
 def test_a_softmax_is_long_only(data):
-    model = SoftmaxPortfolioSpec(network=NETWORK).build(Foundation(data))
+    model = SoftmaxPortfolioSpec(network=NETWORK).build(BuildContext(data))
     batch = batch_of(data)
     model.prepare(batch)
     model.loss(batch)[0].backward()
@@ -66,7 +66,7 @@ def test_a_softmax_is_long_only(data):
 @pytest.mark.parametrize("rule", ["maximum_sharpe", "minimum_variance"])
 def test_rules_are_optimal_in_their_window(data, rule):
     """No long-only portfolio of 500 random ones, nor equal weights, does better in the window."""
-    weights = PortfolioRuleSpec(rule=rule).build(Foundation(data)).predict(batch_of(data))["state"].numpy()
+    weights = PortfolioRuleSpec(rule=rule).build(BuildContext(data)).predict(batch_of(data))["state"].numpy()
     others = np.concatenate(
         [np.random.default_rng(0).dirichlet(np.ones(20) * 0.3, 500), np.full((1, 20), 0.05)]
     )
@@ -79,11 +79,13 @@ def test_rules_are_optimal_in_their_window(data, rule):
 
 
 def test_equal_weights_trade_nothing_after_the_first_day(data):
-    weights = PortfolioRuleSpec(rule="equal_weights").build(Foundation(data)).predict(batch_of(data))["state"]
+    weights = (
+        PortfolioRuleSpec(rule="equal_weights").build(BuildContext(data)).predict(batch_of(data))["state"]
+    )
     samples = xr.Dataset({"state": (("sample", "asset"), weights.numpy()), "future": data["future"]})
-    told = PortfolioPerformanceSpec().evaluate(samples, data, Instruments())
+    told = PortfolioPerformanceSpec().evaluate(samples, data, EvaluationContext())
     assert float(told["turnover"]) == pytest.approx(0.0, abs=1e-9)
-    free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, Instruments())
+    free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, EvaluationContext())
     assert float(free["sharpe_after_costs"]) > float(told["sharpe_after_costs"])
     daily = data["future"].values.astype(float).mean(2).ravel()
     expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))
@@ -95,16 +97,16 @@ def test_data_without_windows_is_refused(data):
     for spec in (SoftmaxPortfolioSpec(network=network), PortfolioRuleSpec(rule="equal_weights")):
         for name in ("window", "future"):
             with pytest.raises(ValueError, match=rf"a portfolio needs .* found `{name}` of the shape \(\)"):
-                spec.build(Foundation(data.drop_vars(name)))
+                spec.build(BuildContext(data.drop_vars(name)))
     with pytest.raises(ValueError, match="`portfolio_performance`: the dataset has no `future`"):
-        PortfolioPerformanceSpec().evaluate(data.drop_vars("future"), data, Instruments())
+        PortfolioPerformanceSpec().evaluate(data.drop_vars("future"), data, EvaluationContext())
 
 
 def test_windows_are_read_by_name(data):
     """As many days as assets would fit either way round."""
     turned = data.assign(window=data["window"].transpose("sample", "asset", ...))
     with pytest.raises(ValueError, match="needs 'asset' as the last dimension of `window`"):
-        PortfolioRuleSpec(rule="equal_weights").build(Foundation(turned))
+        PortfolioRuleSpec(rule="equal_weights").build(BuildContext(turned))
     turned = data.assign(future=data["future"].transpose("sample", "asset", ...))
     with pytest.raises(ValueError, match="needs 'asset' as the last dimension of `future`"):
-        PortfolioPerformanceSpec().evaluate(turned, data, Instruments())
+        PortfolioPerformanceSpec().evaluate(turned, data, EvaluationContext())

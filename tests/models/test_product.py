@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
 from plumbline.datasets.mixture import MixtureSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.distributional._multiplier_specs import SimplexAscentSpec
 from plumbline.models.distributional._multipliers import onto_simplex
 from plumbline.models.distributional.product import ProductSpec
@@ -29,7 +29,7 @@ def example():
 def product(experts, tmp_path, steps, **keys):
     named = {f"e{i}": one for i, one in enumerate(experts)}
     model = ProductSpec(experts=tuple(named), sampler=LANGEVIN, **keys).build(
-        Foundation(example(), models=named)
+        BuildContext(example(), models=named)
     )
     data = {"state": torch.zeros(256, 2)}
     model.prepare(data)
@@ -168,14 +168,14 @@ def test_conditional_experts_are_asked_for_what_each_sample_is_drawn_for():
     )  # fmt: skip
     experts = {}
     for name, sign in (("along", 1.0), ("against", -1.0)):
-        expert = FittedGaussianSpec(scaling="global").build(Foundation(example))
+        expert = FittedGaussianSpec(scaling="global").build(BuildContext(example))
         expert.prepare({"state": sign * condition + noise, "condition": condition})
         experts[name] = expert.eval().requires_grad_(False)
     asked = torch.linspace(-1, 1, 1000)[:, None]
     for names, slope in ((("along", "against"), 0.0), (("along", "along"), 1.0)):
         named = {f"e{i}": experts[name] for i, name in enumerate(names)}
         model = ProductSpec(experts=tuple(named), weights={"kind": "equal"}).build(
-            Foundation(example, models=named)
+            BuildContext(example, models=named)
         )
         batch = {"state": torch.zeros(1000, 2), "condition": asked}
         torch.manual_seed(1)

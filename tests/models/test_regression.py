@@ -7,7 +7,7 @@ import torch
 from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.reactor import ReactorSpec
 from plumbline.distributions.objectives import ObjectiveSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.predictive.regression import RegressionSpec
 from plumbline.spec import kinds
@@ -37,7 +37,7 @@ def constraint(data):
 def model(data, law, objective, **values):
     torch.manual_seed(0)
     spec = RegressionSpec(network=NETWORK, law=law, objective=objective, constraint="balances", **values)
-    built = spec.build(Foundation(data, {"balances": constraint(data)})).double()
+    built = spec.build(BuildContext(data, {"balances": constraint(data)})).double()
     built.prepare(batch_of(data))
     return built
 
@@ -69,7 +69,7 @@ def test_predictions_are_feasible_and_losses_train_everything(data, law, objecti
             told = built.predict(batch)
     finally:
         torch.set_default_dtype(torch.float32)
-    violation = constraint(data).given(batch)
+    violation = constraint(data).bind(batch)
     feasible = law["kind"] != "independent"
     assert feasible == bool((violation.violation(told["state"]) < 1e-12).all())
     assert feasible == bool((violation.violation(told["predicted_mean"]) < 1e-12).all())

@@ -5,7 +5,7 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.models.mirror.restored import RestoredSpec
@@ -27,9 +27,9 @@ def states(count: int, seed: int) -> torch.Tensor:
     return ones + 2 * torch.randn(count, RANK, generator=torch.Generator().manual_seed(seed)) @ along.T
 
 
-def foundation(**models) -> Foundation:
+def foundation(**models) -> BuildContext:
     example = xr.Dataset({"state": (("sample", "x"), states(1, 0).numpy())})
-    return Foundation(example, {"total": SumSpec(total=float(SIZE)).build(example)}, models)
+    return BuildContext(example, {"total": SumSpec(total=float(SIZE)).build(example)}, models)
 
 
 def trained(model, data, folder, steps):

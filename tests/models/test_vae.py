@@ -7,7 +7,7 @@ import torch
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.datasets.digits import DigitsSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
 from plumbline.models.autoencoder.vae import VAESpec
@@ -30,7 +30,7 @@ def built(data, spec_class, law="conditioned", objective="likelihood", **values)
         encoder=SMALL, decoder=SMALL, law={"kind": law}, objective={"kind": objective}, scaling="global",
         constraint="brightness", initial_deviation=0.7, **values,
     )  # fmt: skip
-    model = spec.build(Foundation(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)}))
+    model = spec.build(BuildContext(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)}))
     model.prepare(batch_of(data))
     return model
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.models import Foundation, TrainingSpec
+from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models.autoencoder.conditional_vae import ConditionalVAESpec
 from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
 from plumbline.models.autoencoder.vae import VAESpec
@@ -63,7 +63,7 @@ def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp
         latent=4, encoder=READER, decoder=WRITER, law={"kind": "independent"}, objective={"kind": "likelihood"},
         scaling="global", initial_deviation=0.3, smallest_deviation=0.2, **classes,
     )  # fmt: skip
-    model = spec.build(Foundation(data, {}))
+    model = spec.build(BuildContext(data, {}))
     batch = {"state": torch.as_tensor(data["state"].values), "label": torch.as_tensor(data["label"].values)}
     model.prepare(batch)
     training = TrainingSpec(steps=600, batch=64, learning_rate=3e-3, ema=0.98, accelerator="cpu")

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.observations.states import StatesSpec
 from plumbline.samplers import SamplingTask
@@ -23,7 +23,7 @@ def prior():
     covariance = 0.9 ** lag.double()
     data = (torch.randn(20_000, N, dtype=torch.float64) @ torch.linalg.cholesky(covariance).mT).float()
     example = xr.Dataset({"state": (("sample", "coordinate"), data[:1].numpy())})
-    model = FittedGaussianSpec(schedule={"kind": "vp"}).build(Foundation(example))
+    model = FittedGaussianSpec(schedule={"kind": "vp"}).build(BuildContext(example))
     model.prepare({"state": data})
     return model, covariance, data[:CASES]
 

@@ -12,7 +12,7 @@ from azula.denoise import Denoiser, DiracPosterior
 from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPSDEScheduleSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
@@ -33,7 +33,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
-    built = FittedGaussianSpec().build(Foundation(data))
+    built = FittedGaussianSpec().build(BuildContext(data))
     built.prepare(batch_of(select_split(data, "train")))
     return built
 
@@ -77,7 +77,7 @@ def test_plain_samplers_draw_the_free_law(data, model, kind):
 
 def test_euler_maruyama_draws_the_free_law(data):
     """As the plain samplers above, on the schedule whose equation it steps; what it ends at is not evaluated again."""
-    model = FittedGaussianSpec(schedule={"kind": "vp_sde"}).build(Foundation(data))
+    model = FittedGaussianSpec(schedule={"kind": "vp_sde"}).build(BuildContext(data))
     model.prepare(batch_of(select_split(data, "train")))
     x, _, costs = sampled(data, model, kind="euler_maruyama", steps=1000)
     free = select_split(data, "train")["state"].values.astype(np.float64)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
@@ -38,7 +38,7 @@ def learned(data):
     """A network of 40,000 parameters, at the average of its last weights."""
     torch.manual_seed(0)
     train = batch_of(select_split(data, "train"))
-    model = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2}).build(Foundation(data))
+    model = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2}).build(BuildContext(data))
     model.prepare(train)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -59,7 +59,7 @@ def learned(data):
 
 @pytest.fixture(scope="module")
 def exact(data):
-    model = FittedGaussianSpec().build(Foundation(data))
+    model = FittedGaussianSpec().build(BuildContext(data))
     model.prepare(batch_of(select_split(data, "train")))
     return model
 

@@ -37,7 +37,7 @@ class AttributeSpec(Kind):
         """
         raise NotImplementedError
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that it is measured by, and what it needs of each."""
         return {}
 

@@ -27,7 +27,7 @@ class ClassScoreSpec(AttributeSpec):
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
         return _ClassScore(models[self.classifier], self.classes, self.floor)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}
 
 

@@ -22,8 +22,8 @@ class MinusSpec(AttributeSpec):
     def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
         return _Minus(self.of.build(example, models))
 
-    def stands_on(self) -> dict[str, str]:
-        return self.of.stands_on()
+    def depends_on(self) -> dict[str, str]:
+        return self.of.depends_on()
 
 
 class _Minus(Attribute):

@@ -61,7 +61,7 @@ class Constraint(ABC):
         """Whether each sample (B,) is feasible to the tolerance."""
         return self.violation(x) <= self.tolerance
 
-    def given(self, known: Mapping[Any, Any] | xr.Dataset) -> Constraint:
+    def bind(self, known: Mapping[Any, Any] | xr.Dataset) -> Constraint:
         """The constraint bound to the targets of these samples, where it has one a sample.
 
         Args:
@@ -70,14 +70,14 @@ class Constraint(ABC):
         del known
         return self
 
-    def standing_on(self, models: Mapping[str, Any]) -> Constraint:
+    def bind_models(self, models: Mapping[str, Any]) -> Constraint:
         """The constraint with the trained models, by name, that it measures by, if it is a learned one."""
         del models
         return self
 
 
 class ProjectableConstraint(Protocol):
-    """A constraint whose nearest feasible point is known (`project` among what a kind offers)."""
+    """A constraint whose nearest feasible point is known (`project` among what a kind provides)."""
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest feasible point of each sample (B, ...)."""
@@ -85,7 +85,7 @@ class ProjectableConstraint(Protocol):
 
 
 class ConditionableConstraint(ProjectableConstraint, Protocol):
-    """A linear equality A x = k (`condition` among what a kind offers; `matrix` too, where A can be formed)."""
+    """A linear equality A x = k (`condition` among what a kind provides; `matrix` too, where A can be formed)."""
 
     @property
     def matrix(self) -> Tensor:
@@ -112,11 +112,11 @@ class ConstraintSpec(Kind):
         """The constraint for samples like those of `example`, a dataset with its coordinates and attributes."""
         raise NotImplementedError
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that it measures by, and what it needs of each."""
         return {}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         """What samplers can ask of it beyond residual and distance: `project`, `condition`, `matrix`."""
         return ()
 

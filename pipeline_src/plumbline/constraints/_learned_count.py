@@ -17,7 +17,7 @@ class LearnedCount(Constraint):
     Args:
         name: name of the counter.
         count: n.
-        counter: the trained model; None before `standing_on`.
+        counter: the trained model; None before `bind_models`.
     """
 
     unit = "count"
@@ -27,7 +27,7 @@ class LearnedCount(Constraint):
         # An image whose count rounds to n is feasible.
         self.tolerance = 0.5 / max(abs(count), 1.0)
 
-    def standing_on(self, models: Mapping[str, Any]) -> LearnedCount:
+    def bind_models(self, models: Mapping[str, Any]) -> LearnedCount:
         return LearnedCount(self.name, self.count, models[self.name]) if self.name in models else self
 
     def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:

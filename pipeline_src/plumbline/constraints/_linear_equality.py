@@ -40,7 +40,7 @@ class LinearEquality(Constraint):
     Args:
         matrix: A, an m-by-n tensor, or a matrix-free map (`GroupSum`). Which rows of a tensor depend on each other is
             told by the rounding of its dtype: give it in the dtype that its numbers were computed in.
-        target: k, (m,) for all samples or (B, m), one a sample; None if it is to come from `given`.
+        target: k, (m,) for all samples or (B, m), one a sample; None if it is to come from `bind`.
         target_variable: the variable of a dataset that holds k a sample.
         unit: unit of the residual.
 
@@ -96,7 +96,7 @@ class LinearEquality(Constraint):
         lack = -self._residual(x.double())
         return lack if self._rows is None else lack @ self._rows.transform.to(lack)
 
-    def given(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
+    def bind(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""
         if self.target_variable is None:
             return self
@@ -203,7 +203,7 @@ class LinearEquality(Constraint):
     def _targets(self, flat: Tensor) -> Tensor:
         if self.target is None:
             raise ValueError(
-                f"this equality takes its target from {self.target_variable!r}, one a sample: bind it with `given`."
+                f"this equality takes its target from {self.target_variable!r}, one a sample: bind it with `bind`."
             )
         if self.target.ndim > 1 and self.target.shape[0] != flat.shape[-2]:
             raise ValueError(f"{self.target.shape[0]} targets were given for {flat.shape[-2]} samples.")

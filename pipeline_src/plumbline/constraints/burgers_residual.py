@@ -36,5 +36,5 @@ class BurgersResidualSpec(ConstraintSpec):
             return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)
         return BurgersResidual(spacing=spacing, length=length, viscosity=viscosity, max_step=self.max_step)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("project",)

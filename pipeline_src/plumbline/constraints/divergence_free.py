@@ -28,5 +28,5 @@ class DivergenceFreeSpec(ConstraintSpec):
         require_velocities(example, asker)
         return derivative(length=equal_periods(example, ("x", "y"), asker))
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("project", "condition")

@@ -27,5 +27,5 @@ class LearnedCountSpec(ConstraintSpec):
 
         return LearnedCount(self.counter, self.count)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.counter: "count"}

@@ -62,7 +62,7 @@ class LinearEqualitySpec(ConstraintSpec):
             )
         return matrix
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("project", "condition", "matrix")
 
 

@@ -44,5 +44,5 @@ class SumSpec(ConstraintSpec):
         unit = str(example["state"].attrs.get("units", "1"))
         return LinearEquality(GroupSum(groups), totals, unit=unit)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("project", "condition")

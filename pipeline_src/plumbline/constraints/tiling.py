@@ -32,5 +32,5 @@ class TilingSpec(ConstraintSpec):
             )
         return Tiling(self.rows, self.columns, example["state"].shape[-2:])
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("project",)

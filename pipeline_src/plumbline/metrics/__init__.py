@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Instruments:
+class EvaluationContext:
     """What metrics measure with.
 
     Attributes:
@@ -44,7 +44,7 @@ class MetricSpec(Kind):
     of_every_draw: ClassVar[bool] = False
     """Whether it takes all draws for a test sample, since it judges them one by one; the others take the first of each."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         """Judges samples.
 
         Args:
@@ -68,7 +68,7 @@ class MetricSpec(Kind):
         found: xr.Dataset,
         samples: xr.Dataset,
         dataset: xr.Dataset,
-        by: Instruments,
+        by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
         """Its numbers with some samples left out: what `evaluate` says of the rest, by name.
@@ -84,14 +84,14 @@ class MetricSpec(Kind):
         del found, pairs
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         rest = samples.isel(sample=kept)
-        bound = Instruments({name: c.given(rest) for name, c in by.constraints.items()}, by.models)
+        bound = EvaluationContext({name: c.bind(rest) for name, c in by.constraints.items()}, by.models)
         return {
             str(name): float(value)
             for name, value in self.evaluate(rest, dataset, bound).data_vars.items()
             if not value.dims
         }
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that it measures with, and what it needs of each."""
         return {}
 
@@ -150,7 +150,7 @@ NO_LIKELIHOOD = "no likelihood, since the data violates a constraint"
 """Why a likelihood on the feasible set is not told."""
 
 
-def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> bool:
+def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> bool:
     """Whether the test samples that predictions are for satisfy all constraints: on the feasible set there is no density elsewhere."""
     import torch
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec
+from plumbline.metrics import EvaluationContext, MetricSpec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +41,7 @@ def groups_of(cases: int) -> np.ndarray:
 def replicates(
     metrics: Mapping[str, MetricSpec],
     found: Mapping[str, xr.Dataset],
-    given: Mapping[bool, tuple[xr.Dataset, Instruments]],
+    given: Mapping[bool, tuple[xr.Dataset, EvaluationContext]],
     dataset: xr.Dataset,
     cases: int,
 ) -> xr.Dataset:

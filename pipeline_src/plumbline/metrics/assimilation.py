@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ class AssimilationSpec(MetricSpec):
     kind: Literal["assimilation"] = "assimilation"
     of_every_draw: ClassVar[bool] = True
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del dataset, by

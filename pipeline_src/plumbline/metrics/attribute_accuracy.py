@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets._labels import listed_attributes
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import attribute_logits
 from plumbline.metrics._collapse import beside_real_data
 from plumbline.metrics._wanted import wanted_attributes
@@ -31,7 +31,7 @@ class AttributeAccuracySpec(MetricSpec):
     neighbours: int = key(ge=1, default=5)
     """k of the nearest neighbours that recall is told by."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         classifier = by.models[self.classifier]
@@ -57,7 +57,7 @@ class AttributeAccuracySpec(MetricSpec):
         )
         return xr.Dataset(found | beside_real_data(accuracy, real, samples, dataset, self.neighbours))
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "attributes"}
 
 

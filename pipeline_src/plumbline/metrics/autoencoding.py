@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import NO_LIKELIHOOD, Instruments, MetricSpec, scalar, split_values, truth_is_feasible
+from plumbline.metrics import (
+    NO_LIKELIHOOD,
+    EvaluationContext,
+    MetricSpec,
+    scalar,
+    split_values,
+    truth_is_feasible,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +24,7 @@ class AutoencodingSpec(MetricSpec):
 
     kind: Literal["autoencoding"] = "autoencoding"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.datasets._labels import class_labels
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import check_watched, class_features, class_probabilities
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ClassQualitySpec(MetricSpec):
     watched: tuple[int, ...] = ()
     """Classes whose distances stand in the table; one with fewer than five samples or test images has none."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         classifier = by.models[self.classifier]
@@ -60,7 +60,7 @@ class ClassQualitySpec(MetricSpec):
         found["class_quality"] = scalar(mean, "mean kernel distance of classes", "lower")
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from plumbline.datasets._labels import class_labels
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import check_watched, class_probabilities
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ClassSharesSpec(MetricSpec):
     watched: tuple[int, ...] = ()
     """Classes whose shares stand in the table."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         classifier = by.models[self.classifier]
@@ -47,7 +47,7 @@ class ClassSharesSpec(MetricSpec):
             found["classifier_accuracy"] = scalar(right, "accuracy of the classifier", "higher")
         return xr.Dataset(found, coords={"class": np.arange(len(shares))})
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +22,7 @@ class ConditionalGaussianSpec(MetricSpec):
 
     kind: Literal["conditional_gaussian"] = "conditional_gaussian"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +22,7 @@ class ConstraintDistanceSpec(MetricSpec):
     kind: Literal["constraint_distance"] = "constraint_distance"
     of_every_draw: ClassVar[bool] = True
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -43,7 +43,7 @@ class ConstraintDistanceSpec(MetricSpec):
         found: xr.Dataset,
         samples: xr.Dataset,
         dataset: xr.Dataset,
-        by: Instruments,
+        by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.coordinates import periodic_dimensions
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +25,7 @@ class EnergySpectrumSpec(MetricSpec):
 
     kind: Literal["energy_spectrum"] = "energy_spectrum"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

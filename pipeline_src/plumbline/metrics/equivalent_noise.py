@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
 from plumbline.spec import key
 from plumbline.store import select_split
 
@@ -34,7 +34,7 @@ class EquivalentNoiseSpec(MetricSpec):
     noise: float = key("standard deviations of the data", gt=0, default=0.01)
     """Noise that the growth of the distance is measured at."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -42,7 +42,7 @@ class EquivalentNoiseSpec(MetricSpec):
         clean, noisy = (torch.as_tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
         judged = {}
         for name, constraint in by.constraints.items():
-            bound = constraint.given(test)
+            bound = constraint.bind(test)
             without = float(bound.distance(clean).mean())
             growth = (float(bound.distance(noisy).mean()) - without) / self.noise
             mean = float(constraint.distance(torch.as_tensor(samples["state"].values)).mean())

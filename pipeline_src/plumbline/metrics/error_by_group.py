@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ class ErrorByGroupSpec(MetricSpec):
     names: str | None = None
     """The dataset's coordinate that names the groups; null for their numbers."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

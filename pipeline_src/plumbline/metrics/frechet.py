@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import StringConstraints
 
 from plumbline.datasets import AnyDataset
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import class_features
 from plumbline.spec import key
 
@@ -35,7 +35,7 @@ class FrechetSpec(MetricSpec):
     )
     """Further datasets by name, to whose test splits the distance is taken too."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         classifier = by.models[self.classifier]
@@ -52,7 +52,7 @@ class FrechetSpec(MetricSpec):
             found[f"frechet{suffix}"] = scalar(distance, title, "lower", "squared features", floor=not suffix)
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "features"}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ class GradientQualitySpec(MetricSpec):
     kind: Literal["gradient_quality"] = "gradient_quality"
     resampled: ClassVar[bool] = False
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by, dataset

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +17,7 @@ class IdentitySpec(MetricSpec):
 
     kind: Literal["identity"] = "identity"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from plumbline.input_files import InputFile, ReadsFiles
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics.frechet import frechet_distance
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
         what = "the TorchScript export of the Inception network, inception-2015-12-05.pt"
         return (InputFile("weights", self.weights, what),)
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, half_width, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, half_width, scalar, split_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +22,7 @@ class KernelAlignmentSpec(MetricSpec):
     kind: Literal["kernel_alignment"] = "kernel_alignment"
     resampled: ClassVar[bool] = False
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from plumbline.datasets._labels import class_labels
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import class_probabilities
 from plumbline.metrics._collapse import beside_real_data
 from plumbline.spec import key
@@ -26,7 +26,7 @@ class LabelAccuracySpec(MetricSpec):
     neighbours: int = key(ge=1, default=5)
     """k of the nearest neighbours that recall is told by."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         from plumbline.models._labels import WANTED
@@ -46,7 +46,7 @@ class LabelAccuracySpec(MetricSpec):
         }
         return xr.Dataset(found | beside_real_data(accuracy, real, samples, dataset, self.neighbours))
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.classifier: "classes"}
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ class LevelShortfallSpec(MetricSpec):
     of: str
     """Name of the latent critics or actor whose `levels` are asked about, one of the study's `models`."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -46,5 +46,5 @@ class LevelShortfallSpec(MetricSpec):
         found["levels_reached"] = scalar(reached, "samples that reach all levels", "higher", floor=False)
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.of: "labels"}

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, StringConstraints
 
 from plumbline.datasets.mixture import MixtureSpec
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,7 +24,7 @@ class LogDensitySpec(MetricSpec):
     )
     """The mixtures by name."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del dataset, by

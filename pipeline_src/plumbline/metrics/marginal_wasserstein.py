@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +17,7 @@ class MarginalWassersteinSpec(MetricSpec):
 
     kind: Literal["marginal_wasserstein"] = "marginal_wasserstein"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
 from plumbline.metrics._wanted import wanted_attributes
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class MeasuredLabelsSpec(MetricSpec):
     of: str
     """Name of the latent critics or actor whose `measured` labels are asked about, one of the study's `models`."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         labels = by.models[self.of].wanted
@@ -33,7 +33,7 @@ class MeasuredLabelsSpec(MetricSpec):
         found["has_all"] = scalar(right.all(1).mean(), "samples with all that was wanted", "higher")
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.of: "labels"}
 
     def _wanted(self, labels: Any, samples: xr.Dataset, dataset: xr.Dataset) -> np.ndarray:

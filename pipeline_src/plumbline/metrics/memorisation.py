@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,7 +18,7 @@ class MemorisationSpec(MetricSpec):
     kind: Literal["memorisation"] = "memorisation"
     resampled: ClassVar[bool] = False
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
         from sklearn.neighbors import NearestNeighbors
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ class MMDSpec(MetricSpec):
 
     kind: Literal["mmd"] = "mmd"
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by
@@ -45,7 +45,7 @@ class MMDSpec(MetricSpec):
         found: xr.Dataset,
         samples: xr.Dataset,
         dataset: xr.Dataset,
-        by: Instruments,
+        by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
         del found, samples, dataset, by

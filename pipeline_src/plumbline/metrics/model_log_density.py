@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ModelLogDensitySpec(MetricSpec):
     draws: int = key("noise levels a sample", ge=1, default=64)
     """Noise levels that each sample is asked about at."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -60,7 +60,7 @@ class ModelLogDensitySpec(MetricSpec):
         )
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return dict.fromkeys(self.under, "denoiser")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from plumbline.coordinates import require_last
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class PortfolioPerformanceSpec(MetricSpec):
     risk_free: float = key("a year", default=0.03)
     """Risk-free rate."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PrecisionRecallSpec(MetricSpec):
     neighbours: int = key(ge=1, default=5)
     """k, the neighbour that a ball reaches."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
         del by
@@ -46,7 +46,7 @@ class PrecisionRecallSpec(MetricSpec):
         found: xr.Dataset,
         samples: xr.Dataset,
         dataset: xr.Dataset,
-        by: Instruments,
+        by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
         del found, samples, dataset, by

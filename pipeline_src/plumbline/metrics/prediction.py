@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import NO_LIKELIHOOD, Instruments, MetricSpec, scalar, split_values, truth_is_feasible
+from plumbline.metrics import (
+    NO_LIKELIHOOD,
+    EvaluationContext,
+    MetricSpec,
+    scalar,
+    split_values,
+    truth_is_feasible,
+)
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ class PredictionSpec(MetricSpec):
     scale: Literal["none", "largest", "deviation"] = key(default="deviation")
     """Unit of errors, a coordinate: the data's, the largest absolute value or the deviation in the train split."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
         from scipy.special import ndtr, ndtri  # scipy.stats takes half a second to import

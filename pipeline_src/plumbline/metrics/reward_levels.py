@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.metrics import Instruments, MetricSpec, scalar
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,7 +18,7 @@ class RewardLevelsSpec(MetricSpec):
     aligned: str
     """Name of the aligned model whose rewards and levels are asked about, one of the study's `models`."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
         import xarray as xr
 
@@ -36,5 +36,5 @@ class RewardLevelsSpec(MetricSpec):
         found["largest_shortfall"] = scalar(shortfall, title, "lower", unit, floor=False)
         return xr.Dataset(found)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.aligned: "rewards"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import Instruments, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SlicedWassersteinSpec(MetricSpec):
     directions: int = key(ge=1, default=256)
     """Random directions, the same for every method."""
 
-    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: Instruments) -> xr.Dataset:
+    def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
         from ot.sliced import sliced_wasserstein_distance
 

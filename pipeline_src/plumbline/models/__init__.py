@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Foundation:
+class BuildContext:
     """What a model is built on.
 
     Attributes:
@@ -132,7 +132,7 @@ class ModelSpec(Kind):
     dataset: AnyDataset | None = None
     """Dataset that it learns from in place of the study's, of samples of the same shape; null for the study's."""
 
-    def build(self, on: Foundation) -> nn.Module:
+    def build(self, on: BuildContext) -> nn.Module:
         """An untrained model."""
         raise NotImplementedError
 
@@ -144,11 +144,11 @@ class ModelSpec(Kind):
         """What it asks of these constraints beyond residual and distance, such as `condition`."""
         return ()
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that the model is built with, which are trained before it, and what it needs of each."""
         return {}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         """What samplers can draw from it by: `denoiser`, `prediction`, `prior`, `latents`; or what models can stand on: `mirror`,
         `restorer`."""
         return ("denoiser",)
@@ -158,7 +158,7 @@ class ModelSpec(Kind):
         the least that there is."""
         return {}
 
-    def dial(self) -> str | None:
+    def tradeoff_parameter(self) -> str | None:
         """The key whose number the model trades one merit for another by, which the report draws metrics against."""
         return None
 

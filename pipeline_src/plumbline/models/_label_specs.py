@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from plumbline.attributes import AnyAttribute
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class ClassLabelsSpec(Spec):
     classes: int = key(ge=2, default=10)
     """How many; the dataset's `label` is 0, 1, ..."""
 
-    def build(self, on: Foundation) -> Classes:
+    def build(self, on: BuildContext) -> Classes:
         """The labels."""
         from plumbline.models._labels import Classes
 
         return Classes(self.classes)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that labels are measured by, and what is needed of each."""
         return {}
 
@@ -40,7 +40,7 @@ class ListedLabelsSpec(Spec):
 
     kind: Literal["listed"] = "listed"
 
-    def build(self, on: Foundation) -> Listed:
+    def build(self, on: BuildContext) -> Listed:
         """The labels.
 
         Raises:
@@ -54,7 +54,7 @@ class ListedLabelsSpec(Spec):
             )
         return Listed(str(name) for name in on.example["attribute"].values)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that labels are measured by, and what is needed of each."""
         return {}
 
@@ -66,15 +66,15 @@ class AttributeLabelsSpec(Spec):
     attributes: dict[Named, AnyAttribute] = Field(min_length=1)
     """The attributes by name."""
 
-    def build(self, on: Foundation) -> Measured:
+    def build(self, on: BuildContext) -> Measured:
         """The labels."""
         from plumbline.models._labels import Measured
 
         return Measured({name: a.build(on.example, on.models) for name, a in self.attributes.items()})
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that labels are measured by, and what is needed of each."""
-        return {name: what for a in self.attributes.values() for name, what in a.stands_on().items()}
+        return {name: what for a in self.attributes.values() for name, what in a.depends_on().items()}
 
 
 class LevelSpec(Spec):
@@ -94,17 +94,17 @@ class LevelsSpec(Spec):
     levels: dict[Named, LevelSpec] = Field(min_length=1)
     """The levels by name."""
 
-    def build(self, on: Foundation) -> Levels:
+    def build(self, on: BuildContext) -> Levels:
         """The levels."""
         from plumbline.models._labels import Levels
 
         attributes = {name: one.attribute.build(on.example, on.models) for name, one in self.levels.items()}
         return Levels(attributes, [one.level for one in self.levels.values()])
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         """The study's models that attributes are measured by, and what is needed of each."""
         return {
-            name: what for one in self.levels.values() for name, what in one.attribute.stands_on().items()
+            name: what for one in self.levels.values() for name, what in one.attribute.depends_on().items()
         }
 
 

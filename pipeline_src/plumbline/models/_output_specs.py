@@ -59,7 +59,7 @@ class LawModelSpec(ModelSpec):
     def requires(self) -> tuple[str, ...]:
         return ("condition",)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)
 
 

@@ -109,7 +109,7 @@ class FeasibleOutput(nn.Module):
 
     def _bound(self, batch: dict[str, Tensor]) -> Any:
         """The equality in the scaled space, bound to the targets of the batch."""
-        return None if self.constraint is None else self.space.equality(self.constraint).given(batch)
+        return None if self.constraint is None else self.space.equality(self.constraint).bind(batch)
 
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:
         """log of how much a volume grows from the scaled space to the data's, where the law lives."""

@@ -189,7 +189,7 @@ def _dials(study: Study) -> dict[str, dict[str, tuple[str, float]]]:
     for method, spec in study.methods.items():
         model, sampler = study.models[spec.models()[0]], spec.sampler
         for own, other in ((model, sampler), (sampler, model)):
-            if (dial := own.dial()) is not None:
+            if (dial := own.tradeoff_parameter()) is not None:
                 alike = own.model_copy(update={dial: 0.0}).canonical() + other.canonical()
                 family = names.setdefault(alike, method)
                 found.setdefault(dial.replace("_", " "), {})[method] = (family, getattr(own, dial))

@@ -158,7 +158,7 @@ class SamplerSpec(Kind):
         """Whether it needs the study's observation."""
         return False
 
-    def dial(self) -> str | None:
+    def tradeoff_parameter(self) -> str | None:
         """The key whose number the sampler trades one merit for another by, which the report draws metrics against."""
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
 from plumbline.samplers._denoising import denoise
 
@@ -38,13 +38,13 @@ def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[str
 @torch.no_grad()
 def drawn_for(model: Any, spec: DenoisingSpec, data: dict[str, Tensor], device: str) -> Iterator[Tensor]:
     """Samples (B, ...) for one batch of the data after another, on the device and in the dtype of the data's states."""
-    states, heartbeat = data["state"], Heartbeat(logger)
+    states, progress = data["state"], Progress(logger)
     for first in range(0, len(states), CHUNK):
         batch = {name: tensor[first : first + CHUNK] for name, tensor in data.items()}
-        progress = partial(_report, heartbeat, f"{first} of {len(states)} samples drawn to learn from")
-        task = SamplingTask(batch, device=device, progress=progress)
+        reported = partial(_report, progress, f"{first} of {len(states)} samples drawn to learn from")
+        task = SamplingTask(batch, device=device, progress=reported)
         yield denoise(model, spec, task, Costs()).to(states.dtype)
 
 
-def _report(heartbeat: Heartbeat, text: str, costs: Costs) -> None:
-    heartbeat.beat(text)
+def _report(progress: Progress, text: str, costs: Costs) -> None:
+    progress.report(text)

@@ -117,5 +117,5 @@ class LatentDescentSpec(SamplerSpec):
     def needs(self) -> str:
         return "critics"
 
-    def dial(self) -> str | None:
+    def tradeoff_parameter(self) -> str | None:
         return "realism_weight"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from plumbline.metrics import Instruments, MetricSpec
+from plumbline.metrics import EvaluationContext, MetricSpec
 from plumbline.metrics._jackknife import replicates
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
@@ -51,7 +51,7 @@ def evaluate(
     measuring = load_models(values["measured_by"], measured_by, example)
     constraints = build_constraints(values["constraints"], example, measuring)
     given = {
-        every: (among, Instruments({name: c.given(among) for name, c in constraints.items()}, measuring))
+        every: (among, EvaluationContext({name: c.bind(among) for name, c in constraints.items()}, measuring))
         for every, among in ((True, judged), (False, first))
     }
     metrics = {name: of_kind(MetricSpec, m) for name, m in values["metrics"].items()}

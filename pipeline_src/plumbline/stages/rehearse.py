@@ -27,7 +27,7 @@ import xarray as xr
 from torch import nn
 
 from plumbline.datasets import SPLITS, DatasetSpec
-from plumbline.metrics import Instruments
+from plumbline.metrics import EvaluationContext
 from plumbline.models import TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
@@ -138,7 +138,7 @@ class Rehearsal:
             if set(method.models()) <= set(self.models) and set(method.sampler.constraint_names()) <= sound:
                 self._try(f"methods.{name}", self._draw, name, draws)
         for name, metric in self.study.metrics.items():
-            if set(metric.stands_on()) <= set(self.models):
+            if set(metric.depends_on()) <= set(self.models):
                 for drawn in draws.values():
                     if not self._try(f"metrics.{name}", self._evaluate, name, drawn, sound):
                         break
@@ -162,7 +162,7 @@ class Rehearsal:
 
     def _distance(self, name: str) -> None:
         """Asks a constraint of real samples."""
-        if set(self.study.constraints[name].stands_on()) <= set(self.models):
+        if set(self.study.constraints[name].depends_on()) <= set(self.models):
             constraint = self._bound([name], self.test)[name]
             constraint.distance(torch.as_tensor(self.test["state"].values))
 
@@ -251,16 +251,16 @@ class Rehearsal:
             model: self.models[model] for model in self.plan.measuring_models() if model in self.models
         }
         constraints = self._bound(
-            [n for n in sound if set(self.study.constraints[n].stands_on()) <= set(self.models)], drawn
+            [n for n in sound if set(self.study.constraints[n].depends_on()) <= set(self.models)], drawn
         )
-        metric.evaluate(drawn, self.few, Instruments(constraints, measuring))
+        metric.evaluate(drawn, self.few, EvaluationContext(constraints, measuring))
 
     def _specs(self, names: Sequence[str]) -> dict[str, Any]:
         return {name: self.study.constraints[name].model_dump(mode="json") for name in names}
 
     def _bound(self, names: Sequence[str], samples: xr.Dataset) -> dict[str, Any]:
         built = build_constraints(self._specs(names), self.example, self.models)
-        return {name: constraint.given(samples) for name, constraint in built.items()}
+        return {name: constraint.bind(samples) for name, constraint in built.items()}
 
 
 def shortened(sampler: SamplerSpec) -> SamplerSpec:

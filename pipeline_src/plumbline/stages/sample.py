@@ -19,7 +19,7 @@ from torch import Tensor
 from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations._observation import Observation
-from plumbline.progress import Heartbeat
+from plumbline.progress import Progress
 from plumbline.samplers import Costs, Samples, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
@@ -73,15 +73,15 @@ def sample(
     constraints = build_constraints(values["constraints"], example, measuring)
     observation = observation_of(values["observation"], example)
     torch.manual_seed(seed * 1_000_003 + part)
-    heartbeat = Heartbeat(logger)
+    progress = Progress(logger)
     drawn: list[Samples] = []
     judged = []
     drawing = time.perf_counter()
     for start in range(0, last - first, method.batch):
         batch = known.isel(sample=slice(start, start + method.batch))
-        bound = {name: constraint.given(batch) for name, constraint in constraints.items()}
-        heartbeat.beat(f"{start} of {last - first} samples drawn")
-        task = SamplingTask(batch_of(batch), bound, device=device, progress=partial(_report, heartbeat))
+        bound = {name: constraint.bind(batch) for name, constraint in constraints.items()}
+        progress.report(f"{start} of {last - first} samples drawn")
+        task = SamplingTask(batch_of(batch), bound, device=device, progress=partial(_report, progress))
         if observation is not None:
             task = replace(task, observation=observation.of(task.batch["state"], batch["sample"].values))
         drawn.append(method.sampler.sample(trained, task))
@@ -122,8 +122,8 @@ def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observ
     )
 
 
-def _report(heartbeat: Heartbeat, costs: Costs) -> None:
-    heartbeat.beat(f"{costs.network_evaluations} network evaluations of this batch")
+def _report(progress: Progress, costs: Costs) -> None:
+    progress.report(f"{costs.network_evaluations} network evaluations of this batch")
 
 
 def as_dataset(drawn: dict[str, Tensor], known: xr.Dataset) -> xr.Dataset:

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import nn
 
 from plumbline.constraints import Constraint, ConstraintSpec
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.plan import CARD, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.storage.tensors import read_tensors, write_tensors
@@ -41,7 +41,7 @@ def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[st
         for name, below in values["models"].items()
     }
     constraints = build_constraints(values["constraints"], example, trained)
-    return of_kind(ModelSpec, values["model"]).build(Foundation(example, constraints, models))
+    return of_kind(ModelSpec, values["model"]).build(BuildContext(example, constraints, models))
 
 
 def build_constraints(
@@ -55,7 +55,7 @@ def build_constraints(
         trained: the models that they measure by. One that lacks its own can be built, but not asked.
     """
     return {
-        name: of_kind(ConstraintSpec, spec).build(example).standing_on(trained)
+        name: of_kind(ConstraintSpec, spec).build(example).bind_models(trained)
         for name, spec in values.items()
     }
 

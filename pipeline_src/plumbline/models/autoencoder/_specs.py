@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._output_specs import FeasibleModelSpec
 from plumbline.networks import AnyReader, AnyWriter
 from plumbline.networks.perceptron import PerceptronSpec
@@ -21,7 +21,7 @@ class AutoencoderSpec(FeasibleModelSpec):
     importance_samples: int = key("draws", ge=1, default=100)
     """Draws of the importance-sampled likelihood."""
 
-    def shared(self, on: Foundation) -> dict[str, Any]:
+    def shared(self, on: BuildContext) -> dict[str, Any]:
         """The keyword arguments that all autoencoders take."""
         return {
             "encoder": self.encoder,
@@ -34,5 +34,5 @@ class AutoencoderSpec(FeasibleModelSpec):
             "importance_samples": self.importance_samples,
         }
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prior",)

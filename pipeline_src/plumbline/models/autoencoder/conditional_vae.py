@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._label_specs import AnyLabels, ClassLabelsSpec
 from plumbline.models.autoencoder._specs import AutoencoderSpec
 from plumbline.spec import key
@@ -22,7 +22,7 @@ class ConditionalVAESpec(AutoencoderSpec):
     wanted: AnyLabels = ClassLabelsSpec()
     """The labels that it is told."""
 
-    def build(self, on: Foundation) -> ConditionalVAE:
+    def build(self, on: BuildContext) -> ConditionalVAE:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._conditional_vae import ConditionalVAE
 
@@ -30,8 +30,8 @@ class ConditionalVAESpec(AutoencoderSpec):
             sample_shape(on.example), self.latent, wanted=self.wanted.build(on), **self.shared(on)
         )
 
-    def stands_on(self) -> dict[str, str]:
-        return {**super().stands_on(), **self.wanted.stands_on()}
+    def depends_on(self) -> dict[str, str]:
+        return {**super().depends_on(), **self.wanted.depends_on()}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("latents",)

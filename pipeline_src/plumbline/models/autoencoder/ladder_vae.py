@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.autoencoder._specs import AutoencoderSpec
 from plumbline.networks import AnyRegressor
 from plumbline.networks.perceptron import PerceptronSpec
@@ -27,7 +27,7 @@ class LadderVAESpec(AutoencoderSpec):
     upper_latent: int = key(ge=1, default=8)
     """Numbers in the upper latent vector."""
 
-    def build(self, on: Foundation) -> LadderVAE:
+    def build(self, on: BuildContext) -> LadderVAE:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._ladder_vae import LadderVAE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.autoencoder._specs import AutoencoderSpec
 from plumbline.spec import key
 
@@ -24,7 +24,7 @@ class VAESpec(AutoencoderSpec):
     estimator: AnyEstimator = ReparameterisedSpec()
     """How gradients pass the latent sample."""
 
-    def build(self, on: Foundation) -> PlainVAE:
+    def build(self, on: BuildContext) -> PlainVAE:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._vae import PlainVAE
 
@@ -36,5 +36,5 @@ class VAESpec(AutoencoderSpec):
             **self.shared(on),
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prior", "latents", "posterior")

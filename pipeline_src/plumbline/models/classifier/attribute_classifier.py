@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.classifier._specs import ImageClassifierSpec
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ class AttributeClassifierSpec(ImageClassifierSpec):
 
     kind: Literal["attribute_classifier"] = "attribute_classifier"
 
-    def build(self, on: Foundation) -> AttributeClassifier:
+    def build(self, on: BuildContext) -> AttributeClassifier:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.classifier._classifier import AttributeClassifier
 
@@ -30,5 +30,5 @@ class AttributeClassifierSpec(ImageClassifierSpec):
             dropout=self.dropout,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("attributes", "features")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.classifier._specs import ImageClassifierSpec
 from plumbline.spec import key
 
@@ -19,7 +19,7 @@ class ClassifierSpec(ImageClassifierSpec):
     classes: int = key(ge=2, default=10)
     """Classes, the labels 0, 1, ..."""
 
-    def build(self, on: Foundation) -> Classifier:
+    def build(self, on: BuildContext) -> Classifier:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.classifier._classifier import Classifier
 
@@ -31,5 +31,5 @@ class ClassifierSpec(ImageClassifierSpec):
             dropout=self.dropout,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("classes", "features")

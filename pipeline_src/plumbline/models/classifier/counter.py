@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.datasets import AnyDataset
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ class CounterSpec(ModelSpec):
     features: int = key(ge=1, default=256)
     """Features of the layer before the number."""
 
-    def build(self, on: Foundation) -> Counter:
+    def build(self, on: BuildContext) -> Counter:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.classifier._counter import Counter
 
         return Counter(sample_shape(on.example), channels=self.channels, features=self.features)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("count",)

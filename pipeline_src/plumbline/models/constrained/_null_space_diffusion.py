@@ -81,7 +81,7 @@ class NullSpaceDiffusion(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> NullSpace:
         """The free coordinates, bound to the targets of the batch."""
-        equality = self.scaled.equality(self.constraint).given(batch)
+        equality = self.scaled.equality(self.constraint).bind(batch)
         return NullSpace(self.scaled, self.basis, equality, self.shape)
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

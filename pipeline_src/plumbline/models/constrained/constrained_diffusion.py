@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.objectives import AnyObjective
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._output_specs import LawModelSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.networks import AnyNetwork
@@ -30,7 +30,7 @@ class ConstrainedDiffusionSpec(LawModelSpec):
     initial_deviation: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
     """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
 
-    def build(self, on: Foundation) -> ConstrainedDiffusion:
+    def build(self, on: BuildContext) -> ConstrainedDiffusion:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.constrained._constrained_diffusion import ConstrainedDiffusion
 
@@ -46,5 +46,5 @@ class ConstrainedDiffusionSpec(LawModelSpec):
             smallest_deviation=self.smallest_deviation,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("denoiser",)

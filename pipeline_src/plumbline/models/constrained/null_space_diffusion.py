@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
@@ -26,7 +26,7 @@ class NullSpaceDiffusionSpec(ModelSpec):
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
 
-    def build(self, on: Foundation) -> NullSpaceDiffusion:
+    def build(self, on: BuildContext) -> NullSpaceDiffusion:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.constrained._null_space_diffusion import NullSpaceDiffusion
 

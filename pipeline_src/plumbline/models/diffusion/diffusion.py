@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
@@ -106,7 +106,7 @@ class DenoiserSpec(ModelSpec):
     space: str | None = None
     """Name of a mirror map, in whose space the model works; null for that of the data."""
 
-    def build_space(self, on: Foundation) -> Standardisation | MirrorSpace:
+    def build_space(self, on: BuildContext) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in, not fitted."""
         from plumbline.models._spaces import MirrorSpace, Standardisation, sample_shape
 
@@ -114,7 +114,7 @@ class DenoiserSpec(ModelSpec):
             return Standardisation(sample_shape(on.example).shape, self.scaling)
         return MirrorSpace(cast("Mirror", on.models[self.space]), self.scaling)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.space: "mirror"} if self.space else {}
 
 
@@ -123,7 +123,7 @@ class DiffusionSpec(DenoiserSpec):
 
     kind: Literal["diffusion"] = "diffusion"
 
-    def build(self, on: Foundation) -> Diffusion:
+    def build(self, on: BuildContext) -> Diffusion:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.diffusion._diffusion import Diffusion
 

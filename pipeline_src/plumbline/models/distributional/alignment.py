@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from plumbline.attributes import AnyAttribute
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.models.distributional._multiplier_specs import AnyMultipliers, DualAscentSpec
 from plumbline.spec import Spec, key
 
@@ -51,10 +51,10 @@ class AlignmentSpec(ModelSpec):
             )
         return self
 
-    def build(self, on: Foundation) -> Alignment:
+    def build(self, on: BuildContext) -> Alignment:
         from plumbline.models.distributional._alignment import Alignment
 
-        below = {name for reward in self.rewards.values() for name in reward.attribute.stands_on()}
+        below = {name for reward in self.rewards.values() for name in reward.attribute.depends_on()}
         return Alignment(
             on.models[self.pretrained],
             attributes={
@@ -68,13 +68,13 @@ class AlignmentSpec(ModelSpec):
             calibration=self.calibration,
         )
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         needed = {self.pretrained: "denoiser"}
         for reward in self.rewards.values():
-            needed |= reward.attribute.stands_on()
+            needed |= reward.attribute.depends_on()
         return needed
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("denoiser", "rewards")
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.diffusion.diffusion import DenoiserSpec
 from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
@@ -90,7 +90,7 @@ class DualDiffusionSpec(DenoiserSpec):
                 )
         return self
 
-    def build(self, on: Foundation) -> DualDiffusion:
+    def build(self, on: BuildContext) -> DualDiffusion:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.distributional._dual_diffusion import DualDiffusion
 
@@ -107,13 +107,13 @@ class DualDiffusionSpec(DenoiserSpec):
             smoothing=self.smoothing,
         )
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         named = [
             name
             for entry in self.sets.values()
             for name in (entry.oracle, entry.drawn.model if entry.drawn else None)
         ]
-        return {**super().stands_on(), **{name: "denoiser" for name in named if name}}
+        return {**super().depends_on(), **{name: "denoiser" for name in named if name}}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.models.distributional._multiplier_specs import AnyWeights, SimplexAscentSpec
 from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
@@ -29,7 +29,7 @@ class ProductSpec(ModelSpec):
     smoothing: float = key("standard deviations of the first expert's data", gt=0, default=0.1)
     """Noise on both sides of a divergence."""
 
-    def build(self, on: Foundation) -> Product:
+    def build(self, on: BuildContext) -> Product:
         from plumbline.models.distributional._product import Product
 
         assert isinstance(self.sampler, DenoisingSpec)
@@ -40,7 +40,7 @@ class ProductSpec(ModelSpec):
             smoothing=self.smoothing,
         )
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return dict.fromkeys(self.experts, "denoiser")
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.spec import key
 
@@ -24,7 +24,7 @@ class FittedGaussianSpec(FittedModelSpec):
     scaling: Literal["coordinate", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
 
-    def build(self, on: Foundation) -> FittedGaussian:
+    def build(self, on: BuildContext) -> FittedGaussian:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.fitted._fitted_gaussian import FittedGaussian
 

@@ -19,5 +19,5 @@ class LatentSpec(ModelSpec):
     wanted: AnyWanted = ClassLabelsSpec()
     """What samples are to have: a class, attributes, or levels of them."""
 
-    def stands_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.stands_on()}
+    def depends_on(self) -> dict[str, str]:
+        return {self.autoencoder: "posterior", **self.wanted.depends_on()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ class AggregatePosteriorSpec(FittedModelSpec):
     components: int = key("training samples", ge=1, default=1000)
     """Of how many training samples; where there are fewer, some count more than once."""
 
-    def build(self, on: Foundation) -> AggregatePosterior:
+    def build(self, on: BuildContext) -> AggregatePosterior:
         from plumbline.models.latent._aggregate_posterior import AggregatePosterior
 
         return AggregatePosterior(on.models[self.autoencoder], components=self.components)
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.autoencoder: "posterior"}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("latents",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.models._label_specs import AnyLabels
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ class AttributeGaussianSpec(FittedModelSpec):
     wanted: AnyLabels
     """The labels."""
 
-    def build(self, on: Foundation) -> AttributeGaussian:
+    def build(self, on: BuildContext) -> AttributeGaussian:
         from plumbline.models.latent._attribute_gaussian import AttributeGaussian
 
         return AttributeGaussian(on.models[self.autoencoder], self.wanted.build(on))
 
-    def stands_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.stands_on()}
+    def depends_on(self) -> dict[str, str]:
+        return {self.autoencoder: "posterior", **self.wanted.depends_on()}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("latents", "labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.models._label_specs import AnyLabels, ClassLabelsSpec
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ class ClassGaussianSpec(FittedModelSpec):
     wanted: AnyLabels = ClassLabelsSpec()
     """The classes, or the labels that are combined; of many labels, take `attribute_gaussian`."""
 
-    def build(self, on: Foundation) -> ClassGaussian:
+    def build(self, on: BuildContext) -> ClassGaussian:
         from plumbline.models.latent._class_gaussian import ClassGaussian
 
         return ClassGaussian(on.models[self.autoencoder], self.wanted.build(on))
 
-    def stands_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.stands_on()}
+    def depends_on(self) -> dict[str, str]:
+        return {self.autoencoder: "posterior", **self.wanted.depends_on()}
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("latents", "labels")

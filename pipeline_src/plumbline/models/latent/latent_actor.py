@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.latent._specs import LatentSpec
 from plumbline.networks import AnyRegressor
 from plumbline.networks.perceptron import PerceptronSpec
@@ -31,7 +31,7 @@ class LatentActorSpec(LatentSpec):
     level_weight: float = key(ge=0, default=1.0)
     """Weight of the shortfall of levels of decoded samples, where levels are what is wanted."""
 
-    def build(self, on: Foundation) -> LatentActor:
+    def build(self, on: BuildContext) -> LatentActor:
         from plumbline.models.latent._latent_actor import LatentActor
 
         return LatentActor(
@@ -45,8 +45,8 @@ class LatentActorSpec(LatentSpec):
             level_weight=self.level_weight,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("latents", "actor", "labels")
 
-    def dial(self) -> str | None:
+    def tradeoff_parameter(self) -> str | None:
         return "distance"

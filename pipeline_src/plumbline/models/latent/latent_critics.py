@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models.latent._specs import LatentSpec
 from plumbline.networks import AnyRegressor
 from plumbline.networks.perceptron import PerceptronSpec
@@ -23,7 +23,7 @@ class LatentCriticsSpec(LatentSpec):
     gradient_penalty: float = key(ge=0, default=10.0)
     """Weight of the squared distance from one of the gradient of the realism critic (published: 10)."""
 
-    def build(self, on: Foundation) -> LatentCritics:
+    def build(self, on: BuildContext) -> LatentCritics:
         from plumbline.models.latent._latent_critics import LatentCritics
 
         return LatentCritics(
@@ -33,6 +33,6 @@ class LatentCriticsSpec(LatentSpec):
             gradient_penalty=self.gradient_penalty,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         known = ("labels",) if self.wanted.kind == "levels" else ("labels", "label_critic")
         return ("critics", *known)

@@ -101,7 +101,7 @@ class FinetunedMirror(nn.Module):
         terms = {
             "reconstruction": (clean - z).abs().mean(),
             "drawn_reconstruction": self._drawn_reconstruction(restored, drawn, batch["target"]),
-            "constraint": self.constraint.given(batch).distance(mirror.space.decode(restored)).mean(),
+            "constraint": self.constraint.bind(batch).distance(mirror.space.decode(restored)).mean(),
         }
         cycle = mirror.cycle_weight * (terms["reconstruction"] + terms["drawn_reconstruction"]) / 2
         return cycle + self.weight * terms["constraint"], {n: term.detach() for n, term in terms.items()}

@@ -170,7 +170,7 @@ class MirrorMap(nn.Module):
         terms = {
             "reconstruction": (clean - z).abs().mean(),
             "noisy_reconstruction": self._noisy_reconstruction(restored, z, noisy),
-            "constraint": self.constraint.given(batch).distance(self.space.decode(restored)).mean(),
+            "constraint": self.constraint.bind(batch).distance(self.space.decode(restored)).mean(),
             "regularisation": network.abs().mean(),
         }
         loss = (
@@ -229,4 +229,4 @@ def sensitivity(
     """The mean distance that noise of the standard deviation `sigma` in a space makes, over `sigma`."""
     z = space.encode(batch["state"])
     noisy = space.decode(z + sigma * torch.randn_like(z))
-    return float(constraint.given(batch).distance(noisy).mean() / sigma)
+    return float(constraint.bind(batch).distance(noisy).mean() / sigma)

@@ -97,7 +97,7 @@ class Restorer(nn.Module):
         noisy = z + sigma.view(-1, *(1,) * (z.ndim - 1)) * torch.randn_like(z)
         restored = self.restored(noisy, sigma)
         unit = _scale(sigma, 1)
-        distance = self.constraint.given(batch).distance(self.space.decode(restored))
+        distance = self.constraint.bind(batch).distance(self.space.decode(restored))
         terms = {
             "reconstruction": ((restored - z).abs().flatten(1).mean(1) / unit).mean(),
             "constraint": (distance / unit).mean(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ class AnalyticMirrorSpec(FittedModelSpec):
     set: Annotated[SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, Field(discriminator="kind")]
     """The set that states are in, and stay in."""
 
-    def build(self, on: Foundation) -> AnalyticMirror:
+    def build(self, on: BuildContext) -> AnalyticMirror:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._analytic_mirror import AnalyticMirror
 
         shape = sample_shape(on.example).shape
         return AnalyticMirror(self.set.build(math.prod(shape)), shape)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("mirror",)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec
 from plumbline.spec import key
 
@@ -39,7 +39,7 @@ class FinetunedMirrorSpec(ModelSpec):
             )
         return self
 
-    def build(self, on: Foundation) -> FinetunedMirror:
+    def build(self, on: BuildContext) -> FinetunedMirror:
         from plumbline.models.mirror._finetuned_mirror import FinetunedMirror
 
         assert isinstance(self.sampler, DenoisingSpec)
@@ -55,5 +55,5 @@ class FinetunedMirrorSpec(ModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.finetune_on: "denoiser"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.networks.input_convex import InputConvexSpec
 from plumbline.spec import key
@@ -64,7 +64,7 @@ class MirrorMapSpec(ModelSpec):
             )
         return self
 
-    def build(self, on: Foundation) -> MirrorMap:
+    def build(self, on: BuildContext) -> MirrorMap:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._mirror_map import MirrorMap
 
@@ -90,5 +90,5 @@ class MirrorMapSpec(ModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("mirror",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 
 if TYPE_CHECKING:
     from plumbline.models.mirror._restored import RestoredDiffusion
@@ -19,10 +19,10 @@ class RestoredSpec(FittedModelSpec):
     restorer: str
     """Name of the restorer."""
 
-    def build(self, on: Foundation) -> RestoredDiffusion:
+    def build(self, on: BuildContext) -> RestoredDiffusion:
         from plumbline.models.mirror._restored import RestoredDiffusion
 
         return RestoredDiffusion(on.models[self.diffusion], on.models[self.restorer])
 
-    def stands_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
         return {self.diffusion: "denoiser", self.restorer: "restorer"}

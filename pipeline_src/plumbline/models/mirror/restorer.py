@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
 
@@ -52,7 +52,7 @@ class RestorerSpec(ModelSpec):
             )
         return self
 
-    def build(self, on: Foundation) -> Restorer:
+    def build(self, on: BuildContext) -> Restorer:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.mirror._restorer import Restorer
 
@@ -69,5 +69,5 @@ class RestorerSpec(ModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("mirror", "restorer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.likelihoods import AnyLaw
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 
 if TYPE_CHECKING:
     from plumbline.models.predictive._element_means import ElementMeans
@@ -22,7 +22,7 @@ class ElementMeansSpec(FittedModelSpec):
     by_element: bool = True
     """Whether each element has its own mean; if not, all atoms share one."""
 
-    def build(self, on: Foundation) -> ElementMeans:
+    def build(self, on: BuildContext) -> ElementMeans:
         from plumbline.datasets._graphs import elements_of
         from plumbline.models.predictive._element_means import ElementMeans
 
@@ -39,5 +39,5 @@ class ElementMeansSpec(FittedModelSpec):
     def requires(self) -> tuple[str, ...]:
         return ("condition",)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.estimators import AnyEstimator
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ class GradientEstimatorSpec(FittedModelSpec):
     draws: int = key("gradients", ge=2, default=10000)
     """Gradients of each problem."""
 
-    def build(self, on: Foundation) -> GradientEstimator:
+    def build(self, on: BuildContext) -> GradientEstimator:
         from plumbline.models.predictive._gradient_estimator import GradientEstimator
 
         if "matrix" not in on.example or "variance" not in on.example:
             raise ValueError("gradient estimators are judged on the dataset `expectations`.")
         return GradientEstimator(self.estimator, draws=self.draws)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)

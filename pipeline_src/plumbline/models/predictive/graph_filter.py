@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.networks import AnyFilter
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.spec import key
@@ -29,7 +29,7 @@ class GraphFilterSpec(ModelSpec):
     descent_steps: int = key("steps", ge=1, default=100)
     """Steps of gradient descent that the tangent kernel is asked about."""
 
-    def build(self, on: Foundation) -> GraphFilter:
+    def build(self, on: BuildContext) -> GraphFilter:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.predictive._graph_filter import GraphFilter
 
@@ -41,5 +41,5 @@ class GraphFilterSpec(ModelSpec):
             descent_steps=self.descent_steps,
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._output_specs import SupervisedLawSpec
 from plumbline.networks import AnyGraphNetwork
 
@@ -19,7 +19,7 @@ class NodeRegressionSpec(SupervisedLawSpec):
     network: AnyGraphNetwork
     """The network, from elements and bonds to features of each atom."""
 
-    def build(self, on: Foundation) -> NodeRegression:
+    def build(self, on: BuildContext) -> NodeRegression:
         from plumbline.datasets._graphs import elements_of
         from plumbline.models.predictive._node_regression import NodeRegression
 

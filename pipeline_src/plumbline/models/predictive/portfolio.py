@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._output_specs import LawModelSpec
 from plumbline.models.predictive._portfolio_specs import window_shape
 from plumbline.networks import AnyRegressor
@@ -31,7 +31,7 @@ class PortfolioSpec(LawModelSpec):
     initial_deviation: float = key(gt=0, default=0.02)
     """Standard deviation of the weights that the law starts with."""
 
-    def build(self, on: Foundation) -> nn.Module:
+    def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio import Portfolio
 
         return Portfolio(

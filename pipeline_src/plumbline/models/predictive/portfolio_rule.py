@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import FittedModelSpec, Foundation
+from plumbline.models import BuildContext, FittedModelSpec
 from plumbline.models.predictive._portfolio_specs import window_shape
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ class PortfolioRuleSpec(FittedModelSpec):
     rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
     """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
 
-    def build(self, on: Foundation) -> nn.Module:
+    def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio_rule import PortfolioRule
 
         window_shape(on.example)
         return PortfolioRule(self.rule)
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)

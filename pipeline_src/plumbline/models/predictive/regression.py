@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation
+from plumbline.models import BuildContext
 from plumbline.models._output_specs import FeasibleModelSpec
 from plumbline.networks import AnyRegressor
 
@@ -19,7 +19,7 @@ class RegressionSpec(FeasibleModelSpec):
     network: AnyRegressor
     """The network, from the standardised condition to features."""
 
-    def build(self, on: Foundation) -> Regression:
+    def build(self, on: BuildContext) -> Regression:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.predictive._regression import Regression
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import Foundation, ModelSpec
+from plumbline.models import BuildContext, ModelSpec
 from plumbline.models.predictive._portfolio_specs import window_shape
 from plumbline.networks import AnyRegressor
 
@@ -19,12 +19,12 @@ class SoftmaxPortfolioSpec(ModelSpec):
     network: AnyRegressor
     """The network, from the window of returns to features."""
 
-    def build(self, on: Foundation) -> nn.Module:
+    def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio import SoftmaxPortfolio
 
         return SoftmaxPortfolio(
             window_shape(on.example), network=self.network.build, features=self.network.features()
         )
 
-    def offers(self) -> tuple[str, ...]:
+    def provides(self) -> tuple[str, ...]:
         return ("prediction",)
