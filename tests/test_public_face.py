@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import plumbline
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 
 ROOMS = (
     "attributes", "constraints", "datasets", "distributions", "linalg", "metrics", "networks", "observations", "samplers", "solvers",

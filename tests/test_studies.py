@@ -19,7 +19,7 @@ from plumbline.stages.evaluate import evaluate
 from plumbline.stages.generate import generate
 from plumbline.stages.sample import sample
 from plumbline.stages.train import train
-from plumbline.store import open_store
+from plumbline.storage.store import open_store
 from plumbline.study import REAL, load_study
 
 ROOT = Path(__file__).parents[1]

@@ -290,7 +290,7 @@ def _report(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from plumbline.reporting.tables import as_markdown, checkpoint_table, metric_table
     from plumbline.storage.origins import origin_warnings
-    from plumbline.store import load_store
+    from plumbline.storage.store import load_store
 
     comparison = load_store(options.comparison)
     wanted = checkpoint_table if options.at_checkpoints else metric_table

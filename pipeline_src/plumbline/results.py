@@ -22,7 +22,7 @@ def open_results(study: str, results: str | Path = "results") -> xr.Dataset:
         FileNotFoundError: the study has not been compared there; the message names those that have.
         CorruptStoreError: the store cannot be read.
     """
-    from plumbline.store import open_store
+    from plumbline.storage.store import open_store
 
     path = Path(results) / COMPARISON.format(study=study)
     if not path.is_dir():

@@ -19,7 +19,7 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
 from plumbline.datasets.stored import StoredSpec
 from plumbline.datasets.tilings import TilingsSpec
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 
 SPLITS = {"train": 7, "validation": 3, "test": 3}
 SMALL = [

@@ -10,7 +10,7 @@ import zarr
 
 from plumbline.datasets._download import DataFileError
 from plumbline.datasets.stored import StoredSpec
-from plumbline.store import open_store, provenance, write_store
+from plumbline.storage.store import open_store, provenance, write_store
 
 SPLITS = {"train": 24, "validation": 8, "test": 8}
 

@@ -14,7 +14,7 @@ from plumbline.models.distributional.alignment import AlignmentSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.ddpm import DDPMSpec
 from plumbline.samplers.tilted import TiltedSpec, tilt
-from plumbline.training import train
+from plumbline.training.loop import train
 
 SCHEDULE = {"kind": "edm", "sigma_min": 0.01, "sigma_max": 20.0}
 

@@ -9,7 +9,7 @@ from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 N = 5
 FACES = [[1.0, 0.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0, 1.0], [0.0, 1.0, -1.0, 2.0, 0.0]]

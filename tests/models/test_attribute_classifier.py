@@ -13,7 +13,7 @@ from plumbline.metrics.frechet import FrechetSpec
 from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.attribute_classifier import AttributeClassifierSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 NAMES = ["top", "left", "rare"]
 UNREAD = StoredSpec(path="none.zarr", parts=1, splits={"train": 2, "validation": 2, "test": 2})

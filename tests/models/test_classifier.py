@@ -15,7 +15,7 @@ from plumbline.metrics.frechet import FrechetSpec, frechet_distance
 from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.classifier import ClassifierSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}
 

@@ -8,7 +8,7 @@ from plumbline.datasets.galaxies import GalaxiesSpec
 from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.counter import CounterSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}
 SPLITS = {"train": 3000, "validation": 2, "test": 2}

@@ -21,7 +21,7 @@ from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 SCHEDULE = EDMScheduleSpec().build()
 SMOOTHING = 0.1

@@ -18,7 +18,7 @@ from plumbline.models.predictive._tangent_kernel import jacobian, tangent_kernel
 from plumbline.models.predictive.graph_filter import GraphFilterSpec
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 N, M, K = 5, 30, 3
 

@@ -30,7 +30,7 @@ from plumbline.samplers.latent_edit import LatentEditSpec
 from plumbline.samplers.latent_rejection import LatentRejectionSpec
 from plumbline.samplers.latents import LatentsSpec
 from plumbline.samplers.reconstruction import ReconstructionSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
 SPREAD = 0.2

@@ -16,7 +16,7 @@ from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.models.mirror.mirror_map import MirrorMapSpec
 from plumbline.progress import Progress
 from plumbline.samplers import SamplingTask
-from plumbline.training import train
+from plumbline.training.loop import train
 
 TOTAL = 20.0
 SMALL = {"forward": {"kind": "input_convex", "filters": 8, "layers": 1},

@@ -17,7 +17,7 @@ from plumbline.models.distributional.product import ProductSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 0.1}
 

@@ -13,7 +13,7 @@ from plumbline.models.mirror.restorer import RestorerSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.best_of_n import BestOfNSpec
 from plumbline.samplers.heun import HeunSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 SIZE, RANK = 16, 4
 NETWORK = {"kind": "mlp", "width": 128, "blocks": 3}

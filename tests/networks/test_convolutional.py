@@ -12,7 +12,7 @@ from plumbline.models.autoencoder.vae import VAESpec
 from plumbline.networks import SampleShape
 from plumbline.networks.convolutional import ConvolutionalSpec
 from plumbline.networks.deconvolutional import DeconvolutionalSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 READER = ConvolutionalSpec(channels=(8, 16), kernels=(5, 3))
 WRITER = DeconvolutionalSpec(channels=(16, 8), kernels=(3, 5))

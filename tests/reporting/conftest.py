@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from plumbline.store import provenance
+from plumbline.storage.store import provenance
 from plumbline.study import load_study
 
 ROOT = Path(__file__).parents[2]

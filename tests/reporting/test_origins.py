@@ -3,7 +3,7 @@
 from plumbline.cli import main
 from plumbline.reporting.page import section, write_page
 from plumbline.storage.origins import as_attribute
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 
 MADE = [("the dataset", "0.1.0, commit aaaaaaaaaa"), ("samples of projected", "0.1.0, commit bbbbbbbbbb")]
 

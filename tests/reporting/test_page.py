@@ -16,7 +16,7 @@ from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.keys import update_keys
 from plumbline.reporting.page import _dials, section, with_code, write_page
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 from plumbline.study import load_study
 
 ROOT = Path(__file__).parents[2]

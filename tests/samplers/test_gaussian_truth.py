@@ -19,7 +19,7 @@ from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.samplers.euler_maruyama import EulerMaruyamaSpec, coefficients
 from plumbline.spec import kinds
-from plumbline.store import select_split
+from plumbline.storage.store import select_split
 
 COUNT = 2000
 HEUN = {"kind": "heun", "steps": 64}

@@ -21,7 +21,7 @@ from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.conditioned import ConditionedSpec, bounded_correction
-from plumbline.store import select_split
+from plumbline.storage.store import select_split
 
 COUNT = 1000
 STEPS = 1000

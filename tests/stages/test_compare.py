@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from plumbline.stages.compare import _examples
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 
 
 @pytest.mark.parametrize("draws", [1, 3])

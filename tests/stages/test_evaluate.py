@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from plumbline.stages.evaluate import evaluate
-from plumbline.store import open_store, write_store
+from plumbline.storage.store import open_store, write_store
 
 CASES, DRAWS = 8, 5
 

@@ -10,7 +10,7 @@ import xarray as xr
 from plumbline.cli import main
 from plumbline.stages import rehearse as stage
 from plumbline.stages.rehearse import RehearsalError, rehearse
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 from plumbline.study import Study
 
 TRAINING = {"steps": 10**6, "batch": 8, "accelerator": "cpu"}

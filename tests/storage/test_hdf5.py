@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from plumbline import store
 from plumbline.cli import main
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
@@ -20,6 +19,7 @@ from plumbline.datasets.reactor import ReactorSpec
 from plumbline.datasets.sp500_returns import SP500ReturnsSpec
 from plumbline.datasets.tilings import TilingsSpec
 from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec
+from plumbline.storage import store
 from plumbline.storage.hdf5 import ExportError, export_hdf5
 
 SPLITS = {"train": 3, "validation": 2, "test": 2}

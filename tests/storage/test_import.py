@@ -20,7 +20,7 @@ from plumbline.datasets.stored import StoredSpec
 from plumbline.storage.importing import imported
 from plumbline.storage.importing.axes import along_one_axis, name_axes
 from plumbline.storage.importing.options import ImportOptions, from_text
-from plumbline.store import open_store
+from plumbline.storage.store import open_store
 
 N, T, X, Y, Z = 6, 5, 8, 7, 4
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from plumbline.stages.compare import _made
 from plumbline.storage.origins import as_attribute, commit_of, origin_of, origin_warnings
-from plumbline.store import write_store
+from plumbline.storage.store import write_store
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from torch import nn
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models import TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
-from plumbline.store import write_store
-from plumbline.training import DivergedTrainingError, batches, learning_rate_factor, train
-from plumbline.training_log import read_log
+from plumbline.storage.store import write_store
+from plumbline.training.log import read_log
+from plumbline.training.loop import DivergedTrainingError, batches, learning_rate_factor, train
 
 PLUMBLINE = str(Path(sys.executable).parent / "plumbline")
 # Seconds. What takes 13 of them has taken 200 on a busy machine.
@@ -351,7 +351,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from plumbline.models import TrainingSpec
-from plumbline.training import train
+from plumbline.training.loop import train
 
 class InTurns(nn.Module):
     def __init__(self):

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from conftest import BIN, Workflow
-from plumbline.store import load_store
+from plumbline.storage.store import load_store
 
 STUDIES = ("burgers", "fair_digits", "combustion")
 LONGEST = 20.0

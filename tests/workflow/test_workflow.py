@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from plumbline.store import open_store
+from plumbline.storage.store import open_store
 from plumbline.study import load_study
 
 pytestmark = pytest.mark.workflow

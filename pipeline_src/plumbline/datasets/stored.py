@@ -179,7 +179,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
     def _with_attributes(self, own: dict[str, Any]) -> dict[str, Any]:
         """The store's attributes without those that plumbline wrote of an earlier job, and those of the study."""
         from plumbline.datasets._download import DataFileError
-        from plumbline.store import is_provenance
+        from plumbline.storage.store import is_provenance
 
         kept = {k: v for k, v in own.items() if "plumbline_spec" not in own or not is_provenance(k)}
         for name, value in self.attributes.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
 from plumbline.spec import key
-from plumbline.store import select_split
+from plumbline.storage.store import select_split
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -32,7 +32,7 @@ from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.storage.origins import origin_warnings
-from plumbline.store import load_store, partial_of
+from plumbline.storage.store import load_store, partial_of
 from plumbline.study import REAL, Study
 
 MOST_COLUMNS = 64

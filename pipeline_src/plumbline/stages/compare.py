@@ -14,7 +14,7 @@ from plumbline.plan import Plan
 from plumbline.stages.evaluate import COSTS
 from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
-from plumbline.store import load_store, open_parts, open_store, provenance, select_split, write_store
+from plumbline.storage.store import load_store, open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
 
 EXAMPLES = 6

@@ -15,7 +15,7 @@ from plumbline.metrics._jackknife import replicates
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.storage.origins import origin_of
-from plumbline.store import load_parts, open_store, provenance, select_split, write_store
+from plumbline.storage.store import load_parts, open_store, provenance, select_split, write_store
 from plumbline.study import SampleCounts
 
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plumbline.datasets import DatasetSpec
 from plumbline.spec import of_kind
-from plumbline.store import provenance, write_store
+from plumbline.storage.store import provenance, write_store
 
 
 def generate(spec: str, *, part: int, output: Path) -> None:

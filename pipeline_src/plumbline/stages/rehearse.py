@@ -37,9 +37,9 @@ from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
 from plumbline.storage.lock import only_writer
-from plumbline.store import open_parts, partial_of, replace_durably, select_split
+from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
 from plumbline.study import Scale, Study
-from plumbline.training import train
+from plumbline.training.loop import train
 
 logger = logging.getLogger("plumbline.rehearse")
 

@@ -24,7 +24,7 @@ from plumbline.samplers import Costs, Samples, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
-from plumbline.store import open_parts, provenance, select_split, write_store
+from plumbline.storage.store import open_parts, provenance, select_split, write_store
 from plumbline.study import MethodSpec, SampleCounts
 
 logger = logging.getLogger("plumbline.sample")

@@ -32,9 +32,9 @@ from plumbline.stages.trained import (
     save_model,
 )
 from plumbline.storage.lock import only_writer
-from plumbline.store import flush, open_parts, partial_of, remove_left_overs, select_split
-from plumbline.training import forget, is_first_process
-from plumbline.training import train as run_training
+from plumbline.storage.store import flush, open_parts, partial_of, remove_left_overs, select_split
+from plumbline.training.loop import forget, is_first_process
+from plumbline.training.loop import train as run_training
 
 logger = logging.getLogger("plumbline.train")
 

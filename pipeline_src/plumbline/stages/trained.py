@@ -16,9 +16,10 @@ from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import BuildContext, ModelSpec
 from plumbline.plan import CARD, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.spec import of_kind
+from plumbline.storage import CorruptStoreError
+from plumbline.storage.store import partial_of, provenance, replace_durably
 from plumbline.storage.tensors import read_tensors, write_tensors
-from plumbline.store import CorruptStoreError, partial_of, provenance, replace_durably
-from plumbline.training_log import read_log
+from plumbline.training.log import read_log
 
 DIGEST = "digest"
 """Key of a card with the SHA-256 of the others."""

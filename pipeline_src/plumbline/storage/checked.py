@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import google_crc32c
 from zarr.storage import LocalStore
 
-from plumbline.store import CorruptStoreError
+from plumbline.storage import CorruptStoreError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

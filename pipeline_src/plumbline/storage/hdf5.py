@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plumbline.store import CorruptStoreError
+from plumbline.storage import CorruptStoreError
 
 if TYPE_CHECKING:
     import h5py
@@ -78,7 +78,7 @@ def export_stores(paths: Sequence[Path], output: Path) -> None:
         CorruptStoreError, DataFileError: a store cannot be read; the latter for a user's.
         ExportError: it holds what HDF5 has no place for.
     """
-    from plumbline.store import open_parts, reading
+    from plumbline.storage.store import open_parts, reading
 
     for path in paths:
         _require_no_groups(path)

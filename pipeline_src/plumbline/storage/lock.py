@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plumbline.store import is_alive, writer
+from plumbline.storage.store import is_alive, writer
 
 logger = logging.getLogger("plumbline")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from plumbline.store import partial_of, replace_durably
+from plumbline.storage.store import partial_of, replace_durably
 
 
 def write_tensors(content: Any, path: Path) -> None:

@@ -45,7 +45,7 @@ def import_file(path: str, output: Path, options: ImportOptions | None = None) -
     import dask
 
     from plumbline.datasets._checks import refuse_non_finite
-    from plumbline.store import provenance, write_store
+    from plumbline.storage.store import provenance, write_store
 
     _require_free(output)
     # One block at a time: a pool of threads would hold several.
@@ -199,7 +199,7 @@ def _require_free(output: Path) -> None:
     """Refuses to write over anything but a store that plumbline wrote."""
     if not output.exists():
         return
-    from plumbline.store import open_store
+    from plumbline.storage.store import open_store
 
     try:
         own = output.is_dir() and "plumbline_spec" in open_store(output).attrs
@@ -213,7 +213,7 @@ def _require_free(output: Path) -> None:
 
 def _in_blocks(data: xr.Dataset) -> xr.Dataset:
     """The dataset in the blocks that the store is written in."""
-    from plumbline.store import chunk_shape
+    from plumbline.storage.store import chunk_shape
 
     blocked = {
         name: variable.chunk(

@@ -43,7 +43,7 @@ def open_netcdf(path: str) -> Iterator[xr.Dataset]:
 
 def _in_blocks(opened: xr.Dataset) -> xr.Dataset:
     """The dataset with its variables lazy, in blocks along their first dimension."""
-    from plumbline.store import chunk_shape
+    from plumbline.storage.store import chunk_shape
 
     return opened.assign(
         {

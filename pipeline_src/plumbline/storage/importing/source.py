@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plumbline.datasets._download import DataFileError
-from plumbline.store import chunk_shape
+from plumbline.storage.store import chunk_shape
 
 logger = logging.getLogger("plumbline.storage")
 

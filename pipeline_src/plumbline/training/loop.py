@@ -27,9 +27,9 @@ from torch.optim.swa_utils import AveragedModel
 from plumbline.models import TrainingSpec
 from plumbline.plan import LOG
 from plumbline.progress import Progress
+from plumbline.storage.store import partial_of, remove_left_overs, replace_durably
 from plumbline.storage.tensors import read_tensors
-from plumbline.store import partial_of, remove_left_overs, replace_durably
-from plumbline.training_log import TrainingLog
+from plumbline.training.log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plumbline import __version__
+from plumbline.storage import CorruptStoreError
 from plumbline.storage.origins import commit_of
 
 if TYPE_CHECKING:
@@ -52,10 +53,6 @@ LARGEST_CHUNK_BYTES = 64 * 2**20
 """Size of a chunk over which a sample is divided: what is worked on at once has to fit into memory."""
 
 LIBRARIES = ("torch", "azula", "numpy", "xarray", "zarr", "cantera")
-
-
-class CorruptStoreError(RuntimeError):
-    """A store that cannot be read, or lacks what it should hold."""
 
 
 def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
@@ -366,7 +363,7 @@ def library_versions() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The commit of the library that runs, with a digest of its changes where it has any."""
-    return commit_of(Path(__file__).parent)
+    return commit_of(Path(__file__).parents[1])
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

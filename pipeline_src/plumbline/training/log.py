@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from plumbline.plan import LOG
-from plumbline.store import partial_of
+from plumbline.storage.store import partial_of
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from plumbline import store
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
+from plumbline.storage import store
 
 SPLITS = {"train": 3, "validation": 2, "test": 2}
 SPECS = [

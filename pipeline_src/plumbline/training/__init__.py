@@ -1,0 +1,1 @@
+"""The training loop, its log and its saved state."""
