@@ -201,7 +201,7 @@ def build():
     from plumbline import spec
     from plumbline.samplers import heun, SamplerSpec
 """
-    assert imported_modules(ast.parse(text)) == {"store", "spec", "samplers.heun", "samplers"}
+    assert imported_modules(ast.parse(text)) == {"storage.store", "spec", "samplers.heun", "samplers"}
 
 
 ROOMS_OF_FILES = ("samplers", "metrics", "attributes", "datasets")
