@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.networks import SampleShape
+from plumbline.networks._shape import SampleShape
 
 
 def grid_of(sample: SampleShape) -> tuple[int, int, int]:

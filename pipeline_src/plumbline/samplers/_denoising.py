@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior, Posterior
 from torch import Tensor
 
-from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
+from plumbline.samplers._task import Costs, SamplingTask
+
+if TYPE_CHECKING:
+    from plumbline.samplers import DenoisingSpec
 
 
 @dataclass(frozen=True)
