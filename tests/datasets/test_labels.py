@@ -8,7 +8,6 @@ import xarray as xr
 from plumbline.datasets._labels import class_labels, counts, listed_attributes
 from plumbline.models._labels import Classes, Listed
 from plumbline.models._spaces import batch_of, sample_shape
-from plumbline.models.classifier.classifier import ClassifierSpec
 from plumbline.models.classifier.counter import CounterSpec
 
 LABELS = np.array([0, 2, 1, 2, 0, 1])
@@ -25,8 +24,7 @@ def samples(label=None, dims=("sample",), **others):
 def classifier(example):
     from plumbline.models.classifier._classifier import Classifier
 
-    spec = ClassifierSpec(dataset=DATA, classes=3, features=8)
-    return Classifier(spec, sample_shape(example))
+    return Classifier(sample_shape(example), 3, features=8)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64, np.uint32])
