@@ -136,7 +136,6 @@ class ByKind:
 
     def __get_pydantic_core_schema__(self, base: type[Kind], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validation by the spec of the kind; serialisation with all its own keys."""
-        del handler
         dumped = core_schema.plain_serializer_function_ser_schema(lambda spec: spec.model_dump(mode="json"))
         return core_schema.no_info_plain_validator_function(partial(of_kind, base), serialization=dumped)
 

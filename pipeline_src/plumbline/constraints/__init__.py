@@ -67,12 +67,10 @@ class Constraint(ABC):
         Args:
             known: the variables of the samples, arrays or tensors by name.
         """
-        del known
         return self
 
     def bind_models(self, models: Mapping[str, Any]) -> Constraint:
         """The constraint with the trained models, by name, that it measures by, if it is a learned one."""
-        del models
         return self
 
 

@@ -22,7 +22,6 @@ class LearnedCountSpec(ConstraintSpec):
     """The number."""
 
     def build(self, example: xr.Dataset) -> LearnedCount:
-        del example
         from plumbline.constraints._learned_count import LearnedCount
 
         return LearnedCount(self.counter, self.count)

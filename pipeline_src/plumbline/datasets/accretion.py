@@ -39,7 +39,6 @@ class AccretionSpec(ImagesSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._random import normals, uniforms
 
-        del splits
         n = self.points
         radius, width, asymmetry, angle, *centre = uniforms(self.seed, indices, SHAPE_NUMBERS).T[
             :, :, None, None

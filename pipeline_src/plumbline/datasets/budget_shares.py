@@ -59,7 +59,6 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        del splits
         shares, condition = self._read()
         if self.splits.total > len(shares):
             raise ValueError(

@@ -56,7 +56,6 @@ class BurgersSpec(DatasetSpec):
         import torch
         import xarray as xr
 
-        del splits
         times = self.duration / self.times * np.arange(1, self.times + 1)
         state = self.trajectories(torch.from_numpy(self.initial_conditions(indices)), times)
         x = self.length / self.points * np.arange(self.points)

@@ -42,7 +42,6 @@ class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._images.cifar import read_batch
 
-        del splits
         paths = self.paths()
         read = [read_batch(path) for path in paths]
         seen: dict[str, Path] = {}

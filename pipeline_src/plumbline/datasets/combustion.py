@@ -105,7 +105,6 @@ class CombustionSpec(DatasetSpec):
 
         from plumbline.datasets._random import uniforms
 
-        del splits
         gas = cantera.Solution("gri30.yaml")
         columns = [gas.species_index(name) for name in self.species]
         atoms = np.array([[gas.n_atoms(s, e) for s in self.species] for e in ELEMENTS], dtype=float)

@@ -20,7 +20,6 @@ class DigitsSpec(LabelledImagesSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from sklearn.datasets import load_digits
 
-        del splits
         bundled = load_digits()
         chosen = self.choice_of(bundled.target, indices)
         return self.as_dataset(bundled.images[chosen] / 16, bundled.target[chosen], "digits of scikit-learn")

@@ -46,7 +46,6 @@ class ExpectationsSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        del splits
         cells = self.cells()
         most, rows = max(self.dimensions), max(self.equalities)
         fields = {name: np.zeros((len(indices), most)) for name in ("mean", "variance", "target")}

@@ -54,7 +54,6 @@ class GalaxiesSpec(DatasetSpec):
 
         from plumbline.datasets._random import normals, uniforms
 
-        del splits
         n, most = self.points, self.most or self.count
         numbers = uniforms(self.seed, indices, 1 + max(most, 1) * NUMBERS_A_GALAXY)
         counts = self.count + np.floor(numbers[:, 0] * (most - self.count + 1)).astype(np.int64)

@@ -56,7 +56,6 @@ class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
             published_splits,
         )
 
-        del splits
         found = images_below(Path(self.data_dir))
         shared = common_folder(found)
         published = published_splits(found, shared)

@@ -55,7 +55,6 @@ class KolmogorovSpec(DatasetSpec):
 
         from plumbline.solvers import kolmogorov
 
-        del splits
         times = self.start + self.spacing * np.arange(self.times)
         velocities = []
         for batch in np.array_split(indices, -(-len(indices) // BATCH)):

@@ -30,7 +30,6 @@ class LSUNSpec(ReadsFiles, PhotographsSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._images.scenes import open_scenes
 
-        del splits
         path = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN")
         with open_scenes(path) as (keys, read):
             if not keys:

@@ -39,7 +39,6 @@ class MixtureSpec(DatasetSpec):
 
         from plumbline.datasets._random import uniforms
 
-        del splits
         means, deviations, weights = self.components()
         size = means.shape[1]
         numbers = uniforms(self.seed, indices, 1 + size)

@@ -64,7 +64,6 @@ class MNISTSpec(ReadsFiles, LabelledImagesSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._images.idx import read_idx
 
-        del splits
         images, labels = (read_idx(file.fetch(self.data_dir)) for file in self._published())
         chosen = self.choice_of(labels, indices)
         return self.as_dataset(images[chosen] / 255, labels[chosen], f"MNIST, {self.files} files")

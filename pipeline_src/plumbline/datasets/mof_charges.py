@@ -51,7 +51,6 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._graphs import padded
 
-        del splits
         packed = self._read()
         if self.splits.total > packed.count:
             raise ValueError(

@@ -86,7 +86,6 @@ class ProcessTableSpec(ReadsFiles, DatasetSpec):
         import pandas as pd
         import xarray as xr
 
-        del splits
         unit = UNITS[self.unit]
         table = pd.read_csv(unit.file.fetch(self.data_dir))
         if self.splits.total > len(table):

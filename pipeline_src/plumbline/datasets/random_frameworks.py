@@ -50,7 +50,6 @@ class RandomFrameworksSpec(DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._graphs import padded
 
-        del splits
         most = self.atoms[1]
         # Frameworks differ in size: they are drawn one by one, each from its own stream.
         drawn = [self.framework(np.random.default_rng([self.seed, int(i)])) for i in indices]

@@ -75,7 +75,6 @@ class ReactorSpec(DatasetSpec):
 
         from plumbline.datasets._random import uniforms
 
-        del splits
         shares = uniforms(self.seed, indices, 3)
         low, high = np.array([self.temperature, self.feed, self.feed]).T
         condition = (low + (high - low) * shares).astype(np.float32).astype(np.float64)

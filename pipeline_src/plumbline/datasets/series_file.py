@@ -48,7 +48,6 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._series import as_pairs, series_pairs
 
-        del splits
         series, names = self._read()
         try:
             before, after, system = series_pairs(series, self.ahead, self.systems, self.splits, indices)

@@ -33,7 +33,6 @@ class SP500ReturnsSpec(DatasetSpec):
         import xarray as xr
         from skfolio.datasets import load_sp500_dataset
 
-        del splits
         prices = load_sp500_dataset()
         first, last = (f"{day:%Y-%m-%d}" for day in prices.index[[0, -1]])
         returns = 100 * prices.loc[self.first_day :].pct_change().dropna()

@@ -35,7 +35,6 @@ class SP500SeriesSpec(DatasetSpec):
 
         from plumbline.datasets._series import as_pairs, series_pairs
 
-        del splits
         table = 100 * load_sp500_dataset().pct_change().dropna()
         series = table.to_numpy()
         if self.quantity == "volatilities":

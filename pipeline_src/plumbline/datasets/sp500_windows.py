@@ -46,7 +46,6 @@ class SP500WindowsSpec(DatasetSpec):
         import xarray as xr
         from skfolio.datasets import load_sp500_dataset
 
-        del splits
         table = load_sp500_dataset().pct_change().dropna()
         days = self.decision_days(len(table))[indices]
         returns = table.to_numpy()

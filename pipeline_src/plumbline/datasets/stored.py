@@ -73,7 +73,6 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
-        del splits
         stored = self._arranged(_renamed(self.path, self.rename))
         order = self._order(stored)
         drawn = stored.drop_vars(["sample", "split"], errors="ignore").isel(sample=order[indices]).load()

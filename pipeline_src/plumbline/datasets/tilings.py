@@ -43,7 +43,6 @@ class TilingsSpec(DatasetSpec):
 
         from plumbline.datasets._random import normals
 
-        del splits
         white = normals(self.seed, indices, self.tile**2).reshape(-1, self.tile, self.tile)
         factor = self._factor()
         texture = 0.5 + self.deviation * factor @ white @ factor.T

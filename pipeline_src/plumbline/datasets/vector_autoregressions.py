@@ -39,7 +39,6 @@ class VectorAutoregressionsSpec(DatasetSpec):
         from plumbline.datasets._random import normals
         from plumbline.datasets._series import as_pairs, places
 
-        del splits
         system, _ = places(self.splits, self.systems, indices)
         noise = normals(self.seed, indices, 2 * self.nodes)
         before, after = np.empty((2, len(indices), self.nodes))

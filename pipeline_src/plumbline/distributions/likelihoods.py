@@ -91,7 +91,6 @@ class IndependentSpec(LawSpec):
     def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         from plumbline.distributions.independent_gaussian import IndependentGaussian
 
-        del constraint
         return IndependentGaussian(mean, variance, validate_args=False)
 
     def constrains(self) -> bool:

@@ -59,7 +59,6 @@ class MetricSpec(Kind):
 
     def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs | None:
         """The distances that it is computed from, where it is computed from distances alone: they are taken once."""
-        del samples, dataset
         return None
 
     def without(
@@ -81,7 +80,6 @@ class MetricSpec(Kind):
             by: what to measure with, bound to all samples.
             pairs: what `pairs` gives of all samples.
         """
-        del found, pairs
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         rest = samples.isel(sample=kept)
         bound = EvaluationContext({name: c.bind(rest) for name, c in by.constraints.items()}, by.models)

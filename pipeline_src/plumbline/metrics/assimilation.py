@@ -30,7 +30,6 @@ class AssimilationSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del dataset, by
         if "truth" not in samples:
             return xr.Dataset()
         cases, members = np.unique(samples["case"].values, return_counts=True)

@@ -25,7 +25,6 @@ class ConditionalGaussianSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         if "conditional_mean" not in dataset:
             raise ValueError(
                 "this metric is for the dataset `gaussian`, which stores its exact constrained law."

@@ -28,7 +28,6 @@ class EnergySpectrumSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         periodic = periodic_dimensions(dataset, f"`{self.kind}`")
         test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
         reference, spectrum = (

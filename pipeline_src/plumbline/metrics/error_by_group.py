@@ -24,7 +24,6 @@ class ErrorByGroupSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         if "predicted_mean" not in samples:
             return xr.Dataset()
         count = samples.sizes["sample"]

@@ -30,7 +30,6 @@ class GradientQualitySpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by, dataset
         if "bias_mean" not in samples:
             return xr.Dataset()
         dimension, equalities, loss = (samples[name].values for name in ("dimension", "equalities", "loss"))

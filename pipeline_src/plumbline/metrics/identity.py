@@ -20,7 +20,6 @@ class IdentitySpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         found = {}
         if "latent_shift" in samples:
             shift = float(samples["latent_shift"].mean())

@@ -38,7 +38,6 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         network = _network(Path(self.weights))
         test = dataset["state"].values[dataset["split"].values == "test"]
         drawn, real = (_features(network, states) for states in (samples["state"].values, test))

@@ -25,7 +25,6 @@ class KernelAlignmentSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         if "kernel_alignment" not in samples:
             return xr.Dataset()
         count = samples.sizes["sample"]

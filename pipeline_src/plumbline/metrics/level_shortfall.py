@@ -25,7 +25,6 @@ class LevelShortfallSpec(MetricSpec):
         import torch
         import xarray as xr
 
-        del dataset
         levels = by.models[self.of].wanted
         x = torch.as_tensor(samples["state"].values, dtype=torch.float32)
         with torch.no_grad():

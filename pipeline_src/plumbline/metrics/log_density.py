@@ -27,7 +27,6 @@ class LogDensitySpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del dataset, by
         points = samples["state"].values.astype(np.float64)
         means = {name: float(mixture.log_density(points).mean()) for name, mixture in self.under.items()}
         found = {

@@ -20,7 +20,6 @@ class MarginalWassersteinSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         drawn, reference = standardised(samples, dataset, "test")
         # With as many samples on both sides, the distance is that of the order statistics.
         each = np.abs(np.sort(drawn, 0) - np.sort(reference, 0)).mean(0)

@@ -22,7 +22,6 @@ class MemorisationSpec(MetricSpec):
         import xarray as xr
         from sklearn.neighbors import NearestNeighbors
 
-        del by
         drawn, training = standardised(samples, dataset, "train")
         _, test = standardised(samples, dataset, "test")
         nearest = NearestNeighbors(n_neighbors=1).fit(training)

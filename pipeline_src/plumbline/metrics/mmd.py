@@ -30,7 +30,6 @@ class MMDSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         value = maximum_mean_discrepancy(self.pairs(samples, dataset))
         return xr.Dataset({"mmd": scalar(value, "maximum mean discrepancy", "lower")})
 
@@ -48,7 +47,6 @@ class MMDSpec(MetricSpec):
         by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
-        del found, samples, dataset, by
         assert pairs is not None
         return {"mmd": maximum_mean_discrepancy(pairs.without(left_out))}
 

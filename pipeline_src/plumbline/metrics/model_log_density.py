@@ -40,7 +40,6 @@ class ModelLogDensitySpec(MetricSpec):
 
         from plumbline.models._spaces import batch_of
 
-        del dataset
         batch = batch_of(samples)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -34,7 +34,6 @@ class PortfolioPerformanceSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         if "future" not in samples:
             raise ValueError(
                 f"`{self.kind}`: the dataset has no `future` (sample, day, asset), as `sp500_windows` has."

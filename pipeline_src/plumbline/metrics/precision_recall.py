@@ -31,7 +31,6 @@ class PrecisionRecallSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        del by
         told = self._numbers(self.pairs(samples, dataset))
         return xr.Dataset({name: scalar(value, name, "higher") for name, value in told.items()})
 
@@ -49,7 +48,6 @@ class PrecisionRecallSpec(MetricSpec):
         by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
-        del found, samples, dataset, by
         assert pairs is not None
         return self._numbers(pairs.without(left_out))
 

@@ -22,7 +22,6 @@ class RewardLevelsSpec(MetricSpec):
         import torch
         import xarray as xr
 
-        del dataset
         aligned = by.models[self.aligned]
         with torch.no_grad():
             rewards = aligned.rewards(torch.as_tensor(samples["state"].values, dtype=torch.float32))

@@ -28,7 +28,6 @@ class SlicedWassersteinSpec(MetricSpec):
         import xarray as xr
         from ot.sliced import sliced_wasserstein_distance
 
-        del by
         drawn, reference = standardised(samples, dataset, "test")
         directions = random_directions(drawn.shape[1], self.directions)
         distance = sliced_wasserstein_distance(drawn, reference, projections=directions)

@@ -176,7 +176,6 @@ class Levels(nn.Module):
 
     def told(self, y: Float[Tensor, "B 0"]) -> dict[str, Tensor]:
         """Nothing."""
-        del y
         return {}
 
     def values(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:

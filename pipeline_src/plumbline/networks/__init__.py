@@ -67,11 +67,9 @@ class RegressorSpec(ReaderSpec, WriterSpec):
         return self.build(math.prod(sample.shape) + told)
 
     def features_of(self, sample: SampleShape) -> int:
-        del sample
         return self.features()
 
     def writer(self, inputs: int, sample: SampleShape) -> nn.Module:
-        del sample
         return self.build(inputs)
 
     def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:

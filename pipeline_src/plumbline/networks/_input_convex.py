@@ -80,7 +80,6 @@ class InputConvexGradient(nn.Module):
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B *S"]:
         """grad phi(x), differentiable where gradients are recorded; noise level and condition play no part."""
-        del level, condition
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             given = x if recorded and x.requires_grad else x.detach().requires_grad_()

@@ -125,7 +125,6 @@ class ConstrainedDiffusion(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The scaled space."""
-        del batch
         return self.output.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Any]:

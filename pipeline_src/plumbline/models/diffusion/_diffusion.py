@@ -49,7 +49,6 @@ class Diffusion(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in."""
-        del batch
         return self.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -108,14 +108,12 @@ class StandardGaussian(nn.Module):
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """None."""
-        del batch
         return {}
 
     def mean(
         self, space: Standardisation, schedule: TrainedSchedule, x_t: Float[Tensor, "B *S"], t: Tensor
     ) -> Float[Tensor, "B *S"]:
         """The posterior mean, as `SharedSpace` gives it of a trained model."""
-        del space
         return gaussian_mean(schedule, x_t, t)
 
 

@@ -44,11 +44,9 @@ class Multipliers(nn.Module):
 
     def fit(self, shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
         """Takes note, before the training, of shares in the data and thresholds; needed by closed forms alone."""
-        del shares, thresholds
 
     def update(self, violations: Float[Tensor, " m"]) -> None:
         """Takes note of what a step found the constraints to be violated by; here they stay as they are."""
-        del violations
 
 
 class InfeasibleConstraintsError(RuntimeError):

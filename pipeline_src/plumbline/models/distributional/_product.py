@@ -80,7 +80,6 @@ class Product(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space of the first expert."""
-        del batch
         return self.denoiser.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -83,7 +83,6 @@ class FittedGaussian(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""
-        del batch
         return self.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

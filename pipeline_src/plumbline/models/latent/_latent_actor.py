@@ -97,7 +97,6 @@ class LatentActor(nn.Module):
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """Counts the critic's steps."""
-        del terms
         self.steps += 1
 
     def moved(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, "B d"]:

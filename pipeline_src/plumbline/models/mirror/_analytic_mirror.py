@@ -177,7 +177,6 @@ class AnalyticMirror(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit."""
-        del data
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """g."""

@@ -78,7 +78,6 @@ class FinetunedMirror(nn.Module):
 
     def space_of(self, batch: dict[str, Tensor]) -> MirrorSpace:
         """The mirror space, with the finetuned way back."""
-        del batch
         return self.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -129,5 +128,4 @@ class _Images:
 
     def space_of(self, batch: dict[str, Tensor]) -> ImageSpace:
         """The images, standardised."""
-        del batch
         return self.images

@@ -182,7 +182,6 @@ class MirrorMap(nn.Module):
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """Keeps the weights of a convex potential from going negative."""
-        del terms
         for module in self.forward_network.modules():
             if isinstance(module, InputConvexGradient):
                 module.project_weights()
@@ -204,7 +203,6 @@ class _Zero(nn.Module):
     """N_g where g is the identity, which has no use for a network."""
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
-        del level
         return torch.zeros_like(z)
 
 

@@ -40,7 +40,6 @@ class GradientEstimator(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit."""
-        del data
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean gradient, and bias, error, variance and size error by parameters, of each problem."""

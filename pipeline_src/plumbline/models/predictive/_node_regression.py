@@ -121,7 +121,6 @@ class NodeRegression(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit: charges are numbers of order one in their own unit."""
-        del data
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss a mean atom, and its terms."""

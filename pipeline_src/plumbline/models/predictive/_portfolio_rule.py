@@ -16,7 +16,6 @@ class PortfolioRule(nn.Module):
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit."""
-        del data
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The decision."""
