@@ -24,8 +24,8 @@ from collections.abc import Callable
 
 import torch
 
-from plumbline.constraints._linear_equality import LinearEquality
-from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.constraints import LinearEquality
+from plumbline.distributions import ConstrainedGaussian
 from plumbline.linalg.covariance import Diagonal, LowRankPlusDiagonal
 from plumbline.linalg.maps import GroupSum
 
@@ -39,12 +39,14 @@ LARGEST_MATRIX = 10_000_000
 def problem(n: int, m: int) -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     matrix = (
-        torch.ones(1, n, dtype=torch.float64) if m == 1 else torch.randn(m, n, method=g, dtype=torch.float64)
+        torch.ones(1, n, dtype=torch.float64)
+        if m == 1
+        else torch.randn(m, n, generator=g, dtype=torch.float64)
     )
     return {
-        "mean": torch.randn(n, method=g, dtype=torch.float64),
-        "variance": torch.rand(n, method=g, dtype=torch.float64) + 0.5,
-        "factor": torch.randn(n, 8, method=g, dtype=torch.float64),
+        "mean": torch.randn(n, generator=g, dtype=torch.float64),
+        "variance": torch.rand(n, generator=g, dtype=torch.float64) + 0.5,
+        "factor": torch.randn(n, 8, generator=g, dtype=torch.float64),
         "matrix": matrix,
         "target": torch.zeros(m, dtype=torch.float64),
     }

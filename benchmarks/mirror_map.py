@@ -75,9 +75,9 @@ def ours(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]
 
 
 def plain(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    g, f, spec = model.forward_network, model.inverse_network, model.spec
+    g, f = model.forward_network, model.inverse_network
     optimisers = [adam(network, fused=False) for network in (g, f)]
-    a, x = spec.strong_convexity, batch["state"]
+    a, x = model.strong_convexity, batch["state"]
 
     def restored(y: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.softplus(y + f(y))
@@ -87,13 +87,13 @@ def plain(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None
             optimiser.zero_grad(set_to_none=True)
         gradient = g(x)
         y = (1 - a) * gradient + a * x
-        sigma = spec.sigma_max * torch.rand(len(x), 1, 1)
+        sigma = model.sigma_max * torch.rand(len(x), 1, 1)
         noisy = y + sigma * torch.randn_like(y)
         clean, back = restored(y), restored(noisy)
         again = (1 - a) * g(back) + a * back
         loss = 0.5 * (clean - x).abs().mean() + 0.5 * (again - noisy).abs().mean()
-        loss = loss + spec.constraint_weight * model.constraint.distance(back).mean()
-        (loss + spec.regularisation_weight * gradient.abs().mean()).backward()
+        loss = loss + model.constraint_weight * model.constraint.distance(back).mean()
+        (loss + model.regularisation_weight * gradient.abs().mean()).backward()
         for optimiser in optimisers:
             optimiser.step()
         for weight in (*g.convex.parameters(), *g.last.parameters()):
