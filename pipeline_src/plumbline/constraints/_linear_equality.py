@@ -22,8 +22,9 @@ from torch import Tensor
 from plumbline.constraints import Constraint, InfeasibleConstraintError
 from plumbline.constraints._rows import IndependentRows, independent_rows, rescaled_rows
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
+from plumbline.linalg.checks import require_variances
 from plumbline.linalg.conditioning import ConditionedCovariance
-from plumbline.linalg.covariance import Diagonal, require_variances
+from plumbline.linalg.covariance import Diagonal
 from plumbline.linalg.maps import DenseMap, GroupSum
 
 if TYPE_CHECKING:

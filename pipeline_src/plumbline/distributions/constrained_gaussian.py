@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
+from plumbline.linalg.checks import require_finite
 from plumbline.linalg.conditioning import ConditionedCovariance, conditioned_covariance
-from plumbline.linalg.covariance import Covariance, as_covariance, require_finite
+from plumbline.linalg.covariance import Covariance, as_covariance
 from plumbline.linalg.gram import DegenerateGaussianError, common_batch
 
 

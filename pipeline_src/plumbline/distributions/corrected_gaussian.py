@@ -31,7 +31,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
-from plumbline.linalg.covariance import Diagonal, require_finite, require_variances
+from plumbline.linalg.checks import require_finite, require_variances
+from plumbline.linalg.covariance import Diagonal
 from plumbline.linalg.gram import DegenerateGaussianError, LeverageGram
 
 

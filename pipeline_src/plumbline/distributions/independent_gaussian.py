@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from plumbline.distributions.losses import expected_absolute, expected_squared
-from plumbline.linalg.covariance import require_finite, require_variances
+from plumbline.linalg.checks import require_finite, require_variances
 
 
 class IndependentGaussian(Independent):
