@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from plumbline.models import ModelSpec
 from plumbline.models._label_specs import AnyWanted, ClassLabelsSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 class LatentSpec(ModelSpec):
