@@ -111,7 +111,7 @@ def test_a_threshold_that_holds_anyway_has_no_multiplier():
     assert float(found[1]) == pytest.approx((0.3 - 0.1) / 0.7)
 
 
-@hypothesis.bind(
+@hypothesis.given(
     st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5),
     st.lists(st.floats(0.01, 1.0), min_size=5, max_size=5),
 )
