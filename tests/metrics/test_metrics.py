@@ -186,5 +186,13 @@ def test_distances_that_are_taken_once_give_the_numbers_of_the_rest(data, metric
     test = np.flatnonzero(data["split"].values == "test")
     rest = data.isel(sample=np.delete(np.arange(data.sizes["sample"]), test[left_out]))
     arguments = (left_out, xr.Dataset(), samples, rest, EvaluationContext())
-    found = metric.without(*arguments, metric.pairs(samples, data))
+    found = metric.without(*arguments, metric.pairs(samples, data, EvaluationContext()))
     assert found == pytest.approx(MetricSpec.without(metric, *arguments, None), rel=1e-9)
+
+
+def test_distances_are_taken_once_for_all_metrics_and_for_each_set_of_samples_anew(data):
+    context = EvaluationContext()
+    samples, others = table(data["state"].values[:200] + 0.1), table(data["state"].values[:200] + 5.0)
+    taken = context.pairs(samples, data)
+    assert context.pairs(samples, data) is taken
+    assert context.pairs(others, data).between.min() > taken.between.min()

@@ -36,6 +36,20 @@ class EvaluationContext:
 
     constraints: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Any] = field(default_factory=dict)
+    _pairs: dict[tuple[int, int], tuple[xr.Dataset, xr.Dataset, Pairs]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
+        """The distances of the standardised samples and test samples: taken once, for all metrics that ask for them."""
+        from plumbline.metrics._pairs import Pairs
+
+        # The two datasets are kept with their distances, so that their identities are not given to others.
+        key = (id(samples), id(dataset))
+        if key not in self._pairs:
+            found = Pairs.of(*standardised(samples, dataset, "test"))
+            self._pairs[key] = (samples, dataset, found)
+        return self._pairs[key][2]
 
 
 class MetricSpec(Kind):
@@ -57,7 +71,7 @@ class MetricSpec(Kind):
     resampled: ClassVar[bool] = True
     """Whether it is taken again with parts of the test samples left out, which gives its error over test samples."""
 
-    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs | None:
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> Pairs | None:
         """The distances that it is computed from, where it is computed from distances alone: they are taken once."""
         return None
 
@@ -92,6 +106,29 @@ class MetricSpec(Kind):
     def depends_on(self) -> dict[str, str]:
         """The study's models that it measures with, and what it needs of each."""
         return {}
+
+
+class PairwiseSpec(MetricSpec):
+    """Base of the kinds that are computed from the distances of samples and test samples alone."""
+
+    def numbers(self, pairs: Pairs) -> dict[str, float]:
+        """The numbers of the table, by name."""
+        raise NotImplementedError
+
+    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> Pairs:
+        return by.pairs(samples, dataset)
+
+    def without(
+        self,
+        left_out: np.ndarray,
+        found: xr.Dataset,
+        samples: xr.Dataset,
+        dataset: xr.Dataset,
+        by: EvaluationContext,
+        pairs: Pairs | None,
+    ) -> dict[str, float]:
+        assert pairs is not None
+        return self.numbers(pairs.without(left_out))
 
 
 AnyMetric = Annotated[MetricSpec, ByKind()]

@@ -61,7 +61,11 @@ def replicates(
     groups = groups_of(cases)
     test = np.flatnonzero(dataset["split"].values == "test")[:cases]
     taken: dict[str, list[float]] = {}
-    pairs = {name: m.pairs(given[m.of_every_draw][0], dataset) for name, m in metrics.items() if m.resampled}
+    pairs = {
+        name: m.pairs(given[m.of_every_draw][0], dataset, given[m.of_every_draw][1])
+        for name, m in metrics.items()
+        if m.resampled
+    }
     for group in range(GROUPS):
         out = np.flatnonzero(groups == group)
         rest = dataset.isel(sample=np.delete(np.arange(dataset.sizes["sample"]), test[out]))

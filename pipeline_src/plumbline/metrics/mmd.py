@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, PairwiseSpec, scalar
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BANDWIDTHS = (0.5, 1.0, 2.0)
 
 
-class MMDSpec(MetricSpec):
+class MMDSpec(PairwiseSpec):
     """Maximum mean discrepancy of the standardised samples to the test split."""
 
     kind: Literal["mmd"] = "mmd"
@@ -30,25 +30,11 @@ class MMDSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        value = maximum_mean_discrepancy(self.pairs(samples, dataset))
+        value = self.numbers(self.pairs(samples, dataset, by))["mmd"]
         return xr.Dataset({"mmd": scalar(value, "maximum mean discrepancy", "lower")})
 
-    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
-        from plumbline.metrics._pairs import Pairs
-
-        return Pairs.of(*standardised(samples, dataset, "test"))
-
-    def without(
-        self,
-        left_out: np.ndarray,
-        found: xr.Dataset,
-        samples: xr.Dataset,
-        dataset: xr.Dataset,
-        by: EvaluationContext,
-        pairs: Pairs | None,
-    ) -> dict[str, float]:
-        assert pairs is not None
-        return {"mmd": maximum_mean_discrepancy(pairs.without(left_out))}
+    def numbers(self, pairs: Pairs) -> dict[str, float]:
+        return {"mmd": maximum_mean_discrepancy(pairs)}
 
 
 def maximum_mean_discrepancy(pairs: Pairs) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
+from plumbline.metrics import EvaluationContext, PairwiseSpec, scalar
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from plumbline.metrics._pairs import Pairs
 
 
-class PrecisionRecallSpec(MetricSpec):
+class PrecisionRecallSpec(PairwiseSpec):
     """Precision, recall and coverage by nearest neighbours, of standardised samples and test split."""
 
     kind: Literal["precision_recall"] = "precision_recall"
@@ -31,27 +31,10 @@ class PrecisionRecallSpec(MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        told = self._numbers(self.pairs(samples, dataset))
+        told = self.numbers(self.pairs(samples, dataset, by))
         return xr.Dataset({name: scalar(value, name, "higher") for name, value in told.items()})
 
-    def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
-        from plumbline.metrics._pairs import Pairs
-
-        return Pairs.of(*standardised(samples, dataset, "test"))
-
-    def without(
-        self,
-        left_out: np.ndarray,
-        found: xr.Dataset,
-        samples: xr.Dataset,
-        dataset: xr.Dataset,
-        by: EvaluationContext,
-        pairs: Pairs | None,
-    ) -> dict[str, float]:
-        assert pairs is not None
-        return self._numbers(pairs.without(left_out))
-
-    def _numbers(self, pairs: Pairs) -> dict[str, float]:
+    def numbers(self, pairs: Pairs) -> dict[str, float]:
         of_test, of_drawn = (_radii(within, self.neighbours) for within in (pairs.reference, pairs.drawn))
         return {
             "precision": float((pairs.between <= of_test).any(1).mean()),

@@ -163,6 +163,23 @@ class ConstrainedSpec(WrappingSpec, DenoisingSpec):
         return self.base
 
 
+class EnforcingSpec(ConstrainedSpec):
+    """Base of the wrapping kinds that move the finished samples onto the constraint."""
+
+    enforces: ClassVar[bool] = True
+
+    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
+        costs.projection_solves += 1
+        return self.moved(self.base.finish(x, task, costs), task)
+
+    def moved(self, x: Tensor, task: SamplingTask) -> Tensor:
+        """The nearest feasible point of each sample (B, ...)."""
+        return task.projectable(self.constraint).project(x)
+
+    def requires(self) -> tuple[str, ...]:
+        return ("project",)
+
+
 __getattr__ = exports(
     __name__,
     {

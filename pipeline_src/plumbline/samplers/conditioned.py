@@ -27,9 +27,9 @@ At the end the samples are projected in double precision, which removes the roun
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import ConstrainedSpec, Costs, SamplingTask
+from plumbline.samplers import EnforcingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ if TYPE_CHECKING:
     from plumbline.samplers._denoising import DenoisingContext
 
 
-class ConditionedSpec(ConstrainedSpec):
+class ConditionedSpec(EnforcingSpec):
     """Conditioning: each denoised estimate becomes the posterior mean given the constraint."""
 
     kind: Literal["conditioned"] = "conditioned"
-    enforces: ClassVar[bool] = True
     covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
     """Posterior covariance that decides where a correction goes."""
     shrinkage: float = key(ge=0, le=1, default=0.1)
@@ -67,10 +66,6 @@ class ConditionedSpec(ConstrainedSpec):
                 tweedie_mean, constraint=self.constraint, shrinkage=self.shrinkage, context=context
             )
         return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
-
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        costs.projection_solves += 1
-        return task.projectable(self.constraint).project(self.base.finish(x, task, costs))
 
 
 # Ratio of noise to signal from which on the Tweedie covariance of a learned denoiser is not used.

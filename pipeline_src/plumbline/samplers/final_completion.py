@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from plumbline.samplers import ConstrainedSpec, Costs, Samples, SamplingTask
+from plumbline.samplers import EnforcingSpec, Samples, SamplingTask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class FinalCompletionSpec(ConstrainedSpec):
+class FinalCompletionSpec(EnforcingSpec):
     """Free sampling by whatever sampler; then the last coordinates that can be are solved for (Constrained Layer)."""
 
     kind: Literal["final_completion"] = "final_completion"
-    enforces: ClassVar[bool] = True
     within_denoising: ClassVar[bool] = False
 
     def draw(self, model: Any, task: SamplingTask) -> Samples:
         return self.base.draw(model, task)
 
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        costs.projection_solves += 1
-        return task.linear(self.constraint).complete(self.base.finish(x, task, costs))
+    def moved(self, x: Tensor, task: SamplingTask) -> Tensor:
+        """The samples (B, ...) with their last coordinates solved for."""
+        return task.linear(self.constraint).complete(x)
 
     def requires(self) -> tuple[str, ...]:
         return ("condition",)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from plumbline.samplers import ConstrainedSpec, Costs, SamplingTask
+from plumbline.samplers import EnforcingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from plumbline.samplers._denoising import DenoisingContext
 
 
-class ProjectedSpec(ConstrainedSpec):
+class ProjectedSpec(EnforcingSpec):
     """Projected diffusion: the state is projected after every step."""
 
     kind: Literal["projected"] = "projected"
-    enforces: ClassVar[bool] = True
     noise_below: float | None = key("standard deviations of the model's space", gt=0, default=None)
     """Noise above which states are left alone, as where the nearest feasible point takes long to find; null for none."""
 
@@ -38,13 +37,6 @@ class ProjectedSpec(ConstrainedSpec):
             projected_step, base=base, constraint=self.constraint, noise_below=limit, context=context
         )
         return SteppedSampler(base.denoiser, step, steps=base.steps, start=base.start, stop=base.stop)
-
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        costs.projection_solves += 1
-        return task.projectable(self.constraint).project(self.base.finish(x, task, costs))
-
-    def requires(self) -> tuple[str, ...]:
-        return ("project",)
 
 
 def projected_step(
