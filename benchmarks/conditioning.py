@@ -140,25 +140,32 @@ def training_overhead() -> None:
         {"kind": "unet", "channels": (32, 64), "blocks": (2, 2)},
     ):
         runs = {}
-        for law in ("independent", "projected", "conditioned"):
+        for likelihood in ("independent", "projected", "conditioned"):
             spec = ConstrainedDiffusionSpec(
-                network=network, law={"kind": law}, objective={"kind": "likelihood"}, constraint="total"
+                network=network,
+                likelihood={"kind": likelihood},
+                objective={"kind": "likelihood"},
+                constraint="total",
             )
             model = spec.build(BuildContext(data, {"total": constraint}))
             model.prepare(batch_of(data))
             optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-            runs[law] = (model, optimiser)
-        times: dict[str, list[float]] = {law: [] for law in runs}
+            runs[likelihood] = (model, optimiser)
+        times: dict[str, list[float]] = {likelihood: [] for likelihood in runs}
         for _ in range(60):
-            for law, (model, optimiser) in runs.items():
+            for likelihood, (model, optimiser) in runs.items():
                 start = time.perf_counter()
                 optimiser.zero_grad(set_to_none=True)
                 model.loss(batch)[0].backward()
                 optimiser.step()
-                times[law].append(time.perf_counter() - start)
-        for law in runs:
-            ratio = statistics.median(a / b for a, b in zip(times[law], times["independent"], strict=True))
-            print(f"| {network['kind']} | {law} | {1e3 * statistics.median(times[law]):.3g} | {ratio:.3f} |")
+                times[likelihood].append(time.perf_counter() - start)
+        for likelihood in runs:
+            ratio = statistics.median(
+                a / b for a, b in zip(times[likelihood], times["independent"], strict=True)
+            )
+            print(
+                f"| {network['kind']} | {likelihood} | {1e3 * statistics.median(times[likelihood]):.3g} | {ratio:.3f} |"
+            )
 
 
 def main() -> None:

@@ -159,8 +159,8 @@ def main() -> None:
     for name, taken in times.items():
         ratio = statistics.median(t / own for t, own in zip(taken, times["ours"], strict=True))
         print(f"| {name} | {options.batch / statistics.median(taken):.2f} | {ratio:.3f} |")
-    share = 1 - statistics.median(t / own for t, own in zip(times["g frozen"], times["ours"], strict=True))
-    print(f"\nShare of the backward pass through the gradient of the potential: {share:.0%}")
+    fraction = 1 - statistics.median(t / own for t, own in zip(times["g frozen"], times["ours"], strict=True))
+    print(f"\nShare of the backward pass through the gradient of the potential: {fraction:.0%}")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def drawn_from(wildcards):
     return PLANS[wildcards.study].drawn_from(wildcards.method, wildcards.seed)
 
 
-def measuring_models(wildcards):
+def constraint_model_files(wildcards):
     """The trained models that the constraints of the method's sampler measure by."""
     plan = PLANS[wildcards.study]
     method, _ = plan.at_step(wildcards.method)
@@ -149,7 +149,7 @@ def measuring_models(wildcards):
     return plan.model_files(models, wildcards.seed)
 
 
-def all_measuring_models(wildcards):
+def measuring_model_files(wildcards):
     """The trained models that any constraint or metric of the study measures by."""
     plan = PLANS[wildcards.study]
     return plan.model_files(plan.measuring_models(), wildcards.seed)
@@ -186,8 +186,8 @@ def model_folders(wildcards, input):
     return folders_of(input.models)
 
 
-def measuring_folders(wildcards, input):
-    return folders_of(input.measured_by)
+def constraint_model_folders(wildcards, input):
+    return folders_of(input.constraint_models)
 
 
 def folders_to_draw_from(wildcards, input):

@@ -2,7 +2,7 @@ rule evaluate:
     input:
         dataset=dataset_parts,
         samples=judged_samples,
-        measured_by=all_measuring_models,
+        models=measuring_model_files,
     output:
         directory(RESULTS / METRICS),
     log:
@@ -16,8 +16,8 @@ rule evaluate:
     params:
         plumbline=plumbline,
         spec=lambda wildcards: PLANS[wildcards.study].evaluate_slice(),
-        measured_by=measuring_folders,
+        models=model_folders,
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} evaluate --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} evaluate --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --samples {input.samples:q}"
-        " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"
+        " --models {params.models:q} --output {output:q} --log {log:q}"

@@ -2,7 +2,7 @@ rule sample:
     input:
         dataset=dataset_parts,
         models=drawn_from,
-        measured_by=measuring_models,
+        constraint_models=constraint_model_files,
     output:
         directory(RESULTS / SAMPLES_PART),
     log:
@@ -19,8 +19,8 @@ rule sample:
         spec=lambda wildcards: PLANS[wildcards.study].sample_slice(wildcards.method),
         part=lambda wildcards: int(wildcards.part),
         model=folders_to_draw_from,
-        measured_by=measuring_folders,
+        constraint_models=constraint_model_folders,
     shell:
-        "OMP_NUM_THREADS={threads} PLUMBLINE_THREADS={threads} {params.plumbline} sample --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"
-        " --measured-by {params.measured_by:q} --output {output:q} --log {log:q}"
+        " --constraint-models {params.constraint_models:q} --output {output:q} --log {log:q}"

@@ -77,12 +77,12 @@ def exact_gaussian():
 
     example = xr.Dataset({"state": (("sample", "component"), np.zeros((1, 2), np.float32))})
 
-    def made(mean, deviation):
+    def made(mean, std):
         torch.manual_seed(0)
         points = torch.randn(4000, 2)
         points = (points - points.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(points.T.cov())).T
         model = FittedGaussianSpec(scaling="global").build(BuildContext(example))
-        model.prepare({"state": torch.tensor(mean) + deviation * points})
+        model.prepare({"state": torch.tensor(mean) + std * points})
         return model.eval().requires_grad_(False)
 
     return made

@@ -205,7 +205,7 @@ ROOMS_OF_FILES = ("samplers", "metrics", "attributes", "datasets")
 NOT_KINDS = {
     "attributes.fields",
     "attributes.forms",
-    "attributes.pictures",
+    "attributes.images",
 }
 """Public modules that are no kind of their own name today: several kinds in one file, or helpers, which want an underscore."""
 

@@ -120,7 +120,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
                 for folder in folders(spec.models())
             ],
             output=output,
-            measured_by=folders(study.constraint_models(spec.sampler.constraint_names())),
+            constraint_models=folders(study.constraint_models(spec.sampler.constraint_names())),
         )
     for g in (REAL, *judged):
         evaluate(
@@ -129,7 +129,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, monkeypatch):
             dataset=parts,
             samples=plan.samples(g, seed),
             output=plan.metrics(g, seed),
-            measured_by=folders(plan.measuring_models()),
+            models=folders(plan.measuring_models()),
         )
     compare(plan.compare_slice(), results=plan.results, output=plan.comparison())
     write_page([plan.comparison()], tmp_path / "report.html")

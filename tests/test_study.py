@@ -295,7 +295,7 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
         ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
         ("models: {likelihood: {constraint: null}}", "needs `constraint`"),
         ("models: {likelihood: {training: {samples: 5000}}}", "more than the"),
-        ("models: {likelihood: {law: {kind: condition}}}", "did you mean 'conditioned'"),
+        ("models: {likelihood: {likelihood: {kind: condition}}}", "did you mean 'conditioned'"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_in_a_regression_is_named(tmp_path, text, words):

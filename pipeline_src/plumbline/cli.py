@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--part", type=int, required=True)
     sample.add_argument("--dataset", type=Path, nargs="+", required=True)
     sample.add_argument("--model", type=Path, nargs="+", required=True)
-    _measured_by(sample)
+    sample.add_argument(
+        "--constraint-models", type=Path, nargs="*", default=[], help="folders of the constraints' models"
+    )
     sample.set_defaults(run=_sample)
 
     evaluate = commands.add_parser("evaluate", help="judge the samples of one method and seed")
@@ -82,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, required=True)
     evaluate.add_argument("--dataset", type=Path, nargs="+", required=True)
     evaluate.add_argument("--samples", type=Path, nargs="*", default=[])
-    _measured_by(evaluate)
+    evaluate.add_argument(
+        "--models", type=Path, nargs="*", default=[], help="folders of the constraints' and metrics' models"
+    )
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
@@ -170,16 +174,6 @@ def _add_import(commands: Any) -> None:
     parser.set_defaults(run=_import)
 
 
-def _measured_by(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--measured-by",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="folders of models that constraints and metrics measure by",
-    )
-
-
 def _stage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", required=True, help="the job's slice of the study, as JSON")
     parser.add_argument("--output", type=Path, required=True)
@@ -206,15 +200,6 @@ def _start_log(path: Path | None, command: str) -> None:
         logger.addHandler(handler)
 
 
-def _limit_threads() -> None:
-    """One thread an assigned core: Snakemake says how many through the environment."""
-    import torch
-
-    threads = os.environ.get("PLUMBLINE_THREADS")
-    if threads:
-        torch.set_num_threads(int(threads))
-
-
 def _generate(options: argparse.Namespace) -> None:
     from plumbline.stages.generate import generate
 
@@ -224,14 +209,12 @@ def _generate(options: argparse.Namespace) -> None:
 def _rehearse(options: argparse.Namespace) -> None:
     from plumbline.stages.rehearse import rehearse
 
-    _limit_threads()
     rehearse(options.spec, dataset=options.dataset, scale=options.scale, output=options.output)
 
 
 def _train(options: argparse.Namespace) -> None:
     from plumbline.stages.train import train
 
-    _limit_threads()
     if options.rehearsal is not None and "LOCAL_RANK" not in os.environ:
         from plumbline.stages.rehearse import rehearse
 
@@ -249,7 +232,6 @@ def _train(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     from plumbline.stages.sample import sample
 
-    _limit_threads()
     sample(
         options.spec,
         seed=options.seed,
@@ -257,21 +239,20 @@ def _sample(options: argparse.Namespace) -> None:
         dataset=options.dataset,
         model=options.model,
         output=options.output,
-        measured_by=options.measured_by,
+        constraint_models=options.constraint_models,
     )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from plumbline.stages.evaluate import evaluate
 
-    _limit_threads()
     evaluate(
         options.spec,
         seed=options.seed,
         dataset=options.dataset,
         samples=options.samples,
         output=options.output,
-        measured_by=options.measured_by,
+        models=options.models,
     )
 
 

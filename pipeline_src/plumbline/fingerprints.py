@@ -240,10 +240,10 @@ def _remember(file: Path, values: dict[str, tuple[Stat, str]]) -> None:
 
 def _progress(path: Path, done: int, total: int, seconds: float) -> str:
     left = seconds * (total - done) / max(done, 1)
-    share = 100 * done / max(total, 1)
+    fraction = 100 * done / max(total, 1)
     return (
         f"Reading {path} to see whether it has changed: {done / 1e9:.1f} of {total / 1e9:.1f} GB "
-        f"({share:.0f}%), {left:.0f} s left."
+        f"({fraction:.0f}%), {left:.0f} s left."
     )
 
 

@@ -117,7 +117,7 @@ class Plan:
                     for name in method.models()
                 ],
                 "constraints": self._constraints(constraints),
-                "measured_by": self._constraint_models(constraints),
+                "constraint_models": self._constraint_models(constraints),
                 "observation": study.observation.model_dump(mode="json") if study.observation else None,
                 "samples": study.samples.model_dump(mode="json"),
             }
@@ -147,7 +147,7 @@ class Plan:
             {
                 "metrics": {name: metric.model_dump(mode="json") for name, metric in study.metrics.items()},
                 "constraints": self._constraints(study.constraints),
-                "measured_by": {name: self._train_values(name) for name in self.measuring_models()},
+                "models": {name: self._train_values(name) for name in self.measuring_models()},
                 "samples": study.samples.model_dump(mode="json"),
             }
         )
@@ -179,7 +179,7 @@ class Plan:
             "model": spec.model_dump(mode="json"),
             "constraints": self._constraints(spec.constraint_names()),
             "models": {name: self._train_values(name) for name in spec.depends_on()},
-            "measured_by": self._constraint_models(spec.constraint_names()),
+            "constraint_models": self._constraint_models(spec.constraint_names()),
         }
 
     def _identity(self, model: str) -> dict[str, object]:
@@ -187,7 +187,7 @@ class Plan:
         return {
             "dataset": self.study.dataset.model_dump(mode="json"),
             "slice": self._train_values(model),
-            "parents": {name: self._identity(name) for name in self.study.depends_on(model)},
+            "depends_on": {name: self._identity(name) for name in self.study.depends_on(model)},
         }
 
     def _constraints(self, names: Iterable[str]) -> dict[str, object]:

@@ -47,7 +47,7 @@ class SampleCounts(Spec):
 
     count: int = key("samples", ge=2)
     """Samples of each method and seed; over `draws`, no more than the test and the validation split hold."""
-    draws: int = key(ge=1, default=1)
+    samples_per_case: int = key(ge=1, default=1)
     """How many of them are for the same test sample: an ensemble of posterior draws, or enough to know a mean well. Metrics that
     compare sets of samples take the first of each, so that real data has as many."""
     parts: int = key(ge=1, default=1)
@@ -57,14 +57,16 @@ class SampleCounts(Spec):
     def _no_empty_part(self) -> SampleCounts:
         if self.parts > self.count:
             raise ValueError(f"{self.parts} parts for {self.count} samples: at most one part a sample")
-        if self.count % self.draws:
-            raise ValueError(f"{self.count} samples are no whole number of ensembles of {self.draws} draws")
+        if self.count % self.samples_per_case:
+            raise ValueError(
+                f"{self.count} samples are no whole number of ensembles of {self.samples_per_case} draws"
+            )
         return self
 
     @property
     def cases(self) -> int:
         """How many test samples they are for."""
-        return self.count // self.draws
+        return self.count // self.samples_per_case
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First and one past the last sample of a part."""
@@ -113,7 +115,7 @@ class Study(Spec):
         smallest = min(self.dataset.splits.test, self.dataset.splits.validation)
         if self.samples.cases > smallest:
             yield (
-                f"samples.count: {self.samples.count} samples, {self.samples.draws} for each test sample, ask for more than the "
+                f"samples.count: {self.samples.count} samples, {self.samples.samples_per_case} for each test sample, ask for more than the "
                 f"{smallest} samples of the smaller of the test and validation splits; lower it, or raise dataset.splits"
             )
         for name, model in self.models.items():

@@ -9,7 +9,7 @@ import xarray as xr
 
 from plumbline.attributes.class_score import ClassScoreSpec
 from plumbline.attributes.forms import LinearSpec, NearnessSpec
-from plumbline.attributes.pictures import AreaSpec, InkSpec, SlantSpec, SymmetrySpec, ThicknessSpec
+from plumbline.attributes.images import AreaSpec, InkSpec, SlantSpec, SymmetrySpec, ThicknessSpec
 
 
 def example(*shape):

@@ -103,7 +103,7 @@ def test_combustion_conserves_elements_exactly_and_nearly_all_of_the_feed():
 def test_combustion_equilibrium_is_canteras():
     import cantera
 
-    spec = CombustionSpec(splits=SPLITS, parts=1, equilibrium_share=1.0)
+    spec = CombustionSpec(splits=SPLITS, parts=1, equilibrium_fraction=1.0)
     data = spec.draw_part(0)
     gas = cantera.Solution("gri30.yaml")
     ratio, temperature, pressure = uniforms(0, np.arange(1), 5)[0, :3]
@@ -135,16 +135,16 @@ def test_gaussian_moments():
     count = 20_000
     spec = GaussianSpec(splits={"train": count, "validation": 2, "test": count}, parts=1)
     data = spec.draw_part(0)
-    mean, covariance, matrix, target = spec.law()
+    mean, covariance, matrix, target = spec.moments()
     free = data["state"].values[data["split"].values == "train"]
     held = data["state"].values[data["split"].values == "test"]
     for found, m, c in (
         (free, mean, covariance),
         (held, data["conditional_mean"], data["conditional_covariance"]),
     ):
-        deviation = np.sqrt(np.diag(c))
-        assert (np.abs(found.mean(0) - m) < 5 * deviation / count**0.5).all()
-        bound = 5 * np.sqrt((np.outer(deviation, deviation) ** 2 + np.asarray(c) ** 2) / count)
+        std = np.sqrt(np.diag(c))
+        assert (np.abs(found.mean(0) - m) < 5 * std / count**0.5).all()
+        bound = 5 * np.sqrt((np.outer(std, std) ** 2 + np.asarray(c) ** 2) / count)
         assert (np.abs(np.cov(found.T) - c) < bound + 1e-6).all()
     np.testing.assert_allclose(held @ matrix.T, np.tile(target, (count, 1)), atol=1e-5)
 

@@ -20,7 +20,7 @@ SPLITS = {"train": 6, "validation": 2, "test": 2}
         ({"temperature": (20, 25)}, "`temperature` must lie from 1000 to 2500 K where mixtures react"),
         ({"temperature": (1500, 6000)}, "`temperature` .* found 1500 to 6000"),
         (
-            {"temperature": (250, 600), "equilibrium_share": 1},
+            {"temperature": (250, 600), "equilibrium_fraction": 1},
             "`temperature` must lie from 300 to 3000 K, which",
         ),
         ({"pressure": (0.5, 10)}, r"`pressure` must lie from 1333 to 1\.01325e\+06 Pa"),
@@ -45,7 +45,7 @@ def test_the_range_of_the_thermodynamic_data_is_canteras():
 
 
 def test_a_mixture_that_cantera_finds_no_state_for_is_named():
-    spec = CombustionSpec(splits=SPLITS, parts=1, reaction_time=(1e100, 1e300), equilibrium_share=0)
+    spec = CombustionSpec(splits=SPLITS, parts=1, reaction_time=(1e100, 1e300), equilibrium_fraction=0)
     with pytest.raises(ValueError, match="Cantera finds no state for sample 0: narrow `temperature`"):
         spec.draw_part(0)
 

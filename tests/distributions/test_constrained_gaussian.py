@@ -62,11 +62,11 @@ def gaussian(structure: str, rows: str, n: int = 6, batch: tuple[int, ...] = (3,
     return ConstrainedGaussian(mean, covariance(structure, n, batch), equality(rows, n, batch))
 
 
-def null_space_law(q: ConstrainedGaussian, i: int):
+def null_space_distribution(q: ConstrainedGaussian, i: int):
     """Mean, covariance and an orthonormal basis of the feasible directions, by dense linear algebra in NumPy."""
     n = q.event_shape[0]
     matrix = q.constraint.matrix.numpy()
-    target = (q.constraint.shortfall(q.loc) + q.loc @ q.constraint.matrix.mT)[i].numpy()
+    target = (q.loc @ q.constraint.matrix.mT - q.constraint.independent_residual(q.loc))[i].numpy()
     mean, cov = q.loc[i].numpy(), as_matrix(q.covariance, n)[i].numpy()
     point, *_ = np.linalg.lstsq(matrix, target, rcond=None)
     basis = np.linalg.svd(matrix)[2][len(matrix) :].T
@@ -81,13 +81,15 @@ def test_moments_density_and_entropy_are_those_in_null_space_coordinates(structu
     q = gaussian(structure, rows)
     y = q.sample()
     for i in range(3):
-        mean, reduced, basis = null_space_law(q, i)
+        mean, reduced, basis = null_space_distribution(q, i)
         np.testing.assert_allclose(q.mean[i], mean, atol=1e-12)
         np.testing.assert_allclose(q.covariance_matrix[i], basis @ reduced @ basis.T, atol=1e-12)
         np.testing.assert_allclose(q.variance[i], np.diag(basis @ reduced @ basis.T), atol=1e-12)
-        law = stats.multivariate_normal(np.zeros(basis.shape[1]), reduced)
-        np.testing.assert_allclose(q.log_prob(y)[i], law.logpdf(basis.T @ (y[i].numpy() - mean)), atol=1e-10)
-        np.testing.assert_allclose(q.entropy()[i], law.entropy(), atol=1e-10)
+        distribution = stats.multivariate_normal(np.zeros(basis.shape[1]), reduced)
+        np.testing.assert_allclose(
+            q.log_prob(y)[i], distribution.logpdf(basis.T @ (y[i].numpy() - mean)), atol=1e-10
+        )
+        np.testing.assert_allclose(q.entropy()[i], distribution.entropy(), atol=1e-10)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -112,12 +114,16 @@ def test_expected_losses_are_those_of_quadrature(structure):
     target = torch.randn(3, 6, dtype=DOUBLE)
     l1, l2 = q.expected_l1(target), q.expected_l2(target)
     for i in range(6):
-        law = stats.norm(float(q.mean[0, i]), float(q.variance[0, i]) ** 0.5)
+        marginal = stats.norm(float(q.mean[0, i]), float(q.variance[0, i]) ** 0.5)
         b = float(target[0, i])
-        limits = (law.ppf(1e-15), law.isf(1e-15))
-        expected = integrate.quad(lambda z: abs(z - b) * law.pdf(z), *limits, points=[b], limit=200)[0]  # noqa: B023
-        squared = integrate.quad(lambda z: (z - b) ** 2 * law.pdf(z), *limits, limit=200)[0]  # noqa: B023
-        assert float(l1[0, i]) == pytest.approx(expected, rel=1e-7)
+        limits = (marginal.ppf(1e-15), marginal.isf(1e-15))
+        absolute = integrate.quad(
+            lambda z, b, q: abs(z - b) * q.pdf(z), *limits, args=(b, marginal), points=[b], limit=200
+        )[0]
+        squared = integrate.quad(
+            lambda z, b, q: (z - b) ** 2 * q.pdf(z), *limits, args=(b, marginal), limit=200
+        )[0]
+        assert float(l1[0, i]) == pytest.approx(absolute, rel=1e-7)
         assert float(l2[0, i]) == pytest.approx(squared, rel=1e-7)
 
 
@@ -169,8 +175,8 @@ def test_divergence_is_that_in_null_space_coordinates(q_structure, p_structure, 
     )
     found = kl_divergence(q, p)
     for i in range(3):
-        q_mean, q_cov, basis = null_space_law(q, i)
-        p_mean, p_cov, _ = null_space_law(p, i)
+        q_mean, q_cov, basis = null_space_distribution(q, i)
+        p_mean, p_cov, _ = null_space_distribution(p, i)
         reduced_q, reduced_p = (
             torch.distributions.MultivariateNormal(torch.as_tensor(basis.T @ m), torch.as_tensor(c))
             for m, c in ((q_mean, q_cov), (p_mean, p_cov))

@@ -114,11 +114,16 @@ def test_batches_of_nothing_have_laws_of_nothing(constraint):
         LowRankPlusDiagonal(torch.ones(0, 4, 2), ones),
         DenseCovariance(torch.eye(4).expand(0, 4, 4)),
     ):
-        law = ConstrainedGaussian(mean, covariance, constraint)
-        assert law.mean.shape == law.variance.shape == law.expected_l1(mean).shape == (0, 4)
-        assert law.sample((3,)).shape == law.projected((3,)).shape == (3, 0, 4)
-        assert law.log_prob(mean).shape == law.entropy().shape == (0,)
-        assert law.covariance_matrix.shape[-2:] == (4, 4)
+        distribution = ConstrainedGaussian(mean, covariance, constraint)
+        assert (
+            distribution.mean.shape
+            == distribution.variance.shape
+            == distribution.expected_l1(mean).shape
+            == (0, 4)
+        )
+        assert distribution.sample((3,)).shape == distribution.projected((3,)).shape == (3, 0, 4)
+        assert distribution.log_prob(mean).shape == distribution.entropy().shape == (0,)
+        assert distribution.covariance_matrix.shape[-2:] == (4, 4)
     corrected = CorrectedGaussian(mean, ones, constraint, ones)
     assert corrected.sample((3,)).shape == (3, 0, 4) and corrected.log_prob(mean).shape == (0,)
     assert corrected.variance.shape == (0, 4)
@@ -154,7 +159,7 @@ def test_rates_that_are_not_finite_are_refused(rate):
 
 
 def test_the_largest_total_of_a_dtype_is_drawn_exactly():
-    law = ConstrainedPoisson(torch.ones(3), 2**24)
-    assert law.sample((4,)).double().sum(-1).eq(2**24).all()
+    distribution = ConstrainedPoisson(torch.ones(3), 2**24)
+    assert distribution.sample((4,)).double().sum(-1).eq(2**24).all()
     with pytest.raises(ValueError, match=r"at most 16,777,216 in torch\.float32"):
         ConstrainedPoisson(torch.ones(3), 2**24 + 1)

@@ -168,7 +168,7 @@ def test_more_samples_than_the_test_split_are_refused(data):
 
 def test_log_densities_and_the_least_of_them():
     splits = {"train": 2, "validation": 2, "test": 2}
-    near, far = (MixtureSpec(means=[[m, 0.0]], deviations=[1.0], parts=1, splits=splits) for m in (0.0, 3.0))
+    near, far = (MixtureSpec(means=[[m, 0.0]], stds=[1.0], parts=1, splits=splits) for m in (0.0, 3.0))
     points = xr.Dataset({"state": (("sample", "coordinate"), np.zeros((4, 2)))})
     told = LogDensitySpec(under={"near": near, "far": far}).evaluate(
         points, xr.Dataset(), EvaluationContext()

@@ -23,9 +23,9 @@ def dataset(test: np.ndarray, **variables) -> xr.Dataset:
     return data.assign(variables)
 
 
-def predicted(mean: np.ndarray, deviation: np.ndarray, **variables) -> xr.Dataset:
+def predicted(mean: np.ndarray, std: np.ndarray, **variables) -> xr.Dataset:
     dims = ("sample", "coordinate")
-    told = {"state": (dims, mean), "predicted_mean": (dims, mean), "predicted_deviation": (dims, deviation)}
+    told = {"state": (dims, mean), "predicted_mean": (dims, mean), "predicted_std": (dims, std)}
     return xr.Dataset({**told, **variables})
 
 
@@ -33,17 +33,13 @@ def test_a_perfect_forecaster_is_calibrated_and_has_the_crps_of_a_gaussian():
     """Coverage to 5 standard errors at 40,000 numbers; E CRPS = sigma / sqrt(pi)."""
     generator = np.random.default_rng(0)
     mean = generator.standard_normal((COUNT, 2))
-    deviation = np.exp(generator.standard_normal((COUNT, 2)))
-    test = mean + deviation * generator.standard_normal((COUNT, 2))
-    told = PredictionSpec(scale="none").evaluate(
-        predicted(mean, deviation), dataset(test), EvaluationContext()
-    )
+    std = np.exp(generator.standard_normal((COUNT, 2)))
+    test = mean + std * generator.standard_normal((COUNT, 2))
+    told = PredictionSpec(scale="none").evaluate(predicted(mean, std), dataset(test), EvaluationContext())
     assert np.abs(told["coverage_by_level"] - told["level"]).max() < 5 * 0.5 / (2 * COUNT) ** 0.5
-    assert float(told["crps"]) == pytest.approx(deviation.mean() / np.pi**0.5, rel=0.02)
-    assert float(told["squared_error"]) == pytest.approx((deviation**2).mean(), rel=0.1)
-    sure = PredictionSpec(scale="none").evaluate(
-        predicted(mean, deviation / 3), dataset(test), EvaluationContext()
-    )
+    assert float(told["crps"]) == pytest.approx(std.mean() / np.pi**0.5, rel=0.02)
+    assert float(told["squared_error"]) == pytest.approx((std**2).mean(), rel=0.1)
+    sure = PredictionSpec(scale="none").evaluate(predicted(mean, std / 3), dataset(test), EvaluationContext())
     assert float(sure["miscalibration"]) > 0.2
 
 
@@ -58,7 +54,7 @@ def test_errors_are_scaled_and_absent_coordinates_do_not_count():
     told = PredictionSpec(scale="none").evaluate(samples, data, EvaluationContext())
     assert float(told["absolute_error"]) == pytest.approx(1 / 3)
     assert float(told["negative_log_likelihood"]) == 2.0
-    scaled = PredictionSpec(scale="largest").evaluate(
+    scaled = PredictionSpec(scale="max_abs").evaluate(
         predicted(mean[:1], np.ones((1, 2))), dataset(test), EvaluationContext()
     )
     assert float(scaled["absolute_error"]) == pytest.approx(0.5 * 1 / 3)

@@ -126,14 +126,14 @@ def test_a_linear_reward_moves_the_mean_by_its_multiplier(pretrained, tmp_path):
     ascent = {"kind": "ascent", "learning_rate": 0.05, "every": 1, "initial": 0.3}
     model, drawn = aligned(pretrained, rewards, tmp_path, multipliers=ascent)
     found = model.multipliers.values
-    deviation = variance_under(0.0)[0] ** 0.5
-    weight = brentq(lambda w: mean_under(w)[0] - 0.8 * deviation, 0, 5)
-    assert float(found[0]) == pytest.approx(weight * deviation, rel=0.1)
+    std = variance_under(0.0)[0] ** 0.5
+    weight = brentq(lambda w: mean_under(w)[0] - 0.8 * std, 0, 5)
+    assert float(found[0]) == pytest.approx(weight * std, rel=0.1)
     assert float(found[1]) == pytest.approx(0, abs=0.02)
-    reward = (drawn[:, 0].mean() - model.means[0]) / model.deviations[0]
+    reward = (drawn[:, 0].mean() - model.means[0]) / model.stds[0]
     assert float(reward) == pytest.approx(0.8, abs=0.08)
     assert float(drawn[:, 1].mean()) == pytest.approx(0, abs=0.12)
-    assert float(drawn[:, 0].std()) == pytest.approx(deviation, rel=0.1)
+    assert float(drawn[:, 0].std()) == pytest.approx(std, rel=0.1)
     with torch.no_grad():
         _, divergence = model.drawn({"state": torch.zeros(4000, 2)}, model.denoiser)
     # The continuous one is .8^2 / 2 = .32.
@@ -240,4 +240,4 @@ def test_resampled_draws_reach_the_level(pretrained):
         assert float(model.rewards(found["state"].float())) == pytest.approx(0.5, abs=0.1)
     assert float(found["multiplier_right"][0]) == pytest.approx(0.5, abs=0.1)
     # The share of effective draws of a tilt by .5 is exp(-.25).
-    assert float(found["effective_share"][0]) == pytest.approx(np.exp(-0.25), abs=0.05)
+    assert float(found["effective_fraction"][0]) == pytest.approx(np.exp(-0.25), abs=0.05)

@@ -26,7 +26,7 @@ MIDDLE, REACH = torch.tensor([0.0, 1.0, -1.25]).double(), torch.tensor([1.0, 1.0
 
 
 def example() -> xr.Dataset:
-    return xr.Dataset({"state": (("sample", "coordinate"), torch.zeros(1, N).numpy())})
+    return xr.Dataset({"state": (("sample", "per_feature"), torch.zeros(1, N).numpy())})
 
 
 def mirror_of(convex_set):
@@ -136,6 +136,6 @@ def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):
     x = HeunSpec(steps=20).sample(model, SamplingTask({"state": data["state"][:500]})).state
     torch.testing.assert_close(x.sum(1), torch.full((500,), 3.0), rtol=1e-6, atol=0)
     assert (x > 0).all()
-    expected, deviation = 3 * alpha / 20, 3 * torch.sqrt(alpha / 20 * (1 - alpha / 20) / 21)
-    assert ((x.mean(0) - expected).abs() < 5 * deviation / 500**0.5 + 0.05).all()
-    assert ((x.std(0) / deviation - 1).abs() < 0.3).all()
+    expected, std = 3 * alpha / 20, 3 * torch.sqrt(alpha / 20 * (1 - alpha / 20) / 21)
+    assert ((x.mean(0) - expected).abs() < 5 * std / 500**0.5 + 0.05).all()
+    assert ((x.std(0) / std - 1).abs() < 0.3).all()

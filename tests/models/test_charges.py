@@ -67,12 +67,15 @@ def test_message_passing_is_that_of_pytorch_geometric(data):
     torch.testing.assert_close(ours(graphs.species, graphs.bonds, graphs.lengths), theirs(h, edges).relu())
 
 
-@pytest.mark.parametrize("law", ["independent", "projected", "completed", "conditioned"])
+@pytest.mark.parametrize("distribution", ["independent", "projected", "completed", "conditioned"])
 @pytest.mark.parametrize("objective", ["absolute_error", "expected_absolute_error", "likelihood"])
-def test_frameworks_are_neutral_and_everything_is_trained(data, law, objective):
+def test_frameworks_are_neutral_and_everything_is_trained(data, distribution, objective):
     torch.manual_seed(0)
     model = NodeRegressionSpec(
-        network=NETWORK, law={"kind": law}, objective={"kind": objective}, constraint="neutrality"
+        network=NETWORK,
+        likelihood={"kind": distribution},
+        objective={"kind": objective},
+        constraint="neutrality",
     ).build(BuildContext(data, {"neutrality": neutrality(data)}))
     batch = batch_of(data)
     loss, _ = model.loss(batch)
@@ -84,13 +87,13 @@ def test_frameworks_are_neutral_and_everything_is_trained(data, law, objective):
     for name in ("state", "predicted_mean"):
         assert (told[name][~batch["present"]] == 0).all()
         feasible = neutrality(data).violation(told[name].float()) < 1e-6
-        assert feasible.all() == (law != "independent")
+        assert feasible.all() == (distribution != "independent")
 
 
 def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
     """Framework by framework, by the Gaussian given its sum."""
     total = 0.0
-    model = ElementMeansSpec(law={"kind": "conditioned"}, constraint="neutrality").build(
+    model = ElementMeansSpec(likelihood={"kind": "conditioned"}, constraint="neutrality").build(
         BuildContext(data, {"neutrality": neutrality(data, total)})
     )
     batch = batch_of(data)
@@ -100,16 +103,16 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
         here = batch["present"][i]
         species = batch["species"][i][here].long()
         own = SumSpec(total=total).build(data.isel(sample=[i], atom=np.flatnonzero(here.numpy())))
-        law = ConstrainedGaussian(
+        distribution = ConstrainedGaussian(
             model.mean[species], Diagonal(model.variance[species]), own, validate_args=False
         )
-        expected = law.log_prob(batch["state"][i][here].double())
+        expected = distribution.log_prob(batch["state"][i][here].double())
         torch.testing.assert_close(told["log_likelihood"][i], expected)
-        torch.testing.assert_close(told["predicted_mean"][i][here], law.mean)
+        torch.testing.assert_close(told["predicted_mean"][i][here], distribution.mean)
 
 
 def test_element_means_are_those_of_the_data(data):
-    model = ElementMeansSpec(law={"kind": "projected"}, constraint="neutrality").build(
+    model = ElementMeansSpec(likelihood={"kind": "projected"}, constraint="neutrality").build(
         BuildContext(data, {"neutrality": neutrality(data)})
     )
     model.prepare(batch_of(data))

@@ -9,8 +9,8 @@ from sklearn.metrics.pairwise import polynomial_kernel
 
 from plumbline.datasets.digits import DigitsSpec
 from plumbline.metrics import EvaluationContext
+from plumbline.metrics.class_fractions import ClassFractionsSpec
 from plumbline.metrics.class_quality import ClassQualitySpec, kernel_distance
-from plumbline.metrics.class_shares import ClassSharesSpec
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
 from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._spaces import batch_of
@@ -74,24 +74,24 @@ def test_more_images_than_rare_classes_leave_are_refused():
 
 
 def test_it_tells_classes_of_images_that_it_has_not_seen(classifier, digits):
-    told = ClassSharesSpec(classifier="c", watched=(4,)).evaluate(
+    told = ClassFractionsSpec(classifier="c", watched=(4,)).evaluate(
         real(digits, "test"), digits, EvaluationContext(models={"c": classifier})
     )
     assert float(told["classifier_accuracy"]) > 0.93
     assert float(told["class_distance"]) == 0
-    assert float(told["class_share"].sum()) == pytest.approx(1)
-    assert float(told["share_of_4"]) == pytest.approx(float(told["class_share"][4]))
+    assert float(told["class_fraction"].sum()) == pytest.approx(1)
+    assert float(told["fraction_of_4"]) == pytest.approx(float(told["class_fraction"][4]))
 
 
 def test_shares_are_of_what_was_drawn(classifier, digits):
     """Samples that are real fours: as many as the classifier tells right have the share of fours."""
     fours = real(digits, "test")
     fours = fours.isel(sample=np.flatnonzero(fours["label"].values == 4)).drop_vars("split")
-    told = ClassSharesSpec(classifier="c", watched=(4, 7)).evaluate(
+    told = ClassFractionsSpec(classifier="c", watched=(4, 7)).evaluate(
         fours, digits, EvaluationContext(models={"c": classifier})
     )
     assert "classifier_accuracy" not in told
-    assert float(told["share_of_4"]) > 0.9
+    assert float(told["fraction_of_4"]) > 0.9
     assert float(told["class_distance"]) > 0.75
 
 

@@ -41,12 +41,16 @@ def built(spec_class, dataset, network=MLP, **values):
     return model.eval(), data, constraint
 
 
-@pytest.mark.parametrize("law", ["projected", "completed", "conditioned"])
+@pytest.mark.parametrize("distribution", ["projected", "completed", "conditioned"])
 @pytest.mark.parametrize(("dataset", "network"), [(digits, MLP), (digits, UNET), (returns, MLP)])
 @pytest.mark.parametrize("objective", ["likelihood", "expected_squared_error", "squared_error"])
-def test_the_denoised_estimate_is_feasible_at_every_noise(law, dataset, network, objective):
+def test_the_denoised_estimate_is_feasible_at_every_noise(distribution, dataset, network, objective):
     model, data, constraint = built(
-        ConstrainedDiffusionSpec, dataset, network, law={"kind": law}, objective={"kind": objective}
+        ConstrainedDiffusionSpec,
+        dataset,
+        network,
+        likelihood={"kind": distribution},
+        objective={"kind": objective},
     )
     batch = batch_of(data)
     loss, _ = model.loss(batch)
@@ -62,7 +66,7 @@ def test_the_denoised_estimate_is_feasible_at_every_noise(law, dataset, network,
 @pytest.mark.parametrize("dataset", [digits, returns])
 def test_samples_are_feasible_to_single_precision(sampler, dataset):
     """Whatever the weights: here random ones."""
-    values = {"law": {"kind": "conditioned"}, "objective": {"kind": "likelihood"}}
+    values = {"likelihood": {"kind": "conditioned"}, "objective": {"kind": "likelihood"}}
     for spec_class, more in ((ConstrainedDiffusionSpec, values), (NullSpaceDiffusionSpec, {})):
         model, data, constraint = built(spec_class, dataset, **more)
         spec = of_kind(SamplerSpec, {"kind": sampler, "steps": 4})
@@ -74,8 +78,10 @@ def test_samples_are_feasible_to_single_precision(sampler, dataset):
 def test_with_equal_variances_the_law_is_projection():
     """A variance head that says the same everywhere makes conditioning the Euclidean projection."""
     values = {"objective": {"kind": "likelihood"}}
-    conditioned, data, _ = built(ConstrainedDiffusionSpec, digits, law={"kind": "conditioned"}, **values)
-    projected, *_ = built(ConstrainedDiffusionSpec, digits, law={"kind": "projected"}, **values)
+    conditioned, data, _ = built(
+        ConstrainedDiffusionSpec, digits, likelihood={"kind": "conditioned"}, **values
+    )
+    projected, *_ = built(ConstrainedDiffusionSpec, digits, likelihood={"kind": "projected"}, **values)
     projected.load_state_dict(conditioned.state_dict())
     batch = batch_of(data)
     x_t, t = torch.randn_like(batch["state"]), torch.tensor(0.4)

@@ -32,10 +32,10 @@ SMOOTHING = 0.1
 class Mixture:
     """sum_k w_k N(m_k, s_k^2 I)."""
 
-    def __init__(self, weights, means, deviations):
+    def __init__(self, weights, means, stds):
         self.weights = torch.as_tensor(weights, dtype=torch.float64)
         self.means = torch.as_tensor(means, dtype=torch.float64)
-        self.variances = torch.as_tensor(deviations, dtype=torch.float64) ** 2
+        self.variances = torch.as_tensor(stds, dtype=torch.float64) ** 2
 
     def log_parts(self, x, ratio):
         variances = self.variances + torch.as_tensor(ratio, dtype=torch.float64).reshape(-1, 1) ** 2
@@ -46,10 +46,10 @@ class Mixture:
     def mean(self, x_t, t):
         """E[x | x_t] with the variance exploding."""
         _, ratio = SCHEDULE(t)
-        shares = self.log_parts(x_t, ratio).softmax(1)
+        fractions = self.log_parts(x_t, ratio).softmax(1)
         gain = self.variances / (self.variances + ratio[:, None] ** 2)
         parts = self.means + gain[..., None] * (x_t[:, None] - self.means)
-        return (shares[..., None] * parts).sum(1)
+        return (fractions[..., None] * parts).sum(1)
 
     def draw(self, count):
         chosen = torch.multinomial(self.weights, count, replacement=True)
@@ -226,7 +226,7 @@ def trained(model, tmp_path, steps=2500):
     return train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
 
 
-def share_of_the_rare(model, count=4000):
+def fraction_of_the_rare(model, count=4000):
     torch.manual_seed(3)
     batch = {"state": torch.zeros(count, 2)}
     with torch.no_grad():
@@ -241,7 +241,7 @@ def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
     ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
     model = trained(spec(multipliers=ascent, smoothing=0.1).build(BuildContext(example())), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.03)
-    assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.035)
+    assert fraction_of_the_rare(model) == pytest.approx(0.2, abs=0.035)
 
 
 def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set(tmp_path):
@@ -253,7 +253,7 @@ def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set
     assert within.depends_on() == {"ball": "mirror"}
     model = trained(within.build(BuildContext(example(), models={"ball": ball})), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.05)
-    assert share_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
+    assert fraction_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
     with torch.no_grad():
         drawn = HeunSpec(steps=20).draw(model, SamplingTask({"state": torch.zeros(500, 2)})).state
     assert float(drawn.norm(dim=1).max()) <= 2.5
@@ -285,15 +285,15 @@ def test_without_a_binding_constraint_the_rare_stay_rare(tmp_path):
     torch.manual_seed(0)
     model = trained(spec(threshold=20.0).build(BuildContext(example())), tmp_path, steps=1200)
     assert float(model.multipliers.values) == 0
-    assert share_of_the_rare(model) == pytest.approx(0.04, abs=0.02)
+    assert fraction_of_the_rare(model) == pytest.approx(0.04, abs=0.02)
 
 
 def test_closed_form_multipliers_from_the_data():
     model = spec(multipliers={"kind": "disjoint"}).build(BuildContext(example()))
     data = ring()
     model.prepare(data)
-    share = float((data["label"] == 4).double().mean())
-    assert float(model.multipliers.values) == pytest.approx((0.2 - share) / 0.8, rel=1e-5)
+    fraction = float((data["label"] == 4).double().mean())
+    assert float(model.multipliers.values) == pytest.approx((0.2 - fraction) / 0.8, rel=1e-5)
 
 
 # Sets and oracles.
@@ -332,7 +332,7 @@ def test_an_oracle_in_a_space_of_another_scale_says_the_same():
         x_t, t = space.encode(data["state"][:50]), torch.linspace(0.2, 0.6, 50)
         means.append(SharedSpace(known, "known").mean(space, SCHEDULE, x_t, t))
     torch.testing.assert_close(means[0], means[1], atol=1e-4, rtol=1e-4)
-    own = FittedGaussianSpec(scaling="coordinate").build(BuildContext(example()))
+    own = FittedGaussianSpec(scaling="per_feature").build(BuildContext(example()))
     own.prepare({"state": data["state"] * torch.tensor([1.0, 5.0])})
     with pytest.raises(ValueError, match="'known' scales coordinates in another way"):
         SharedSpace(own, "known").mean(space, SCHEDULE, x_t, t)

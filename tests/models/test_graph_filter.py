@@ -237,7 +237,7 @@ def test_the_cross_covariance_comes_before_the_covariance_and_that_before_none(s
     assert (descent["cross_covariance"] < descent["covariance"]).all()
 
 
-def error_of_the_law(covariance, cross, graph):
+def expected_error(covariance, cross, graph):
     """The least normalised error of h_0 x + h_1 S x of standardised x and y, whose covariances are told."""
     terms = [np.eye(len(graph)), graph / np.linalg.norm(graph, 2)]
     squares = [[np.trace(p @ covariance @ q.T) for q in terms] for p in terms]
@@ -255,12 +255,12 @@ def test_by_the_law_of_the_family_the_cross_covariance_is_before_the_covariance_
         scale = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
         covariance, cross = covariance / scale, covariance @ matrix.T / scale
         graphs = ((cross + cross.T) / 2, covariance, np.eye(len(matrix)))
-        errors.append([error_of_the_law(covariance, cross, graph) for graph in graphs])
+        errors.append([expected_error(covariance, cross, graph) for graph in graphs])
     crossed, covaried, none = np.transpose(errors)
     assert (crossed < covaried).all()
     assert (covaried <= none + 1e-12).all()
-    mean, deviation = np.mean(errors, 0), np.std(errors, 0)
-    assert (np.abs([0.563, 0.809, 0.917] - mean) < 2.6 * deviation / np.sqrt(5)).all()
+    mean, std = np.mean(errors, 0), np.std(errors, 0)
+    assert (np.abs([0.563, 0.809, 0.917] - mean) < 2.6 * std / np.sqrt(5)).all()
 
 
 def test_the_graph_does_not_know_the_test_split(series, tmp_path):

@@ -12,7 +12,7 @@ from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.metrics import EvaluationContext
 from plumbline.metrics.identity import IdentitySpec
 from plumbline.metrics.label_accuracy import LabelAccuracySpec
-from plumbline.metrics.level_shortfall import LevelShortfallSpec
+from plumbline.metrics.level_violation import LevelViolationSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
 from plumbline.models import BuildContext, TrainingSpec
 from plumbline.models._label_specs import ListedLabelsSpec
@@ -78,7 +78,7 @@ def built(spec, known=None):
 def trained(spec, steps, tmp_path, **keys):
     model = built(spec)
     recipe = TrainingSpec(
-        steps=steps, batch=128, learning_rate=1e-3, momentum=0.0, second_moment=0.9, decay="constant",
+        steps=steps, batch=128, learning_rate=1e-3, beta1=0.0, beta2=0.9, decay="constant",
         ema=0.98, accelerator="cpu", **keys,
     )  # fmt: skip
     return train(model, data(), recipe, validation={}, seed=0, folder=tmp_path, identity="t").eval()
@@ -104,7 +104,7 @@ def critics(tmp_path_factory):
 def test_distances_are_in_deviations_of_the_posterior():
     space = LatentSpace(Identity())
     space.fit(data())
-    torch.testing.assert_close(space.deviation, torch.full((2,), 0.05))
+    torch.testing.assert_close(space.std, torch.full((2,), 0.05))
     z, moved = torch.zeros(1, 2), torch.tensor([[0.1, 0.0]])
     assert float(space.distance(moved, z)) == pytest.approx(math.log(1.01) / 0.05**2 / 2, rel=1e-5)
     assert float(space.shift(moved, z)) == pytest.approx(0.1**2 / 0.05**2 / 2, rel=1e-5)
@@ -376,7 +376,7 @@ def test_levels_are_reached_without_labels(tmp_path):
 
     def judged(state):
         samples = xr.Dataset({"state": (("sample", "component"), state.numpy())})
-        return LevelShortfallSpec(of="c").evaluate(samples, samples, by)
+        return LevelViolationSpec(of="c").evaluate(samples, samples, by)
 
     descent = LatentDescentSpec(realism_weight=0.0, steps=200)
     assert float(judged(descent.draw(critics, task()).by_name()["state"])["levels_reached"]) > 0.99

@@ -19,11 +19,11 @@ from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 
 
 def example(n: int, condition: int = 0) -> xr.Dataset:
-    data = xr.Dataset({"state": (("sample", "coordinate"), np.zeros((1, n), np.float32))})
+    data = xr.Dataset({"state": (("sample", "per_feature"), np.zeros((1, n), np.float32))})
     return data.assign(condition=(("sample", "component"), np.zeros((1, condition)))) if condition else data
 
 
-@pytest.mark.parametrize("scaling", ["coordinate", "global"])
+@pytest.mark.parametrize("scaling", ["per_feature", "global"])
 def test_standardisation(scaling):
     x = torch.randn(500, 3, 4) * torch.tensor([1.0, 10.0, 0.1, 5.0]) + 7
     x[:, 0, 0] = 2.0  # does not vary
@@ -31,7 +31,7 @@ def test_standardisation(scaling):
     space.fit(x)
     z = space.encode(x)
     torch.testing.assert_close(space.decode(z), x)
-    if scaling == "coordinate":
+    if scaling == "per_feature":
         varying = z.flatten(1)[:, 1:]
         torch.testing.assert_close(varying.mean(0), torch.zeros(11), atol=1e-5, rtol=0)
         torch.testing.assert_close(varying.std(0), torch.ones(11), atol=1e-4, rtol=0)
@@ -41,7 +41,7 @@ def test_standardisation(scaling):
         assert space.mean.numel() == 1
 
 
-@pytest.mark.parametrize("scaling", ["coordinate", "largest"])
+@pytest.mark.parametrize("scaling", ["per_feature", "max_abs"])
 def test_coordinates_in_units_that_are_orders_apart_keep_their_own_scale(scaling):
     """Energies of 1e6 beside traces of 1e-4, a constant with rounding, and a zero."""
     units = torch.tensor([1e6, 1.0, 1e-4, 0.0, 0.0], dtype=torch.float64)
@@ -50,7 +50,7 @@ def test_coordinates_in_units_that_are_orders_apart_keep_their_own_scale(scaling
     space = Standardisation((5,), scaling)
     space.fit(x)
     z = space.encode(x)
-    spread = z.std(0)[:3] if scaling == "coordinate" else z.abs().amax(0)[:3]
+    spread = z.std(0)[:3] if scaling == "per_feature" else z.abs().amax(0)[:3]
     torch.testing.assert_close(spread, torch.ones(3, dtype=torch.float64), rtol=1e-3, atol=0)
     assert float(space.scale[3]) == pytest.approx(79.0)
     assert float(space.scale[4]) == float(space.scale.max())
@@ -61,7 +61,7 @@ def test_equality_of_standardised_samples_follows_the_scaling():
     torch.manual_seed(0)
     equality = LinearEquality(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([3.0]))
     data = equality.project(torch.randn(100, 3, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1]))
-    space, other = Standardisation((3,), "coordinate"), Standardisation((3,), "coordinate")
+    space, other = Standardisation((3,), "per_feature"), Standardisation((3,), "per_feature")
     assert space.equality(equality).violation(data).max() < 1e-12  # before a fit, x itself
     space.fit(data)
     kept = space.equality(equality)
@@ -133,7 +133,7 @@ def test_gaussian_learns_the_dependence_on_a_condition():
     torch.manual_seed(1)
     c = torch.randn(5000, 2).double()
     x = c @ torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 1.0]]).double() + 0.01 * torch.randn(5000, 3).double()
-    model = FittedGaussianSpec(scaling="coordinate").build(BuildContext(example(3, 2))).double()
+    model = FittedGaussianSpec(scaling="per_feature").build(BuildContext(example(3, 2))).double()
     model.prepare({"state": x, "condition": c})
     one = {"state": x[:4], "condition": c[:4]}
     conditions = {name: value.double() for name, value in model.conditions(one).items()}

@@ -115,14 +115,14 @@ def test_a_threshold_that_holds_anyway_has_no_multiplier():
     st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5),
     st.lists(st.floats(0.01, 1.0), min_size=5, max_size=5),
 )
-def test_shares_are_met_and_no_more_than_met_where_a_multiplier_is_paid(shares, asked):
-    pi = torch.tensor(shares, dtype=torch.float64) / (sum(shares) + 0.1)
-    share = torch.tensor(asked[: len(shares)], dtype=torch.float64) / (1.05 * sum(asked))
-    found = disjoint_multipliers(pi, -share.log())
+def test_shares_are_met_and_no_more_than_met_where_a_multiplier_is_paid(fractions, asked):
+    pi = torch.tensor(fractions, dtype=torch.float64) / (sum(fractions) + 0.1)
+    fraction = torch.tensor(asked[: len(fractions)], dtype=torch.float64) / (1.05 * sum(asked))
+    found = disjoint_multipliers(pi, -fraction.log())
     weights = (pi + found) / (1 + found.sum())
     assert bool((found >= 0).all())
-    assert bool((weights >= share - 1e-9).all())
-    torch.testing.assert_close(found * (weights - share), torch.zeros_like(found), atol=1e-9, rtol=0)
+    assert bool((weights >= fraction - 1e-9).all())
+    torch.testing.assert_close(found * (weights - fraction), torch.zeros_like(found), atol=1e-9, rtol=0)
 
 
 def test_shares_of_more_than_all_are_refused():

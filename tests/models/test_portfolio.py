@@ -35,11 +35,11 @@ def test_the_sharpe_ratio_is_that_of_its_definition():
         assert float(found[i]) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("law", ["independent", "projected", "completed", "conditioned"])
+@pytest.mark.parametrize("distribution", ["independent", "projected", "completed", "conditioned"])
 @pytest.mark.parametrize("estimator", ["reparameterised", "marginal_expectation"])
-def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
+def test_decisions_spend_the_budget_if_their_law_says_so(data, distribution, estimator):
     spec = PortfolioSpec(
-        network=NETWORK, law={"kind": law}, constraint="budget", estimator={"kind": estimator}
+        network=NETWORK, likelihood={"kind": distribution}, constraint="budget", estimator={"kind": estimator}
     )
     model = spec.build(BuildContext(data, {"budget": SumSpec(total=1.0).build(data)}))
     batch = batch_of(data)
@@ -50,7 +50,7 @@ def test_decisions_spend_the_budget_if_their_law_says_so(data, law, estimator):
     assert model.head.mean.weight.grad.abs().max() > 0
     with torch.no_grad():
         weights = model.predict(batch)["state"]
-    assert bool(((weights.double().sum(1) - 1).abs() < 1e-5).all()) == (law != "independent")
+    assert bool(((weights.double().sum(1) - 1).abs() < 1e-5).all()) == (distribution != "independent")
 
 
 def test_a_softmax_is_long_only(data):

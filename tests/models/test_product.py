@@ -72,18 +72,18 @@ def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path, ex
 
 def test_an_expert_that_is_near_anyway_has_no_power(tmp_path, exact_gaussian):
     """Against the powers that maximise the dual function, which is known for Gaussians."""
-    laws = [([0.0, 0.0], 0.6), ([0.1, 0.0], 0.8), ([2.0, 0.0], 0.6)]
+    distributions = [([0.0, 0.0], 0.6), ([0.1, 0.0], 0.8), ([2.0, 0.0], 0.6)]
 
     def dual(raw):
         powers = np.exp(raw) / np.exp(raw).sum()
-        precisions = np.array([1 / s**2 for _, s in laws])
-        means = np.array([m for m, _ in laws])
+        precisions = np.array([1 / s**2 for _, s in distributions])
+        means = np.array([m for m, _ in distributions])
         total = (powers * precisions).sum()
         mean = (powers * precisions) @ means / total
         log_integral = (
             math.log(2 * math.pi / total)
             - 0.5 * ((powers * precisions) @ (means**2).sum(1) - total * (mean**2).sum())
-            - sum(p * math.log(2 * math.pi * s**2) for p, (_, s) in zip(powers, laws, strict=True))
+            - sum(p * math.log(2 * math.pi * s**2) for p, (_, s) in zip(powers, distributions, strict=True))
         )
         return log_integral
 
@@ -91,7 +91,9 @@ def test_an_expert_that_is_near_anyway_has_no_power(tmp_path, exact_gaussian):
     truth = np.exp(best) / np.exp(best).sum()
     assert truth[1] < 1e-3
     ascent = {"kind": "simplex_ascent", "learning_rate": 0.03, "every": 1}
-    model = product([exact_gaussian(*law) for law in laws], tmp_path, steps=50, weights=ascent)
+    model = product(
+        [exact_gaussian(*distribution) for distribution in distributions], tmp_path, steps=50, weights=ascent
+    )
     assert model.denoiser.multipliers.values.tolist() == pytest.approx(truth, abs=0.05)
 
 
@@ -123,7 +125,7 @@ def test_multipliers_on_the_simplex_stay_there():
 # The mixtures that experts are trained on.
 
 MIXTURE = {
-    "means": [[0.0, 0.0], [2.0, -1.0]], "deviations": [0.5, 0.2], "weights": [1.0, 3.0], "parts": 1,
+    "means": [[0.0, 0.0], [2.0, -1.0]], "stds": [0.5, 0.2], "weights": [1.0, 3.0], "parts": 1,
     "splits": {"train": 20000, "validation": 2, "test": 2},
 }  # fmt: skip
 
@@ -142,14 +144,14 @@ def test_a_mixture_has_the_moments_and_the_density_that_it_says():
 
 def test_a_mixture_of_one_is_a_gaussian():
     splits = {"train": 2, "validation": 2, "test": 2}
-    spec = MixtureSpec(means=[[1.0, 2.0]], deviations=[3.0], parts=1, splits=splits)
+    spec = MixtureSpec(means=[[1.0, 2.0]], stds=[3.0], parts=1, splits=splits)
     truth = norm(1, 3).logpdf(0.5) + norm(2, 3).logpdf(0.7)
     assert spec.log_density(np.array([[0.5, 0.7]]))[0] == pytest.approx(truth)
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"`deviations` has 1 entries, and `means` 2"):
-        MixtureSpec.model_validate(MIXTURE | {"deviations": [0.5]})
+    with pytest.raises(ValueError, match=r"`stds` has 1 entries, and `means` 2"):
+        MixtureSpec.model_validate(MIXTURE | {"stds": [0.5]})
 
 
 def test_samples_that_divergences_are_estimated_on_are_drawn_by_denoising():

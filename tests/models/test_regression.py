@@ -34,9 +34,11 @@ def constraint(data):
     return LinearEqualitySpec(matrix="balance_matrix", target="balance_target").build(data)
 
 
-def model(data, law, objective, **values):
+def model(data, distribution, objective, **values):
     torch.manual_seed(0)
-    spec = RegressionSpec(network=NETWORK, law=law, objective=objective, constraint="balances", **values)
+    spec = RegressionSpec(
+        network=NETWORK, likelihood=distribution, objective=objective, constraint="balances", **values
+    )
     built = spec.build(BuildContext(data, {"balances": constraint(data)})).double()
     built.prepare(batch_of(data))
     return built
@@ -46,20 +48,20 @@ def double(data):
     return {name: tensor.double() for name, tensor in batch_of(data).items()}
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", LAWS, ids=str)
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-@pytest.mark.parametrize("scaling", ["coordinate", "global", "largest"])
-def test_predictions_are_feasible_and_losses_train_everything(data, law, objective, scaling):
+@pytest.mark.parametrize("scaling", ["per_feature", "global", "max_abs"])
+def test_predictions_are_feasible_and_losses_train_everything(data, distribution, objective, scaling):
     torch.set_default_dtype(torch.float64)
     try:
-        built = model(data, law, objective, scaling=scaling)
+        built = model(data, distribution, objective, scaling=scaling)
         batch = double(data)
         loss, terms = built.loss(batch)
         loss.backward()
         assert torch.isfinite(loss) and all(torch.isfinite(t) for t in terms.values())
         blind = (
             objective.get("estimator", {}).get("kind") == "marginal_expectation"
-            and law["kind"] != "conditioned"
+            and distribution["kind"] != "conditioned"
         )
         for name, parameter in built.named_parameters():
             if blind and "raw_variance" in name:
@@ -70,7 +72,7 @@ def test_predictions_are_feasible_and_losses_train_everything(data, law, objecti
     finally:
         torch.set_default_dtype(torch.float32)
     violation = constraint(data).bind(batch)
-    feasible = law["kind"] != "independent"
+    feasible = distribution["kind"] != "independent"
     assert feasible == bool((violation.violation(told["state"]) < 1e-12).all())
     assert feasible == bool((violation.violation(told["predicted_mean"]) < 1e-12).all())
     assert ("log_likelihood" in told) == feasible
@@ -82,7 +84,7 @@ def test_likelihoods_do_not_depend_on_the_scaling(data):
     try:
         batch = double(data)
         told = {}
-        for scaling in ("coordinate", "largest"):
+        for scaling in ("per_feature", "max_abs"):
             built = model(data, {"kind": "conditioned"}, {"kind": "likelihood"}, scaling=scaling)
             space = built.output.space
             mean = space.encode(batch["state"]) + 0.1 / space.scale
@@ -91,14 +93,14 @@ def test_likelihoods_do_not_depend_on_the_scaling(data):
                 told[scaling] = built.output.predict(mean, variance, batch)["log_likelihood"]
     finally:
         torch.set_default_dtype(torch.float32)
-    torch.testing.assert_close(told["coordinate"], told["largest"], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(told["per_feature"], told["max_abs"], rtol=1e-10, atol=1e-10)
 
 
 def test_point_objectives_fit_the_variance_without_touching_the_mean(data):
     """Training of the mean is the same to the last bit, whatever the variance does."""
     gradients = {}
     for initial in (0.05, 0.5):
-        built = model(data, {"kind": "projected"}, {"kind": "squared_error"}, initial_deviation=initial)
+        built = model(data, {"kind": "projected"}, {"kind": "squared_error"}, initial_std=initial)
         torch.set_default_dtype(torch.float64)
         built.loss(double(data))[0].backward()
         torch.set_default_dtype(torch.float32)
@@ -121,7 +123,7 @@ def test_a_penalty_draws_the_mean_to_the_balances(data):
 @pytest.mark.rejects
 def test_a_law_without_its_equality_is_refused():
     with pytest.raises(ValueError, match="`conditioned` needs `constraint`"):
-        RegressionSpec(network=NETWORK, law={"kind": "conditioned"}, objective={"kind": "likelihood"})
+        RegressionSpec(network=NETWORK, likelihood={"kind": "conditioned"}, objective={"kind": "likelihood"})
 
 
 def test_every_objective_is_tested_here():

@@ -24,23 +24,23 @@ def data():
     ).draw_part(0)
 
 
-def built(data, spec_class, law="conditioned", objective="likelihood", **values):
+def built(data, spec_class, likelihood="conditioned", objective="likelihood", **values):
     torch.manual_seed(1)
     spec = spec_class(
-        encoder=SMALL, decoder=SMALL, law={"kind": law}, objective={"kind": objective}, scaling="global",
-        constraint="brightness", initial_deviation=0.7, **values,
+        encoder=SMALL, decoder=SMALL, likelihood={"kind": likelihood}, objective={"kind": objective}, scaling="global",
+        constraint="brightness", initial_std=0.7, **values,
     )  # fmt: skip
     model = spec.build(BuildContext(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)}))
     model.prepare(batch_of(data))
     return model
 
 
-@pytest.mark.parametrize("law", ["independent", "conditioned"])
-def test_the_importance_sampled_likelihood_is_that_of_quadrature(data, law):
+@pytest.mark.parametrize("distribution", ["independent", "conditioned"])
+def test_the_importance_sampled_likelihood_is_that_of_quadrature(data, distribution):
     """One latent number: log p(x) by the trapezoidal rule over it. 4,000 draws leave an error of some hundredths."""
-    model = built(data, VAESpec, law, latent=1, importance_samples=4000)
+    model = built(data, VAESpec, distribution, latent=1, importance_samples=4000)
     batch = {name: tensor[:3] for name, tensor in batch_of(data).items()}
-    suffix = "" if law == "conditioned" else "_free"
+    suffix = "" if distribution == "conditioned" else "_free"
     with torch.no_grad():
         told = model.draw(batch)
         grid = torch.linspace(-6, 6, 2001)
@@ -54,9 +54,9 @@ def test_the_importance_sampled_likelihood_is_that_of_quadrature(data, law):
 
 
 @pytest.mark.parametrize("spec_class", [VAESpec, LadderVAESpec])
-@pytest.mark.parametrize("law", LAWS)
-def test_draws_and_reconstructions_are_as_feasible_as_their_law(data, spec_class, law):
-    model = built(data, spec_class, law, "squared_error", latent=4, importance_samples=3)
+@pytest.mark.parametrize("distribution", LAWS)
+def test_draws_and_reconstructions_are_as_feasible_as_their_law(data, spec_class, distribution):
+    model = built(data, spec_class, distribution, "squared_error", latent=4, importance_samples=3)
     batch = batch_of(data)
     loss, terms = model.loss(batch)
     loss.backward()
@@ -67,7 +67,7 @@ def test_draws_and_reconstructions_are_as_feasible_as_their_law(data, spec_class
     constraint = SumSpec(total=BRIGHTNESS).build(data)
     for name in ("state", "reconstruction"):
         assert told[name].shape == batch["state"].shape
-        assert bool((constraint.violation(told[name]) < 1e-12).all()) == (law != "independent")
+        assert bool((constraint.violation(told[name]) < 1e-12).all()) == (distribution != "independent")
 
 
 def test_the_bound_is_under_the_likelihood(data):
@@ -93,7 +93,10 @@ def test_the_constrained_divergence_counts_the_free_directions_only(data):
     """Posterior and prior that differ along the fixed direction alone are the same given the sum."""
     model = built(data, VAESpec, "independent", latent=4, latent_total=1.0)
     mean = torch.full((1, 4), 3.0)
-    q, p = model._law(mean, torch.ones(1, 4)), model._law(torch.zeros(1, 4), torch.ones(1, 4))
+    q, p = (
+        model._distribution(mean, torch.ones(1, 4)),
+        model._distribution(torch.zeros(1, 4), torch.ones(1, 4)),
+    )
     assert float(torch.distributions.kl_divergence(q, p)) == pytest.approx(0.0, abs=1e-6)
 
 

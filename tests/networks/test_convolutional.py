@@ -23,9 +23,9 @@ WRITER = DeconvolutionalSpec(channels=(16, 8), kernels=(3, 5))
 def test_features_and_pictures_have_the_shapes_that_are_told(shape, told):
     sample = SampleShape(shape, (False, False))
     numbers = int(np.prod(shape))
-    features = READER.reader(sample, told)(torch.randn(5, numbers + told))
+    features = READER.encoder(sample, told)(torch.randn(5, numbers + told))
     assert features.shape == (5, READER.features_of(sample))
-    mean, variance = WRITER.head(sample, 0.5, 0.1)(WRITER.writer(7, sample)(torch.randn(5, 7)))
+    mean, variance = WRITER.head(sample, 0.5, 0.1)(WRITER.decoder(7, sample)(torch.randn(5, 7)))
     assert mean.shape == variance.shape == (5, numbers)
     # The variance starts at the square of the deviation asked for, everywhere.
     torch.testing.assert_close(variance, torch.full_like(variance, 0.25))
@@ -33,7 +33,7 @@ def test_features_and_pictures_have_the_shapes_that_are_told(shape, told):
 
 def test_what_is_told_changes_the_features_and_a_shift_by_the_stride_moves_them():
     sample = SampleShape((16, 16), (False, False))
-    reader = READER.reader(sample, 2)
+    reader = READER.encoder(sample, 2)
     x = torch.zeros(1, 16, 16)
     x[0, 6:9, 6:9] = torch.randn(3, 3)
     told = torch.tensor([[0.0, 0.0]])
@@ -47,10 +47,10 @@ def bars(count: int) -> xr.Dataset:
     """8 x 8 pictures of a bar at one of four heights, the label, and of a random strength."""
     generator = np.random.default_rng(0)
     label = generator.integers(0, 4, count)
-    picture = np.zeros((count, 8, 8), dtype=np.float32)
+    image = np.zeros((count, 8, 8), dtype=np.float32)
     for row in range(2):
-        picture[np.arange(count), 2 * label + row] = generator.uniform(0.5, 1.5, (count, 1))
-    return xr.Dataset({"state": (("sample", "y", "x"), picture), "label": ("sample", label)})
+        image[np.arange(count), 2 * label + row] = generator.uniform(0.5, 1.5, (count, 1))
+    return xr.Dataset({"state": (("sample", "y", "x"), image), "label": ("sample", label)})
 
 
 @pytest.mark.parametrize("kind", [VAESpec, ConditionalVAESpec])
@@ -60,8 +60,8 @@ def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp
     data = bars(1024)
     classes = {"wanted": {"kind": "classes", "classes": 4}} if kind is ConditionalVAESpec else {}
     spec = kind(
-        latent=4, encoder=READER, decoder=WRITER, law={"kind": "independent"}, objective={"kind": "likelihood"},
-        scaling="global", initial_deviation=0.3, smallest_deviation=0.2, **classes,
+        latent=4, encoder=READER, decoder=WRITER, likelihood={"kind": "independent"}, objective={"kind": "likelihood"},
+        scaling="global", initial_std=0.3, min_std=0.2, **classes,
     )  # fmt: skip
     model = spec.build(BuildContext(data, {}))
     batch = {"state": torch.as_tensor(data["state"].values), "label": torch.as_tensor(data["label"].values)}
@@ -80,8 +80,8 @@ def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: READER.reader(SampleShape((6, 8), (False, False)), 0), "divisible by 4, found 6 x 8"),
-        (lambda: WRITER.writer(3, SampleShape((12,), ())), "use `mlp`"),
+        (lambda: READER.encoder(SampleShape((6, 8), (False, False)), 0), "divisible by 4, found 6 x 8"),
+        (lambda: WRITER.decoder(3, SampleShape((12,), ())), "use `mlp`"),
         (lambda: ConvolutionalSpec(channels=(8,), kernels=(4,)), "`kernels` must be odd, found 4"),
         (
             lambda: DeconvolutionalSpec(channels=(8, 8), kernels=(3,)),

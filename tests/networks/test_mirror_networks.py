@@ -29,9 +29,9 @@ def random_weights(network, scale=0.3):
 def test_the_potential_is_convex_and_its_gradient_monotone(sample, options):
     network = random_weights(InputConvexSpec(filters=6, **{"layers": 2, **options}).build(sample))
     x, y = 3 * torch.randn(2, 64, *sample.shape, dtype=torch.float64)
-    share = torch.rand(64, *(1,) * len(sample.shape), dtype=torch.float64)
-    between = network.potential(share * x + (1 - share) * y)
-    chord = share.flatten() * network.potential(x) + (1 - share.flatten()) * network.potential(y)
+    fraction = torch.rand(64, *(1,) * len(sample.shape), dtype=torch.float64)
+    between = network.potential(fraction * x + (1 - fraction) * y)
+    chord = fraction.flatten() * network.potential(x) + (1 - fraction.flatten()) * network.potential(y)
     assert (between <= chord + 1e-9 * chord.abs()).all()
     growth = ((network(x) - network(y)) * (x - y)).flatten(1).sum(1)
     assert (growth >= 0).all()

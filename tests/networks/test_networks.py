@@ -48,8 +48,8 @@ def test_padding_follows_each_axis_and_keeps_the_layout(amount, periodic, layout
 def test_channels_are_normalised_at_each_point():
     x = torch.randn(2, 8, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     normalised = ChannelNorm()(x)
-    deviation = torch.sqrt(x.var(dim=1, keepdim=True, correction=0) + 1e-5)
-    assert torch.allclose(normalised, (x - x.mean(dim=1, keepdim=True)) / deviation, atol=1e-12)
+    std = torch.sqrt(x.var(dim=1, keepdim=True, correction=0) + 1e-5)
+    assert torch.allclose(normalised, (x - x.mean(dim=1, keepdim=True)) / std, atol=1e-12)
     assert normalised.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -17,14 +17,14 @@ def test_rows_follow_in_time():
     network = TiledSpec(columns=3, network=UNET).build(FLOW)
     x = torch.randn(2, *FLOW.shape)
     rows = [torch.cat([x[:, row * 3 + column] for column in range(3)], dim=-1) for row in range(2)]
-    assert torch.equal(network.picture(x), torch.cat(rows, dim=-2))
-    assert torch.equal(network.states(network.picture(x)), x)
+    assert torch.equal(network.image(x), torch.cat(rows, dim=-2))
+    assert torch.equal(network.states(network.image(x)), x)
 
 
 def test_it_is_the_inner_network_of_the_picture():
     network = TiledSpec(columns=3, network=UNET).build(FLOW)
     x, level = torch.randn(2, *FLOW.shape), torch.tensor(0.3)
-    assert torch.equal(network.picture(network(x, level)), network.network(network.picture(x), level))
+    assert torch.equal(network.image(network(x, level)), network.network(network.image(x), level))
     twice = TiledSpec(columns=3, network=UNET).build(replace(FLOW, outputs=2))
     assert twice(x, level).shape == (2, 2, *FLOW.shape)
 

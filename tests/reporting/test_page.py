@@ -9,7 +9,7 @@ import pytest
 
 from plumbline.reporting.figures.canvas import INK
 from plumbline.reporting.figures.checkpoints import against_training_time
-from plumbline.reporting.figures.classes import class_shares
+from plumbline.reporting.figures.classes import class_fractions
 from plumbline.reporting.figures.examples import examples
 from plumbline.reporting.figures.kernels import kernel_descent
 from plumbline.reporting.figures.multipliers import multiplier_courses
@@ -149,13 +149,13 @@ def test_words_between_backticks_are_code_and_the_rest_is_escaped():
 
 
 def test_shares_of_classes_are_drawn(comparison):
-    assert class_shares(comparison) is None
-    shares = np.broadcast_to([0.25, 0.75], (4, 2, 2)).copy()
-    shares[1, 0], shares[1, 1] = [0.1, 0.9], [0.2, 0.8]
+    assert class_fractions(comparison) is None
+    fractions = np.broadcast_to([0.25, 0.75], (4, 2, 2)).copy()
+    fractions[1, 0], fractions[1, 1] = [0.1, 0.9], [0.2, 0.8]
     counted = comparison.assign_coords({"class": [0, 1]}).assign(
-        class_share=(("methods", "seed", "class"), shares)
+        class_fraction=(("methods", "seed", "class"), fractions)
     )
-    figure = class_shares(counted)
+    figure = class_fractions(counted)
     assert "unconstrained 0.150, 0.850" in figure.alt
     assert figure.name in {f.name for f in section(counted).figures}
 

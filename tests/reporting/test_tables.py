@@ -29,7 +29,7 @@ def test_mean_deviation_and_interval(comparison):
     place = [c.name for c in table.columns].index("sliced_wasserstein")
     cell = table.rows["projected"][place]
     assert cell.mean == pytest.approx(0.3)
-    assert cell.deviation == pytest.approx(0.3 * 0.01 * np.sqrt(2))
+    assert cell.std == pytest.approx(0.3 * 0.01 * np.sqrt(2))
     assert cell.half_interval == pytest.approx(12.706 * 0.3 * 0.01, rel=1e-3)
 
 
@@ -148,8 +148,8 @@ def test_what_real_data_is_no_floor_of_has_a_best_one_and_no_warning(comparison)
     """A shortfall of levels that real data was never asked to reach."""
     attrs = {"better": "lower", "long_name": "shortfall", "units": "1", "floor": False}
     values = np.repeat([[0.9, 0.5, 0.1, 0.6]], 2, 0).T
-    known = comparison.assign(largest_shortfall=(("methods", "seed"), values, attrs))
-    table = metric_table(known, ["largest_shortfall"])
+    known = comparison.assign(largest_violation=(("methods", "seed"), values, attrs))
+    table = metric_table(known, ["largest_violation"])
     assert [g for g, (cell,) in table.rows.items() if cell.best] == ["projected"]
     assert not [warning for warning in warnings_of(known) if "shortfall" in warning]
 

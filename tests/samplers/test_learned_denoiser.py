@@ -126,12 +126,12 @@ def test_corrections_are_bounded_whatever_the_derivative_is(r, n, shrinkage, val
         torch.tensor(values.draw(st.lists(numbers, min_size=n * r, max_size=n * r))).view(1, n, r).double()
     )
     rows = torch.linalg.qr(torch.randn(n, r, generator=g, dtype=torch.float64))[0].mT
-    lack, most = torch.randn(1, r, generator=g, dtype=torch.float64), 16.0
-    correction = bounded_correction(columns, rows, lack, shrinkage, most)
+    residual, most = torch.randn(1, r, generator=g, dtype=torch.float64), 16.0
+    correction = bounded_correction(columns, rows, residual, shrinkage, most)
     least = max(shrinkage, 1e-6)
     assert torch.isfinite(correction).all()
-    torch.testing.assert_close(correction @ rows.mT, lack, rtol=1e-6, atol=1e-6)
-    assert correction.norm() <= lack.norm() * (1 + r * (most / least) ** 0.5) * (1 + 1e-9)
+    torch.testing.assert_close(correction @ rows.mT, residual, rtol=1e-6, atol=1e-6)
+    assert correction.norm() <= residual.norm() * (1 + r * (most / least) ** 0.5) * (1 + 1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -141,8 +141,8 @@ def test_corrections_by_a_covariance_are_exact(r, n, seed):
     root = torch.randn(n, n, generator=g, dtype=torch.float64)
     covariance = root @ root.mT / n + 0.1 * torch.eye(n, dtype=torch.float64)
     rows = torch.linalg.qr(torch.randn(n, r, generator=g, dtype=torch.float64))[0].mT
-    lack = torch.randn(2, r, generator=g, dtype=torch.float64)
+    residual = torch.randn(2, r, generator=g, dtype=torch.float64)
     most = float(torch.linalg.eigvalsh(covariance)[-1])
-    found = bounded_correction((covariance @ rows.mT).expand(2, n, r), rows, lack, 0.0, most)
-    exact = torch.linalg.solve(rows @ covariance @ rows.mT, lack.mT).mT @ rows @ covariance
+    found = bounded_correction((covariance @ rows.mT).expand(2, n, r), rows, residual, 0.0, most)
+    exact = torch.linalg.solve(rows @ covariance @ rows.mT, residual.mT).mT @ rows @ covariance
     torch.testing.assert_close(found, exact)

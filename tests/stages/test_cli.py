@@ -20,7 +20,6 @@ def test_generate_then_a_broken_part(tmp_path, capsys):
             "metrics": {},
             "constraints": {},
             "models": {},
-            "measured_by": {},
             "samples": {"count": 2, "parts": 1},
         }
     )
@@ -44,7 +43,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
             "method": {"model": "m", "sampler": {"kind": "ddpm"}},
             "constraints": {},
             "models": {},
-            "measured_by": {},
+            "constraint_models": {},
             "samples": {"count": 2, "parts": 1},
         }
     )

@@ -25,10 +25,10 @@ def test_metrics_of_sets_take_the_first_draw_for_each_test_sample(tmp_path):
     write_store(samples, tmp_path / "samples.zarr", {})
     spec = json.dumps(
         {
-            "samples": {"count": CASES * DRAWS, "draws": DRAWS},
+            "samples": {"count": CASES * DRAWS, "samples_per_case": DRAWS},
             "constraints": {"total": {"kind": "sum", "total": 0.0}},
             "metrics": {name: {"kind": name} for name in ("constraint_distance", "mmd", "memorisation")},
-            "measured_by": {},
+            "models": {},
         }
     )
     where = {"seed": 0, "dataset": [tmp_path / "data.zarr"]}

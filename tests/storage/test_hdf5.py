@@ -29,7 +29,7 @@ SPECS = [
     KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
     DigitsSpec(splits=SPLITS),
     GaussianSpec(splits=SPLITS),
-    MixtureSpec(means=[[0, 0], [1, 1]], deviations=[1, 2], splits=SPLITS),
+    MixtureSpec(means=[[0, 0], [1, 1]], stds=[1, 2], splits=SPLITS),
     RandomFrameworksSpec(splits=SPLITS),
     ReactorSpec(splits=SPLITS),
     SP500ReturnsSpec(splits=SPLITS),

@@ -48,7 +48,12 @@ def run(part, output, **training):
         network={"kind": "mlp", "width": 8, "blocks": 1, "embedding": 8},
         training=TrainingSpec(**TRAINING | training),
     )
-    values = {"model": model.model_dump(mode="json"), "constraints": {}, "models": {}, "measured_by": {}}
+    values = {
+        "model": model.model_dump(mode="json"),
+        "constraints": {},
+        "models": {},
+        "constraint_models": {},
+    }
     stage.train(json.dumps(values), seed=0, dataset=[part], output=output)
 
 
@@ -307,7 +312,7 @@ def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch
     training = TrainingSpec(**TRAINING | {"devices": 2})
     values = {
         "model": model.model_copy(update={"training": training}).model_dump(mode="json"),
-        "constraints": {}, "models": {}, "measured_by": {},
+        "constraints": {}, "models": {}, "constraint_models": {},
     }  # fmt: skip
     monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
     monkeypatch.setattr("lightning_fabric.Fabric.world_size", 1)

@@ -101,8 +101,8 @@ def test_wall_time_begins_with_the_preparation_and_leaves_out_what_is_kept(tmp_p
     assert 100 < seconds[0] < seconds[-1] < 101
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_the_momentum_is_that_of_adam(tmp_path, momentum):
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_the_momentum_is_that_of_adam(tmp_path, beta1):
     """Against Adam's recursion written out (Kingma and Ba 2015, algorithm 1)."""
     gradients, weights = [], []
 
@@ -113,12 +113,12 @@ def test_the_momentum_is_that_of_adam(tmp_path, momentum):
             weights.append(float(self.layer.weight.detach()))
 
     values = {"warmup": 0, "decay": "constant", "gradient_clip": 0.0, "learning_rate": 0.01}
-    run(tmp_path, model=_seeded(Records), momentum=momentum, steps=30, **values)
+    run(tmp_path, model=_seeded(Records), beta1=beta1, steps=30, **values)
     first = second = 0.0
     for i, gradient in enumerate(gradients):
-        first = momentum * first + (1 - momentum) * gradient
+        first = beta1 * first + (1 - beta1) * gradient
         second = 0.999 * second + 0.001 * gradient**2
-        moved = 0.01 * first / (1 - momentum ** (i + 1)) / (np.sqrt(second / (1 - 0.999 ** (i + 1))) + 1e-8)
+        moved = 0.01 * first / (1 - beta1 ** (i + 1)) / (np.sqrt(second / (1 - 0.999 ** (i + 1))) + 1e-8)
         if i:
             assert weights[i] == pytest.approx(weights[i - 1] - moved, abs=1e-6)
 
@@ -285,7 +285,12 @@ def small_job(tmp_path_factory):
     def arguments(output, **training):
         changed = model.model_copy(update={"training": model.training.model_copy(update=training)})
         slice_ = json.dumps(
-            {"model": changed.model_dump(mode="json"), "constraints": {}, "models": {}, "measured_by": {}}
+            {
+                "model": changed.model_dump(mode="json"),
+                "constraints": {},
+                "models": {},
+                "constraint_models": {},
+            }
         )
         return [
             PLUMBLINE, "train", "--spec", slice_, "--seed", "1",
@@ -296,7 +301,7 @@ def small_job(tmp_path_factory):
 
 
 def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
-    environment = os.environ | {"PLUMBLINE_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(small_job(tmp_path / "whole"), check=True, capture_output=True, env=environment)
     cut = tmp_path / "cut"
     process = subprocess.Popen(small_job(cut), stderr=subprocess.PIPE, env=environment)

@@ -57,7 +57,7 @@ __getattr__ = exports(
             "NearnessSpec",
         ),
         "minus": ("MinusSpec",),
-        "pictures": (
+        "images": (
             "InkSpec",
             "AreaSpec",
             "ThicknessSpec",

@@ -53,6 +53,6 @@ class _Nearness(Attribute):
 
 
 def _require(given: int, key: str, example: xr.Dataset) -> None:
-    numbers = example["state"][0].size
-    if given != numbers:
-        raise ValueError(f"`{key}` has {given} numbers, and samples have {numbers}.")
+    dim = example["state"][0].size
+    if given != dim:
+        raise ValueError(f"`{key}` has {given} numbers, and samples have {dim}.")

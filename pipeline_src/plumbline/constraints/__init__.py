@@ -98,8 +98,8 @@ class ConditionableConstraint(ProjectableConstraint, Protocol):
         """The samples (B, ...) with their last coordinates solved for."""
         ...
 
-    def shortfall(self, x: Tensor) -> Tensor:
-        """k - A x (B, m) of flattened samples (B, n)."""
+    def independent_residual(self, x: Tensor) -> Tensor:
+        """A x - k (B, r) of flattened samples (B, n), in the rows of `matrix`, in double precision."""
         ...
 
 

@@ -92,10 +92,10 @@ class LinearEquality(Constraint):
         """Independent rows that span those of A, in double precision; orthonormal for a dense A."""
         return self.independent.matrix if isinstance(self.independent, DenseMap) else self.independent.dense()
 
-    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
-        """What the rows of `matrix` lack to be feasible, in double precision; k broadcasts along *B."""
-        lack = -self._residual(x.double())
-        return lack if self._rows is None else lack @ self._rows.transform.to(lack)
+    def independent_residual(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
+        """The residual in the rows of `matrix`, in double precision; k broadcasts along *B."""
+        residual = self._residual(x.double())
+        return residual if self._rows is None else residual @ self._rows.transform.to(residual)
 
     def bind(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
         """The equality with the targets of the samples in `known`, if it takes one a sample."""

@@ -228,15 +228,15 @@ def _require_range(values: np.ndarray, name: str, source: str, *, whole: bool) -
         )
     if len(values) < 2:
         return
-    deviation, size = values.std(0, dtype=np.float64), np.abs(values).max(0).astype(np.float64)
-    varies = (deviation > (0 if whole else ROUNDING * size)) & (deviation < SINGLE_PRECISION * size)
+    std, size = values.std(0, dtype=np.float64), np.abs(values).max(0).astype(np.float64)
+    varies = (std > (0 if whole else ROUNDING * size)) & (std < SINGLE_PRECISION * size)
     if not varies.any():
         return
     place = np.unravel_index(int(np.argmax(varies)), varies.shape)
     at = f"{name}[:, {', '.join(str(i) for i in place)}]"
     said = (
         f"{int(varies.sum())} coordinates of `{name}` vary by less than a millionth of their size ({at}: by "
-        f"{deviation[place]:.3g} at {size[place]:.3g})"
+        f"{std[place]:.3g} at {size[place]:.3g})"
     )
     if values.dtype == np.float32 and not whole:
         logger.warning("%s: %s, which may be rounding: models take them for constant.", source, said)

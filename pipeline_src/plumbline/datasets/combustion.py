@@ -50,7 +50,7 @@ class CombustionSpec(DatasetSpec):
     """Range of the pressure, log-uniform, within 1333 to 1.01325e6 (10 Torr to 10 atm)."""
     reaction_time: tuple[float, float] = key("s", default=(1e-6, 1e-2))
     """Range of the reaction time, log-uniform."""
-    equilibrium_share: float = key(ge=0, le=1, default=0.4)
+    equilibrium_fraction: float = key(ge=0, le=1, default=0.4)
     """Share of the samples that are in equilibrium."""
     species: tuple[str, ...] = SPECIES
     """Species of a sample, by their names in GRI-Mech 3.0."""
@@ -64,7 +64,7 @@ class CombustionSpec(DatasetSpec):
                     f"`{name}` must be two positive numbers, the smaller first, found {low}, {high}"
                 )
         for name, (low, high), unit in (
-            ("temperature", THERMODYNAMICS if self.equilibrium_share == 1 else KINETICS, " K"),
+            ("temperature", THERMODYNAMICS if self.equilibrium_fraction == 1 else KINETICS, " K"),
             ("pressure", PRESSURES, " Pa"),
             ("equivalence_ratio", RATIOS, ""),
         ):
@@ -148,7 +148,7 @@ class CombustionSpec(DatasetSpec):
         gas.TP = temperature, pressure
         gas.set_equivalence_ratio(ratio, "CH4", "O2:1, N2:3.76")
         fresh_weight = gas.mean_molecular_weight
-        if draw[4] < self.equilibrium_share:
+        if draw[4] < self.equilibrium_fraction:
             gas.equilibrate("TP")
         else:
             reactor = cantera.IdealGasConstPressureReactor(gas, clone=False)
@@ -159,5 +159,5 @@ class CombustionSpec(DatasetSpec):
         return np.clip(gas.X, 0.0, None) * fresh_weight / gas.mean_molecular_weight
 
 
-def _between(bounds: tuple[float, float] | np.ndarray, share: float) -> float:
-    return float(bounds[0] + (bounds[1] - bounds[0]) * share)
+def _between(bounds: tuple[float, float] | np.ndarray, fraction: float) -> float:
+    return float(bounds[0] + (bounds[1] - bounds[0]) * fraction)

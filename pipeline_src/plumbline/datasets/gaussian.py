@@ -46,7 +46,7 @@ class GaussianSpec(DatasetSpec):
 
         from plumbline.datasets._random import normals
 
-        mean, covariance, matrix, target = self.law()
+        mean, covariance, matrix, target = self.moments()
         gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)
         free = mean + normals(self.seed, indices, self.dimension) @ np.linalg.cholesky(covariance).T
         constrained = free + (target - free @ matrix.T) @ gain.T
@@ -64,7 +64,7 @@ class GaussianSpec(DatasetSpec):
             attrs={"title": "Gaussian with linear equalities"},
         )
 
-    def law(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Mean (n,), covariance (n, n), A (m, n) and k (m,)."""
         n, m = self.dimension, self.equalities
         lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))

@@ -19,14 +19,14 @@ class MixtureSpec(DatasetSpec):
     kind: Literal["mixture"] = "mixture"
     means: tuple[tuple[float, ...], ...] = Field(min_length=1)
     """m_k, a point a component."""
-    deviations: tuple[Annotated[float, Field(gt=0)], ...]
+    stds: tuple[Annotated[float, Field(gt=0)], ...]
     """s_k."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """w_k, in any unit; null for components of equal weight."""
 
     @model_validator(mode="after")
     def _of_one_length(self) -> MixtureSpec:
-        for name, given in (("deviations", self.deviations), ("weights", self.weights or self.deviations)):
+        for name, given in (("stds", self.stds), ("weights", self.weights or self.stds)):
             if len(given) != len(self.means):
                 raise ValueError(f"`{name}` has {len(given)} entries, and `means` {len(self.means)}")
         if len({len(mean) for mean in self.means}) != 1 or len(self.means[0]) < 2:
@@ -39,11 +39,11 @@ class MixtureSpec(DatasetSpec):
 
         from plumbline.datasets._random import uniforms
 
-        means, deviations, weights = self.components()
+        means, stds, weights = self.components()
         size = means.shape[1]
         numbers = uniforms(self.seed, indices, 1 + size)
         label = np.searchsorted(weights.cumsum()[:-1], numbers[:, 0])
-        state = means[label] + deviations[label, None] * ndtri(numbers[:, 1:])
+        state = means[label] + stds[label, None] * ndtri(numbers[:, 1:])
         return xr.Dataset(
             {
                 "state": (
@@ -60,16 +60,14 @@ class MixtureSpec(DatasetSpec):
     def components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means (K, n), deviations (K,) and weights (K,), which sum to one."""
         weights = np.array(self.weights or [1.0] * len(self.means))
-        return np.array(self.means), np.array(self.deviations), weights / weights.sum()
+        return np.array(self.means), np.array(self.stds), weights / weights.sum()
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """The logarithm of the density (N,) at points (N, n)."""
         from scipy.special import logsumexp
 
-        means, deviations, weights = self.components()
+        means, stds, weights = self.components()
         squares = ((x[:, None] - means) ** 2).sum(-1)
         size = means.shape[1]
-        parts = (
-            np.log(weights) - squares / (2 * deviations**2) - size * np.log(deviations * np.sqrt(2 * np.pi))
-        )
+        parts = np.log(weights) - squares / (2 * stds**2) - size * np.log(stds * np.sqrt(2 * np.pi))
         return logsumexp(parts, axis=1)

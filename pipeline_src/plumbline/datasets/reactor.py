@@ -75,9 +75,9 @@ class ReactorSpec(DatasetSpec):
 
         from plumbline.datasets._random import uniforms
 
-        shares = uniforms(self.seed, indices, 3)
+        fractions = uniforms(self.seed, indices, 3)
         low, high = np.array([self.temperature, self.feed, self.feed]).T
-        condition = (low + (high - low) * shares).astype(np.float32).astype(np.float64)
+        condition = (low + (high - low) * fractions).astype(np.float32).astype(np.float64)
         xi = self.extent(*condition.T)
         feeds = condition[:, 1:]
         state = np.stack([xi, feeds[:, 0] - xi, feeds[:, 1] - xi], 1).astype(np.float32)

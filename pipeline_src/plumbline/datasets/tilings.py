@@ -31,7 +31,7 @@ class TilingsSpec(DatasetSpec):
     """Repetitions along y."""
     columns: int = key(ge=1, default=2)
     """Repetitions along x."""
-    deviation: float = key(gt=0, default=0.7)
+    std: float = key(gt=0, default=0.7)
     """Standard deviation s of the process."""
     length: float = key("sides of the texture", gt=0, default=0.7)
     """Correlation length l."""
@@ -45,7 +45,7 @@ class TilingsSpec(DatasetSpec):
 
         white = normals(self.seed, indices, self.tile**2).reshape(-1, self.tile, self.tile)
         factor = self._factor()
-        texture = 0.5 + self.deviation * factor @ white @ factor.T
+        texture = 0.5 + self.std * factor @ white @ factor.T
         texture = (texture > 0.5) if self.values == "binary" else texture.clip(0, 1)
         state = np.tile(texture.astype(np.float32), (1, self.rows, self.columns))
         attrs = {"units": "pixel", "positive": "down"}, {"units": "pixel"}

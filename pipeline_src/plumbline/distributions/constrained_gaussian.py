@@ -73,11 +73,11 @@ class ConstrainedGaussian(FeasibleGaussian):
         self.dtype = mean.dtype
         self.covariance = as_covariance(self.loc, covariance, validate_args=checked).double()
         self.constraint = constraint
-        self._lack = constraint.shortfall(self.loc)
+        self._residual = constraint.independent_residual(self.loc)
         self.conditioned: ConditionedCovariance = conditioned_covariance(
             self.covariance, constraint.independent.to(self.loc)
         )
-        batch = common_batch(mean.shape[:-1], self.covariance.batch_shape, self._lack.shape[:-1])
+        batch = common_batch(mean.shape[:-1], self.covariance.batch_shape, self._residual.shape[:-1])
         super().__init__(batch, mean.shape[-1:], validate_args=validate_args)
         if checked:
             self.require_feasible_mean()
@@ -102,7 +102,7 @@ class ConstrainedGaussian(FeasibleGaussian):
     def draw_pair(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
         """Draws of the free Gaussian, and the exact samples that the correction makes of them."""
         free = self._free_draw(sample_shape)
-        feasible = self._feasible(free, self.constraint.shortfall(free))
+        feasible = self._feasible(free, self.constraint.independent_residual(free))
         return free.to(self.dtype), feasible.to(self.dtype)
 
     def projected(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
@@ -110,7 +110,7 @@ class ConstrainedGaussian(FeasibleGaussian):
         free = self._free_draw(sample_shape)
         rows = self.conditioned.linear_map
         for _ in range(2):  # the second takes off the rounding of the first, see `_feasible`
-            free = free + rows.adjoint(rows.unit_gram.solve(self.constraint.shortfall(free)))
+            free = free - rows.adjoint(rows.unit_gram.solve(self.constraint.independent_residual(free)))
         return free.to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
@@ -135,7 +135,7 @@ class ConstrainedGaussian(FeasibleGaussian):
 
     @cached_property
     def _mean(self) -> Tensor:
-        return self._feasible(self.loc, self._lack).expand(*self.batch_shape, -1)
+        return self._feasible(self.loc, self._residual).expand(*self.batch_shape, -1)
 
     @cached_property
     def _variance(self) -> Tensor:
@@ -144,24 +144,24 @@ class ConstrainedGaussian(FeasibleGaussian):
     def _free_draw(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
         return self.loc + self.covariance.draw(self._extended_shape(torch.Size(sample_shape)))
 
-    def _feasible(self, z: Tensor, lack: Tensor) -> Tensor:
-        """z + K (k - A z)."""
-        corrected = z + self.conditioned.gain(lack)
+    def _feasible(self, z: Tensor, residual: Tensor) -> Tensor:
+        """z - K (A z - k)."""
+        corrected = z - self.conditioned.gain(residual)
         # Mixing rows of unequal size leaves the small ones the rounding of the large. The residual of A itself
         # is exact row by row; one more correction by it, which has no derivative, is enough.
         with torch.no_grad():
-            rest = self.conditioned.gain(self.constraint.shortfall(corrected))
-        return corrected + rest
+            rest = self.conditioned.gain(self.constraint.independent_residual(corrected))
+        return corrected - rest
 
     def _log_normaliser(self) -> Tensor:
         """What is taken off -1/2 |y - m|^2_S for the log-density."""
-        fixed = (self._lack * self.conditioned.gram.solve(self._lack)).sum(-1)
+        fixed = (self._residual * self.conditioned.gram.solve(self._residual)).sum(-1)
         return self._log_volume - 0.5 * fixed
 
     @property
     def _freedom(self) -> int:
         """n - r."""
-        return self.event_shape[0] - self._lack.shape[-1]
+        return self.event_shape[0] - self._residual.shape[-1]
 
     @cached_property
     def _log_volume(self) -> Tensor:

@@ -94,8 +94,8 @@ class ConstrainedPoisson(Distribution):
         for below in reversed(levels[:-1]):
             pairs = below.unflatten(-1, (-1, 2))
             both = pairs.sum(-1)
-            share = torch.where(both > 0, pairs[..., 0] / both.clamp(min=1e-300), 0.5).clamp(0, 1)
-            left = torch.binomial(counts, share.expand(counts.shape).contiguous())
+            fraction = torch.where(both > 0, pairs[..., 0] / both.clamp(min=1e-300), 0.5).clamp(0, 1)
+            left = torch.binomial(counts, fraction.expand(counts.shape).contiguous())
             counts = torch.stack([left, counts - left], -1).flatten(-2)
         return counts[..., :n].to(self.rate.dtype)
 

@@ -69,7 +69,7 @@ class CorrectedGaussian(FeasibleGaussian):
         self.constraint = constraint
         self.rows = constraint.independent.to(self.loc)
         self.gram = self.rows.gram(self.metric)
-        self._lack = constraint.shortfall(self.loc)
+        self._residual = constraint.independent_residual(self.loc)
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
         if checked:
             self._require_feasible(self._mean, DegenerateGaussianError, "the corrected mean")
@@ -79,13 +79,13 @@ class CorrectedGaussian(FeasibleGaussian):
         free = self.loc + Diagonal(self.spread, validate_args=False).draw(
             self._extended_shape(torch.Size(sample_shape))
         )
-        return self._feasible(free, self.constraint.shortfall(free)).to(self.dtype)
+        return self._feasible(free, self.constraint.independent_residual(free)).to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
         """The log-density on the feasible set of a feasible value, which is not checked."""
         along, fixed, of_fibre = self._terms(value)
         rows = self.rows.unit_gram.logdet() + of_fibre.logdet() - 2 * self.gram.logdet()
-        missing = (fixed * of_fibre.solve(fixed)).sum(-1) + self._lack.shape[-1] * LOG_TWO_PI
+        missing = (fixed * of_fibre.solve(fixed)).sum(-1) + self._residual.shape[-1] * LOG_TWO_PI
         return (-0.5 * (along.sum(-1) + rows - missing)).to(self.dtype)
 
     def log_prob_by_row(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C m"]:
@@ -103,7 +103,7 @@ class CorrectedGaussian(FeasibleGaussian):
 
     @cached_property
     def _mean(self) -> Tensor:
-        return self._feasible(self.loc, self._lack)
+        return self._feasible(self.loc, self._residual)
 
     @cached_property
     def _variance(self) -> Tensor:
@@ -111,12 +111,14 @@ class CorrectedGaussian(FeasibleGaussian):
         through = self.metric**2 * self.gram.leverage_through(self.rows.gram(self.spread))
         return (own + through).clamp(min=0)
 
-    def _feasible(self, z: Tensor, lack: Tensor) -> Tensor:
-        """z + K (k - A z), twice: see `ConstrainedGaussian`."""
-        corrected = z + self.metric * self.rows.adjoint(self.gram.solve(lack))
+    def _feasible(self, z: Tensor, residual: Tensor) -> Tensor:
+        """z - K (A z - k), twice: see `ConstrainedGaussian`."""
+        corrected = z - self.metric * self.rows.adjoint(self.gram.solve(residual))
         with torch.no_grad():
-            rest = self.metric * self.rows.adjoint(self.gram.solve(self.constraint.shortfall(corrected)))
-        return corrected + rest
+            rest = self.metric * self.rows.adjoint(
+                self.gram.solve(self.constraint.independent_residual(corrected))
+            )
+        return corrected - rest
 
     def _terms(self, value: Tensor) -> tuple[Tensor, Tensor, LeverageGram]:
         """The free density a coordinate, e, and the factored G_B."""

@@ -21,15 +21,15 @@ FEASIBLE = 1e-4
 
 @runtime_checkable
 class LinearConstraint(Protocol):
-    """What conditioning needs of A z = k: independent rows, and what they lack."""
+    """What conditioning needs of A z = k: independent rows, and the residual in them."""
 
     @property
     def independent(self) -> LinearMap:
         """Rows that span those of A and do not depend on each other."""
         ...
 
-    def shortfall(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
-        """k - A x in the independent rows."""
+    def independent_residual(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
+        """A x - k in the independent rows."""
         ...
 
 
@@ -67,8 +67,8 @@ class FeasibleGaussian(Distribution):
 
     def _require_feasible(self, z: Float[Tensor, "*C n"], error: type[ValueError], what: str) -> None:
         z = z.detach()
-        lack, rows = self.constraint.shortfall(z), self.constraint.independent.to(z)
-        scale = rows.absolute(z) + (rows.apply(z) + lack).abs()
-        missed = lack.abs() / scale.clamp(min=1e-300)
+        residual, rows = self.constraint.independent_residual(z), self.constraint.independent.to(z)
+        scale = rows.absolute(z) + (rows.apply(z) - residual).abs()
+        missed = residual.abs() / scale.clamp(min=1e-300)
         if not bool((missed <= FEASIBLE).all()):  # NaN is not feasible
             raise error(f"{what} misses the equality by {float(missed.amax()):.3g} of |A| |z| + |k|.")

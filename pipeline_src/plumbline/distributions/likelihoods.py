@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class LawSpec(Kind):
+class LikelihoodSpec(Kind):
     """Base of the law kinds."""
 
-    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         """The distribution (*B, n) of mean (*B, n) and variance (*B, n) under a linear equality."""
         raise NotImplementedError
 
@@ -31,15 +31,15 @@ class LawSpec(Kind):
         return False
 
 
-AnyLaw = Annotated[LawSpec, ByKind()]
+AnyLikelihood = Annotated[LikelihoodSpec, ByKind()]
 
 
-class ConditionedSpec(LawSpec):
+class ConditionedSpec(LikelihoodSpec):
     """The Gaussian given A z = k (Li et al. 2025): uncertain coordinates give way."""
 
     kind: Literal["conditioned"] = "conditioned"
 
-    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
         return CorrectedGaussian(mean, variance, constraint, metric=variance, validate_args=False)
@@ -48,12 +48,12 @@ class ConditionedSpec(LawSpec):
         return True
 
 
-class ProjectedSpec(LawSpec):
+class ProjectedSpec(LikelihoodSpec):
     """The Euclidean projection of the Gaussian (KKT-hPINN, Chen et al. 2024): all coordinates give way alike."""
 
     kind: Literal["projected"] = "projected"
 
-    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         import torch
 
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
@@ -61,7 +61,7 @@ class ProjectedSpec(LawSpec):
         return CorrectedGaussian(mean, variance, constraint, torch.ones_like(mean), validate_args=False)
 
 
-class CompletedSpec(LawSpec):
+class CompletedSpec(LikelihoodSpec):
     """Equality completion: pivot coordinates are solved for, the others stay as they are.
 
     With the last coordinates as pivots it is the Constrained Layer (Stoian et al. 2024) in the order of the
@@ -72,7 +72,7 @@ class CompletedSpec(LawSpec):
     pivots: Literal["first", "last"] = "last"
     """Which coordinates are solved for: the first ones, or the last ones, that the equality can be solved for."""
 
-    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         import torch
 
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
@@ -83,12 +83,12 @@ class CompletedSpec(LawSpec):
         return CorrectedGaussian(mean, variance, constraint, metric, validate_args=False)
 
 
-class IndependentSpec(LawSpec):
+class IndependentSpec(LikelihoodSpec):
     """Independent Gaussian coordinates, whatever the constraint says."""
 
     kind: Literal["independent"] = "independent"
 
-    def law(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
         from plumbline.distributions.independent_gaussian import IndependentGaussian
 
         return IndependentGaussian(mean, variance, validate_args=False)

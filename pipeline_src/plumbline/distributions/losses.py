@@ -61,9 +61,9 @@ class SquaredLoss:
 def expected_absolute(d: Float[Tensor, "*B n"], v: Float[Tensor, "*C n"]) -> Float[Tensor, "*D n"]:
     """E|z - b| for z - b ~ N(d, v); |d| where v is zero."""
     free = v > 0
-    deviation = torch.where(free, v, 1.0).sqrt()
-    ratio = d / (math.sqrt(2) * deviation)
-    folded = math.sqrt(2 / math.pi) * deviation * torch.exp(-ratio.square()) + d * torch.erf(ratio)
+    std = torch.where(free, v, 1.0).sqrt()
+    ratio = d / (math.sqrt(2) * std)
+    folded = math.sqrt(2 / math.pi) * std * torch.exp(-ratio.square()) + d * torch.erf(ratio)
     return torch.where(free, folded, d.abs())
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ObjectiveSpec(Kind):
     """Base of the objective kinds."""
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
         """The loss (*B,) of a law with the event shape (n,) for the true states (*B, n)."""
         raise NotImplementedError
 
@@ -41,8 +41,8 @@ class SquaredErrorSpec(ObjectiveSpec):
 
     kind: Literal["squared_error"] = "squared_error"
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
-        return (law.mean - target).square().sum(-1)
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
+        return (distribution.mean - target).square().sum(-1)
 
     def power(self) -> int:
         return 2
@@ -56,8 +56,8 @@ class AbsoluteErrorSpec(ObjectiveSpec):
 
     kind: Literal["absolute_error"] = "absolute_error"
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
-        return (law.mean - target).abs().sum(-1)
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
+        return (distribution.mean - target).abs().sum(-1)
 
     def power(self) -> int:
         return 1
@@ -71,8 +71,8 @@ class ExpectedSquaredErrorSpec(ObjectiveSpec):
 
     kind: Literal["expected_squared_error"] = "expected_squared_error"
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
-        return law.expected_l2(target).sum(-1)
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
+        return distribution.expected_l2(target).sum(-1)
 
     def power(self) -> int:
         return 2
@@ -83,8 +83,8 @@ class ExpectedAbsoluteErrorSpec(ObjectiveSpec):
 
     kind: Literal["expected_absolute_error"] = "expected_absolute_error"
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
-        return law.expected_l1(target).sum(-1)
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
+        return distribution.expected_l1(target).sum(-1)
 
     def power(self) -> int:
         return 1
@@ -95,8 +95,8 @@ class LikelihoodSpec(ObjectiveSpec):
 
     kind: Literal["likelihood"] = "likelihood"
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
-        return -law.log_prob(target)
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
+        return -distribution.log_prob(target)
 
 
 class SampledSpec(ObjectiveSpec):
@@ -110,11 +110,11 @@ class SampledSpec(ObjectiveSpec):
     samples: int = key("draws", ge=1, default=1)
     """Draws that are averaged."""
 
-    def loss(self, law: Any, target: Tensor) -> Tensor:
+    def loss(self, distribution: Any, target: Tensor) -> Tensor:
         from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 
         error = SquaredLoss(target) if self.error == "squared" else AbsoluteLoss(target)
-        return self.estimator.surrogate(law, error, self.samples).mean(0)
+        return self.estimator.surrogate(distribution, error, self.samples).mean(0)
 
     def power(self) -> int:
         return {"squared": 2, "absolute": 1}[self.error]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plumbline.metrics import scalar, standardised
-from plumbline.metrics.precision_recall import share_on_manifold
+from plumbline.metrics.precision_recall import fraction_on_manifold
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +32,7 @@ def beside_real_data(
     """
     drawn, test = standardised(samples, dataset, "test")
     _, held = standardised(samples, dataset, "validation")
-    recall, possible = (share_on_manifold(test, points, neighbours) for points in (drawn, held))
+    recall, possible = (fraction_on_manifold(test, points, neighbours) for points in (drawn, held))
     collapsed = accuracy > real and recall < LEAST_SHARE * possible
     return {
         "recall_over_real": scalar(recall / possible, "recall over that of real data", "higher"),

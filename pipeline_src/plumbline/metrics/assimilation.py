@@ -47,14 +47,14 @@ class AssimilationSpec(MetricSpec):
         }
         if count > 1:
             ranks = (draws < truth[:, None]).sum(1)
-            share = np.bincount(ranks.ravel(), minlength=count + 1) / ranks.size
+            fraction = np.bincount(ranks.ravel(), minlength=count + 1) / ranks.size
             told["ensemble_crps"] = scalar(
                 crps(draws, truth), "continuous ranked probability score", "lower", units
             )
-            unevenness = 0.5 * np.abs(share - 1 / (count + 1)).sum()
+            unevenness = 0.5 * np.abs(fraction - 1 / (count + 1)).sum()
             told["rank_unevenness"] = scalar(unevenness, "unevenness of the rank histogram", "lower")
             told["rank_histogram"] = xr.DataArray(
-                share, dims="rank", attrs={"long_name": "share of true values"}
+                fraction, dims="rank", attrs={"long_name": "share of true values"}
             )
         return xr.Dataset(told)
 

@@ -36,8 +36,8 @@ class LabelAccuracySpec(MetricSpec):
         test = dataset.isel(sample=of_test)
         # Samplers store all that they tell in single precision.
         asked = {"label": samples[WANTED].astype(np.int64)} if WANTED in samples else samples
-        accuracy = self._share_right(classifier, samples["state"].values, asked)
-        real = self._share_right(classifier, test["state"].values, test)
+        accuracy = self._fraction_right(classifier, samples["state"].values, asked)
+        real = self._fraction_right(classifier, test["state"].values, test)
         found = {
             "label_accuracy": scalar(accuracy, "samples of the class wanted", "higher"),
             "label_accuracy_over_real": scalar(
@@ -50,6 +50,6 @@ class LabelAccuracySpec(MetricSpec):
         return {self.classifier: "classes"}
 
     @staticmethod
-    def _share_right(classifier: object, states: np.ndarray, labelled: Mapping[Any, Any]) -> float:
+    def _fraction_right(classifier: object, states: np.ndarray, labelled: Mapping[Any, Any]) -> float:
         told = class_probabilities(classifier, states)
         return float((told.argmax(1) == class_labels(labelled, told.shape[1], "label_accuracy")).mean())

@@ -56,7 +56,7 @@ class PortfolioPerformanceSpec(MetricSpec):
                     "higher",
                 ),
                 "turnover": scalar(turnover[1:].mean(), "turnover a decision", "lower"),
-                "short_share": scalar((weights < 0).mean(), "share of negative weights", "neither"),
+                "short_fraction": scalar((weights < 0).mean(), "share of negative weights", "neither"),
                 "sharpe_each": ("sample", each, attrs),
             }
         )

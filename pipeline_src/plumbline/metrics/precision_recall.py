@@ -43,7 +43,7 @@ class PrecisionRecallSpec(PairwiseSpec):
         }
 
 
-def share_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> float:
+def fraction_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> float:
     """The share of points (n, d) that lie in a ball around a point of the other set (m, d)."""
     from scipy.spatial.distance import cdist
 

@@ -39,7 +39,7 @@ class PredictionSpec(MetricSpec):
     """Errors, likelihood and calibration of predictions on the test split; nothing for samples without a prediction."""
 
     kind: Literal["prediction"] = "prediction"
-    scale: Literal["none", "largest", "deviation"] = key(default="deviation")
+    scale: Literal["none", "max_abs", "std"] = key(default="std")
     """Unit of errors, a coordinate: the data's, the largest absolute value or the deviation in the train split."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
@@ -55,14 +55,14 @@ class PredictionSpec(MetricSpec):
         present = (
             dataset["present"].values[test][:count] if "present" in dataset else np.ones_like(truth, bool)
         )
-        mean, deviation = (
+        mean, std = (
             samples[name].values.reshape(count, -1).astype(np.float64)
-            for name in ("predicted_mean", "predicted_deviation")
+            for name in ("predicted_mean", "predicted_std")
         )
         unit, scale = self._unit(dataset)
         error = ((mean - truth) / scale)[present]
-        known = present & (deviation > 0)
-        safe = np.where(known, deviation, 1.0)
+        known = present & (std > 0)
+        safe = np.where(known, std, 1.0)
         w = (truth - mean) / safe
         density = np.exp(-0.5 * w**2) / np.sqrt(2 * np.pi)
         crps = safe / scale * (w * (2 * ndtr(w) - 1) + 2 * density - 1 / np.sqrt(np.pi))
@@ -111,7 +111,7 @@ class PredictionSpec(MetricSpec):
         if self.scale == "none":
             return str(dataset["state"].attrs.get("units", "1")), np.ones(1)
         training = split_values(dataset, "train")
-        if self.scale == "largest":
+        if self.scale == "max_abs":
             return "largest values", np.abs(training).max(axis=0)
         return "standard deviations", training.std(axis=0)
 

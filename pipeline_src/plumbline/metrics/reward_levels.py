@@ -25,14 +25,14 @@ class RewardLevelsSpec(MetricSpec):
         aligned = by.models[self.aligned]
         with torch.no_grad():
             rewards = aligned.rewards(torch.as_tensor(samples["state"].values, dtype=torch.float32))
-        unit = "deviations"
+        unit = "standard deviations"
         found = {
             f"reward_{name}": scalar(reward, f"mean {name} (level {float(level):g})", "neither", unit)
             for name, reward, level in zip(aligned.attributes, rewards, aligned.levels, strict=True)
         }
-        shortfall = (aligned.levels - rewards).max()
-        title = "largest shortfall of a level"
-        found["largest_shortfall"] = scalar(shortfall, title, "lower", unit, floor=False)
+        violation = (aligned.levels - rewards).max()
+        title = "largest violation of a level"
+        found["largest_violation"] = scalar(violation, title, "lower", unit, floor=False)
         return xr.Dataset(found)
 
     def depends_on(self) -> dict[str, str]:

@@ -71,9 +71,9 @@ class TrainingSpec(Spec):
     """Samples in a batch, over all devices."""
     learning_rate: float = key(gt=0, default=1e-3)
     """Peak learning rate of AdamW."""
-    momentum: float = key(ge=0, lt=1, default=0.9)
+    beta1: float = key(ge=0, lt=1, default=0.9)
     """Decay of AdamW's first moment (its beta_1)."""
-    second_moment: float = key(ge=0, lt=1, default=0.999)
+    beta2: float = key(ge=0, lt=1, default=0.999)
     """Decay of AdamW's second moment (its beta_2)."""
     weight_decay: float = key(ge=0, default=0.0)
     """Weight decay of AdamW."""

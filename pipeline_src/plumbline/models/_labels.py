@@ -141,7 +141,7 @@ class Levels(nn.Module):
     """
 
     means: Tensor
-    deviations: Tensor
+    stds: Tensor
     levels: Tensor
     count = 0
 
@@ -149,7 +149,7 @@ class Levels(nn.Module):
         super().__init__()
         self.attributes = dict(attributes)
         self.register_buffer("means", torch.zeros(len(levels)))
-        self.register_buffer("deviations", torch.ones(len(levels)))
+        self.register_buffer("stds", torch.ones(len(levels)))
         self.register_buffer("levels", torch.tensor(list(levels)))
 
     @torch.no_grad()
@@ -159,12 +159,12 @@ class Levels(nn.Module):
         Raises:
             ValueError: an attribute is the same for all samples.
         """
-        deviations, means = torch.std_mean(_measured(self.attributes, data["state"]), dim=0)
-        for name, deviation in zip(self.attributes, deviations, strict=True):
-            if not float(deviation) > 0:
+        stds, means = torch.std_mean(_measured(self.attributes, data["state"]), dim=0)
+        for name, std in zip(self.attributes, stds, strict=True):
+            if not float(std) > 0:
                 raise ValueError(f"`wanted.levels.{name}`: the same for all training samples.")
         self.means.copy_(means)
-        self.deviations.copy_(deviations)
+        self.stds.copy_(stds)
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B 0"]:
         """No labels."""
@@ -180,9 +180,9 @@ class Levels(nn.Module):
 
     def values(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
         """The attributes, in deviations from their means over the training data."""
-        return (_measured(self.attributes, x) - self.means) / self.deviations
+        return (_measured(self.attributes, x) - self.means) / self.stds
 
-    def shortfall(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
+    def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
         """The sum of what is missing of each level."""
         return (self.levels - self.values(x)).clamp(min=0).sum(1)
 

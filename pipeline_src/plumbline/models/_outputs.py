@@ -16,12 +16,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.models._output_specs import Supervision
 from plumbline.models._spaces import Scaling, Standardisation
 
 
-def law_loss(
+def supervised_loss(
     by: Supervision, mean: Tensor, variance: Tensor, constraint: Any, target: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss (*B,) of the law of mean and variance (*B, n), and what it is made of, means over batch and coordinates.
@@ -35,16 +35,16 @@ def law_loss(
         constraint: the equality, bound to this batch, or None.
         target: the true states (*B, n).
     """
-    law, numbers = by.law.law(mean, variance, constraint), target.shape[-1]
-    loss = by.objective.loss(law, target)
-    terms = {"objective": loss.detach().mean() / numbers}
-    terms["absolute_error"] = (law.mean.detach() - target).abs().mean()
+    distribution, dim = by.likelihood.distribution(mean, variance, constraint), target.shape[-1]
+    loss = by.objective.loss(distribution, target)
+    terms = {"objective": loss.detach().mean() / dim}
+    terms["absolute_error"] = (distribution.mean.detach() - target).abs().mean()
     if by.variance_apart:
-        fit = -by.law.law(mean.detach(), variance, constraint).log_prob(target)
-        loss, terms["variance_fit"] = loss + fit, fit.detach().mean() / numbers
+        fit = -by.likelihood.distribution(mean.detach(), variance, constraint).log_prob(target)
+        loss, terms["variance_fit"] = loss + fit, fit.detach().mean() / dim
     if by.penalty:
-        shortfall = constraint.shortfall(mean).square().mean(-1).to(mean.dtype)
-        loss, terms["penalty"] = loss + by.penalty * shortfall, shortfall.detach().mean()
+        residual = constraint.independent_residual(mean).square().mean(-1).to(mean.dtype)
+        loss, terms["penalty"] = loss + by.penalty * residual, residual.detach().mean()
     return loss, terms
 
 
@@ -58,21 +58,23 @@ class FeasibleOutput(nn.Module):
         constraint: the equality, or None.
     """
 
-    def __init__(self, law: LawSpec, shape: tuple[int, ...], *, scaling: Scaling, constraint: Any) -> None:
+    def __init__(
+        self, likelihood: LikelihoodSpec, shape: tuple[int, ...], *, scaling: Scaling, constraint: Any
+    ) -> None:
         super().__init__()
         self.space = Standardisation(shape, scaling)
-        self.kind_of_law = law
+        self.likelihood = likelihood
         self.constraint = constraint
 
     def fit(self, state: Float[Tensor, "N *S"]) -> None:
         """Fits the scaling."""
         self.space.fit(state)
 
-    def law(
+    def distribution(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
     ) -> Any:
         """The law in the scaled space."""
-        return self.kind_of_law.law(mean, variance, self._bound(batch))
+        return self.likelihood.distribution(mean, variance, self._bound(batch))
 
     def loss(
         self,
@@ -83,7 +85,7 @@ class FeasibleOutput(nn.Module):
     ) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
         """The loss of each sample by the objective of `by`, and what it is made of."""
         target = self.space.encode(batch["state"]).flatten(1)
-        return law_loss(by, mean, variance, self._bound(batch), target)
+        return supervised_loss(by, mean, variance, self._bound(batch), target)
 
     def predict(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]
@@ -94,17 +96,17 @@ class FeasibleOutput(nn.Module):
         no number to compare with a density on the feasible set.
         """
         mean, variance = mean.double(), variance.double()
-        law = self.law(mean, variance, batch)
+        distribution = self.distribution(mean, variance, batch)
         shape = batch["state"].shape
         scale = self.space.scale.double()
         told = {
-            "state": self.space.decode(law.sample().view(shape)),
-            "predicted_mean": self.space.decode(law.mean.view(shape)),
-            "predicted_deviation": scale * law.variance.sqrt().view(shape),
+            "state": self.space.decode(distribution.sample().view(shape)),
+            "predicted_mean": self.space.decode(distribution.mean.view(shape)),
+            "predicted_std": scale * distribution.variance.sqrt().view(shape),
         }
         target = self.space.encode(batch["state"].double()).flatten(1)
-        name = "log_likelihood" if self.kind_of_law.constrains() else "log_likelihood_free"
-        told[name] = law.log_prob(target) - self._log_volume(batch)
+        name = "log_likelihood" if self.likelihood.constrains() else "log_likelihood_free"
+        told[name] = distribution.log_prob(target) - self._log_volume(batch)
         return told
 
     def _bound(self, batch: dict[str, Tensor]) -> Any:
@@ -114,7 +116,7 @@ class FeasibleOutput(nn.Module):
     def _log_volume(self, batch: dict[str, Tensor]) -> Tensor:
         """log of how much a volume grows from the scaled space to the data's, where the law lives."""
         scale = self.space.scale.expand(batch["state"].shape[1:]).double().flatten()
-        if not self.kind_of_law.constrains():
+        if not self.likelihood.constrains():
             return scale.log().sum()
         rows = self._bound(batch).independent.to(scale)
         ratio = rows.gram(scale**-2).logdet() - rows.unit_gram.logdet()

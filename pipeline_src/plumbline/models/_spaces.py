@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plumbline.constraints._linear_equality import LinearEquality
 
 
-Scaling = Literal["coordinate", "global", "largest", "none"]
+Scaling = Literal["per_feature", "global", "max_abs", "none"]
 
 # A coordinate that varies less than this share of its own size is a constant with rounding: it is not blown up to unit
 # variance. Its size is its own, since coordinates may be in units that are many orders apart.
@@ -39,7 +39,7 @@ class Standardisation(nn.Module):
         self.shape, self.scaling = shape, scaling
         self._equalities: dict[LinearEquality, LinearEquality] = {}
         self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
-        own = shape if scaling in ("coordinate", "largest") else (1,) * len(shape)
+        own = shape if scaling in ("per_feature", "max_abs") else (1,) * len(shape)
         self.register_buffer("mean", torch.zeros(own))
         self.register_buffer("scale", torch.ones(own))
 
@@ -52,11 +52,11 @@ class Standardisation(nn.Module):
             return
         axes = tuple(range(x.ndim)) if self.scaling == "global" else (0,)
         size = x.double().abs().amax(axes)
-        if self.scaling == "largest":
+        if self.scaling == "max_abs":
             scale, mean = size, torch.zeros_like(size)
         else:
-            deviation, mean = torch.std_mean(x.double(), dim=axes)
-            scale = torch.where(deviation > SMALLEST_SHARE * size, deviation, size)
+            std, mean = torch.std_mean(x.double(), dim=axes)
+            scale = torch.where(std > SMALLEST_SHARE * size, std, size)
         scale = torch.where(scale > 0, scale, scale.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_(scale.view_as(self.scale))
@@ -85,9 +85,9 @@ class StandardisedCondition(nn.Module):
         numbers: numbers in the condition, zero if there is none.
     """
 
-    def __init__(self, numbers: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.space = Standardisation((numbers,), "coordinate") if numbers else None
+        self.space = Standardisation((dim,), "per_feature") if dim else None
 
     def fit(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation to the conditions of `data`."""

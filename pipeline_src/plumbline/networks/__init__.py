@@ -28,10 +28,10 @@ class NetworkSpec(Kind):
 AnyNetwork = Annotated[NetworkSpec, ByKind()]
 
 
-class ReaderSpec(Kind):
+class EncoderSpec(Kind):
     """Base of the networks that read features off whole samples: encoders."""
 
-    def reader(self, sample: SampleShape, told: int) -> nn.Module:
+    def encoder(self, sample: SampleShape, told: int) -> nn.Module:
         """A network from flattened samples and `told` numbers of each (B, n + told) to (B, features)."""
         raise NotImplementedError
 
@@ -40,19 +40,19 @@ class ReaderSpec(Kind):
         raise NotImplementedError
 
 
-class WriterSpec(Kind):
+class DecoderSpec(Kind):
     """Base of the networks that write whole samples: decoders."""
 
-    def writer(self, inputs: int, sample: SampleShape) -> nn.Module:
+    def decoder(self, inputs: int, sample: SampleShape) -> nn.Module:
         """A network from (B, inputs) to features that the head reads."""
         raise NotImplementedError
 
-    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:
+    def head(self, sample: SampleShape, initial_std: float, min_std: float) -> nn.Module:
         """The head that reads mean and variance (B, n) of flattened samples off the features."""
         raise NotImplementedError
 
 
-class RegressorSpec(ReaderSpec, WriterSpec):
+class RegressorSpec(EncoderSpec, DecoderSpec):
     """Base of the networks that turn a vector of numbers into features, for heads to read."""
 
     def build(self, inputs: int) -> nn.Module:
@@ -63,23 +63,23 @@ class RegressorSpec(ReaderSpec, WriterSpec):
         """How many features it gives."""
         raise NotImplementedError
 
-    def reader(self, sample: SampleShape, told: int) -> nn.Module:
+    def encoder(self, sample: SampleShape, told: int) -> nn.Module:
         return self.build(math.prod(sample.shape) + told)
 
     def features_of(self, sample: SampleShape) -> int:
         return self.features()
 
-    def writer(self, inputs: int, sample: SampleShape) -> nn.Module:
+    def decoder(self, inputs: int, sample: SampleShape) -> nn.Module:
         return self.build(inputs)
 
-    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> nn.Module:
+    def head(self, sample: SampleShape, initial_std: float, min_std: float) -> nn.Module:
         from plumbline.networks._blocks import GaussianHead
 
-        return GaussianHead(self.features(), math.prod(sample.shape), initial_deviation, smallest_deviation)
+        return GaussianHead(self.features(), math.prod(sample.shape), initial_std, min_std)
 
 
-AnyReader = Annotated[ReaderSpec, ByKind()]
-AnyWriter = Annotated[WriterSpec, ByKind()]
+AnyEncoder = Annotated[EncoderSpec, ByKind()]
+AnyDecoder = Annotated[DecoderSpec, ByKind()]
 AnyRegressor = Annotated[RegressorSpec, ByKind()]
 
 

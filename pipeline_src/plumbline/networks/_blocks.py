@@ -97,19 +97,17 @@ class GaussianHead(nn.Module):
     Args:
         features: F.
         numbers: n.
-        initial_deviation: the standard deviation at the start.
-        smallest_deviation: the standard deviation that none goes below.
+        initial_std: the standard deviation at the start.
+        min_std: the standard deviation that none goes below.
     """
 
-    def __init__(
-        self, features: int, numbers: int, initial_deviation: float, smallest_deviation: float
-    ) -> None:
+    def __init__(self, features: int, dim: int, initial_std: float, min_std: float) -> None:
         super().__init__()
-        self.mean = nn.Linear(features, numbers)
-        self.raw_variance = nn.Linear(features, numbers)
-        self.floor = smallest_deviation**2
+        self.mean = nn.Linear(features, dim)
+        self.raw_variance = nn.Linear(features, dim)
+        self.floor = min_std**2
         nn.init.zeros_(self.raw_variance.weight)
-        nn.init.constant_(self.raw_variance.bias, raw_start(initial_deviation, smallest_deviation))
+        nn.init.constant_(self.raw_variance.bias, raw_start(initial_std, min_std))
 
     def forward(
         self, features: Float[Tensor, "*B F"], *, variance_apart: bool = False
@@ -119,14 +117,14 @@ class GaussianHead(nn.Module):
         return self.mean(features), self.floor + torch.nn.functional.softplus(self.raw_variance(read))
 
 
-def raw_start(initial_deviation: float, smallest_deviation: float) -> float:
+def raw_start(initial_std: float, min_std: float) -> float:
     """c, from the deviations that a head starts at and never goes below."""
-    above = max(initial_deviation**2 - smallest_deviation**2, 0.01 * initial_deviation**2)
+    above = max(initial_std**2 - min_std**2, 0.01 * initial_std**2)
     # softplus^{-1}, from its value at the start.
     return above + math.log(-math.expm1(-above))
 
 
-def image_reader(grid: tuple[int, int, int], channels: int, features: int) -> list[nn.Module]:
+def image_encoder(grid: tuple[int, int, int], channels: int, features: int) -> list[nn.Module]:
     """Layers from images (B, C, H, W) of the sizes `grid` to features (B, features), as published for counting.
 
     Args:

@@ -18,7 +18,7 @@ from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, raw_start
 
 
-class PictureReader(nn.Module):
+class ImageEncoder(nn.Module):
     """From flattened samples, and numbers beside each, to what the last convolution gives, flattened.
 
     Args:
@@ -36,7 +36,7 @@ class PictureReader(nn.Module):
     ) -> None:
         super().__init__()
         coarse_grid(sample, len(channels), "convolutional")
-        self.grid, self.numbers = grid_of(sample), math.prod(sample.shape)
+        self.grid, self.dim = grid_of(sample), math.prod(sample.shape)
         widths = [self.grid[0] + beside, *channels]
         layers = [
             layer
@@ -47,12 +47,12 @@ class PictureReader(nn.Module):
 
     def forward(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B F"]:
         """The features."""
-        picture = x[:, : self.numbers].view(-1, *self.grid)
-        beside = x[:, self.numbers :, None, None].expand(-1, -1, *self.grid[1:])
-        return self.layers(torch.cat([picture, beside], dim=1))
+        image = x[:, : self.dim].view(-1, *self.grid)
+        beside = x[:, self.dim :, None, None].expand(-1, -1, *self.grid[1:])
+        return self.layers(torch.cat([image, beside], dim=1))
 
 
-class PictureWriter(nn.Module):
+class ImageDecoder(nn.Module):
     """From vectors to features on a grid of half the size of the samples.
 
     Args:
@@ -81,15 +81,15 @@ class PictureWriter(nn.Module):
         return self.layers(self.enter(z).view(-1, *self.grid))
 
 
-class PictureHead(nn.Module):
+class ImageHead(nn.Module):
     """Mean and variance of flattened samples, from features on a grid of half their size.
 
     Args:
         features: channels of the features.
         sample: the shape of samples.
         kernel: odd side of the kernel.
-        initial_deviation: standard deviation at the start.
-        smallest_deviation: its floor.
+        initial_std: standard deviation at the start.
+        min_std: its floor.
     """
 
     def __init__(
@@ -98,17 +98,17 @@ class PictureHead(nn.Module):
         sample: SampleShape,
         *,
         kernel: int,
-        initial_deviation: float,
-        smallest_deviation: float,
+        initial_std: float,
+        min_std: float,
     ) -> None:
         super().__init__()
         channels = grid_of(sample)[0]
         self.mean = _doubling(features, channels, kernel)
         self.raw_variance = _doubling(features, channels, kernel)
-        self.floor = smallest_deviation**2
+        self.floor = min_std**2
         nn.init.zeros_(self.raw_variance.weight)
         assert self.raw_variance.bias is not None
-        nn.init.constant_(self.raw_variance.bias, raw_start(initial_deviation, smallest_deviation))
+        nn.init.constant_(self.raw_variance.bias, raw_start(initial_std, min_std))
 
     def forward(
         self, features: Float[Tensor, "B F h w"], *, variance_apart: bool = False

@@ -24,7 +24,7 @@ class LabelledInput(nn.Module):
     def __init__(self, labels: int, width: int) -> None:
         super().__init__()
         self.embedding = nn.Linear(labels, width) if labels else None
-        self.numbers = width if labels else 0
+        self.dim = width if labels else 0
 
     def forward(self, y: Float[Tensor, "B C"]) -> list[Float[Tensor, "B W"]]:
         """The embedded labels, or nothing."""
@@ -43,7 +43,7 @@ class Actor(nn.Module):
     def __init__(self, trunk: RegressorSpec, latent: int, labels: int) -> None:
         super().__init__()
         self.labelled = LabelledInput(labels, trunk.features())
-        self.trunk = trunk.build(latent + self.labelled.numbers)
+        self.trunk = trunk.build(latent + self.labelled.dim)
         self.head = nn.Linear(trunk.features(), 2 * latent)
 
     def forward(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, "B d"]:
@@ -65,7 +65,7 @@ class Critic(nn.Module):
     def __init__(self, trunk: RegressorSpec, latent: int, labels: int, outputs: int) -> None:
         super().__init__()
         self.labelled = LabelledInput(labels, trunk.features())
-        self.trunk = trunk.build(latent + self.labelled.numbers)
+        self.trunk = trunk.build(latent + self.labelled.dim)
         self.head = nn.Linear(trunk.features(), outputs)
 
     def forward(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, "B L"]:

@@ -49,11 +49,11 @@ class ResidualMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        numbers = math.prod(sample.shape)
+        dim = math.prod(sample.shape)
         self.embedding = LevelEmbedding(embedding, sample.condition)
-        self.entry = nn.Linear(numbers, width)
+        self.entry = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(ModulatedBlock(width, embedding, dropout) for _ in range(blocks))
-        self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sample.outputs * numbers))
+        self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sample.outputs * dim))
         self.shape = sample.output_shape
 
     def forward(

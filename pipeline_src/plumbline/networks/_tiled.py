@@ -38,25 +38,25 @@ class TiledNetwork(nn.Module):
         states, *channels, height, width = sample.shape
         self.shape, self.output_shape = sample.shape, sample.output_shape
         self.rows, self.columns = states // columns, columns
-        picture = (*channels, self.rows * height, self.columns * width)
-        self.network = build(replace(sample, shape=picture, periodic=(False, False)))
+        image = (*channels, self.rows * height, self.columns * width)
+        self.network = build(replace(sample, shape=image, periodic=(False, False)))
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B *O"]:
         """The network's output for the picture, cut into states again."""
-        picture = self.network(self.picture(x), level, condition)
+        image = self.network(self.image(x), level, condition)
         if self.output_shape == self.shape:
-            return self.states(picture)
-        return self.states(picture.flatten(0, 1)).view(-1, *self.output_shape)
+            return self.states(image)
+        return self.states(image.flatten(0, 1)).view(-1, *self.output_shape)
 
-    def picture(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *P"]:
+    def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *P"]:
         """The states of each sample, row by row."""
         cells = x.unflatten(1, (self.rows, self.columns)).movedim((1, 2), (-4, -2))
         return cells.flatten(-4, -3).flatten(-2, -1)
 
-    def states(self, picture: Float[Tensor, "B *P"]) -> Float[Tensor, "B *S"]:
+    def states(self, image: Float[Tensor, "B *P"]) -> Float[Tensor, "B *S"]:
         """The states of a picture."""
         height, width = self.shape[-2:]
-        cells = picture.unflatten(-1, (self.columns, width)).unflatten(-3, (self.rows, height))
+        cells = image.unflatten(-1, (self.columns, width)).unflatten(-3, (self.rows, height))
         return cells.movedim((-4, -2), (1, 2)).flatten(1, 2)

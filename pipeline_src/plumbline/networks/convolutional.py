@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.networks import ReaderSpec, SampleShape
+from plumbline.networks import EncoderSpec, SampleShape
 from plumbline.spec import Kind
 
 if TYPE_CHECKING:
-    from plumbline.networks._convolutional import PictureReader
+    from plumbline.networks._convolutional import ImageEncoder
 
 
 OddSize = Annotated[int, Field(ge=3)]
@@ -37,15 +37,15 @@ class LayersSpec(Kind):
         return self
 
 
-class ConvolutionalSpec(LayersSpec, ReaderSpec):
+class ConvolutionalSpec(LayersSpec, EncoderSpec):
     """Convolutions of stride two with a rectifier after each, for encoders; numbers that are told beside are channels of their own."""
 
     kind: Literal["convolutional"] = "convolutional"
 
-    def reader(self, sample: SampleShape, told: int) -> PictureReader:
-        from plumbline.networks._convolutional import PictureReader
+    def encoder(self, sample: SampleShape, told: int) -> ImageEncoder:
+        from plumbline.networks._convolutional import ImageEncoder
 
-        return PictureReader(sample, told, channels=self.channels, kernels=self.kernels)
+        return ImageEncoder(sample, told, channels=self.channels, kernels=self.kernels)
 
     def features_of(self, sample: SampleShape) -> int:
         from plumbline.networks._convolutional import coarse_grid

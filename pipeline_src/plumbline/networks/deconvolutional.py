@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from plumbline.networks import SampleShape, WriterSpec
+from plumbline.networks import DecoderSpec, SampleShape
 from plumbline.networks.convolutional import LayersSpec
 
 if TYPE_CHECKING:
-    from plumbline.networks._convolutional import PictureHead, PictureWriter
+    from plumbline.networks._convolutional import ImageDecoder, ImageHead
 
 
-class DeconvolutionalSpec(LayersSpec, WriterSpec):
+class DeconvolutionalSpec(LayersSpec, DecoderSpec):
     """A layer to the coarsest grid, and transposed convolutions of stride two, for decoders; the last gives the picture."""
 
     kind: Literal["deconvolutional"] = "deconvolutional"
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 32), min_length=1)
     """Channels that each layer reads; what it gives is a grid twice as large."""
 
-    def writer(self, inputs: int, sample: SampleShape) -> PictureWriter:
-        from plumbline.networks._convolutional import PictureWriter
+    def decoder(self, inputs: int, sample: SampleShape) -> ImageDecoder:
+        from plumbline.networks._convolutional import ImageDecoder
 
-        return PictureWriter(inputs, sample, channels=self.channels, kernels=self.kernels)
+        return ImageDecoder(inputs, sample, channels=self.channels, kernels=self.kernels)
 
-    def head(self, sample: SampleShape, initial_deviation: float, smallest_deviation: float) -> PictureHead:
-        from plumbline.networks._convolutional import PictureHead
+    def head(self, sample: SampleShape, initial_std: float, min_std: float) -> ImageHead:
+        from plumbline.networks._convolutional import ImageHead
 
-        return PictureHead(
+        return ImageHead(
             self.channels[-1],
             sample,
             kernel=self.kernels[-1],
-            initial_deviation=initial_deviation,
-            smallest_deviation=smallest_deviation,
+            initial_std=initial_std,
+            min_std=min_std,
         )

@@ -19,7 +19,7 @@ from plumbline.attributes import AttributeSpec
 from plumbline.constraints import ConstraintSpec
 from plumbline.datasets import DatasetSpec, SplitSizes
 from plumbline.distributions.estimators import EstimatorSpec
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec, TrainingSpec
@@ -41,7 +41,7 @@ from plumbline.models.distributional._set_specs import ConstraintSetSpec, DrawnS
 from plumbline.models.distributional.alignment import RewardSpec
 from plumbline.models.distributional.dual_diffusion import DisjointMultipliersSpec
 from plumbline.models.mirror.analytic_mirror import BallSpec, BoxSpec, PolytopeSpec, SimplexSpec
-from plumbline.networks import GraphNetworkSpec, NetworkSpec, ReaderSpec, RegressorSpec, WriterSpec
+from plumbline.networks import DecoderSpec, EncoderSpec, GraphNetworkSpec, NetworkSpec, RegressorSpec
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
@@ -59,10 +59,10 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
         RegressorSpec,
         "`models.<name>.network` of regressions, portfolios, latent critics and actors, and both networks of ladder autoencoders",
     ),
-    "readers": (ReaderSpec, "`models.<name>.encoder` of autoencoders"),
-    "writers": (WriterSpec, "`models.<name>.decoder` of autoencoders"),
+    "readers": (EncoderSpec, "`models.<name>.encoder` of autoencoders"),
+    "writers": (DecoderSpec, "`models.<name>.decoder` of autoencoders"),
     "graph networks": (GraphNetworkSpec, "`models.<name>.network` of node regressions"),
-    "laws": (LawSpec, "`models.<name>.law`"),
+    "laws": (LikelihoodSpec, "`models.<name>.law`"),
     "objectives": (ObjectiveSpec, "`models.<name>.objective`"),
     "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
     "samplers": (SamplerSpec, "`methods.<name>.sampler`, and `base` within"),

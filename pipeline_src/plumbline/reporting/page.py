@@ -19,7 +19,7 @@ from plumbline import __version__
 from plumbline.plan import Plan
 from plumbline.reporting.figures.canvas import Figure, unique_ids
 from plumbline.reporting.figures.checkpoints import against_training_time
-from plumbline.reporting.figures.classes import class_shares
+from plumbline.reporting.figures.classes import class_fractions
 from plumbline.reporting.figures.distances import cost_against_quality, distance_histogram
 from plumbline.reporting.figures.ensembles import rank_histograms
 from plumbline.reporting.figures.examples import examples
@@ -149,7 +149,7 @@ def _figures(study: Study, comparison: xr.Dataset, table: Table) -> list[Figure]
         *(against_training_time(comparison, name) for name in study.constraints),
         examples(comparison) if _can_be_seen(comparison) else None,
         cost_against_quality(comparison, quality, constraint) if quality and constraint else None,
-        class_shares(comparison),
+        class_fractions(comparison),
         multiplier_courses(comparison, {name: bounds for name, m in study.models.items() if (bounds := m.bounds())}),
         trade_offs(comparison, _mean_bounds(study), "mean bound of the constraints"),
         *(trade_offs(comparison, values, dial) for dial, values in _dials(study).items()),

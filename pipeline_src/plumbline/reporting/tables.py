@@ -49,7 +49,7 @@ class Cell:
     """
 
     mean: float
-    deviation: float
+    std: float
     half_interval: float
     over: str = "seeds"
     best: bool = False
@@ -60,7 +60,7 @@ class Cell:
         """The entry in three significant digits, or a dash where nothing was measured."""
         if np.isnan(self.mean):
             return "–"
-        spread = f" ± {number(self.deviation, 2)}" if self.deviation > 1e-9 * abs(self.mean) else ""
+        spread = f" ± {number(self.std, 2)}" if self.std > 1e-9 * abs(self.mean) else ""
         return f"{number(self.mean)}{spread}"
 
     @property
@@ -339,7 +339,7 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
             floored = column.floor and not column.name.startswith(ABOUT_CONSTRAINT)
             if column.better != "lower" or not floored or np.isnan(cell.mean) or np.isnan(real.mean):
                 continue
-            if cell.mean < real.mean - max(2 * real.deviation, BELOW_FLOOR * abs(real.mean)):
+            if cell.mean < real.mean - max(2 * real.std, BELOW_FLOOR * abs(real.mean)):
                 found.append(
                     f"{method}: its {column.title} ({number(cell.mean)}) is below that of real data "
                     f"({number(real.mean)}). No method can be nearer to the test split than another real set "

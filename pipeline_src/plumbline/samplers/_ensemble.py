@@ -34,8 +34,8 @@ class Ensemble:
         mixed = {"state": told["state"][chosen, torch.arange(count, device=chosen.device)]}
         if "predicted_mean" in told:
             mean = mixed["predicted_mean"] = told["predicted_mean"].mean(0)
-            square = (told["predicted_deviation"].square() + told["predicted_mean"].square()).mean(0)
-            mixed["predicted_deviation"] = (square - mean.square()).clamp(min=0).sqrt()
+            square = (told["predicted_std"].square() + told["predicted_mean"].square()).mean(0)
+            mixed["predicted_std"] = (square - mean.square()).clamp(min=0).sqrt()
         for name in LIKELIHOODS:
             if name in told:
                 mixed[name] = torch.logsumexp(told[name], 0) - math.log(len(each))

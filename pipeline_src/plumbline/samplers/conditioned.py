@@ -124,26 +124,26 @@ def tweedie_mean(
     context.costs.projection_solves += 1
     # V times the rows, in units of the isotropic variance.
     columns = (alpha**2 + sigma**2) / alpha * columns.flatten(2).movedim(0, 2).double()
-    shortfall = equality.shortfall(context.decode(mean.detach()).flatten(1))
-    lack = torch.linalg.solve_triangular(factor.mT, shortfall.mT, upper=False).mT
+    residual = equality.independent_residual(context.decode(mean.detach()).flatten(1))
+    residual = torch.linalg.solve_triangular(factor.mT, residual.mT, upper=False).mT
     most = rows.shape[1] * float((alpha**2 + sigma**2) / sigma**2)
-    correction = bounded_correction(columns, rows, lack, shrinkage, most)
-    return mean.detach() + correction.view_as(mean).to(mean.dtype)
+    correction = bounded_correction(columns, rows, residual, shrinkage, most)
+    return mean.detach() - correction.view_as(mean).to(mean.dtype)
 
 
 def bounded_correction(
     columns: Float[Tensor, "B n r"],
     rows: Float[Tensor, "r n"],
-    lack: Float[Tensor, "B r"],
+    residual: Float[Tensor, "B r"],
     shrinkage: float,
     most: float,
 ) -> Float[Tensor, "B n"]:
-    """V R^T (R V R^T)^{-1} l, of a covariance V that is finite whatever the columns are.
+    """V R^T (R V R^T)^{-1} r, of a covariance V that is finite whatever the columns are.
 
     Args:
         columns: an estimate of V R^T, in units of the isotropic variance.
         rows: R, orthonormal.
-        lack: l = k - R m.
+        residual: r = R m - k.
         shrinkage: share of the isotropic covariance, and the least variance along a row.
         most: the largest variance.
     """
@@ -161,4 +161,4 @@ def bounded_correction(
     across = across * ((most * values).sqrt() / size).clamp(max=1)
     # What the rounding of large columns left along the rows is taken off once they are bounded.
     across = across - rows.mT @ (rows @ across)
-    return lack @ rows + ((across / values) @ (vectors.mT @ lack[..., None])).squeeze(-1)
+    return residual @ rows + ((across / values) @ (vectors.mT @ residual[..., None])).squeeze(-1)

@@ -91,7 +91,7 @@ class LatentDescentSpec(SamplerSpec):
         if self.attribute_weight and model.wanted.count:
             losses["labels"] = self.attribute_weight * model.mislabelled(z, y)
         elif self.attribute_weight:
-            losses["levels"] = self.attribute_weight * model.wanted.shortfall(model.space.decode(z, batch))
+            losses["levels"] = self.attribute_weight * model.wanted.violation(model.space.decode(z, batch))
         if self.distance_weight:
             losses["distance"] = self.distance_weight * model.space.distance(z, origin)
         return losses

@@ -42,14 +42,14 @@ class TiltedSpec(SamplerSpec):
             rewards = model.rewards_of(draws.float())
         multipliers, weights = tilt(rewards.double().cpu().numpy(), model.levels.double().cpu().numpy())
         count = len(draws) // self.pool
-        shares = torch.as_tensor(weights, device=draws.device)
-        chosen = torch.multinomial(shares, count, replacement=True)
+        fractions = torch.as_tensor(weights, device=draws.device)
+        chosen = torch.multinomial(fractions, count, replacement=True)
         told = {
             f"multiplier_{name}": torch.full((count,), float(value))
             for name, value in zip(model.attributes, multipliers, strict=True)
         }
-        effective = 1 / float(shares.square().sum()) / len(draws)
-        return Samples(draws[chosen], {"effective_share": torch.full((count,), effective), **told}, costs)
+        effective = 1 / float(fractions.square().sum()) / len(draws)
+        return Samples(draws[chosen], {"effective_fraction": torch.full((count,), effective), **told}, costs)
 
     def needs(self) -> str:
         return "rewards"

@@ -58,7 +58,9 @@ def compare(
     judged = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
     with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
     table = _gathered(with_costs, "methods").assign_coords(seed=seeds)
-    table = table.merge(_examples(dataset, samples, study.samples.draws)).merge(_training(models, seeds))
+    table = table.merge(_examples(dataset, samples, study.samples.samples_per_case)).merge(
+        _training(models, seeds)
+    )
     if checkpoints:
         table = table.merge(_at_checkpoints(plan, checkpoints, models))
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}

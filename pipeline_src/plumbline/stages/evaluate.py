@@ -28,7 +28,7 @@ def evaluate(
     dataset: Sequence[Path],
     samples: Sequence[Path],
     output: Path,
-    measured_by: Sequence[Path] = (),
+    models: Sequence[Path] = (),
 ) -> None:
     """Judges samples against the test split.
 
@@ -39,16 +39,16 @@ def evaluate(
         samples: the parts of the samples. None: as many samples of the validation split are judged as the samples are for, which
             gives the floor of every metric.
         output: the store to write.
-        measured_by: folders of the models that constraints and metrics measure by, in the order of the slice.
+        models: folders of the models that constraints and metrics measure by, in the order of the slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
     data = load_parts(dataset)
     counts = SampleCounts.model_validate(values["samples"])
     judged = load_parts(samples) if samples else held_out(data, counts.cases, seed)
-    first = judged.isel(sample=slice(None, None, counts.draws if samples else 1))
+    first = judged.isel(sample=slice(None, None, counts.samples_per_case if samples else 1))
     example = example_of(data)
-    measuring = load_models(values["measured_by"], measured_by, example)
+    measuring = load_models(values["models"], models, example)
     constraints = build_constraints(values["constraints"], example, measuring)
     given = {
         every: (among, EvaluationContext({name: c.bind(among) for name, c in constraints.items()}, measuring))

@@ -176,7 +176,7 @@ class Rehearsal:
     def _trained(self, name: str) -> nn.Module:
         spec = self.study.models[name]
         values = json.loads(self.plan.train_slice(name))
-        below = {n: self.models[n] for n in [*values["models"], *values["measured_by"]]}
+        below = {n: self.models[n] for n in [*values["models"], *values["constraint_models"]]}
         torch.manual_seed(0)
         model = build_model(values, self.example, below)
         data = batch_of(select_split(self.few, "train") if spec.dataset is None else self._own(spec.dataset))

@@ -42,7 +42,7 @@ def sample(
     dataset: Sequence[Path],
     model: Sequence[Path],
     output: Path,
-    measured_by: Sequence[Path] = (),
+    constraint_models: Sequence[Path] = (),
 ) -> None:
     """Draws part `part` of the samples of the method `spec` (JSON).
 
@@ -55,7 +55,7 @@ def sample(
         dataset: the parts of the dataset.
         model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
-        measured_by: folders of the models that its constraints measure by, in the order of its slice.
+        constraint_models: folders of the models that its constraints measure by, in the order of its slice.
     """
     started = time.perf_counter()
     values = json.loads(spec)
@@ -63,13 +63,13 @@ def sample(
     counts = SampleCounts.model_validate(values["samples"])
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
-    cases = np.arange(first, last) // counts.draws
+    cases = np.arange(first, last) // counts.samples_per_case
     known = select_split(opened, "test").isel(sample=cases)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     example = example_of(opened)
     members = [load_model(folder, example).to(device) for folder in model]
     trained = members[0] if len(members) == 1 else Ensemble(members)
-    measuring = load_models(values["measured_by"], measured_by, example)
+    measuring = load_models(values["constraint_models"], constraint_models, example)
     constraints = build_constraints(values["constraints"], example, measuring)
     observation = observation_of(values["observation"], example)
     torch.manual_seed(seed * 1_000_003 + part)

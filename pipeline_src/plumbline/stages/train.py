@@ -94,7 +94,7 @@ def _train(
     data = batch_of(split("train").isel(sample=slice(0, training.samples)))
     validation = batch_of(split("validation")) if training.validate_every else {}
     torch.manual_seed(seed)
-    below = load_models([*values["models"], *values["measured_by"]], models, example_of(opened))
+    below = load_models([*values["models"], *values["constraint_models"]], models, example_of(opened))
     model = build_model(values, opened, below)
     started = time.perf_counter()
     model.prepare(data)

@@ -103,7 +103,7 @@ def train(
     optimiser = torch.optim.AdamW(
         parameters,
         lr=spec.learning_rate,
-        betas=(spec.momentum, spec.second_moment),
+        betas=(spec.beta1, spec.beta2),
         weight_decay=spec.weight_decay,
         fused=True,
     )
@@ -210,8 +210,8 @@ def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
         return (step + 1) / spec.warmup
     if spec.decay == "constant":
         return 1.0
-    share = (step - spec.warmup) / max(1, spec.steps - spec.warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    fraction = (step - spec.warmup) / max(1, spec.steps - spec.warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
 
 
 def _moving_average(decay: float) -> Any:

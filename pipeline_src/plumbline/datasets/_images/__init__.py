@@ -134,9 +134,9 @@ class LabelledImagesSpec(ImagesSpec):
     def _thinned(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Those of the images of the train split that are left where classes are rare."""
         kept = np.ones(len(images), dtype=bool)
-        for rare, share in self.rare.items():
+        for rare, fraction in self.rare.items():
             members = np.flatnonzero(labels[images] == rare)
-            kept[members[round(share * len(members)) :]] = False
+            kept[members[round(fraction * len(members)) :]] = False
         return images[kept]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
 from plumbline.models._spaces import Scaling
-from plumbline.networks import ReaderSpec, SampleShape, WriterSpec
+from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
 
 # Test samples whose likelihoods are estimated together.
 CHUNK = 64
@@ -38,8 +38,8 @@ class Autoencoder(nn.Module):
         by: law, objective and penalty of the output.
         scaling: how samples are scaled.
         constraint: the equality of the output, or None.
-        initial_deviation: standard deviation of the output at the start, in the scaled space.
-        smallest_deviation: its floor.
+        initial_std: standard deviation of the output at the start, in the scaled space.
+        min_std: its floor.
         importance_samples: draws of the importance-sampled likelihood.
         beside: numbers that encoder and decoder read beside, of what is known of each sample.
     """
@@ -49,22 +49,22 @@ class Autoencoder(nn.Module):
         sample: SampleShape,
         latent: int,
         *,
-        encoder: ReaderSpec,
-        decoder: WriterSpec,
+        encoder: EncoderSpec,
+        decoder: DecoderSpec,
         by: Supervision,
         scaling: Scaling,
         constraint: Any,
-        initial_deviation: float = 0.05,
-        smallest_deviation: float = 1e-3,
+        initial_std: float = 0.05,
+        min_std: float = 1e-3,
         importance_samples: int = 100,
         beside: int = 0,
     ) -> None:
         super().__init__()
         self.by, self.importance_samples = by, importance_samples
-        self.encoder = encoder.reader(sample, beside)
-        self.decoder = decoder.writer(latent + beside, sample)
-        self.head = decoder.head(sample, initial_deviation, smallest_deviation)
-        self.output = FeasibleOutput(by.law, sample.shape, scaling=scaling, constraint=constraint)
+        self.encoder = encoder.encoder(sample, beside)
+        self.decoder = decoder.decoder(latent + beside, sample)
+        self.head = decoder.head(sample, initial_std, min_std)
+        self.output = FeasibleOutput(by.likelihood, sample.shape, scaling=scaling, constraint=constraint)
 
     def prior_draw(self, count: int, like: Tensor) -> Float[Tensor, "B d"]:
         """Latent vectors of the prior."""
@@ -88,7 +88,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
         """Means of the output for latent vectors, in the data's units; differentiable."""
-        mean = self.output.law(*self.decoded(z), batch).mean
+        mean = self.output.distribution(*self.decoded(z), batch).mean
         return self.output.space.decode(mean.view(batch["state"].shape))
 
     def draw(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ class Autoencoder(nn.Module):
         z, log_ratio, divergence = self.posterior_draw(self.scaled(batch), draws)
         repeated = {name: tensor.repeat(draws, *(1,) * (tensor.ndim - 1)) for name, tensor in batch.items()}
         predicted = self.output.predict(*self.decoded(z.flatten(0, 1)), repeated)
-        suffix = "" if self.by.law.constrains() else "_free"
+        suffix = "" if self.by.likelihood.constrains() else "_free"
         likelihood = predicted[f"log_likelihood{suffix}"].unflatten(0, (draws, -1))
         mean = predicted["predicted_mean"].unflatten(0, (draws, -1))
         return {

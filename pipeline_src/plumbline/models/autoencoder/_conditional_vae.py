@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.autoencoder._autoencoder import Autoencoder
 from plumbline.models.autoencoder._vae import INITIAL_DEVIATION, SMALLEST_DEVIATION
-from plumbline.networks import ReaderSpec, SampleShape
+from plumbline.networks import EncoderSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -33,7 +33,7 @@ class ConditionalVAE(Autoencoder):
     """
 
     def __init__(
-        self, sample: SampleShape, latent: int, *, encoder: ReaderSpec, wanted: Any, **others: Any
+        self, sample: SampleShape, latent: int, *, encoder: EncoderSpec, wanted: Any, **others: Any
     ) -> None:
         super().__init__(sample, latent, encoder=encoder, beside=wanted.count, **others)
         self.posterior_head = GaussianHead(

@@ -51,10 +51,10 @@ class LadderVAE(Autoencoder):
         features = encoder.features()
         self.upper_encoder = encoder.build(features)
         self.prior_network = decoder.build(upper_latent)
-        deviations = (INITIAL_DEVIATION, SMALLEST_DEVIATION)
-        self.lower_head = GaussianHead(features, latent, *deviations)
-        self.upper_head = GaussianHead(features, upper_latent, *deviations)
-        self.prior_head = GaussianHead(decoder.features(), latent, *deviations)
+        stds = (INITIAL_DEVIATION, SMALLEST_DEVIATION)
+        self.lower_head = GaussianHead(features, latent, *stds)
+        self.upper_head = GaussianHead(features, upper_latent, *stds)
+        self.prior_head = GaussianHead(decoder.features(), latent, *stds)
         self.upper = upper_latent
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from plumbline.models import BuildContext
 from plumbline.models._output_specs import FeasibleModelSpec
-from plumbline.networks import AnyReader, AnyWriter
+from plumbline.networks import AnyDecoder, AnyEncoder
 from plumbline.networks.perceptron import PerceptronSpec
 from plumbline.spec import key
 
@@ -14,9 +14,9 @@ from plumbline.spec import key
 class AutoencoderSpec(FeasibleModelSpec):
     """What the plain and the ladder autoencoder share: networks, and the law of the output."""
 
-    encoder: AnyReader = PerceptronSpec(width=256, layers=2)
+    encoder: AnyEncoder = PerceptronSpec(width=256, layers=2)
     """The network from a sample to features."""
-    decoder: AnyWriter = PerceptronSpec(width=256, layers=2)
+    decoder: AnyDecoder = PerceptronSpec(width=256, layers=2)
     """The network from a latent vector to features."""
     importance_samples: int = key("draws", ge=1, default=100)
     """Draws of the importance-sampled likelihood."""
@@ -29,8 +29,8 @@ class AutoencoderSpec(FeasibleModelSpec):
             "by": self.supervision(),
             "scaling": self.scaling,
             "constraint": on.constraint(self.constraint),
-            "initial_deviation": self.initial_deviation,
-            "smallest_deviation": self.smallest_deviation,
+            "initial_std": self.initial_std,
+            "min_std": self.min_std,
             "importance_samples": self.importance_samples,
         }
 

@@ -18,7 +18,7 @@ from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.linalg.maps import GroupSum
 from plumbline.models.autoencoder._autoencoder import Autoencoder
-from plumbline.networks import ReaderSpec, SampleShape
+from plumbline.networks import EncoderSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 # Deviations of the posterior at the start, and the least.
@@ -42,7 +42,7 @@ class PlainVAE(Autoencoder):
         sample: SampleShape,
         latent: int,
         *,
-        encoder: ReaderSpec,
+        encoder: EncoderSpec,
         estimator: EstimatorSpec,
         latent_total: float | None = None,
         **others: Any,
@@ -75,7 +75,7 @@ class PlainVAE(Autoencoder):
 
     def posterior(self, batch: dict[str, Tensor]) -> Any:
         """q(z | x) of the samples of a batch."""
-        return self._law(*self.posterior_head(self.encoder(self.scaled(batch))))
+        return self._distribution(*self.posterior_head(self.encoder(self.scaled(batch))))
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Tensor:
         """Latent vectors (B, d) of the prior."""
@@ -89,7 +89,7 @@ class PlainVAE(Autoencoder):
         return self._prior(count, like.device).sample()
 
     def posterior_draw(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-        posterior = self._law(*self.posterior_head(self.encoder(x)))
+        posterior = self._distribution(*self.posterior_head(self.encoder(x)))
         prior = self._prior(len(x), x.device)
         z = posterior.sample((samples,))
         divergence = kl_divergence(posterior, prior).expand(samples, -1)
@@ -97,9 +97,9 @@ class PlainVAE(Autoencoder):
 
     def _prior(self, count: int, device: torch.device) -> Any:
         zeros = torch.zeros(count, self.latent, device=device)
-        return self._law(zeros, torch.ones_like(zeros))
+        return self._distribution(zeros, torch.ones_like(zeros))
 
-    def _law(self, mean: Tensor, variance: Tensor) -> Any:
+    def _distribution(self, mean: Tensor, variance: Tensor) -> Any:
         if self.total is None:
             return IndependentGaussian(mean, variance, validate_args=False)
         return ConstrainedGaussian(mean, variance, self.total, validate_args=False)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from plumbline.datasets._labels import class_labels, listed_attributes
 from plumbline.models._spaces import Standardisation
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import grid_of, image_reader
+from plumbline.networks._blocks import grid_of, image_encoder
 
 
 class ImageClassifier(nn.Module):
@@ -34,7 +34,7 @@ class ImageClassifier(nn.Module):
         super().__init__()
         self.grid = grid_of(sample)
         self.space = Standardisation(sample.shape, "global")
-        self.reader = nn.Sequential(*image_reader(self.grid, channels, features))
+        self.encoder = nn.Sequential(*image_encoder(self.grid, channels, features))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, outputs)
 
@@ -45,7 +45,7 @@ class ImageClassifier(nn.Module):
     def features(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B F"]:
         """What images are told by."""
         z = self.space.encode(x).to(self.head.weight.dtype)
-        return self.reader(z.reshape(-1, *self.grid))
+        return self.encoder(z.reshape(-1, *self.grid))
 
     def logits(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B outputs"]:
         """What is told of each image."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from plumbline.datasets._labels import counts
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import grid_of, image_reader
+from plumbline.networks._blocks import grid_of, image_encoder
 
 
 class Counter(nn.Module):
@@ -26,7 +26,7 @@ class Counter(nn.Module):
     def __init__(self, sample: SampleShape, *, channels: int = 32, features: int = 256) -> None:
         super().__init__()
         self.grid = grid_of(sample)
-        self.layers = nn.Sequential(*image_reader(self.grid, channels, features), nn.Linear(features, 1))
+        self.layers = nn.Sequential(*image_encoder(self.grid, channels, features), nn.Linear(features, 1))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Checks the labels; images are counted as they are.

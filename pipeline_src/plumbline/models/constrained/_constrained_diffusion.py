@@ -22,7 +22,7 @@ from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule
 from torch import Tensor, nn
 
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models._outputs import FeasibleOutput
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
@@ -30,7 +30,7 @@ from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_ti
 from plumbline.networks import SampleShape
 
 
-class LawDenoiser(Denoiser):
+class ConstrainedDenoiser(Denoiser):
     """The mean of the law on the feasible set, in the scaled space.
 
     Beside the backbone's condition it takes `known`, the variables of the batch that targets are read from.
@@ -42,21 +42,21 @@ class LawDenoiser(Denoiser):
         schedule: Schedule,
         output: FeasibleOutput,
         *,
-        initial_deviation: float,
-        smallest_deviation: float,
+        initial_std: float,
+        min_std: float,
     ) -> None:
         super().__init__()
         self.backbone, self.schedule, self.output = backbone, schedule, output
-        self.floor = smallest_deviation**2
+        self.floor = min_std**2
         # softplus^{-1} of the variance at the start.
-        self.start = math.log(math.expm1(initial_deviation**2))
+        self.start = math.log(math.expm1(initial_std**2))
 
     def forward(
         self, x_t: Tensor, t: Tensor, known: dict[str, Tensor], condition: Tensor | None = None
     ) -> DiracPosterior:
         """The posterior mean, of the shape of `x_t` (B, *S)."""
         mean, variance = self.mean_and_variance(x_t, t, condition)
-        return DiracPosterior(self.output.law(mean, variance, known).mean.view_as(x_t))
+        return DiracPosterior(self.output.distribution(mean, variance, known).mean.view_as(x_t))
 
     def mean_and_variance(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None
@@ -87,8 +87,8 @@ class ConstrainedDiffusion(nn.Module):
         schedule: the noise schedule, which says what is trained at.
         scaling: how samples are standardised.
         constraint: the equality, or None.
-        initial_deviation: standard deviation at the start, in units of c_out.
-        smallest_deviation: its floor.
+        initial_std: standard deviation at the start, in units of c_out.
+        min_std: its floor.
     """
 
     def __init__(
@@ -96,26 +96,26 @@ class ConstrainedDiffusion(nn.Module):
         sample: SampleShape,
         *,
         network: Callable[[SampleShape], nn.Module],
-        law: LawSpec,
+        likelihood: LikelihoodSpec,
         objective: ObjectiveSpec,
         schedule: TrainedSchedule,
         scaling: Scaling,
         constraint: Any,
-        initial_deviation: float = 1.0,
-        smallest_deviation: float = 1e-3,
+        initial_std: float = 1.0,
+        min_std: float = 1e-3,
     ) -> None:
         super().__init__()
         self.objective = objective
         self.condition = StandardisedCondition(sample.condition)
         self.schedule = schedule
-        self.output = FeasibleOutput(law, sample.shape, scaling=scaling, constraint=constraint)
+        self.output = FeasibleOutput(likelihood, sample.shape, scaling=scaling, constraint=constraint)
         both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
-        self.denoiser = LawDenoiser(
+        self.denoiser = ConstrainedDenoiser(
             network(both),
             schedule,
             self.output,
-            initial_deviation=initial_deviation,
-            smallest_deviation=smallest_deviation,
+            initial_std=initial_std,
+            min_std=min_std,
         )
 
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -138,7 +138,7 @@ class ConstrainedDiffusion(nn.Module):
         alpha, sigma = (s.view(-1, *(1,) * (z.ndim - 1)) for s in self.schedule(times))
         x_t = alpha * z + sigma * torch.randn_like(z)
         mean, variance = self.denoiser.mean_and_variance(x_t, times, **self.condition.arguments(batch))
-        each = self.objective.loss(self.output.law(mean, variance, batch), z.flatten(1))
+        each = self.objective.loss(self.output.distribution(mean, variance, batch), z.flatten(1))
         unit = self.objective.power()
         weight = ((alpha**2 + sigma**2) / sigma**2).flatten() ** (unit / 2)
         loss = (weight * each).mean() / math.prod(z.shape[1:])

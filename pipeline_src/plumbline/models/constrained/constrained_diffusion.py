@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.objectives import AnyObjective
 from plumbline.models import BuildContext
-from plumbline.models._output_specs import LawModelSpec
+from plumbline.models._output_specs import ConstrainedOutputSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import key
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plumbline.models.constrained._constrained_diffusion import ConstrainedDiffusion
 
 
-class ConstrainedDiffusionSpec(LawModelSpec):
+class ConstrainedDiffusionSpec(ConstrainedOutputSpec):
     """A denoiser whose Gaussian of the clean sample is put on the feasible set by a law, in training and sampling."""
 
     kind: Literal["constrained_diffusion"] = "constrained_diffusion"
@@ -25,9 +25,9 @@ class ConstrainedDiffusionSpec(LawModelSpec):
     """What the law is trained by."""
     schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
-    scaling: Literal["coordinate", "global", "largest"] = key(default="global")
+    scaling: Literal["per_feature", "global", "max_abs"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
-    initial_deviation: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
+    initial_std: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
     """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
 
     def build(self, on: BuildContext) -> ConstrainedDiffusion:
@@ -37,13 +37,13 @@ class ConstrainedDiffusionSpec(LawModelSpec):
         return ConstrainedDiffusion(
             sample_shape(on.example),
             network=self.network.build,
-            law=self.law,
+            likelihood=self.likelihood,
             objective=self.objective,
             schedule=self.schedule.build(),
             scaling=self.scaling,
             constraint=on.constraint(self.constraint),
-            initial_deviation=self.initial_deviation,
-            smallest_deviation=self.smallest_deviation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
         )
 
     def provides(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class NullSpaceDiffusionSpec(ModelSpec):
     """The backbone, for a vector."""
     schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
-    scaling: Literal["coordinate", "global"] = key(default="global")
+    scaling: Literal["per_feature", "global"] = key(default="global")
     """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
 
     def build(self, on: BuildContext) -> NullSpaceDiffusion:

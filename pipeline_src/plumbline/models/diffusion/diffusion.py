@@ -101,7 +101,7 @@ class DenoiserSpec(ModelSpec):
     """The backbone."""
     schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule, and the noise levels seen in training."""
-    scaling: Literal["coordinate", "global", "none"] = key(default="global")
+    scaling: Literal["per_feature", "global", "none"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, one of each, or none."""
     space: str | None = None
     """Name of a mirror map, in whose space the model works; null for that of the data."""

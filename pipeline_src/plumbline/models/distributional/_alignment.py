@@ -61,8 +61,8 @@ def stepped(
     u: Float[Tensor, "B *S"], mean: Float[Tensor, "B *S"], ratio: Float[Tensor, ""], after: Float[Tensor, ""]
 ) -> Float[Tensor, "B *S"]:
     """A transition from the ratio `ratio` to `after`, with its noise."""
-    share = 1 - (after / ratio).square()
-    return (1 - share) * u + share * mean + after * share.sqrt() * torch.randn_like(u)
+    fraction = 1 - (after / ratio).square()
+    return (1 - fraction) * u + fraction * mean + after * fraction.sqrt() * torch.randn_like(u)
 
 
 def step_divergence(
@@ -90,7 +90,7 @@ class Alignment(nn.Module):
     """
 
     means: Tensor
-    deviations: Tensor
+    stds: Tensor
     levels: Tensor
 
     def __init__(
@@ -114,7 +114,7 @@ class Alignment(nn.Module):
         self.steps, self.backpropagated, self.calibration = steps, backpropagated, calibration
         self.register_buffer("levels", torch.tensor(list(levels)))
         self.register_buffer("means", torch.zeros(len(levels)))
-        self.register_buffer("deviations", torch.ones(len(levels)))
+        self.register_buffer("stds", torch.ones(len(levels)))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Measures the rewards of what the pretrained model draws.
@@ -127,12 +127,12 @@ class Alignment(nn.Module):
         with torch.no_grad():
             x, _ = self.drawn(batch, self.reference.denoiser)
             values = torch.stack([a.value(x) for a in self.attributes.values()])
-        deviations, means = torch.std_mean(values, dim=1)
-        for name, deviation in zip(self.attributes, deviations, strict=True):
-            if not float(deviation) > 0:
+        stds, means = torch.std_mean(values, dim=1)
+        for name, std in zip(self.attributes, stds, strict=True):
+            if not float(std) > 0:
                 raise ValueError(f"`rewards.{name}`: the same for all that the pretrained model draws.")
         self.means.copy_(means)
-        self.deviations.copy_(deviations)
+        self.stds.copy_(stds)
 
     def space_of(self, batch: dict[str, Tensor]) -> Any:
         """The pretrained model's space."""
@@ -165,7 +165,7 @@ class Alignment(nn.Module):
     def rewards_of(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
         """The rewards of each sample, in deviations from the mean of the pretrained model."""
         values = torch.stack([a.value(x) for a in self.attributes.values()], dim=1)
-        return (values - self.means) / self.deviations
+        return (values - self.means) / self.stds
 
     def drawn(
         self, batch: dict[str, Tensor], denoiser: Any

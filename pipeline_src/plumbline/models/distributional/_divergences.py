@@ -63,8 +63,8 @@ def noisy_samples(
     """x_t, t, and the weights of the squared errors there in the integral: its mean over samples is an estimate."""
     low, high = math.log(smoothing), math.log(largest_ratio(schedule))
     offsets = torch.rand(len(x), device=x.device, dtype=x.dtype)
-    shares = (torch.randperm(len(x), device=x.device) + offsets) / len(x)
-    ratio = (low + (high - low) * shares).exp()
+    fractions = (torch.randperm(len(x), device=x.device) + offsets) / len(x)
+    ratio = (low + (high - low) * fractions).exp()
     t = schedule.time_of(ratio).clamp(0, 1)
     alpha, sigma = schedule(t)
     along = (-1, *(1,) * (x.ndim - 1))
@@ -127,19 +127,21 @@ def gaussian_cross_entropy(x: Float[Tensor, "B *S"], smoothing: float) -> Float[
 class DisjointMultipliers(Multipliers):
     """Multipliers that are right from the start, if the sets are disjoint."""
 
-    def fit(self, shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
+    def fit(self, fractions: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
         """Sets them from the shares of the sets in the data and the thresholds."""
-        self.values.copy_(disjoint_multipliers(shares, thresholds))
+        self.values.copy_(disjoint_multipliers(fractions, thresholds))
 
 
-def disjoint_multipliers(shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+def disjoint_multipliers(
+    fractions: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]
+) -> Float[Tensor, " m"]:
     """lambda (m,) for disjoint sets with these shares in the data, under thresholds in nats.
 
     Raises:
         InfeasibleConstraintsError: the shares asked for are the whole or more.
     """
     asked = torch.exp(-thresholds)
-    active = asked > shares
+    active = asked > fractions
     while True:
         wanted = (asked * active).sum()
         if wanted >= 1:
@@ -147,9 +149,9 @@ def disjoint_multipliers(shares: Float[Tensor, " m"], thresholds: Float[Tensor, 
                 f"the thresholds {[round(float(b), 4) for b in thresholds]} ask for {float(wanted):.3g} of what is "
                 f"generated together, which leaves nothing for the rest: raise them."
             )
-        total = (wanted - (shares * active).sum()) / (1 - wanted)
-        violated = asked > shares / (1 + total)
+        total = (wanted - (fractions * active).sum()) / (1 - wanted)
+        violated = asked > fractions / (1 + total)
         if bool((violated & ~active).any()):
             active = active | violated
             continue
-        return torch.where(active, asked * (1 + total) - shares, 0.0)
+        return torch.where(active, asked * (1 + total) - fractions, 0.0)

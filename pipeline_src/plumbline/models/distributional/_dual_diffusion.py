@@ -49,7 +49,7 @@ from plumbline.models.distributional._divergences import (
 )
 from plumbline.models.distributional._multipliers import Multipliers
 from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
-from plumbline.models.distributional._sets import Samples, drawn_set, read_set, share_of
+from plumbline.models.distributional._sets import Samples, drawn_set, fraction_of, read_set
 from plumbline.networks import SampleShape
 
 
@@ -124,8 +124,8 @@ class DualDiffusion(nn.Module):
             else read_set(name, entry, data)
             for name, entry in self.described.items()
         }
-        shares = [share_of(entry, data) for entry in self.described.values()]
-        self.multipliers.fit(torch.tensor(shares), self.thresholds)
+        fractions = [fraction_of(entry, data) for entry in self.described.values()]
+        self.multipliers.fit(torch.tensor(fractions), self.thresholds)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Takes over the denoiser of a diffusion model, and the space that it works in."""

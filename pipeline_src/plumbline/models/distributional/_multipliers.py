@@ -42,7 +42,7 @@ class Multipliers(nn.Module):
         """The multipliers as terms for the log, by the names of their constraints."""
         return {f"multiplier_{name}": value for name, value in zip(names, self.values.clone(), strict=True)}
 
-    def fit(self, shares: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
+    def fit(self, fractions: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
         """Takes note, before the training, of shares in the data and thresholds; needed by closed forms alone."""
 
     def update(self, violations: Float[Tensor, " m"]) -> None:

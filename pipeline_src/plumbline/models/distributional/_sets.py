@@ -42,7 +42,7 @@ def drawn_set(spec: DrawnSetSpec, model: Any, data: Samples) -> Samples:
     return given | {"state": drawn.to(states.device)}
 
 
-def share_of(spec: ConstraintSetSpec, data: Samples) -> float:
+def fraction_of(spec: ConstraintSetSpec, data: Samples) -> float:
     """The share of a set in the training data; none of one that comes from elsewhere."""
     return float(_members("", spec, data).float().mean()) if spec.where is not None else 0.0
 

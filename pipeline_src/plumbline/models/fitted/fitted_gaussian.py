@@ -21,7 +21,7 @@ class FittedGaussianSpec(FittedModelSpec):
     kind: Literal["fitted_gaussian"] = "fitted_gaussian"
     schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule that samplers follow."""
-    scaling: Literal["coordinate", "global"] = key(default="global")
+    scaling: Literal["per_feature", "global"] = key(default="global")
     """Standardisation: a mean and a scale a coordinate, or one of each."""
 
     def build(self, on: BuildContext) -> FittedGaussian:

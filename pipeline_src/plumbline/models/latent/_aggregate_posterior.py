@@ -27,14 +27,14 @@ class AggregatePosterior(nn.Module):
     """
 
     means: Tensor
-    deviations: Tensor
+    stds: Tensor
 
     def __init__(self, autoencoder: Any, *, components: int = 1000) -> None:
         super().__init__()
         self.space = LatentSpace(autoencoder)
         shape = components, self.space.numbers
         self.register_buffer("means", torch.zeros(shape))
-        self.register_buffer("deviations", torch.ones(shape))
+        self.register_buffer("stds", torch.ones(shape))
 
     @torch.no_grad()
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -42,12 +42,12 @@ class AggregatePosterior(nn.Module):
         chosen = each_once(len(data["state"]), len(self.means))
         means, variances = self.space.posterior_moments({name: x[chosen] for name, x in data.items()})
         self.means.copy_(means)
-        self.deviations.copy_(variances.sqrt())
+        self.stds.copy_(variances.sqrt())
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
         """As many draws of q(z) as the batch has samples."""
         component = each_once(len(self.means), len(batch["state"])).to(self.means.device)
-        return self.means[component] + self.deviations[component] * torch.randn_like(self.means[component])
+        return self.means[component] + self.stds[component] * torch.randn_like(self.means[component])
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
         """The samples of latent vectors, in the data's units."""

@@ -42,7 +42,7 @@ class LatentActor(nn.Module):
         distance: weight of the distance that a vector is moved.
         gradient_penalty: weight of the squared distance from one of the gradient of the critic.
         critic_steps: steps of the critic for each of the actor.
-        prior_share: fraction of draws of the prior, not moved, among what the critic is to refuse.
+        prior_fraction: fraction of draws of the prior, not moved, among what the critic is to refuse.
         level_weight: weight of the shortfall of levels, where levels are what is wanted.
 
     Attributes:
@@ -60,12 +60,12 @@ class LatentActor(nn.Module):
         distance: float = 0.1,
         gradient_penalty: float = 10.0,
         critic_steps: int = 10,
-        prior_share: float = 0.1,
+        prior_fraction: float = 0.1,
         level_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.wanted, self.distance, self.penalty_weight = wanted, distance, gradient_penalty
-        self.critic_steps, self.prior_share, self.level_weight = critic_steps, prior_share, level_weight
+        self.critic_steps, self.prior_fraction, self.level_weight = critic_steps, prior_fraction, level_weight
         self.space = LatentSpace(autoencoder)
         self.critic = Critic(network, self.space.numbers, wanted.count, 1)
         self.actor = Actor(network, self.space.numbers, wanted.count)
@@ -114,7 +114,7 @@ class LatentActor(nn.Module):
     def _critic_loss(
         self, real: Tensor, drawn: Tensor, moved: Tensor, y: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        from_prior = torch.rand(len(real), 1, device=real.device) < self.prior_share
+        from_prior = torch.rand(len(real), 1, device=real.device) < self.prior_fraction
         refused = torch.where(from_prior, drawn, moved)
         accepted, told = self.critic(real, y), self.critic(refused, y)
         penalty = gradient_penalty(self.critic, real, refused, y)
@@ -132,8 +132,8 @@ class LatentActor(nn.Module):
         if self.distance:
             loss = loss + self.distance * self.space.distance(moved, z).mean()
         if not self.wanted.count:
-            shortfall = self.wanted.shortfall(self.space.decode(moved, batch)).mean()
-            loss = loss + self.level_weight * shortfall
+            violation = self.wanted.violation(self.space.decode(moved, batch)).mean()
+            loss = loss + self.level_weight * violation
         return loss
 
 

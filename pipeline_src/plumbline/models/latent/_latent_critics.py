@@ -95,8 +95,8 @@ def gradient_penalty(
     y: Float[Tensor, "B C"],
 ) -> Float[Tensor, ""]:
     """E (|grad_z l(z, y)| - 1)^2 on the lines between vectors to be accepted and to be refused (Gulrajani et al. 2017)."""
-    share = torch.rand(len(real), 1, device=real.device)
+    fraction = torch.rand(len(real), 1, device=real.device)
     with torch.enable_grad():
-        between = (share * real + (1 - share) * other).detach().requires_grad_(True)
+        between = (fraction * real + (1 - fraction) * other).detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(critic(between, y).sum(), between, create_graph=True)
     return (slope.square().sum(1).add(1e-12).sqrt() - 1).square().mean()

@@ -27,19 +27,19 @@ class LatentSpace(nn.Module):
         deviation: s (d,), the mean standard deviation of the posterior.
     """
 
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.numbers: int = autoencoder.latent
-        self.register_buffer("deviation", torch.ones(self.numbers))
+        self.register_buffer("std", torch.ones(self.numbers))
 
     @torch.no_grad()
     def fit(self, data: dict[str, Tensor]) -> None:
         """Measures the deviations of the posterior."""
         _, variances = self.posterior_moments(data)
-        self.deviation.copy_(variances.sqrt().mean(0))
+        self.std.copy_(variances.sqrt().mean(0))
 
     @torch.no_grad()
     def posterior_moments(self, data: dict[str, Tensor]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
@@ -66,8 +66,8 @@ class LatentSpace(nn.Module):
 
     def distance(self, moved: Float[Tensor, "B d"], z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
         """L_dist of each sample."""
-        return ((moved - z).square().log1p() / self.deviation.square()).mean(1)
+        return ((moved - z).square().log1p() / self.std.square()).mean(1)
 
     def shift(self, moved: Float[Tensor, "B d"], z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
         """How far each sample was moved: the mean square over dimensions, in deviations of the posterior."""
-        return ((moved - z) / self.deviation).square().mean(1)
+        return ((moved - z) / self.std).square().mean(1)

@@ -26,7 +26,7 @@ class LatentActorSpec(LatentSpec):
     """Weight of the squared distance from one of the gradient of the critic (published: 10)."""
     critic_steps: int = key("steps", ge=1, default=10)
     """Steps of the critic for each of the actor (published: 10)."""
-    prior_share: float = key(ge=0, le=1, default=0.1)
+    prior_fraction: float = key(ge=0, le=1, default=0.1)
     """Share of draws of the prior, not moved, among what the critic is to refuse (published: 0.1)."""
     level_weight: float = key(ge=0, default=1.0)
     """Weight of the shortfall of levels of decoded samples, where levels are what is wanted."""
@@ -41,7 +41,7 @@ class LatentActorSpec(LatentSpec):
             distance=self.distance,
             gradient_penalty=self.gradient_penalty,
             critic_steps=self.critic_steps,
-            prior_share=self.prior_share,
+            prior_fraction=self.prior_fraction,
             level_weight=self.level_weight,
         )
 

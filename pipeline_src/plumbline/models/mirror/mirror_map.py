@@ -30,7 +30,7 @@ class MirrorMapSpec(ModelSpec):
     """Network of f, given the noise level. A U-Net passes fine detail by; the published residual generator does not."""
     strong_convexity: float = key(ge=0, le=1, default=0.9)
     """a in g(x) = (1 - a) N(x) + a x; at one, g is the identity and f alone is learned."""
-    scaling: Literal["coordinate", "global", "none"] = key(default="global")
+    scaling: Literal["per_feature", "global", "none"] = key(default="global")
     """Standardisation of the data before g: a mean and a scale a coordinate, one of each, or none (published)."""
     sigma_max: float = key("`noise_unit`", gt=0, default=0.1)
     """Largest standard deviation of the noise that f is trained to take off in the mirror space."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.models.predictive._node_regression import ragged, told_of
 
 # Elements seen once have no variance: none is taken as smaller than this share of the variance of all.
@@ -27,9 +27,11 @@ class ElementMeans(nn.Module):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, elements: int, *, law: LawSpec, constraint: Any, by_element: bool = True) -> None:
+    def __init__(
+        self, elements: int, *, likelihood: LikelihoodSpec, constraint: Any, by_element: bool = True
+    ) -> None:
         super().__init__()
-        self.law, self.constraint, self.by_element = law, constraint, by_element
+        self.likelihood, self.constraint, self.by_element = likelihood, constraint, by_element
         self.register_buffer("mean", torch.zeros(elements, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(elements, dtype=torch.float64))
 
@@ -54,7 +56,7 @@ class ElementMeans(nn.Module):
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)
-        law = self.law.law(
+        distribution = self.likelihood.distribution(
             self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint)
         )
-        return told_of(law, graphs, batch["state"], feasible=self.law.constrains())
+        return told_of(distribution, graphs, batch["state"], feasible=self.likelihood.constrains())

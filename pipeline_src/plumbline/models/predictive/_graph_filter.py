@@ -51,7 +51,7 @@ class GraphFilter(nn.Module):
 
     means: Tensor
     scales: Tensor
-    deviations: Tensor
+    stds: Tensor
     shift: Tensor
     alignment: Tensor
     spectrum: Tensor
@@ -83,7 +83,7 @@ class GraphFilter(nn.Module):
             self.register_buffer("shift", shift)
         self.register_buffer("means", torch.zeros(systems, 2, nodes))
         self.register_buffer("scales", torch.ones(systems, 2, nodes))
-        self.register_buffer("deviations", torch.ones(systems, nodes))
+        self.register_buffer("stds", torch.ones(systems, nodes))
         weights = sum(p[0].numel() for p in self.parameters())
         self.register_buffer("alignment", torch.zeros(systems))
         self.register_buffer("spectrum", torch.zeros(systems, weights))
@@ -121,7 +121,7 @@ class GraphFilter(nn.Module):
         error = self._error(batch)
         # Of this batch alone: the moving average of the weights takes its average with them.
         if self.training:
-            self._learn_deviations(error.detach(), batch["system"])
+            self._learn_stds(error.detach(), batch["system"])
         loss = error.square().mean()
         return loss, {"squared_error": loss.detach()}
 
@@ -129,11 +129,11 @@ class GraphFilter(nn.Module):
         """Mean and deviation of each state, a draw, and what the kernel of its system said before the training."""
         system = batch["system"]
         mean = self.means[system, 1] + self.scales[system, 1] * self._forecast(batch)
-        deviation = self.scales[system, 1] * self.deviations[system]
+        std = self.scales[system, 1] * self.stds[system]
         return {
-            "state": mean + deviation * torch.randn_like(mean),
+            "state": mean + std * torch.randn_like(mean),
             "predicted_mean": mean,
-            "predicted_deviation": deviation,
+            "predicted_std": std,
             "kernel_alignment": self.alignment[system],
             "kernel_spectrum": self.spectrum[system],
             "kernel_descent": self.descent[system],
@@ -150,12 +150,12 @@ class GraphFilter(nn.Module):
         return self._forecast(batch) - (batch["state"] - self.means[system, 1]) / self.scales[system, 1]
 
     @torch.no_grad()
-    def _learn_deviations(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
+    def _learn_stds(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
         """The root mean square of the errors of this batch, of the systems that it has samples of."""
         counts = torch.bincount(system, minlength=self.systems)
-        sums = torch.zeros_like(self.deviations).index_add_(0, system, error.square())
+        sums = torch.zeros_like(self.stds).index_add_(0, system, error.square())
         present = counts > 0
-        self.deviations[present] = (sums[present] / counts[present, None]).sqrt()
+        self.stds[present] = (sums[present] / counts[present, None]).sqrt()
 
     def _kernel(self, r: int, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> TangentKernel:
         """The tangent kernel of one system at the weights of now."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.linalg.maps import GroupSum
 from plumbline.models._output_specs import Supervision
-from plumbline.models._outputs import law_loss
+from plumbline.models._outputs import supervised_loss
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -78,15 +78,15 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     )
 
 
-def told_of(law: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> dict[str, Tensor]:
+def told_of(distribution: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> dict[str, Tensor]:
     """A draw, mean and deviation of each atom, padded, and the log-likelihood of each framework if it is feasible."""
     told = {
-        "state": graphs.scatter(law.sample()),
-        "predicted_mean": graphs.scatter(law.mean),
-        "predicted_deviation": graphs.scatter(law.variance.sqrt()),
+        "state": graphs.scatter(distribution.sample()),
+        "predicted_mean": graphs.scatter(distribution.mean),
+        "predicted_std": graphs.scatter(distribution.variance.sqrt()),
     }
     if feasible:
-        told["log_likelihood"] = law.log_prob_by_row(graphs.gather(truth))
+        told["log_likelihood"] = distribution.log_prob_by_row(graphs.gather(truth))
     return told
 
 
@@ -99,8 +99,8 @@ class NodeRegression(nn.Module):
         features: how many features it gives.
         by: law, objective and penalty.
         constraint: the sum over all atoms, or None.
-        initial_deviation: standard deviation at the start.
-        smallest_deviation: its floor.
+        initial_std: standard deviation at the start.
+        min_std: its floor.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class NodeRegression(nn.Module):
         features: int,
         by: Supervision,
         constraint: Any,
-        initial_deviation: float = 0.05,
-        smallest_deviation: float = 1e-3,
+        initial_std: float = 0.05,
+        min_std: float = 1e-3,
     ) -> None:
         super().__init__()
         self.by, self.constraint = by, constraint
         self.network = network(elements)
-        self.head = GaussianHead(features, 1, initial_deviation, smallest_deviation)
+        self.head = GaussianHead(features, 1, initial_std, min_std)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Nothing to fit: charges are numbers of order one in their own unit."""
@@ -127,15 +127,15 @@ class NodeRegression(nn.Module):
         graphs = ragged(batch)
         mean, variance = self._mean_and_variance(graphs)
         target = graphs.gather(batch["state"])
-        loss, terms = law_loss(self.by, mean, variance, graphs.totals(self.constraint), target)
+        loss, terms = supervised_loss(self.by, mean, variance, graphs.totals(self.constraint), target)
         return loss / len(target), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
         graphs = ragged(batch)
         mean, variance = (t.double() for t in self._mean_and_variance(graphs))
-        law = self.by.law.law(mean, variance, graphs.totals(self.constraint))
-        return told_of(law, graphs, batch["state"], feasible=self.by.law.constrains())
+        distribution = self.by.likelihood.distribution(mean, variance, graphs.totals(self.constraint))
+        return told_of(distribution, graphs, batch["state"], feasible=self.by.likelihood.constrains())
 
     def _mean_and_variance(self, graphs: RaggedBatch) -> tuple[Tensor, Tensor]:
         features = self.network(graphs.species, graphs.bonds, graphs.lengths.to(torch.get_default_dtype()))

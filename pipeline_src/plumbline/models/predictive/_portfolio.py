@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.distributions.estimators import EstimatorSpec
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.networks._blocks import GaussianHead
 
 TRADING_DAYS = 252
@@ -28,8 +28,8 @@ RISK_FREE = 0.03
 def sharpe_ratio(weights: Float[Tensor, "*C n"], returns: Float[Tensor, "B days n"]) -> Float[Tensor, "*C"]:
     """The annualised Sharpe ratio of each portfolio, constant weights rebalanced daily."""
     daily = (returns @ weights[..., None]).squeeze(-1)
-    deviation, mean = torch.std_mean(daily, dim=-1)
-    return (TRADING_DAYS * mean - RISK_FREE) / (math.sqrt(TRADING_DAYS) * deviation.clamp(min=1e-6))
+    std, mean = torch.std_mean(daily, dim=-1)
+    return (TRADING_DAYS * mean - RISK_FREE) / (math.sqrt(TRADING_DAYS) * std.clamp(min=1e-6))
 
 
 class _WindowNetwork(nn.Module):
@@ -63,8 +63,8 @@ class Portfolio(_WindowNetwork):
         constraint: the budget.
         estimator: how gradients pass the drawn weights.
         draws: draws of the weights a sample and step.
-        initial_deviation: standard deviation of the weights at the start.
-        smallest_deviation: its floor.
+        initial_std: standard deviation of the weights at the start.
+        min_std: its floor.
     """
 
     def __init__(
@@ -73,33 +73,38 @@ class Portfolio(_WindowNetwork):
         *,
         network: Callable[[int], nn.Module],
         features: int,
-        law: LawSpec,
+        likelihood: LikelihoodSpec,
         constraint: Any,
         estimator: EstimatorSpec,
         draws: int = 4,
-        initial_deviation: float = 0.02,
-        smallest_deviation: float = 1e-3,
+        initial_std: float = 0.02,
+        min_std: float = 1e-3,
     ) -> None:
         super().__init__(window, network)
-        self.law, self.constraint, self.estimator, self.draws = law, constraint, estimator, draws
-        self.head = GaussianHead(features, self.assets, initial_deviation, smallest_deviation)
+        self.likelihood, self.constraint, self.estimator, self.draws = (
+            likelihood,
+            constraint,
+            estimator,
+            draws,
+        )
+        self.head = GaussianHead(features, self.assets, initial_std, min_std)
         nn.init.constant_(self.head.mean.bias, 1 / self.assets)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the expected Sharpe ratio, by draws."""
         surrogate = self.estimator.surrogate(
-            self._law(batch), lambda w: -sharpe_ratio(w, batch["future"]), self.draws
+            self._distribution(batch), lambda w: -sharpe_ratio(w, batch["future"]), self.draws
         )
         loss = surrogate.mean()
         return loss, {"sharpe": -loss.detach()}
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The decision: the law's mean."""
-        return {"state": self._law(batch).mean}
+        return {"state": self._distribution(batch).mean}
 
-    def _law(self, batch: dict[str, Tensor]) -> Any:
+    def _distribution(self, batch: dict[str, Tensor]) -> Any:
         mean, variance = self.head(self.features(batch))
-        return self.law.law(mean, variance, self.constraint)
+        return self.likelihood.distribution(mean, variance, self.constraint)
 
 
 class SoftmaxPortfolio(_WindowNetwork):

@@ -25,8 +25,8 @@ class Regression(nn.Module):
         by: law, objective and penalty.
         scaling: how states are scaled.
         constraint: the equality, or None.
-        initial_deviation: standard deviation at the start, in the scaled space.
-        smallest_deviation: its floor.
+        initial_std: standard deviation at the start, in the scaled space.
+        min_std: its floor.
 
     Raises:
         ValueError: the dataset has no condition to predict from.
@@ -41,8 +41,8 @@ class Regression(nn.Module):
         by: Supervision,
         scaling: Scaling,
         constraint: Constraint | None,
-        initial_deviation: float = 0.05,
-        smallest_deviation: float = 1e-3,
+        initial_std: float = 0.05,
+        min_std: float = 1e-3,
     ) -> None:
         super().__init__()
         self.by = by
@@ -50,8 +50,8 @@ class Regression(nn.Module):
             raise ValueError("a regression predicts from a `condition`, which this dataset does not have.")
         self.condition = StandardisedCondition(sample.condition)
         self.network = network(sample.condition)
-        self.head = GaussianHead(features, math.prod(sample.shape), initial_deviation, smallest_deviation)
-        self.output = FeasibleOutput(by.law, sample.shape, scaling=scaling, constraint=constraint)
+        self.head = GaussianHead(features, math.prod(sample.shape), initial_std, min_std)
+        self.output = FeasibleOutput(by.likelihood, sample.shape, scaling=scaling, constraint=constraint)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the scaling of states and conditions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.distributions.likelihoods import AnyLaw
+from plumbline.distributions.likelihoods import AnyLikelihood
 from plumbline.models import BuildContext, FittedModelSpec
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ class ElementMeansSpec(FittedModelSpec):
     """Mean and variance of the number of each element in the train split; a law puts each framework on its total."""
 
     kind: Literal["element_means"] = "element_means"
-    law: AnyLaw
+    likelihood: AnyLikelihood
     """How means and variances become a distribution."""
     constraint: str
     """Name of the total, one of the study's `constraints`."""
@@ -28,7 +28,7 @@ class ElementMeansSpec(FittedModelSpec):
 
         return ElementMeans(
             elements_of(on.example),
-            law=self.law,
+            likelihood=self.likelihood,
             constraint=on.constraint(self.constraint),
             by_element=self.by_element,
         )

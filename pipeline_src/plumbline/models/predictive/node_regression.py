@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.models import BuildContext
-from plumbline.models._output_specs import SupervisedLawSpec
+from plumbline.models._output_specs import SupervisedOutputSpec
 from plumbline.networks import AnyGraphNetwork
 
 if TYPE_CHECKING:
     from plumbline.models.predictive._node_regression import NodeRegression
 
 
-class NodeRegressionSpec(SupervisedLawSpec):
+class NodeRegressionSpec(SupervisedOutputSpec):
     """Message passing gives a mean and a variance an atom; a law puts each framework on its total."""
 
     kind: Literal["node_regression"] = "node_regression"
@@ -29,6 +29,6 @@ class NodeRegressionSpec(SupervisedLawSpec):
             features=self.network.features(),
             by=self.supervision(),
             constraint=on.constraint(self.constraint),
-            initial_deviation=self.initial_deviation,
-            smallest_deviation=self.smallest_deviation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
         )

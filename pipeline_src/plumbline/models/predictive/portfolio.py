@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
 from plumbline.models import BuildContext
-from plumbline.models._output_specs import LawModelSpec
+from plumbline.models._output_specs import ConstrainedOutputSpec
 from plumbline.models.predictive._portfolio_specs import window_shape
 from plumbline.networks import AnyRegressor
 from plumbline.spec import key
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class PortfolioSpec(LawModelSpec):
+class PortfolioSpec(ConstrainedOutputSpec):
     """A network gives a mean and a variance an asset; a law puts the weights on the budget.
 
     Trained by the Sharpe ratio of the following window, which is no point-wise loss: an estimator passes its gradient.
@@ -28,7 +28,7 @@ class PortfolioSpec(LawModelSpec):
     """How gradients pass the drawn weights."""
     draws: int = key(ge=1, default=4)
     """Draws of the weights a sample and step."""
-    initial_deviation: float = key(gt=0, default=0.02)
+    initial_std: float = key(gt=0, default=0.02)
     """Standard deviation of the weights that the law starts with."""
 
     def build(self, on: BuildContext) -> nn.Module:
@@ -38,10 +38,10 @@ class PortfolioSpec(LawModelSpec):
             window_shape(on.example),
             network=self.network.build,
             features=self.network.features(),
-            law=self.law,
+            likelihood=self.likelihood,
             constraint=on.constraint(self.constraint),
             estimator=self.estimator,
             draws=self.draws,
-            initial_deviation=self.initial_deviation,
-            smallest_deviation=self.smallest_deviation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
         )

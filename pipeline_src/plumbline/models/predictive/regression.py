@@ -30,6 +30,6 @@ class RegressionSpec(FeasibleModelSpec):
             by=self.supervision(),
             scaling=self.scaling,
             constraint=on.constraint(self.constraint),
-            initial_deviation=self.initial_deviation,
-            smallest_deviation=self.smallest_deviation,
+            initial_std=self.initial_std,
+            min_std=self.min_std,
         )

@@ -137,8 +137,8 @@ def finite(values: xr.DataArray) -> np.ndarray:
 
 def over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over seeds; one seed has no deviation, which is drawn as none."""
-    deviation = values.std("seed", ddof=min(1, values.sizes["seed"] - 1))
-    return values.mean("seed").values, deviation.values
+    std = values.std("seed", ddof=min(1, values.sizes["seed"] - 1))
+    return values.mean("seed").values, std.values
 
 
 def smoothed(course: np.ndarray) -> np.ndarray:

@@ -12,19 +12,19 @@ from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 
-def class_shares(comparison: xr.Dataset) -> Figure | None:
+def class_fractions(comparison: xr.Dataset) -> Figure | None:
     """The share of each class, a group of bars a class and a bar a method; nothing if no one counted."""
-    if "class_share" not in comparison:
+    if "class_fraction" not in comparison:
         return None
-    shares = comparison["class_share"]
+    fractions = comparison["class_fraction"]
     methods, palette, told = ordered_methods(comparison), colours(comparison), []
-    classes = np.arange(shares.sizes["class"])
+    classes = np.arange(fractions.sizes["class"])
     width = 0.84 / len(methods)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 3.2))
         axis = canvas.subplots()
         for i, g in enumerate(methods):
-            mean, spread = over_seeds(shares.sel(methods=g))
+            mean, spread = over_seeds(fractions.sel(methods=g))
             axis.bar(
                 classes + (i + 0.5) * width - 0.42, mean, width, yerr=spread, color=palette[g], label=g,
                 error_kw={"elinewidth": 0.8, "ecolor": palette[REAL]},

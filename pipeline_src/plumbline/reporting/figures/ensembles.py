@@ -14,13 +14,13 @@ def rank_histograms(comparison: xr.Dataset) -> Figure | None:
     """Ranks of true values among the draws of their ensemble, a panel a method."""
     if "rank_histogram" not in comparison:
         return None
-    share = comparison["rank_histogram"].mean("seed")
-    methods = [g for g in ordered_methods(comparison) if np.isfinite(share.sel(methods=g)).all()]
+    fraction = comparison["rank_histogram"].mean("seed")
+    methods = [g for g in ordered_methods(comparison) if np.isfinite(fraction.sel(methods=g)).all()]
     palette = colours(comparison)
     with mpl.rc_context(STYLE):
         canvas, axes = panels(len(methods), 4, 1.9)
         for axis, g in zip(axes, methods, strict=False):
-            values = share.sel(methods=g).values
+            values = fraction.sel(methods=g).values
             axis.bar(np.arange(len(values)), values, color=palette[g], width=0.9)
             axis.axhline(1 / len(values), color=INK, linestyle=":", linewidth=1)
             axis.set_title(g, fontsize=8)
@@ -28,7 +28,7 @@ def rank_histograms(comparison: xr.Dataset) -> Figure | None:
         canvas.supylabel("share of true values", fontsize=9)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
-    lowest = ", ".join(f"{g} {float(share.sel(methods=g)[[0, -1]].sum()):.2f}" for g in methods)
+    lowest = ", ".join(f"{g} {float(fraction.sel(methods=g)[[0, -1]].sum()):.2f}" for g in methods)
     return Figure(
         "ranks",
         svg,

@@ -12,7 +12,7 @@ from plumbline.study import REAL
 # Metrics that are drawn against bounds, where a study has them, the most telling first.
 PRICES = (
     "class_distance",
-    "largest_shortfall",
+    "largest_violation",
     "label_accuracy",
     "has_all",
     "recall_over_real",

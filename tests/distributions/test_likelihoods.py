@@ -7,7 +7,7 @@ from scipy import stats
 
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.distributions.likelihoods import LawSpec
+from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.linalg.maps import GroupSum
 from plumbline.spec import kinds, of_kind
 
@@ -31,58 +31,65 @@ def equality(rows: str) -> LinearEquality:
     return LinearEquality(matrix, torch.randn(4, 2, generator=g, dtype=DOUBLE))
 
 
-def built(law: dict, rows: str):
+def built(distribution: dict, rows: str):
     g = torch.Generator().manual_seed(1)
     mean = torch.randn(4, N, generator=g, dtype=DOUBLE)
     variance = torch.rand(4, N, generator=g, dtype=DOUBLE) + 0.2
     constraint = equality(rows)
-    return of_kind(LawSpec, law).law(mean, variance, constraint), mean, variance, constraint
+    return (
+        of_kind(LikelihoodSpec, distribution).distribution(mean, variance, constraint),
+        mean,
+        variance,
+        constraint,
+    )
 
 
-def correction(law: dict, variance: np.ndarray, matrix: np.ndarray, pivots) -> np.ndarray:
+def correction(distribution: dict, variance: np.ndarray, matrix: np.ndarray, pivots) -> np.ndarray:
     """K of z + K (k - A z), straight from the definitions."""
-    if law["kind"] == "conditioned":
+    if distribution["kind"] == "conditioned":
         return np.diag(variance) @ matrix.T @ np.linalg.inv(matrix @ np.diag(variance) @ matrix.T)
-    if law["kind"] == "projected":
+    if distribution["kind"] == "projected":
         return np.linalg.pinv(matrix)
     gain = np.zeros((N, len(matrix)))
     gain[pivots] = np.linalg.inv(matrix[:, pivots])
     return gain
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", LAWS, ids=str)
 @pytest.mark.parametrize("rows", ["dense", "groups"])
-def test_moments_and_density_are_those_of_the_push_forward(law, rows):
-    found, mean, variance, constraint = built(law, rows)
+def test_moments_and_density_are_those_of_the_push_forward(distribution, rows):
+    found, mean, variance, constraint = built(distribution, rows)
     y = found.sample()
     matrix = (
         constraint.linear_map.matrix.numpy() if rows == "dense" else constraint.linear_map.dense().numpy()
     )
     pivots = None
-    if law["kind"] == "completed":
-        pivots = constraint.pivots(last=law["pivots"] == "last").numpy()
+    if distribution["kind"] == "completed":
+        pivots = constraint.pivots(last=distribution["pivots"] == "last").numpy()
     for i in range(4):
         m, s, k = mean[i].numpy(), variance[i].numpy(), constraint.target[i].numpy()
-        gain = correction(law, s, matrix, pivots)
+        gain = correction(distribution, s, matrix, pivots)
         keep = np.eye(N) - gain @ matrix
         expected_mean, expected_cov = m + gain @ (k - matrix @ m), keep @ np.diag(s) @ keep.T
         np.testing.assert_allclose(found.mean[i], expected_mean, atol=1e-12)
         np.testing.assert_allclose(found.variance[i], np.diag(expected_cov), atol=1e-12)
         basis = np.linalg.svd(matrix)[2][len(matrix) :].T
-        law_in_basis = stats.multivariate_normal(basis.T @ expected_mean, basis.T @ expected_cov @ basis)
+        distribution_in_basis = stats.multivariate_normal(
+            basis.T @ expected_mean, basis.T @ expected_cov @ basis
+        )
         np.testing.assert_allclose(
-            found.log_prob(y)[i], law_in_basis.logpdf(basis.T @ y[i].numpy()), atol=1e-9
+            found.log_prob(y)[i], distribution_in_basis.logpdf(basis.T @ y[i].numpy()), atol=1e-9
         )
     assert (constraint.violation(y) < 1e-14).all()
     if rows == "groups":
         torch.testing.assert_close(found.log_prob_by_row(y).sum(-1), found.log_prob(y))
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", LAWS, ids=str)
 @pytest.mark.parametrize("rows", ["dense", "groups"])
-def test_samples_have_the_stated_moments(law, rows):
+def test_samples_have_the_stated_moments(distribution, rows):
     """Means and variances of 40,000 draws by z-tests at 5 standard errors: false alarms under 1e-4."""
-    found, *_ = built(law, rows)
+    found, *_ = built(distribution, rows)
     draws = 40_000
     z = found.sample((draws,))
     free = found.variance > 1e-12
@@ -106,13 +113,13 @@ def test_conditioning_is_that_of_the_constrained_gaussian(rows):
     torch.testing.assert_close(found.expected_l2(target), other.expected_l2(target))
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_gradients_are_those_of_finite_differences(law):
+@pytest.mark.parametrize("distribution", LAWS, ids=str)
+def test_gradients_are_those_of_finite_differences(distribution):
     constraint = equality("dense")
     y = constraint.project(torch.randn(4, N, dtype=DOUBLE))
 
     def numbers(mean, variance):
-        found = of_kind(LawSpec, law).law(mean, variance, constraint)
+        found = of_kind(LikelihoodSpec, distribution).distribution(mean, variance, constraint)
         return found.mean, found.variance, found.log_prob(y), found.expected_l1(torch.zeros(N, dtype=DOUBLE))
 
     inputs = (torch.randn(4, N, dtype=DOUBLE), torch.rand(4, N, dtype=DOUBLE) + 0.3)
@@ -133,4 +140,4 @@ def test_pivots_are_taken_from_the_end_asked_for():
 
 
 def test_every_kind_is_tested_here():
-    assert set(kinds(LawSpec)) == {law["kind"] for law in LAWS} | {"independent"}
+    assert set(kinds(LikelihoodSpec)) == {distribution["kind"] for distribution in LAWS} | {"independent"}

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05
 
 
-class LevelShortfallSpec(MetricSpec):
+class LevelViolationSpec(MetricSpec):
     """Mean of each attribute, the mean shortfall, and the share of samples that reach all levels but for a twentieth of a
     deviation."""
 
-    kind: Literal["level_shortfall"] = "level_shortfall"
+    kind: Literal["level_violation"] = "level_violation"
     of: str
     """Name of the latent critics or actor whose `levels` are asked about, one of the study's `models`."""
 
@@ -28,19 +28,19 @@ class LevelShortfallSpec(MetricSpec):
         levels = by.models[self.of].wanted
         x = torch.as_tensor(samples["state"].values, dtype=torch.float32)
         with torch.no_grad():
-            values, missing = levels.values(x), levels.shortfall(x)
+            values, missing = levels.values(x), levels.violation(x)
         reached = (values >= levels.levels - TOLERANCE).all(1).double().mean()
         found = {
             f"mean_{name}": scalar(
                 values[:, i].mean(),
                 f"mean {name} (level {float(levels.levels[i]):g})",
                 "neither",
-                "deviations",
+                "standard deviations",
             )
             for i, name in enumerate(levels.attributes)
         }
-        found["level_shortfall"] = scalar(
-            missing.mean(), "mean shortfall of levels", "lower", "deviations", floor=False
+        found["level_violation"] = scalar(
+            missing.mean(), "mean violation of levels", "lower", "standard deviations", floor=False
         )
         found["levels_reached"] = scalar(reached, "samples that reach all levels", "higher", floor=False)
         return xr.Dataset(found)
