@@ -57,7 +57,7 @@ lock: ## resolve the dependencies anew into envs/requirements.lock
 	@rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet torch==2.13.0
-	.venv-lock/bin/pip install --quiet --editable '.[develop,cluster]'
+	.venv-lock/bin/pip install --quiet --editable '.[all,cluster,develop]'
 	head -2 envs/requirements.lock > envs/requirements.lock.new
 	.venv-lock/bin/pip freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -viE '^(nvidia|triton|cuda)' >> envs/requirements.lock.new
 	mv envs/requirements.lock.new envs/requirements.lock

@@ -1,17 +1,18 @@
-"""Conditioning on A z = k: cost against dimension and number of equalities, structured, dense and by other means.
+"""Cost of conditioning a Gaussian on A z = k, by dimension and number of equalities, beside alternatives.
 
-One law is built and 16 samples are drawn, forwards, in double precision on one thread:
+Each variant builds one conditional distribution and draws 16 samples, forward pass only, in double
+precision on one thread:
 
-- `sum`: a total by `GroupSum`, diagonal covariance, O(n);
+- `sum`: one total as a `GroupSum`, diagonal covariance, O(n);
 - `dense`: a dense A, diagonal covariance, O(n m^2);
-- `low rank`: a total, low-rank-plus-diagonal covariance with 8 factors;
-- `formed`: the conditional covariance as an n-by-n matrix and its Cholesky factor, by torch.linalg;
-- `cvxpylayers`: a differentiable projection layer for any convex programme, one sample's projection.
+- `low rank`: one total, covariance low-rank plus diagonal with 8 factors;
+- `formed`: the conditional covariance as an explicit n-by-n matrix, factorised by `torch.linalg.cholesky`;
+- `cvxpylayers`: the projection of one sample by a differentiable layer for general convex programmes.
 
-Ways are timed in turn, round after round; ratios are medians of the ratio within a round. `--training` times a step
-of diffusion training with the law and without.
+In each round all variants are timed in turn; a ratio is the median over rounds of the ratio within a round.
+`--training` instead times a step of diffusion training with the conditional distribution and without.
 
-    python benchmarks/conditioning.py            # some minutes
+    python benchmarks/conditioning.py            # a few minutes
     python benchmarks/conditioning.py --training
 """
 
@@ -31,7 +32,7 @@ from plumbline.linalg.maps import GroupSum
 
 DRAWS = 16
 ROUNDS = 7
-# Dimensions over which a way is left out: it would need more than some gigabytes or minutes.
+# Largest dimension per variant; beyond it, a variant would need many gigabytes or minutes.
 LARGEST = {"formed": 1_000, "cvxpylayers": 1_000}
 LARGEST_MATRIX = 10_000_000
 
@@ -52,31 +53,31 @@ def problem(n: int, m: int) -> dict[str, torch.Tensor]:
     }
 
 
-def ways(n: int, m: int) -> dict[str, Callable[[], torch.Tensor]]:
+def variants(n: int, m: int) -> dict[str, Callable[[], torch.Tensor]]:
     p = problem(n, m)
     dense = LinearEquality(p["matrix"], p["target"])
-    found: dict[str, Callable[[], torch.Tensor]] = {
+    runs: dict[str, Callable[[], torch.Tensor]] = {
         "dense": lambda: ConstrainedGaussian(
             p["mean"], Diagonal(p["variance"]), dense, validate_args=False
         ).sample((DRAWS,))
     }
     if m == 1:
         total = LinearEquality(GroupSum(torch.zeros(n, dtype=torch.long)), p["target"])
-        found["sum"] = lambda: ConstrainedGaussian(
+        runs["sum"] = lambda: ConstrainedGaussian(
             p["mean"], Diagonal(p["variance"]), total, validate_args=False
         ).sample((DRAWS,))
-        found["low rank"] = lambda: ConstrainedGaussian(
+        runs["low rank"] = lambda: ConstrainedGaussian(
             p["mean"], LowRankPlusDiagonal(p["factor"], p["variance"]), total, validate_args=False
         ).sample((DRAWS,))
     if n <= LARGEST["formed"]:
-        found["formed"] = lambda: formed(p)
+        runs["formed"] = lambda: formed(p)
     if n <= LARGEST["cvxpylayers"]:
-        found["cvxpylayers"] = projection_layer(p)
-    return found
+        runs["cvxpylayers"] = projection_layer(p)
+    return runs
 
 
 def formed(p: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Samples from the conditional mean and the n-by-n conditional covariance."""
+    """Samples (16, n) from the conditional mean and the explicit n-by-n conditional covariance."""
     a, covariance = p["matrix"], torch.diag(p["variance"])
     gain = torch.linalg.solve(a @ covariance @ a.mT, a @ covariance).mT
     mean = p["mean"] + gain @ (p["target"] - a @ p["mean"])
@@ -87,7 +88,7 @@ def formed(p: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def projection_layer(p: dict[str, torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """The Euclidean projection of one draw by a general layer."""
+    """Returns a function that draws one sample and projects it with a general convex layer."""
     import cvxpy
     from cvxpylayers.torch import CvxpyLayer
 
@@ -99,7 +100,7 @@ def projection_layer(p: dict[str, torch.Tensor]) -> Callable[[], torch.Tensor]:
 
 
 def seconds(run: Callable[[], torch.Tensor]) -> float:
-    """Seconds of one call, over as many as take a hundredth of a second."""
+    """Mean seconds per call, over repeated calls for at least a hundredth of a second."""
     start, calls = time.perf_counter(), 0
     while time.perf_counter() - start < 0.01:
         run()
@@ -108,9 +109,9 @@ def seconds(run: Callable[[], torch.Tensor]) -> float:
 
 
 def table(sizes: list[tuple[int, int]]) -> None:
-    print("| n | m | way | milliseconds | times `sum` or `dense` |\n|---:|---:|---|---:|---:|")
+    print("| n | m | variant | milliseconds | ratio to `sum` or `dense` |\n|---:|---:|---|---:|---:|")
     for n, m in sizes:
-        runs = ways(n, m)
+        runs = variants(n, m)
         for run in runs.values():
             run()
         rounds = [{name: seconds(run) for name, run in runs.items()} for _ in range(ROUNDS)]
@@ -122,19 +123,18 @@ def table(sizes: list[tuple[int, int]]) -> None:
 
 
 def training_overhead() -> None:
-    """A step of diffusion training on 8 x 8 images with the law of a total, against one without."""
+    """Times a step of diffusion training on 8 x 8 images, with a given total and without."""
     from plumbline.constraints.sum import SumSpec
     from plumbline.datasets.digits import DigitsSpec
     from plumbline.models import BuildContext
     from plumbline.models._spaces import batch_of
     from plumbline.models.constrained.constrained_diffusion import ConstrainedDiffusionSpec
 
-    data = DigitsSpec(brightness=19.5, parts=1, splits={"train": 256, "validation": 2, "test": 2}).draw_part(
-        0
-    )
+    splits = {"train": 256, "validation": 2, "test": 2}
+    data = DigitsSpec(brightness=19.5, parts=1, splits=splits).draw_part(0)
     batch = {name: tensor[:128] for name, tensor in batch_of(data).items()}
     constraint = SumSpec(total=19.5).build(data)
-    print("| network | law | milliseconds a step | times `independent` |\n|---|---|---:|---:|")
+    print("| network | likelihood | milliseconds per step | ratio to `independent` |\n|---|---|---:|---:|")
     for network in (
         {"kind": "mlp", "width": 256, "blocks": 4},
         {"kind": "unet", "channels": (32, 64), "blocks": (2, 2)},
@@ -163,14 +163,15 @@ def training_overhead() -> None:
             ratio = statistics.median(
                 a / b for a, b in zip(times[likelihood], times["independent"], strict=True)
             )
-            print(
-                f"| {network['kind']} | {likelihood} | {1e3 * statistics.median(times[likelihood]):.3g} | {ratio:.3f} |"
-            )
+            milliseconds = 1e3 * statistics.median(times[likelihood])
+            print(f"| {network['kind']} | {likelihood} | {milliseconds:.3g} | {ratio:.3f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--training", action="store_true", help="the overhead in diffusion training instead")
+    parser.add_argument(
+        "--training", action="store_true", help="time the overhead in diffusion training instead"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.training:

@@ -1,19 +1,23 @@
-"""One training step of a mirror map's (g, f) at the published sizes: ours, written plainly, and in parts.
+"""Time of one training step of a mirror map (g, f) at the published sizes: the library's and variants of it.
 
-The published maps of Feng, Baptista and Bouman (ICLR 2025), for batches of four images, the share of one of their four
-devices, in single precision on one thread:
+The networks are those of Feng, Baptista and Bouman (ICLR 2025). A batch has four images, the part of the
+published batch that one of their four devices takes. Single precision, one thread:
 
-- `ours`: the library's step: one pass of f over clean and noisy images, one backward pass through f and the gradient of
-  the potential for both maps, one fused optimiser;
-- `plain`: the same loss as it is written: f for clean, f for noisy images, an optimiser each;
-- `channels last`: ours with f's weights laid out so;
-- `compiled f`: ours with f through `torch.compile`, which does not go through the gradient of a gradient, hence not g;
-- `g frozen`: ours without gradients of g, by whose difference the double backward pass is told.
+- `ours`: the library's step: one pass of f over clean and noisy images together, one backward pass through f
+  and the gradient of the potential for both maps, one fused optimiser;
+- `plain`: a direct implementation of the loss: separate passes of f for clean and for noisy images, and one
+  optimiser per map;
+- `channels last`: ours with the weights of f in the channels-last memory format;
+- `compiled f`: ours with f compiled by `torch.compile`, which does not support second-order gradients and
+  therefore cannot compile g;
+- `g frozen`: ours without gradients for g; its difference from `ours` is the cost of the double backward
+  pass.
 
-Ways are timed in turn, round after round; ratios are medians of the ratio within a round. Operations are counted by
-torch, products with padding included (the authors' f forwards, counted by XLA without: 3.98 GFLOP, their g 0.50).
+In each round all variants are timed in turn; a ratio is the median over rounds of the ratio within a round.
+Operations are counted by torch, including products with padding. Counted by XLA without these, a forward pass
+of the authors' f takes 3.98 GFLOP, and their g 0.50.
 
-    python benchmarks/mirror_map.py            # some minutes
+    python benchmarks/mirror_map.py            # a few minutes
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from plumbline.constraints.sum import SumSpec
 from plumbline.models import BuildContext
-from plumbline.models.mirror._mirror_map import MirrorMap
+from plumbline.models.mirror._mirror_map import LearnedMirrorMap
 from plumbline.models.mirror.mirror_map import MirrorMapSpec
 
 ROUNDS = 5
@@ -49,7 +53,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def built(points: int) -> MirrorMap:
+def built(points: int) -> LearnedMirrorMap:
     torch.manual_seed(0)
     example = xr.Dataset({"state": (("sample", "x", "y"), torch.rand(1, points, points).numpy())})
     constraint = SumSpec(total=120.0).build(example)
@@ -61,7 +65,7 @@ def adam(*modules: torch.nn.Module, fused: bool) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=2e-4, betas=(0.5, 0.999), weight_decay=0.0, fused=fused)
 
 
-def ours(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+def ours(model: LearnedMirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
     optimiser = adam(model, fused=True)
 
     def step() -> None:
@@ -74,7 +78,7 @@ def ours(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]
     return step
 
 
-def plain(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+def plain(model: LearnedMirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
     g, f = model.forward_network, model.inverse_network
     optimisers = [adam(network, fused=False) for network in (g, f)]
     a, x = model.strong_convexity, batch["state"]
@@ -102,7 +106,7 @@ def plain(model: MirrorMap, batch: dict[str, torch.Tensor]) -> Callable[[], None
     return step
 
 
-def ways(points: int, batch: dict[str, torch.Tensor]) -> dict[str, Callable[[], None]]:
+def variants(points: int, batch: dict[str, torch.Tensor]) -> dict[str, Callable[[], None]]:
     channels_last, compiled, frozen = (built(points) for _ in range(3))
     channels_last.inverse_network.to(memory_format=torch.channels_last)
     compiled.inverse_network = torch.compile(compiled.inverse_network)
@@ -132,7 +136,8 @@ def operations(points: int) -> None:
     with FlopCounterMode(display=False) as whole:
         model.loss({"state": image})[0].backward()
     print(
-        f"An image of {points} x {points}, GFLOP: f forwards {forwards.get_total_flops() / 1e9:.2f}, "
+        f"GFLOP for an image of {points} x {points}: "
+        f"f, one forward pass {forwards.get_total_flops() / 1e9:.2f}, "
         f"g {gradient.get_total_flops() / 1e9:.2f}, a training step {whole.get_total_flops() / 1e9:.1f}.\n"
     )
 
@@ -148,19 +153,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     operations(options.points)
     batch = {"state": torch.rand(options.batch, options.points, options.points)}
-    steps = ways(options.points, batch)
+    steps = variants(options.points, batch)
     for step in steps.values():
         step()
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):
         for name, step in steps.items():
             times[name].append(seconds(step))
-    print("| way | images a second | times the time of `ours` |\n|---|---:|---:|")
+    print("| variant | images per second | time relative to `ours` |\n|---|---:|---:|")
     for name, taken in times.items():
         ratio = statistics.median(t / own for t, own in zip(taken, times["ours"], strict=True))
         print(f"| {name} | {options.batch / statistics.median(taken):.2f} | {ratio:.3f} |")
     fraction = 1 - statistics.median(t / own for t, own in zip(times["g frozen"], times["ours"], strict=True))
-    print(f"\nShare of the backward pass through the gradient of the potential: {fraction:.0%}")
+    print(f"\nFraction of time in the backward pass through the gradient of the potential: {fraction:.0%}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Plumbline's solvers beside exponax, jax-cfd and torch-cfd: same grid, step, scheme, precision, threads.
+"""Speed of Plumbline's solvers compared with exponax, jax-cfd and torch-cfd.
 
-Each library runs in a process of its own, pinned to as many cores as it may use threads. The processes are timed
-in turn, round after round, while the others sleep; what is printed is the median over rounds of microseconds a
-step and trajectory, and the median of the ratio within a round, which holds where the machine's speed drifts.
+All have the same grid, step, scheme, precision and number of threads. Each library runs in its own process,
+pinned to one core per thread. In each round the processes are timed in turn while the others sleep. The table
+shows the median over rounds of microseconds per step and trajectory, and the median of the ratio within a
+round, which is robust to drifts of the machine's speed.
 
     python benchmarks/solvers.py                 # all cases, about half an hour
     python benchmarks/solvers.py --quick         # one thread, single precision
-    python benchmarks/solvers.py --work-precision  # time to a given error, of our schemes
+    python benchmarks/solvers.py --work-precision  # time to a given error for our schemes
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ STEP = {
     ("kolmogorov", 256): 1.25e-3,
 }
 CASES = [("burgers", 256, 256), ("kolmogorov", 64, 16), ("kolmogorov", 128, 8), ("kolmogorov", 256, 2)]
-# Our scheme beside the one that each peer has.
+# The peers of each problem, each with the scheme of ours that it also implements.
 PEERS = {
     "burgers": [("exponax", "etdrk4"), ("jax-cfd", "cnrk4")],
     "kolmogorov": [("exponax", "etdrk4"), ("jax-cfd", "cnrk4"), ("torch-cfd", "cnrk4")],
@@ -38,7 +39,7 @@ PEERS = {
 
 
 def initial_field(problem: str, points: int, batch: int):
-    """Smooth random fields of unit deviation, the same for every library, float64."""
+    """Smooth random fields (batch, ...) of unit standard deviation, the same for every library."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -56,7 +57,7 @@ def initial_field(problem: str, points: int, batch: int):
 
 
 def advance_ours(problem: str, points: int, dtype: str, scheme: str):
-    """A function (field, steps) -> field of ours."""
+    """Returns a function (field, steps) -> field that runs our solver."""
     import torch
 
     from plumbline.solvers import burgers, kolmogorov
@@ -80,7 +81,7 @@ def advance_ours(problem: str, points: int, dtype: str, scheme: str):
 
 
 def advance_exponax(problem: str, points: int, dtype: str):
-    """A function (field, steps) -> field of exponax."""
+    """Returns a function (field, steps) -> field that runs exponax."""
     import exponax
     import jax
     import numpy as np
@@ -95,11 +96,11 @@ def advance_exponax(problem: str, points: int, dtype: str):
             2, LENGTH, points, step, diffusivity=VISCOSITY[problem], drag=-DRAG, injection_scale=0.0, order=4
         )
     axes = tuple(range(2, 3 if problem == "burgers" else 4))
-    # exponax's vorticity has the other sign.
+    # exponax's vorticity has the opposite sign.
     sign = 1 if problem == "burgers" else -1
 
     def run(u, n):
-        # The state stays in Fourier space from step to step, as ours does.
+        # The state stays in Fourier space between steps, as in our solver.
         hat = jax.numpy.fft.rfftn(u, axes=axes)
         hat = jax.lax.fori_loop(0, n, lambda _, v: jax.vmap(stepper.step_fourier)(v), hat)
         return jax.numpy.fft.irfftn(hat, s=u.shape[2:], axes=axes)
@@ -114,10 +115,10 @@ def advance_exponax(problem: str, points: int, dtype: str):
 
 
 def advance_jax_cfd(problem: str, points: int, dtype: str):
-    """A function (field, steps) -> field of jax-cfd's spectral solvers."""
+    """Returns a function (field, steps) -> field that runs jax-cfd's spectral solvers."""
     import jax
 
-    # jax-cfd 0.2.1 still calls the old name.
+    # jax-cfd 0.2.1 uses the old name of this function.
     jax.tree_map = jax.tree_util.tree_map
     import jax.numpy as jnp
     import numpy as np
@@ -149,7 +150,7 @@ def advance_jax_cfd(problem: str, points: int, dtype: str):
 
 
 def advance_torch_cfd(problem: str, points: int, dtype: str):
-    """A function (field, steps) -> field of torch-cfd's spectral solver."""
+    """Returns a function (field, steps) -> field that runs torch-cfd's spectral solver."""
     import torch
     from torch_cfd.grids import Grid
     from torch_cfd.spectral import NavierStokes2DSpectral, RK4CrankNicolsonStepper
@@ -170,7 +171,7 @@ def advance_torch_cfd(problem: str, points: int, dtype: str):
 
 
 def work(library: str, threads: int, dtype: str) -> None:
-    """A worker: reads a case a line, then times it when told to."""
+    """Runs a worker, which reads one JSON order per line from stdin: to set up a case, or to time it."""
     os.sched_setaffinity(0, range(threads))
     if library == "ours" or library == "torch-cfd":
         import torch
@@ -202,7 +203,7 @@ def work(library: str, threads: int, dtype: str) -> None:
 
 
 class Worker:
-    """A process of one library."""
+    """A process that runs one library."""
 
     def __init__(self, library: str, threads: int, dtype: str) -> None:
         environment = os.environ | {
@@ -228,7 +229,7 @@ class Worker:
 
 
 def compare(case, threads: int, dtype: str, rounds: int) -> None:
-    """One case: ours beside every peer, a line each."""
+    """Times one case with ours and each peer, and prints one line per peer."""
     problem, points, batch = case
     steps = {("burgers", 256): 200, ("kolmogorov", 64): 80, ("kolmogorov", 128): 30, ("kolmogorov", 256): 16}[
         problem, points
@@ -251,9 +252,9 @@ def compare(case, threads: int, dtype: str, rounds: int) -> None:
         ratio = statistics.median(b / a for a, b in zip(*seconds.values()))
         first, second = (a["checksum"] for a in answers.values())
         scale = max(abs(v) for v in first)
-        apart = max(abs(a - b) for a, b in zip(first, second)) / scale
+        difference = max(abs(a - b) for a, b in zip(first, second)) / scale
         print(
-            f"| {label} | {scheme} | {peer} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {apart:.1e} |",
+            f"| {label} | {scheme} | {peer} | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {difference:.1e} |",
             flush=True,
         )
         for worker in pair.values():
@@ -262,7 +263,7 @@ def compare(case, threads: int, dtype: str, rounds: int) -> None:
 
 
 def work_precision() -> None:
-    """Time to a given error: ETDRK4 beside ETDAB4, one thread, float64."""
+    """Prints error and time of ETDRK4 and ETDAB4 for several numbers of steps, on one thread in float64."""
     import torch
 
     from plumbline.solvers import burgers, kolmogorov
@@ -292,21 +293,19 @@ def work_precision() -> None:
         truth = run(6400, "etdrk4")
         for scheme in ("etdrk4", "etdab4"):
             for steps in counts:
-                found = run(steps, scheme)
+                result = run(steps, scheme)
                 times = []
                 for _ in range(5):
                     started = time.perf_counter()
                     run(steps, scheme)
                     times.append(time.perf_counter() - started)
-                error = float((found - truth).norm() / truth.norm())
-                print(
-                    f"| {problem} {points} x {batch} | {scheme} | {steps} | {error:.1e} | {1e3 * min(times):.1f} |",
-                    flush=True,
-                )
+                error = float((result - truth).norm() / truth.norm())
+                case = f"{problem} {points} x {batch}"
+                print(f"| {case} | {scheme} | {steps} | {error:.1e} | {1e3 * min(times):.1f} |", flush=True)
 
 
 def main() -> None:
-    """Reads the options and prints a table in Markdown."""
+    """Parses the options and prints a table in Markdown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -319,9 +318,8 @@ def main() -> None:
         return work(options.worker[0], int(options.worker[1]), options.worker[2])
     if options.work_precision:
         return work_precision()
-    print(
-        "| case | scheme | peer | ours, us a step and trajectory | peer | peer / ours | apart after 20 steps |"
-    )
+    columns = ("case", "scheme", "peer", "ours, us per step and trajectory", "peer", "peer / ours")
+    print(f"| {' | '.join((*columns, 'difference after 20 steps'))} |")
     print("|---|---|---|---|---|---|---|")
     for dtype in ("float32",) if options.quick else ("float32", "float64"):
         for threads in (1,) if options.quick else (1, 2):

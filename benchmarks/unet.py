@@ -1,11 +1,12 @@
-"""A training step of the U-Net: ours, which keeps channels last in memory, and azula's as it comes.
+"""Time of a training step of the U-Net: ours, in the channels-last memory format, and azula's, unmodified.
 
-The networks of the mirror studies at `laptop` scale (329,000 parameters), single precision, one thread. Ways are timed in
-turn, round after round; ratios are medians of the ratio within a round.
+The networks are those of the mirror studies at `laptop` scale (329,000 parameters), in single precision on
+one thread. In each round all variants are timed in turn; a ratio is the median over rounds of the ratio
+within a round.
 
-- `ours`: channels last, torch's kernel for the normalisation, padding that keeps the layout;
-- `ours, bfloat16`: the same under `precision: bf16-mixed`, for processors that multiply in it;
-- `azula`: the network of the same sizes as the library builds it.
+- `ours`: channels-last layout, torch's kernel for the normalisation, padding that preserves the layout;
+- `ours, bfloat16`: the same with `precision: bf16-mixed`, for processors with bfloat16 arithmetic;
+- `azula`: azula's network of the same sizes, unmodified.
 
     python benchmarks/unet.py            # a minute
 """
@@ -29,23 +30,27 @@ CASES = [((1, 16, 16), True, 32), ((1, 32, 32), False, 16), ((8, 32, 32), True, 
 
 
 class AsItComes(nn.Module):
-    """azula's U-Net, by `SPEC`."""
+    """azula's unmodified U-Net with the sizes of `SPEC`."""
 
     def __init__(self, sample: SampleShape) -> None:
         super().__init__()
         channels = sample.shape[0]
         self.embedding = LevelEmbedding(SPEC.embedding, 0)
         self.unet = UNet(
-            channels, channels, hid_channels=SPEC.channels, hid_blocks=SPEC.blocks, mod_features=SPEC.embedding,
+            channels,
+            channels,
+            hid_channels=SPEC.channels,
+            hid_blocks=SPEC.blocks,
+            mod_features=SPEC.embedding,
             periodic=all(sample.periodic),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         return self.unet(x, self.embedding(level, None))
 
 
 class Step:
-    """One training step of a network towards its own input."""
+    """Training steps of a network that learns to reproduce its input."""
 
     def __init__(self, network: nn.Module, x: Tensor, half: bool) -> None:
         self.network, self.x, self.half = network, x, half
@@ -65,9 +70,8 @@ class Step:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(
-        "| samples | periodic | way | milliseconds a step | times the time of `ours` |\n|---|---|---|---:|---:|"
-    )
+    print("| samples | periodic | variant | milliseconds per step | time relative to `ours` |")
+    print("|---|---|---|---:|---:|")
     for shape, periodic, batch in CASES:
         sample, x = SampleShape(shape, (periodic, periodic)), torch.randn(batch, *shape)
         steps = {

@@ -7,11 +7,14 @@ from snakemake.logging import logger
 
 # The workflow's own folder, above that of this file, also where another Snakefile imports the workflow as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-if not (HOME / "pipeline_src").is_dir():
+# The folder that the library is imported from: that of the clone, or that of the installed package whose `workflow` this is.
+LIBRARY = HOME / "pipeline_src" if (HOME / "pipeline_src").is_dir() else HOME.parents[1]
+if not (LIBRARY / "plumbline" / "cli.py").is_file():
     raise WorkflowError(
-        f"{HOME} is no folder with the workflow and its library: clone it, and name its Snakefile."
+        f"{HOME} is not a folder with the workflow and its library: name the Snakefile of a clone, or that of an installed "
+        f"package, which `plumbline init` writes into a project's own."
     )
-sys.path.insert(0, str(HOME / "pipeline_src"))
+sys.path.insert(0, str(LIBRARY))
 
 from plumbline.fingerprints import fingerprinted
 from plumbline.handover import hand_over, handed_over, variable
@@ -19,17 +22,34 @@ from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
 from plumbline.plan import Plan
 from plumbline.study import REAL, StudyError, load_configuration, load_study
+from plumbline.workflow_files import study_file
 
 # Where Snakemake keeps what it knows of a folder that it runs in.
 KNOWN = Path(".snakemake") / "plumbline"
+# Where a project has its own studies. Those of the library are found without it.
+OWN_STUDIES = Path("config") / "studies"
+
+
+def library_alone():
+    """A folder that holds the library and nothing else, for jobs whose environment lacks it."""
+    if LIBRARY.name == "pipeline_src":
+        return LIBRARY
+    # A package that is installed has others beside it, which another environment must not import.
+    folder = KNOWN.absolute() / "library"
+    link, package = folder / "plumbline", LIBRARY / "plumbline"
+    if not link.exists() or link.resolve() != package.resolve():
+        folder.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(package)
+    return folder
 
 
 def plumbline(wildcards, output):
-    """The command of the library of this clone, in whatever environment a job is given.
+    """The command of the library that the workflow came with, in whatever environment a job is given.
 
-    It takes `output` for Snakemake to count it as derived: what it is reruns nothing, for a clone may move.
+    It takes `output` for Snakemake to count it as derived: a clone that moved repeats no job.
     """
-    library = shlex.quote(str(HOME / "pipeline_src"))
+    library = shlex.quote(str(library_alone()))
     return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -m plumbline.cli"
 
 
@@ -39,8 +59,8 @@ def environment(name):
 
 
 def fresh_study(name, scale):
-    """A study as its file and the files that it names are now."""
-    path = HOME / "config" / "studies" / f"{name}.yaml"
+    """A study as its file and the files that it names are now: a project's own study, or one of the library's."""
+    path = study_file(name, OWN_STUDIES)
     return fingerprinted(load_study(path, scale), str(path), KNOWN / "fingerprints", logger)
 
 
@@ -213,4 +233,4 @@ def gpus_to_train(wildcards):
 def gpus_to_sample(wildcards):
     plan = PLANS[wildcards.study]
     method, _ = plan.at_step(wildcards.method)
-    return min(1, gpus(plan, method.models()[0]))
+    return min(1, gpus(plan, method.models()[0])) if method.models() else 0

@@ -14,5 +14,5 @@ rule generate:
         spec=lambda wildcards: DATASETS[wildcards.dataset].generate_slice(),
         part=lambda wildcards: int(wildcards.part),
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} generate"
+        "OMP_NUM_THREADS={threads} {params.plumbline} stage generate"
         " --spec {params.spec:q} --part {params.part} --output {output:q} --log {log:q}"

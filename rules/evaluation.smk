@@ -18,6 +18,6 @@ rule evaluate:
         spec=lambda wildcards: PLANS[wildcards.study].evaluate_slice(),
         models=model_folders,
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} evaluate --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} stage evaluate --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --samples {input.samples:q}"
         " --models {params.models:q} --output {output:q} --log {log:q}"

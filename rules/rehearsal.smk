@@ -16,5 +16,5 @@ rule rehearse:
         studies=studies_of_dataset,
         scale=scale,
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} rehearse --spec {params.studies:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} stage rehearse --spec {params.studies:q}"
         " --dataset {input.dataset:q} --scale {params.scale} --output {output:q} --log {log:q}"

@@ -19,7 +19,7 @@ rule compare:
         spec=lambda wildcards: PLANS[wildcards.study].compare_slice(),
         results=subpath(output[0], ancestor=2),
     shell:
-        "{params.plumbline} compare --spec {params.spec:q} --results {params.results:q}"
+        "{params.plumbline} stage compare --spec {params.spec:q} --results {params.results:q}"
         " --output {output:q} --log {log:q}"
 
 
@@ -39,4 +39,4 @@ rule report:
     params:
         plumbline=plumbline,
     shell:
-        "{params.plumbline} report --comparisons {input:q} --output {output:q} --log {log:q}"
+        "{params.plumbline} stage report --comparisons {input:q} --output {output:q} --log {log:q}"

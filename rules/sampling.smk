@@ -21,6 +21,6 @@ rule sample:
         model=folders_to_draw_from,
         constraint_models=constraint_model_folders,
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} sample --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} stage sample --spec {params.spec:q}"
         " --seed {wildcards.seed} --part {params.part} --dataset {input.dataset:q} --model {params.model:q}"
         " --constraint-models {params.constraint_models:q} --output {output:q} --log {log:q}"

@@ -30,7 +30,7 @@ rule train:
             f"--initialise {shlex.quote(str(Path(input.initialise[0]).parent))}" if input.initialise else ""
         ),
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} train --spec {params.spec:q}"
+        "OMP_NUM_THREADS={threads} {params.plumbline} stage train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
         " --models {params.models:q} --studies {params.studies:q} --rehearsal {input.rehearsal:q} --scale {params.scale}"
         " {params.initialise} --log {log:q}"

@@ -1,4 +1,4 @@
-"""The example of CONTRIBUTING.md works as it stands: a kind, its test and its study, in a copy of the library."""
+"""The example of CONTRIBUTING.md works as printed: a kind, its test and its study."""
 
 import os
 import re
@@ -16,9 +16,10 @@ LOAD = "from plumbline.study import load_study; load_study({path!r}, 'smoke')"
 
 @pytest.fixture
 def copy(tmp_path):
-    """The library, studies and tests of samplers, with each block of CONTRIBUTING.md where its first line says."""
-    for folder in ("pipeline_src", "config", "tests/samplers"):
+    """The library, studies and tests of samplers, plus the blocks of CONTRIBUTING.md at their paths."""
+    for folder in ("pipeline_src", "config", "rules", "tests/samplers"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", tmp_path)
     blocks = list(BLOCK.finditer((ROOT / "CONTRIBUTING.md").read_text()))
     for block in blocks:
         path = tmp_path / block["path"]

@@ -1,4 +1,4 @@
-"""Coordinates are read by name: right data gives the right distance in any layout that is accepted, and the rest is refused."""
+"""Coordinates are read by name: accepted layouts give the right distance, and others are refused."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def burgers():
 
 
 def dates(data, unit="s"):
-    """Dates that lie as many units of time apart as the times of the data."""
+    """Dates with the same spacing, in units of time, as the times of the data."""
     seconds = data["time"].values * SECONDS[unit]
     return np.datetime64("2020-01-01", "ns") + (seconds * 1e9).astype("timedelta64[ns]")
 
@@ -50,22 +50,29 @@ def test_dates_are_times_in_the_unit_of_the_viscosity(burgers, unit):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d.isel(time=[0, 1, 3, 4, 7]), "equal, increasing steps of 'time', found steps from 0.125 to 0.375"),
+        (lambda d: d.isel(time=[0, 1, 3, 4, 7]),
+         "equal, increasing steps of 'time', found steps from 0.125 to 0.375"),
         (lambda d: d.isel(time=slice(None, None, -1)), "equal, increasing steps of 'time'"),
         (lambda d: d.isel(time=[0]), "two values of 'time'"),
         (lambda d: d.drop_vars("time"), "needs the coordinate 'time'"),
-        (lambda d: d.assign_coords(time=np.datetime64("2020", "ns") + np.arange(8)), "needs numbers as coordinate"),
-        (lambda d: d.transpose("sample", "x", "time"), r"found \(x, time\): set `dataset.dimensions` to \[time, x\]"),
-        (lambda d: d.rename(x="position"), r"found \(time, position\): name them so in the file"),
+        (lambda d: d.assign_coords(time=np.datetime64("2020", "ns") + np.arange(8)),
+         "needs numbers as coordinate"),
+        (lambda d: d.transpose("sample", "x", "time"),
+         r"found \(x, time\): set `dataset.dimensions` to \[time, x\]"),
+        (lambda d: d.rename(x="position"), r"found \(time, position\): rename them in the file"),
         (lambda d: d.isel(time=0), r"needs samples with the dimensions \(time, x\), found \(x\)"),
         (lambda d: d.drop_vars("x"), "`dataset.periods.x`"),
         (lambda d: d.drop_attrs(deep=False), "`dataset.attributes.viscosity`"),
-        (lambda d: d.assign_attrs(viscosity=-0.01), "a positive number as attribute 'viscosity' of the dataset, found -0.01"),
-        (lambda d: d.assign_coords(x=d["x"].assign_attrs(period="ten")), "a positive number as period of 'x', found 'ten'"),
-        (lambda d: d.assign_coords(x=d["x"].assign_attrs(period=np.inf)), "a positive number as period of 'x', found inf"),
-        (lambda d: as_numbers(d.assign_coords(time=dates(d)), "own.zarr"), "the times of the data are dates, .* `dataset.time_unit`"),
+        (lambda d: d.assign_attrs(viscosity=-0.01),
+         "a positive number as attribute 'viscosity' of the dataset, found -0.01"),
+        (lambda d: d.assign_coords(x=d["x"].assign_attrs(period="ten")),
+         "a positive number as period of 'x', found 'ten'"),
+        (lambda d: d.assign_coords(x=d["x"].assign_attrs(period=np.inf)),
+         "a positive number as period of 'x', found inf"),
+        (lambda d: as_numbers(d.assign_coords(time=dates(d)), "own.zarr"),
+         "the times of the data are dates, .* `dataset.time_unit`"),
         (lambda d: d.assign_attrs(viscosity="thick"), "a number as attribute 'viscosity'"),
-        (lambda d: d.isel(x=slice(0, 15)), "go round after 9.375"),
+        (lambda d: d.isel(x=slice(0, 15)), "span a period of 9.375"),
         (lambda d: d.isel(x=[0, 1, 2, 4, 8]), "equal, increasing steps of 'x'"),
     ],
 )  # fmt: skip
@@ -101,7 +108,7 @@ def test_velocities_are_told_from_other_fields():
     flow = {"viscosity": 0.1, "drag": 0.1, "forcing_amplitude": 1.0, "forcing_wavenumber": 2.5}
     timed = right.assign_coords(time=[0.0, 0.1, 0.2]).assign_attrs(flow)
     with pytest.raises(
-        CoordinateError, match=r"a whole number from 1 on as attribute 'forcing_wavenumber' .* found 2.5"
+        CoordinateError, match=r"a positive integer as attribute 'forcing_wavenumber' .* found 2.5"
     ):
         KolmogorovResidualSpec().build(timed)
     assert KolmogorovResidualSpec().build(timed.assign_attrs(forcing_wavenumber=4)) is not None

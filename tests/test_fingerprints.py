@@ -1,4 +1,4 @@
-"""Fingerprints of the files that a study reads, and what a changed file changes in the study."""
+"""Fingerprints of the files that a study reads, and the effect of a changed file on the study."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def old(path):
-    """The time on a file, or on all of a folder, an hour back: nobody has just written it."""
+    """Sets the time of a file, or of everything in a folder, an hour back."""
     past = time.time() - 3600
     for file in [path, *path.rglob("*")]:
         os.utime(file, (past, past))
@@ -60,7 +60,7 @@ def taken(path):
 
 
 def loaded(**changes):
-    """The study, with changes of its keys, and the fingerprints of its files."""
+    """The study with some keys changed, and the fingerprints of its files."""
     with open("mine.yaml", "w") as file:
         yaml.safe_dump(STUDY | changes, file)
     return fingerprinted(load_study("mine.yaml", "paper"), "mine.yaml", fingerprints.Path("cache"), QUIET)
@@ -100,7 +100,7 @@ def test_files_that_were_not_touched_are_not_read_again(folder, monkeypatch):
     for name in ("a", "b"):
         (store / name).write_text(name)
     old(store)
-    # The time of the last change of a file's entry is the system's own, and cannot be set back.
+    # The change time of a file's entry (ctime) is set by the system and cannot be set back.
     monkeypatch.setattr(fingerprints, "SETTLED", 0)
     first = taken(store)
     opened = []
@@ -133,7 +133,7 @@ def test_a_reading_that_is_stopped_goes_on_where_it_was(folder, monkeypatch):
 
 
 def test_a_file_that_was_just_written_is_read_again(folder, monkeypatch):
-    """Its time may not tell a second change apart: the same size within the resolution of the clock."""
+    """A second change of equal size within the clock's resolution does not change the file's time."""
     file = folder / "a"
     file.write_text("x")
     stat = file.stat()
@@ -303,7 +303,7 @@ def test_a_published_file_is_known_in_each_form_that_it_has(folder):
 
 
 class Objects:
-    """What a server says of the objects below an address, in place of fsspec's file system of it."""
+    """Stands in for the fsspec file system of a server: the records of the objects below an address."""
 
     def __init__(self, objects):
         self.objects = objects
@@ -349,7 +349,9 @@ def test_a_server_without_etags_needs_a_key_and_a_key_asks_no_server(folder, mon
         StudyError, match=r"dataset\.path: the server of memory://mine\.zarr gives no ETag .*`fingerprint`"
     ):
         loaded(dataset=dataset)
-    with pytest.raises(StudyError, match=r"dataset\.path: .*cannot be asked for its content .*`fingerprint`"):
+    with pytest.raises(
+        StudyError, match=r"dataset\.path: .*the content of .* cannot be listed .*`fingerprint`"
+    ):
         loaded(dataset={**dataset, "path": "memory://gone.zarr"})
     remote(monkeypatch, {"https://example.org/mine.zarr": {"type": "file", "ETag": "a"}})
     with pytest.raises(StudyError, match=r"files below a web address cannot be listed"):
@@ -361,7 +363,7 @@ def test_a_server_without_etags_needs_a_key_and_a_key_asks_no_server(folder, mon
 
 
 def test_other_processes_get_the_studies_of_the_main_one(folder, monkeypatch):
-    """Also where the files are changed or gone: the job was planned for those that were there."""
+    """This holds even where files have changed or disappeared: the job was planned for the earlier ones."""
     store("mine.zarr", 0)
     study = loaded()
     configuration = Configuration(studies=("mine",))

@@ -1,7 +1,7 @@
-"""Imports go down, never up or around, every module has its docstring, and a public module is a kind of its name.
+"""Imports go down, never up or around; every module has a docstring; a public module is a kind of its name.
 
-Three sets below name what breaks these rules today. They may only shrink: a test fails on what is new, and on an entry that
-nothing breaks any more, which is then to be deleted.
+Three sets below list the current exceptions to these rules. They may only shrink: a test fails on a new
+exception, and on an entry that no longer applies, which must then be deleted.
 """
 
 import ast
@@ -27,7 +27,8 @@ FLOORS = {
     "metrics": 6,
     "reporting": 7,
     "stages": 8,
-    "cli": 9,
+    "results": 9, "in_process": 9, "project": 9, "numpy_task": 9,
+    "cli": 10,
 }  # fmt: skip
 KNOWN_UPWARD = {"training -> models"}
 """Imports that go up today."""
@@ -41,8 +42,21 @@ BESIDE = {
     "progress",
     "__init__",
 }
-BESIDE |= {"fingerprints", "handover", "input_files", "study_file", "_lazy", "results"}
-# The specs of a study name the kinds of every room; that is what study.py is for.
+BESIDE |= {
+    "fingerprints",
+    "handover",
+    "input_files",
+    "study_file",
+    "_capabilities",
+    "_lazy",
+    "results",
+    "user_code",
+    "workflow_files",
+    "extras",
+    "project",
+    "template",
+}
+# The specs of a study name the kinds of every package; that is the purpose of study.py.
 
 
 def room(path: Path) -> str:
@@ -89,11 +103,11 @@ def test_docstrings_say_what_a_module_is(path):
 
 
 KNOWN_CIRCLES: set[str] = set()
-"""Imports that close a circle today, most of them of an implementation that imports its own spec: `importer -> imported`."""
+"""Imports that currently close a cycle, as `importer -> imported`."""
 
 
 def name_of(path: Path) -> str:
-    """The name of a module below `plumbline`; nothing for the package itself."""
+    """The name of a module below `plumbline`; an empty string for the package itself."""
     parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -102,7 +116,7 @@ PATHS = {name_of(path): path for path in MODULES}
 
 
 def run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a module, within functions too, except what stands under `if TYPE_CHECKING`."""
+    """The nodes of a module, including those within functions, except those under `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             for other in node.orelse:
@@ -114,7 +128,10 @@ def run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def imported_modules(tree: ast.AST) -> set[str]:
-    """The modules that a module imports when it runs; `from a import b` imports `a.b` if that is a module, else `a`."""
+    """The modules that a module imports when it runs.
+
+    `from a import b` counts as `a.b` if that is a module, else as `a`.
+    """
     found = set()
     for node in run_time_nodes(tree):
         if isinstance(node, ast.Import):
@@ -128,14 +145,14 @@ def imported_modules(tree: ast.AST) -> set[str]:
 
 
 def below_plumbline(name: str) -> str | None:
-    """A module's name as in PATHS; none for a module of another library."""
+    """A module's name as in PATHS; None for a module of another library."""
     first, _, rest = name.partition(".")
     return rest if first == "plumbline" else None
 
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    """What each module imports, by name."""
+    """The imports of each module, by name."""
     return {name: imported_modules(ast.parse(path.read_text())) for name, path in PATHS.items()}
 
 
@@ -150,7 +167,7 @@ def without_known(imports, known) -> dict[str, set[str]]:
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """The modules of a circle, each imports the next, the first one again at the end; none if there is no circle."""
+    """The modules of an import cycle, in order, the first one repeated at the end; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -207,11 +224,11 @@ NOT_KINDS = {
     "attributes.forms",
     "attributes.images",
 }
-"""Public modules that are no kind of their own name today: several kinds in one file, or helpers, which want an underscore."""
+"""Public modules that are not a kind of their own name yet: several kinds in one file, or helpers."""
 
 
 def misnamed() -> dict[str, list[str]]:
-    """The kinds of each public module of these rooms that is not one kind of its own name."""
+    """The kinds of each public module of these packages that is not exactly one kind of the module's name."""
     found = {}
     for room_name in ROOMS_OF_FILES:
         package = importlib.import_module(f"plumbline.{room_name}")
@@ -231,7 +248,8 @@ def own_kinds(package, name: str) -> list[str]:
 def test_a_public_module_is_a_kind_of_its_name():
     new = {name: own for name, own in misnamed().items() if name not in NOT_KINDS}
     assert not new, (
-        f"a public module holds one kind, of the module's name; a helper's name begins with an underscore: {new}"
+        "a public module must define one kind, with the module's name; a helper's name must begin with an "
+        f"underscore: {new}"
     )
 
 

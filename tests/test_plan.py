@@ -1,4 +1,4 @@
-"""Plans: slices hold what a job depends on and nothing else, and what it makes lies in one place that everybody knows."""
+"""Plans: a slice has exactly what its job depends on, and the path of a result is the same everywhere."""
 
 import json
 import re
@@ -31,14 +31,14 @@ def test_a_method_is_judged_at_the_checkpoints_of_its_model(tmp_path):
     name = next(iter(expected))
     assert plan.at_step(name) == (ddpm, expected[name][1])
     assert plan.at_step("ddpm") == (ddpm, None)
-    # What is drawn is the same but for the weights, whether checkpoints are judged or not.
+    # The slice is the same with and without checkpoints; only the weights differ.
     assert plan.sample_slice(name) == plan.sample_slice("ddpm") == planned("burgers").sample_slice("ddpm")
     assert plan.drawn_from(name, 0) == [plan.model_folder("diffusion", 0) / "checkpoints"]
     assert plan.drawn_from("ddpm", 0) == plan.model_files(["diffusion"], 0)
 
 
 def test_what_jobs_make_lies_where_the_rules_say(tmp_path):
-    """The patterns of the rules' outputs, matched against the paths of the plan, give back their wildcards."""
+    """The output patterns of the rules, matched against the plan's paths, give the wildcards back."""
     plan = planned("burgers")
 
     def wildcards(path, pattern):
@@ -86,7 +86,7 @@ def test_order_and_comments_change_no_slice(tmp_path):
 
 
 def test_studies_share_the_models_that_they_train_alike():
-    """An assimilation draws from the models of the study that it extends; its tables ask for no training of their own."""
+    """An assimilation uses the models of the study it extends and does not train them again."""
     extended, extending = planned("mirror_burgers", "laptop"), planned("assimilation_burgers", "laptop")
     for model in extending.study.models:
         assert extended.trained_name(model) == extending.trained_name(model)
@@ -95,7 +95,8 @@ def test_studies_share_the_models_that_they_train_alike():
 @pytest.mark.parametrize(
     ("edit", "others"),
     [
-        (setting("scales.smoke.models.map.training.steps", 7), {"map", "mirror", "finetuned", "mirror_restored"}),
+        (setting("scales.smoke.models.map.training.steps", 7),
+         {"map", "mirror", "finetuned", "mirror_restored"}),
         (setting("scales.smoke.models.free.training.steps", 7), {"free", "free_restored"}),
         (setting("models.mirror.initialise", "free"), {"mirror", "finetuned", "mirror_restored"}),
         (setting("scales.smoke.seeds", [3]), set()),

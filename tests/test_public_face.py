@@ -1,4 +1,4 @@
-"""What a notebook imports: names of the rooms, without loading torch, and examples that run."""
+"""The imports of a notebook: public names of the packages, without loading torch, and runnable examples."""
 
 import doctest
 import importlib
@@ -14,7 +14,8 @@ import plumbline
 from plumbline.storage.store import write_store
 
 ROOMS = (
-    "attributes", "constraints", "datasets", "distributions", "linalg", "metrics", "networks", "observations", "samplers", "solvers",
+    "attributes", "constraints", "datasets", "distributions", "linalg", "metrics", "networks",
+    "observations", "samplers", "solvers",
 )  # fmt: skip
 ROOT = Path(plumbline.__file__).parent
 
@@ -49,15 +50,16 @@ def test_every_exported_name_is_there(room):
 
 def test_rooms_load_no_torch():
     imports = "; ".join(f"import plumbline.{room}" for room in ROOMS)
-    code = f"import sys; import plumbline; {imports}; print([m for m in ('torch', 'xarray', 'azula') if m in sys.modules])"
+    loaded = "[m for m in ('torch', 'xarray', 'azula') if m in sys.modules]"
+    code = f"import sys; import plumbline; {imports}; print({loaded})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_results_are_opened_by_the_name_of_their_study(tmp_path):
+def test_results_that_are_not_there_are_named(tmp_path):
     write_store(xr.Dataset({"number": 3}), tmp_path / "burgers" / "comparison.zarr")
-    assert int(plumbline.open_results("burgers", tmp_path)["number"]) == 3
+    assert int(plumbline.open_results(tmp_path / "burgers").comparison["number"]) == 3
     with pytest.raises(
         FileNotFoundError, match="has the comparisons of burgers: run the workflow for 'gaussian'"
     ):
-        plumbline.open_results("gaussian", tmp_path)
+        plumbline.open_results(tmp_path / "gaussian")

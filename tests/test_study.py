@@ -1,4 +1,4 @@
-"""Studies: what is wrong is named with its path."""
+"""Studies: an error names the path of the faulty key."""
 
 import subprocess
 import sys
@@ -43,16 +43,21 @@ def test_every_study_is_valid_at_every_scale(path, scale):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (setting("dataset.point", 3), r"dataset\.point: unknown key \(did you mean 'points'\?\); allowed are .*viscosity"),
+        (setting("dataset.point", 3),
+         r"dataset\.point: unknown key \(did you mean 'points'\?\); allowed are .*viscosity"),
         (setting("methods.ddpm.sampler.step", 3), r"methods\.ddpm\.sampler\.step: unknown key.*steps"),
-        (setting("models.diffusion.training.step", 3), r"models\.diffusion\.training\.step: unknown key.*steps"),
+        (setting("models.diffusion.training.step", 3),
+         r"models\.diffusion\.training\.step: unknown key.*steps"),
         (setting("methods.ddpm.models", "x"), r"methods\.ddpm\.models: unknown key.*model"),
         (setting("seed", 3), r"seed: unknown key \(did you mean 'seeds'\?\)"),
         (setting("dataset.viscosity", -1), r"dataset\.viscosity: must be greater than 0.0, found -1"),
         (setting("dataset.viscosity", "thick"), r"dataset\.viscosity: expected a number, found 'thick'"),
-        (setting("dataset.kind", "burger"), r"dataset: unknown kind 'burger' \(did you mean 'burgers'\?\); expected one of"),
-        (setting("models.diffusion.network", {"width": 3}), r"models\.diffusion\.network: expected a mapping with a `kind`"),
-        (setting("methods.ddpm.model", "difusion"), r"methods\.ddpm\.model: there is no model 'difusion' \(did you mean"),
+        (setting("dataset.kind", "burger"),
+         r"dataset: unknown kind 'burger' \(did you mean 'burgers'\?\); expected one of"),
+        (setting("models.diffusion.network", {"width": 3}),
+         r"models\.diffusion\.network: expected a mapping with a `kind`"),
+        (setting("methods.ddpm.model", "difusion"),
+         r"methods\.ddpm\.model: there is no model 'difusion' \(did you mean"),
         (
             setting("methods.guided.sampler.constraint", "mass"),
             r"methods\.guided\.sampler\.constraint: there is no constraint 'mass'; defined are burgers",
@@ -62,12 +67,15 @@ def test_every_study_is_valid_at_every_scale(path, scale):
                 "methods.guided.sampler",
                 {"kind": "conditioned", "constraint": "burgers", "base": {"kind": "ddpm", "steps": 4}},
             ),
-            r"methods\.guided\.sampler: `conditioned` needs `condition` of its constraint, which 'burgers'",
+            r"methods\.guided\.sampler: `conditioned` requires `ConditionableConstraint` \(a constraint .*\); "
+            r"'burgers' \(`burgers_residual`\) provides `ProjectableConstraint`",
         ),
-        (setting("scales.smoke.samples.count", 10**6), r"samples\.count: 1000000 samples, 1 for each test sample, ask for more than the 24 samples"),
+        (setting("scales.smoke.samples.count", 10**6),
+         r"samples\.count: 1000000 samples, 1 for each test sample, ask for more than the 24 samples"),
         (setting("scales.smoke.seeds", [1, 1]), r"seeds: \[1, 1\] names a seed twice"),
         (setting("models.diffusion.initialise", "diffusion"), r"models\.diffusion: .*goes in a circle"),
-        (setting("methods.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}), r"methods\.real: the name"),
+        (setting("methods.real", {"model": "diffusion", "sampler": {"kind": "ddpm"}}),
+         r"methods\.real: the name"),
         (
             setting(
                 "scales.smoke.methods.guided.sampler",
@@ -79,23 +87,28 @@ def test_every_study_is_valid_at_every_scale(path, scale):
             setting("methods.ddpm.at_checkpoints", True),
             r"methods\.ddpm\.at_checkpoints: needs `training\.checkpoints` of its one model",
         ),
-        (setting("scales.smoke.models.diffusion.training.checkpoints", 10**6), r"`checkpoints` \(1000000\) must be at most"),
+        (setting("scales.smoke.models.diffusion.training.checkpoints", 10**6),
+         r"`checkpoints` \(1000000\) must be at most"),
         (setting("scales", [1]), r"scales: expected a mapping of scales, found a list of 1"),
         (setting("scales.huge", {}), r"scales\.huge: unknown scale; allowed are smoke, laptop, paper"),
         (setting("models.gaussian.training", {"steps": 5}), r"models\.gaussian: .*not trained by steps"),
-        (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}), r"models\.diffusion\.schedule.*sigma_max"),
+        (setting("models.diffusion.schedule", {"kind": "edm", "sigma_min": 90}),
+         r"models\.diffusion\.schedule.*sigma_max"),
         (setting("name", "other"), r"name: must be that of the file, 'burgers'"),
         (setting("scales.paper", "abc"), r"scales\.paper: expected a mapping of keys, found 'abc'"),
-        (setting("scales.paper", {"dataset": {"viscosity": -1}}), r"at the scale paper: dataset\.viscosity: must be greater than"),
+        (setting("scales.paper", {"dataset": {"viscosity": -1}}),
+         r"at the scale paper: dataset\.viscosity: must be greater than"),
         (setting("seeds", "0"), r"seeds: expected a list, found '0'"),
         (setting("scales.smoke.seeds", [0, "one"]), r"seeds\[1\]: expected a whole number, found 'one'"),
         (setting("seeds", [2**45]), r"seeds\[0\]: must be at most 4294967295, found 35184372088832"),
         (setting("dataset.seed", 2**45), r"dataset\.seed: must be at most 4294967295"),
         (setting("methods.ddpm.model", 3), r"methods\.ddpm\.model: expected text or a list, found 3"),
-        (setting("models.diffusion.network.channels", [0, 8]), r"models\.diffusion\.network\.channels\[0\]: must be greater"),
+        (setting("models.diffusion.network.channels", [0, 8]),
+         r"models\.diffusion\.network\.channels\[0\]: must be greater"),
         (setting("dataset.viscosity", "thick" * 100), r"found 'thickthick\w{0,50}\.\.\.'"),
         (setting("models." + "x" * 90, {"kind": "fitted_gaussian"}), r"models\.x{90}.*: expected 80 at most"),
-        (setting("scales.smoke.models.diffusion.training.steps", 0), r"models\.diffusion\.training\.steps: a `diffusion` is trained by"),
+        (setting("scales.smoke.models.diffusion.training.steps", 0),
+         r"models\.diffusion\.training\.steps: a `diffusion` is trained by"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, edit, words):
@@ -138,7 +151,7 @@ def test_what_is_wrong_at_every_scale_is_said_once(tmp_path):
 
 
 def two_constraints(outer, inner):
-    """A study whose sampler obeys one constraint around another."""
+    """A study with a sampler that enforces one constraint around a sampler of another."""
 
     def edit(values):
         values["constraints"] = {
@@ -234,7 +247,7 @@ def test_merging():
 
 
 def test_the_study_and_its_plan_load_without_torch_and_fast():
-    """The Snakefile is read again for every cluster job: it must not import torch, xarray or azula."""
+    """Every cluster job reads the Snakefile again: it must not import torch, xarray or azula."""
     program = f"""
 import sys, time
 from plumbline.plan import Plan
@@ -288,9 +301,13 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("methods: {likelihood: {sampler: {kind: heun}}}", "draws by the denoiser of a model"),
-        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}", "wraps samplers that denoise"),
-        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: best_of_n, constraint: balances, base: {kind: predictive}}}}}", "`best_of_n` does not"),
+        ("methods: {likelihood: {sampler: {kind: heun}}}",
+         r"`heun` requires `Denoising` \(a model .*\); 'likelihood' \(`regression`\) provides `Predictive`"),
+        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}",
+         "wraps samplers that denoise"),
+        ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, "
+         "base: {kind: best_of_n, constraint: balances, base: {kind: predictive}}}}}",
+         "`best_of_n` does not"),
         ("methods: {likelihood: {model: [likelihood, likelyhood]}}", "did you mean 'likelihood'"),
         ("models: {likelihood: {constraint: balance}}", "there is no constraint 'balance'"),
         ("models: {likelihood: {constraint: null}}", "needs `constraint`"),

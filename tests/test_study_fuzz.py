@@ -1,6 +1,6 @@
-"""Studies with random changes to their YAML either load or are refused with a StudyError: nothing else.
+"""Studies with random changes to their YAML either load or raise a StudyError, and no other error.
 
-`python tests/test_study_fuzz.py 1000` makes that many changes and counts what came of them.
+`python tests/test_study_fuzz.py 1000` makes that many changes and counts the outcomes.
 """
 
 import random
@@ -17,15 +17,18 @@ from plumbline.study import StudyError, load_study
 
 STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
 STRANGE = (
-    None, True, False, 0, 1, -1, 2, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", " ", "x", "null", "é\u202e{}",
-    "a" * 300, "../../etc", [], [[]], [0], [None], ["x", 1], {}, {"kind": "x"}, {"kind": 1}, {"kind": ["mlp"]}, {"a": {"b": []}},
-    {"kind": "mlp"}, {"kind": "heun"}, {"kind": "burgers"}, {"kind": "stored", "path": "."}, {1: 2}, "2001-01-01", b"bytes",
+    None, True, False, 0, 1, -1, 2, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", " ", "x",
+    "null", "é\u202e{}",
+    "a" * 300, "../../etc", [], [[]], [0], [None], ["x", 1], {}, {"kind": "x"}, {"kind": 1},
+    {"kind": ["mlp"]}, {"a": {"b": []}},
+    {"kind": "mlp"}, {"kind": "heun"}, {"kind": "burgers"}, {"kind": "stored", "path": "."}, {1: 2},
+    "2001-01-01", b"bytes",
 )  # fmt: skip
 CHARACTERS = "{}[]:,-#&*!|>'\"%@`\t\n\0\ufeffé01a "
 
 
 def places(value, path=()):
-    """The paths of everything in a tree of mappings and lists."""
+    """The paths of all entries in a tree of mappings and lists."""
     yield path
     for key, part in (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -40,7 +43,7 @@ def at(values, path):
 
 
 def changed_tree(values, generator):
-    """A tree with a value replaced, removed, renamed, doubled, or moved from elsewhere."""
+    """A tree with one value replaced, removed, renamed, duplicated, or moved from elsewhere."""
     *above, last = generator.choice([path for path in places(values) if path])
     parent, other = at(values, above), at(values, generator.choice(list(places(values))))
     what = generator.choice(["replace", "remove", "rename", "move", "wrap"])
@@ -58,7 +61,7 @@ def changed_tree(values, generator):
 
 
 def changed_text(text, generator):
-    """A text with characters put in, taken out, or a line doubled."""
+    """A text with characters inserted, removed, or a line duplicated."""
     i = generator.randrange(len(text))
     what = generator.choice(["insert", "delete", "line"])
     if what == "insert":
@@ -71,7 +74,7 @@ def changed_text(text, generator):
 
 
 def mutated(path, folder, generator):
-    """A study's file with one to three changes, in a folder with all studies that it may extend."""
+    """A study file with one to three changes, in a folder with all studies that it may extend."""
     text = path.read_text()
     for _ in range(generator.randrange(1, 4)):
         try:
@@ -87,7 +90,7 @@ def mutated(path, folder, generator):
 
 
 def outcome(path, folder, generator):
-    """What comes of a changed study, `loads` or `refused`; any other error is raised."""
+    """The outcome for a changed study, `loads` or `refused`; raises any error other than StudyError."""
     for study in STUDIES:
         (folder / study.name).write_text(study.read_text())
     file = mutated(path, folder, generator)

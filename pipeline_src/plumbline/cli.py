@@ -1,110 +1,115 @@
-"""The command line: one sub-command a stage, and a few for people."""
+"""The command line: commands for people, and those of the stages under `plumbline stage`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import shutil
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from plumbline import __version__
+from plumbline.extras import remedy
+from plumbline.plan import COMPARISON, REPORT
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    import xarray as xr
+
+    from plumbline.study import Configuration, Study
+    from plumbline.study_file import Scale
 
 logger = logging.getLogger("plumbline")
 
+CONFIGURATION = Path("config") / "config.yaml"
+STUDIES = Path("config") / "studies"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a sub-command; an expected error is one line, with the traceback in the log file only."""
-    options = _parser().parse_args(arguments)
+    """Runs a command; an expected error is one line, with the traceback in the log file only."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    split = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
+    options = _parser().parse_args(given[:split])
+    options.snakemake = given[split + 1 :]
     _start_log(getattr(options, "log", None), options.command)
     try:
         return int(options.run(options) or 0)
     except Exception as error:
+        missing = remedy(error) if isinstance(error, ModuleNotFoundError) else None
         logger.debug("%s", traceback.format_exc())
-        logger.error("%s: %s", type(error).__name__, error)
-        if not _expected(error):
+        logger.error("%s: %s", type(error).__name__, missing or error)
+        if missing is None and not _expected(error):
             traceback.print_exc()
         return 1
 
 
 def _expected(error: Exception) -> bool:
-    """Whether the message alone tells a user what to do: our own errors, and bad values and files."""
+    """Whether the message alone says what to do: our own errors, and bad values and files."""
     return type(error).__module__.startswith("plumbline") or isinstance(error, ValueError | OSError)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plumbline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="plumbline",
+        description="Trains, samples and compares generative models that must obey constraints.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    generate = commands.add_parser("generate", help="draw one part of a dataset")
-    _stage(generate)
-    generate.add_argument("--part", type=int, required=True)
-    generate.set_defaults(run=_generate)
+    init = commands.add_parser("init", help="begin a project of your own in a new folder")
+    init.add_argument("folder", type=Path, help="the folder")
+    init.set_defaults(run=_init)
 
-    rehearse = commands.add_parser("rehearse", help="try what studies do with a dataset, once and small")
-    rehearse.add_argument("--spec", nargs="+", required=True, help="the studies, as JSON")
-    rehearse.add_argument("--dataset", type=Path, nargs="+", required=True)
-    rehearse.add_argument("--scale", required=True, help="the scale that they run at")
-    rehearse.add_argument("--output", type=Path, required=True)
-    rehearse.add_argument("--log", type=Path, help="file that the log is also written to")
-    rehearse.set_defaults(run=_rehearse)
-
-    train = commands.add_parser("train", help="train one model with one seed")
-    _stage(train)
-    train.add_argument("--seed", type=int, required=True)
-    train.add_argument("--dataset", type=Path, nargs="+", required=True)
-    train.add_argument(
-        "--models", type=Path, nargs="*", default=[], help="folders of the models it is built with"
+    check = commands.add_parser("check", help="check a study and list what it runs")
+    check.add_argument("study", help="name of a study, or its YAML file")
+    check.add_argument(
+        "--scale", default="laptop", choices=["smoke", "laptop", "paper"], help="scale to list"
     )
-    train.add_argument(
-        "--studies", nargs="*", default=[], help="studies that must have been rehearsed, as JSON"
+    check.set_defaults(run=_check)
+
+    listed = commands.add_parser("kinds", help="list and explain what a study may choose from")
+    listed.add_argument("room", nargs="?", help="datasets, constraints, models, samplers, metrics, ...")
+    listed.add_argument("kind", nargs="?", help="a kind of the room, to explain its keys")
+    listed.add_argument(
+        "--plugins",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files with further kinds (default: those of the studies in config/config.yaml)",
     )
-    train.add_argument("--rehearsal", type=Path, help="file that says which have been")
-    train.add_argument("--scale", default="paper", help="the scale that they run at")
-    train.add_argument("--initialise", type=Path)
-    train.set_defaults(run=_train)
+    listed.set_defaults(run=_kinds)
 
-    sample = commands.add_parser("sample", help="draw one part of a method's samples")
-    _stage(sample)
-    sample.add_argument("--seed", type=int, required=True)
-    sample.add_argument("--part", type=int, required=True)
-    sample.add_argument("--dataset", type=Path, nargs="+", required=True)
-    sample.add_argument("--model", type=Path, nargs="+", required=True)
-    sample.add_argument(
-        "--constraint-models", type=Path, nargs="*", default=[], help="folders of the constraints' models"
+    run = commands.add_parser(
+        "run",
+        help="run the studies of config/config.yaml, or the named ones, to a report",
+        description="Runs the workflow in this folder. What follows -- goes to Snakemake, as in -- --dry-run.",
     )
-    sample.set_defaults(run=_sample)
+    run.add_argument("studies", nargs="*", help="names of studies (default: those of config/config.yaml)")
+    run.add_argument("--scale", choices=["smoke", "laptop", "paper"], help="scale of every study")
+    run.add_argument("--cores", default="all", help="cores of this machine to use (default: all)")
+    run.set_defaults(run=_run)
 
-    evaluate = commands.add_parser("evaluate", help="judge the samples of one method and seed")
-    _stage(evaluate)
-    evaluate.add_argument("--seed", type=int, required=True)
-    evaluate.add_argument("--dataset", type=Path, nargs="+", required=True)
-    evaluate.add_argument("--samples", type=Path, nargs="*", default=[])
-    evaluate.add_argument(
-        "--models", type=Path, nargs="*", default=[], help="folders of the constraints' and metrics' models"
-    )
-    evaluate.set_defaults(run=_evaluate)
+    show = commands.add_parser("show", help="print what a study compared, its metrics, costs and warnings")
+    show.add_argument("result", type=Path, help="a study's folder of results, such as results/gaussian")
+    show.set_defaults(run=_show)
 
-    compare = commands.add_parser("compare", help="gather a study's metrics, costs and examples")
-    _stage(compare)
-    compare.add_argument("--results", type=Path, required=True, help="folder of the results")
-    compare.set_defaults(run=_compare)
-
-    report = commands.add_parser("report", help="write the page from comparisons")
-    report.add_argument("--comparisons", type=Path, nargs="+", required=True)
-    report.add_argument("--output", type=Path, required=True)
-    report.add_argument("--log", type=Path)
-    report.set_defaults(run=_report)
-
-    table = commands.add_parser("table", help="print a study's metrics as Markdown")
-    table.add_argument("comparison", type=Path)
-    table.add_argument("--metrics", nargs="+", help="names of the metrics; all without")
+    table = commands.add_parser("table", help="print a study's metrics as a table")
+    table.add_argument("result", type=Path, help="a study's folder of results, such as results/gaussian")
+    table.add_argument("--metrics", nargs="+", help="names of the metrics (default: all)")
     table.add_argument(
-        "--at-checkpoints", action="store_true", help="as training goes on, with the time that it took"
+        "--format",
+        choices=["markdown", "csv", "latex", "json"],
+        default="markdown",
+        help="format of the table (default: markdown)",
+    )
+    table.add_argument(
+        "--at-checkpoints", action="store_true", help="at each checkpoint of the training, with its time"
     )
     table.set_defaults(run=_table)
 
@@ -112,28 +117,37 @@ def _parser() -> argparse.ArgumentParser:
         "export", help="write a dataset or samples as HDF5, in PDEBench's layout where it has a place"
     )
     export.add_argument("parts", type=Path, nargs="+", help="the parts, in order")
-    export.add_argument("--format", choices=["hdf5"], default="hdf5")
-    export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--format", choices=["hdf5"], default="hdf5", help="format of the file")
+    export.add_argument("--output", type=Path, required=True, help="the file to write")
     export.set_defaults(run=_export)
 
     _add_import(commands)
 
+    prune = commands.add_parser("prune", help="list and delete data and models that no study uses any more")
+    prune.add_argument("--yes", action="store_true", help="delete without asking")
+    prune.set_defaults(run=_prune)
+
     keys = commands.add_parser("keys", help="write the tables of keys of config/README.md")
-    keys.add_argument("--output", type=Path, required=True)
+    keys.add_argument("--output", type=Path, required=True, help="the file with the tables")
     keys.add_argument("--check", action="store_true", help="only say whether the file is up to date")
     keys.set_defaults(run=_keys)
+
+    stage = commands.add_parser("stage", help="the stages' own commands, which the workflow calls")
+    from plumbline.stages._commands import add_stages
+
+    add_stages(stage.add_subparsers(dest="command", required=True, metavar="stage"))
     return parser
 
 
-def _add_import(commands: Any) -> None:
+def _add_import(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "import",
         help="read a file of another program into a store",
-        description="Reads HDF5 (PDEBench, The Well, MATLAB 7.3), .mat, .npz, .npy, NetCDF, CSV, Parquet or zarr into a "
-        "store. What the file does not say itself is said by the options.",
+        description="Reads HDF5 (PDEBench, The Well, MATLAB 7.3), .mat, .npz, .npy, NetCDF, CSV, Parquet or zarr "
+        "into a store. The options say what the file itself does not.",
     )
     parser.add_argument("file", help="a file, a folder with a zarr store, or an address such as s3://...")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="the store to write")
     parser.add_argument(
         "--variable", action="append", default=[], metavar="NAME[,NAME]", help="arrays that become the state"
     )
@@ -142,8 +156,8 @@ def _add_import(commands: Any) -> None:
         action="append",
         default=[],
         metavar="[NAME=]DIM,DIM",
-        help="dimensions of the state, or of the array NAME, in the file's order: sample, time, x, y, z, channel, and _ for "
-        "an axis of length one that is left out",
+        help="dimensions of the state, or of the array NAME, in the file's order: sample, time, x, y, z, "
+        "channel, and _ for an axis of length one that is left out",
     )
     parser.add_argument(
         "--condition",
@@ -174,12 +188,6 @@ def _add_import(commands: Any) -> None:
     parser.set_defaults(run=_import)
 
 
-def _stage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--spec", required=True, help="the job's slice of the study, as JSON")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--log", type=Path, help="file that the log is also written to")
-
-
 def _start_log(path: Path | None, command: str) -> None:
     """Lines to standard error, for the person; the same with tracebacks to the job's file."""
     # The file's stem is the job's own name, which tells the lines of parallel jobs apart.
@@ -200,84 +208,153 @@ def _start_log(path: Path | None, command: str) -> None:
         logger.addHandler(handler)
 
 
-def _generate(options: argparse.Namespace) -> None:
-    from plumbline.stages.generate import generate
+def _init(options: argparse.Namespace) -> None:
+    from plumbline.project import init_project
 
-    generate(options.spec, part=options.part, output=options.output)
-
-
-def _rehearse(options: argparse.Namespace) -> None:
-    from plumbline.stages.rehearse import rehearse
-
-    rehearse(options.spec, dataset=options.dataset, scale=options.scale, output=options.output)
+    written = init_project(options.folder)
+    print(f"Wrote {len(written)} files to {options.folder}. To run the example:\n")
+    print(f"  cd {options.folder}\n  plumbline run")
 
 
-def _train(options: argparse.Namespace) -> None:
-    from plumbline.stages.train import train
+def _check(options: argparse.Namespace) -> None:
+    from plumbline.plan import Plan
 
-    if options.rehearsal is not None and "LOCAL_RANK" not in os.environ:
-        from plumbline.stages.rehearse import rehearse
-
-        rehearse(options.studies, dataset=options.dataset, scale=options.scale, output=options.rehearsal)
-    train(
-        options.spec,
-        seed=options.seed,
-        dataset=options.dataset,
-        output=options.output,
-        models=options.models,
-        initialise=options.initialise,
+    study = _study(options.study, options.scale)
+    plan = Plan(study)
+    print(f"{study.name}: {study.title}, at the scale {options.scale}")
+    print(f"  dataset      {study.dataset.kind}, {study.dataset.splits.total} samples")
+    for title, specs in (
+        ("constraints", study.constraints),
+        ("models", study.models),
+        ("metrics", study.metrics),
+    ):
+        print(f"  {title:12s} {', '.join(f'{name} ({spec.kind})' for name, spec in specs.items()) or 'none'}")
+    print(f"  methods      {', '.join(study.methods)}")
+    print(f"  seeds        {', '.join(map(str, study.seeds))}")
+    judged = len(study.methods) + len(plan.at_checkpoints())
+    trainings, parts = len(study.models) * len(study.seeds), study.samples.parts
+    evaluations = (judged + 1) * len(study.seeds)
+    print(
+        f"  jobs         {study.dataset.parts} parts of data, 1 rehearsal, {trainings} trainings, "
+        f"{judged * len(study.seeds) * parts} parts of samples, {evaluations} evaluations"
     )
 
 
-def _sample(options: argparse.Namespace) -> None:
-    from plumbline.stages.sample import sample
+def _kinds(options: argparse.Namespace) -> None:
+    from plumbline.reporting.kind_texts import describe_kinds
+    from plumbline.spec import load_plugin
 
-    sample(
-        options.spec,
-        seed=options.seed,
-        part=options.part,
-        dataset=options.dataset,
-        model=options.model,
-        output=options.output,
-        constraint_models=options.constraint_models,
-    )
+    if options.plugins:
+        for file in options.plugins:
+            load_plugin(file)
+    elif CONFIGURATION.is_file():
+        _configured()
+    print(describe_kinds(options.room, options.kind))
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    from plumbline.stages.evaluate import evaluate
+def _run(options: argparse.Namespace) -> int:
+    from plumbline.workflow_files import workflow_folder
 
-    evaluate(
-        options.spec,
-        seed=options.seed,
-        dataset=options.dataset,
-        samples=options.samples,
-        output=options.output,
-        models=options.models,
-    )
-
-
-def _compare(options: argparse.Namespace) -> None:
-    from plumbline.stages.compare import compare
-
-    compare(options.spec, results=options.results, output=options.output)
+    own = Path("Snakefile")
+    snakefile = own if own.is_file() else workflow_folder() / "Snakefile"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", options.cores]
+    overrides = [f"studies=[{','.join(options.studies)}]"] if options.studies else []
+    overrides += [f"scale={options.scale}"] if options.scale else []
+    command += ["--config", *overrides] if overrides else []
+    # Jobs call `python`: the one that runs this command, also where its environment is not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    code = subprocess.run([*command, *options.snakemake], env=os.environ | {"PATH": path}).returncode
+    if code == 0 and not options.snakemake:
+        print(f"The report: {Path(_results()).absolute() / REPORT}")
+    return code
 
 
-def _report(options: argparse.Namespace) -> None:
-    from plumbline.reporting.page import write_page
+def _results() -> str:
+    """The folder of results of this folder's configuration, or of the workflow's own."""
+    from plumbline.study import load_configuration
+    from plumbline.study_file import read_yaml
+    from plumbline.workflow_files import workflow_folder
 
-    write_page(options.comparisons, options.output)
+    file = CONFIGURATION if CONFIGURATION.is_file() else workflow_folder() / CONFIGURATION
+    return load_configuration(read_yaml(file), str(file)).results
+
+
+def _prune(options: argparse.Namespace) -> None:
+    from plumbline.plan import Plan
+    from plumbline.project import unused_folders
+
+    configuration, studies = _configured()
+    results = Path(configuration.results)
+    unused = unused_folders(results, [Plan(study, results) for study in studies])
+    if not unused:
+        print(f"Every dataset and model below {results} is used by a study of {CONFIGURATION}.")
+        return
+    for folder in unused:
+        print(f"{folder.size / 1e6:10.1f} MB  {folder.path}")
+    question = f"Delete these {len(unused)} folders, {sum(f.size for f in unused) / 1e6:.1f} MB? [y/N] "
+    if options.yes or input(question).strip().lower() in ("y", "yes"):
+        for folder in unused:
+            shutil.rmtree(folder.path)
+        print(f"Deleted {len(unused)} folders.")
+
+
+def _study(name: str, scale: Scale) -> Study:
+    """A study by its name or by its file."""
+    from plumbline.study import load_study
+    from plumbline.workflow_files import study_file
+
+    return load_study(Path(name) if name.endswith(".yaml") else study_file(name, STUDIES), scale)
+
+
+def _configured() -> tuple[Configuration, list[Study]]:
+    """The configuration of this folder and its studies, with the fingerprints of the files that they read.
+
+    Raises:
+        StudyError: one of them cannot be used.
+    """
+    from plumbline.fingerprints import fingerprinted
+    from plumbline.study import load_configuration
+    from plumbline.study_file import read_yaml
+
+    configuration = load_configuration(read_yaml(CONFIGURATION), str(CONFIGURATION))
+    cache = Path(".snakemake") / "plumbline" / "fingerprints"
+    studies = [
+        fingerprinted(_study(name, configuration.scale), name, cache, logger)
+        for name in configuration.studies
+    ]
+    return configuration, studies
+
+
+def _show(options: argparse.Namespace) -> None:
+    from plumbline.reporting.page import section
+    from plumbline.reporting.tables import as_markdown
+
+    shown = section(_comparison(options.result))
+    print(f"{shown.study.title}\n\n{shown.study.description}\n")
+    for name, value in shown.facts:
+        print(f"{name:15s} {value}")
+    print(f"\n{as_markdown(shown.metrics)}\n\n{as_markdown(shown.costs)}")
+    for warning in shown.warnings:
+        print(f"\nWarning: {warning}")
 
 
 def _table(options: argparse.Namespace) -> None:
-    from plumbline.reporting.tables import as_markdown, checkpoint_table, metric_table
+    from plumbline.reporting.table_formats import FORMATS
+    from plumbline.reporting.tables import checkpoint_table, metric_table
     from plumbline.storage.origins import origin_warnings
-    from plumbline.storage.store import load_store
 
-    comparison = load_store(options.comparison)
-    wanted = checkpoint_table if options.at_checkpoints else metric_table
-    print(as_markdown(wanted(comparison, options.metrics)))
+    comparison = _comparison(options.result)
+    requested = checkpoint_table if options.at_checkpoints else metric_table
+    print(FORMATS[options.format](requested(comparison, options.metrics)))
     for warning in origin_warnings(comparison.attrs):
         logger.warning("%s", warning)
+
+
+def _comparison(result: Path) -> xr.Dataset:
+    """The comparison of a study's folder of results, or of the store itself."""
+    from plumbline.storage.store import load_store
+
+    return load_store(result if result.suffix == ".zarr" else result / Path(COMPARISON).name)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,13 +1,14 @@
-"""Fingerprints of the files that a study reads: the same for the same content, whatever the time on the file.
+"""Fingerprints of the files that a study reads. They depend on the content alone, not on modification times.
 
-| what is read | its fingerprint |
+| input | fingerprint |
 |---|---|
-| a file | the SHA-256 of its content |
-| a folder, such as a zarr store | the SHA-256 of its manifest: the path, size and SHA-256 of every file below it |
-| a remote address | the SHA-256 of the ETag and size of every object there, or the key `fingerprint` that the user sets |
-| a published file | the SHA-256 that it is published with, if that is what lies there or nothing does |
+| file | SHA-256 of its content |
+| folder, such as a zarr store | SHA-256 of its manifest: path, size and SHA-256 of every file below it |
+| remote address | SHA-256 of the name, ETag and size of every object there, or the user's key `fingerprint` |
+| published file | its published SHA-256, if the file there matches it or does not exist yet |
 
-What was read once is remembered by path, size and times of change, so that only new and touched files are read again.
+Fingerprints are cached by path, size and modification times, so that only new and changed files are read
+again.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from plumbline.study import Study, StudyError
 IGNORED = frozenset(
     {".snakemake_timestamp", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
 )
-"""Names that systems and editors leave in folders; so are those that begin with `._`."""
+"""Names that operating systems and editors leave in folders; names beginning with `._` are ignored too."""
 CHECKSUMS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "content_md5")
-"""What fsspec's file systems call the checksum of an object."""
+"""Keys under which fsspec's file systems return the checksum of an object."""
 BLOCK = 2**22
-# A file that was changed in the last seconds may change again within the resolution of its time.
+# Nanoseconds. A file changed more recently may change again without a visible change of its time stamps.
 SETTLED = 2e9
 
 
 class Stat(NamedTuple):
-    """Size in bytes and times of change in nanoseconds: a file in which none of them is new is not read again."""
+    """Size in bytes, modification and status change times in nanoseconds; equal if a file is unchanged."""
 
     size: int
     modified: int
@@ -47,16 +48,16 @@ class Stat(NamedTuple):
 
 
 def fingerprinted(study: Study, source: str, cache: Path, logger: logging.Logger) -> Study:
-    """The study with the fingerprint of every spec that reads files, wherever in it the spec stands.
+    """Returns the study with the fingerprints of all specs in it that read files.
 
     Args:
         study: the study.
-        source: its file, for messages.
-        cache: folder in which fingerprints are remembered.
-        logger: told of large inputs, every few seconds.
+        source: the study's file, for messages.
+        cache: folder of the cached fingerprints.
+        logger: logs the progress on large inputs every few seconds.
 
     Raises:
-        StudyError: files that are not there or cannot be read, each with the path of its key.
+        StudyError: files do not exist or cannot be read. The message lists each with the path of its key.
     """
     problems: list[str] = []
     progress = Progress(logger)
@@ -84,11 +85,11 @@ def fingerprint_of(path: Path, cache: Path, progress: Progress) -> str:
 
     Args:
         path: the file or folder.
-        cache: folder in which the SHA-256 of each file is remembered.
-        progress: reports how far it is.
+        cache: folder in which the SHA-256 of each file is cached.
+        progress: reports the progress.
 
     Raises:
-        OSError: it is not there, or a file cannot be read.
+        OSError: the path does not exist, or a file cannot be read.
     """
     remembered = cache / f"{_digest(str(path.absolute()))}.json"
     known = _remembered(remembered)
@@ -97,7 +98,7 @@ def fingerprint_of(path: Path, cache: Path, progress: Progress) -> str:
     total, done = sum(sizes[name].size for name in fresh), 0
     started = time.monotonic()
 
-    def tell(read: int) -> None:
+    def report(read: int) -> None:
         nonlocal done
         done += read
         progress.report(_progress(path, done, total, time.monotonic() - started))
@@ -108,11 +109,11 @@ def fingerprint_of(path: Path, cache: Path, progress: Progress) -> str:
         for name in sorted(fresh):
             file = path / name if name else path
             began = time.time_ns()
-            hashes[name] = sha256_of(file, tell)
+            hashes[name] = sha256_of(file, report)
             if _stat(file) == sizes[name] and began - max(sizes[name][1:]) >= SETTLED:
                 settled.add(name)
     finally:
-        # Who stops the reading of a large folder does not lose what was read of it.
+        # If the user interrupts the reading of a large folder, the hashes computed so far are kept.
         if fresh or set(known) != set(sizes):
             _remember(remembered, {name: (sizes[name], hashes[name]) for name in sizes if name in settled})
     if path.is_file():
@@ -124,7 +125,7 @@ def fingerprint_of(path: Path, cache: Path, progress: Progress) -> str:
 
 
 def sha256_of(file: Path, tell: Callable[[int], None]) -> str:
-    """The SHA-256 of a file's content, read in blocks; `tell` is told the bytes of each."""
+    """The SHA-256 of a file's content, read in blocks; `tell` is called with the size of each block."""
     sha = hashlib.sha256()
     with file.open("rb") as content:
         while block := content.read(BLOCK):
@@ -137,10 +138,10 @@ def _of_input(file: InputFile, key: str | None, cache: Path, progress: Progress)
     """The fingerprint of an input.
 
     Raises:
-        ValueError: there is nothing at its path, or a server does not say what tells contents apart.
-        OSError: it cannot be read.
+        ValueError: nothing exists at its path, or a server gives no checksum of the content.
+        OSError: the input cannot be read.
     """
-    # A zip archive at an address is told by the archive: `zip://::s3://bucket/store.zip`.
+    # In a chained address such as `zip://::s3://bucket/store.zip`, the fingerprint is that of the archive.
     address = file.path.split("::")[-1] if "://" in file.path else file.path
     if "://" in address and not address.startswith("file://"):
         return "set by the user" if key is not None else _of_address(address)
@@ -159,10 +160,16 @@ def _of_input(file: InputFile, key: str | None, cache: Path, progress: Progress)
 
 
 def _of_address(address: str) -> str:
-    """The SHA-256 of names, ETags and sizes below a remote address."""
+    """The SHA-256 of the names, ETags and sizes of the objects below a remote address.
+
+    Raises:
+        ValueError: the content cannot be listed, is empty, or has no ETags.
+    """
     import fsspec
 
-    remedy = "set `fingerprint` beside it to a text of your own, and change that with the content"
+    remedy = (
+        "set `fingerprint` next to it to a text of your choice, and change that text when the content changes"
+    )
     try:
         files, root = fsspec.core.url_to_fs(address)
         about = files.info(root)
@@ -172,7 +179,8 @@ def _of_address(address: str) -> str:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         raise ValueError(
-            f"{address} cannot be asked for its content ({type(error).__name__}: {reason}); check the address, or {remedy}"
+            f"the content of {address} cannot be listed ({type(error).__name__}: {reason}); "
+            f"check the address, or {remedy}"
         ) from None
     if urlsplit(address).scheme in ("http", "https") and not root.endswith((".zip", ".h5", ".hdf5", ".csv")):
         raise ValueError(f"{address}: files below a web address cannot be listed; {remedy}")
@@ -180,15 +188,15 @@ def _of_address(address: str) -> str:
         raise ValueError(f"there is nothing at {address}")
     lines = []
     for name in sorted(below):
-        told = next((below[name][c] for c in CHECKSUMS if below[name].get(c)), None)
-        if told is None:
+        checksum = next((below[name][c] for c in CHECKSUMS if below[name].get(c)), None)
+        if checksum is None:
             raise ValueError(f"the server of {address} gives no ETag for {name}; {remedy}")
-        lines.append(f"{name.removeprefix(root)}\0{told}\0{below[name].get('size')}")
+        lines.append(f"{name.removeprefix(root)}\0{checksum}\0{below[name].get('size')}")
     return _digest("\n".join(lines))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Stat]]:
-    """Every file of a folder by its path below it, links followed, or a file itself under the empty name.
+    """Yields every file in a folder, following links, by its relative path; a single file has an empty path.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -206,7 +214,7 @@ def _files(path: Path) -> Iterator[tuple[str, Stat]]:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir():
                     real = os.path.realpath(entry.path)
-                    # A link to a folder that it lies in would be followed for ever.
+                    # Skip links to a parent folder, which would be followed forever.
                     if real not in above:
                         pending.append((name, above | {real}))
                 elif entry.is_file():
@@ -219,7 +227,7 @@ def _stat(path: Path) -> Stat:
 
 
 def _remembered(file: Path) -> dict[str, tuple[Stat, str]]:
-    """What is remembered of each file; nothing where it cannot be read, since all can be taken anew."""
+    """The cached hash of each file; empty if the cache cannot be read, which only costs time."""
     try:
         values = json.loads(file.read_text())
         return {name: (Stat(*stat), sha) for name, (stat, sha) in values.items()}
@@ -234,7 +242,7 @@ def _remember(file: Path, values: dict[str, tuple[Stat, str]]) -> None:
         partial.write_text(json.dumps(values))
         os.replace(partial, file)
     except OSError:
-        # A folder that may not be written to costs a second reading, and nothing else.
+        # Without a writable cache, the files are read again next time.
         return
 
 
@@ -253,7 +261,7 @@ def _digest(text: str) -> str:
 
 
 def _with_readers(value: Any, path: tuple[str, ...], known: Callable[..., ReadsFiles]) -> Any:
-    """`value` with each spec that reads files replaced by `known(spec, path)`; itself where there is none."""
+    """Replaces each spec in `value` that reads files by `known(spec, path)`; otherwise returns `value`."""
     if isinstance(value, Spec):
         changed = {}
         for name in type(value).model_fields:

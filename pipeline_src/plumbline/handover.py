@@ -1,8 +1,9 @@
-"""Studies as Snakemake's main process knows them, for the Snakemake processes that it starts on other machines.
+"""Passes the studies of Snakemake's main process to the Snakemake processes that it starts on other machines.
 
-These load the Snakefile again. They must see the studies that the job was planned for, fingerprints of files included: a file may
-have changed since, or may not be there at all. The main process writes its studies to a file below `.snakemake`, and names that
-in a variable of the environment, which Snakemake passes on.
+Those processes load the Snakefile again. They must use the studies that the job was planned for, including
+the fingerprints of input files: a file may have changed since then, or may not exist on the other machine.
+The main process therefore writes its studies to a file below `.snakemake` and stores the path in an
+environment variable, which Snakemake passes on.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from plumbline.study import Configuration, Study
 
 
 def variable(configuration: Configuration) -> str:
-    """The variable that names the file: one of each configuration, since a Snakefile may import the workflow twice."""
+    """The name of the environment variable that holds the path of the file.
+
+    Each configuration has its own variable, since a Snakefile may import the workflow twice.
+    """
     return f"PLUMBLINE_STUDIES_{configuration.digest().upper()}"
 
 
 def hand_over(configuration: Configuration, studies: Sequence[Study], folder: Path) -> None:
-    """Writes the studies of a configuration to a file in `folder`, named by its content, and sets the variable.
+    """Writes the studies of a configuration to a file in `folder` and sets the environment variable.
 
-    Where nothing can be written, the variable is empty, and other processes load the studies themselves.
+    The file is named after the digest of its content. If it cannot be written, the variable is empty, and the
+    other processes load the studies themselves.
     """
     text = json.dumps([study.canonical() for study in studies])
     file = folder / f"{digest(text)}.json"
@@ -40,7 +45,7 @@ def hand_over(configuration: Configuration, studies: Sequence[Study], folder: Pa
 
 
 def handed_over(configuration: Configuration) -> list[Study] | None:
-    """The studies of a configuration as the main process wrote them; None where it did not."""
+    """Reads the studies of a configuration that the main process wrote; None if it wrote none."""
     file = os.environ.get(variable(configuration))
     if not file or not Path(file).is_file():
         return None

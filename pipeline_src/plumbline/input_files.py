@@ -1,4 +1,8 @@
-"""Files that specs read: what the workflow takes a fingerprint of, so that changed content reruns what depends on it."""
+"""Input files of specs.
+
+The workflow computes a fingerprint of each input file and reruns the jobs that depend on it when its content
+changes.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,15 @@ from plumbline.spec import Spec, key
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file, a folder or an address that a spec reads.
+    """A file, a folder or a remote address that a spec reads.
 
     Attributes:
         key: the key of the spec that names it.
-        path: where it is; a relative path starts at the folder that Snakemake runs in.
-        what: what it should be, for whoever is told that it is missing.
-        published: SHA-256 of each form in which a published file may lie there. The first stands for all of them, and for
-            a file that is not there yet, since it is downloaded and checked. Empty for a user's own file.
+        path: the path or address; a relative path starts at the folder that Snakemake runs in.
+        what: a description of the expected content, for the message that reports a missing file.
+        published: the SHA-256 of each form in which a published file may be stored. The first is the
+            fingerprint of all of these forms, and of a file that does not exist yet, since it will be
+            downloaded and checked. Empty for a user's own file.
     """
 
     key: str
@@ -30,14 +35,14 @@ class InputFile:
 
 
 class ReadsFiles(Spec):
-    """Mixed into a kind that reads files: their content is part of what its results depend on."""
+    """Mixin for kinds that read files, whose results depend on the content of these files."""
 
     fingerprint: str | None = key(min_length=1, default=None)
-    """Stands for the content of the files that are read. The workflow sets it when it starts; set it yourself for a remote
-    address whose server gives no ETag, and change it with the content."""
+    """Fingerprint of the content of the input files. The workflow sets it at the start. Set it yourself for a
+    remote address whose server gives no ETag, and change it whenever the content changes."""
 
     def input_files(self) -> tuple[InputFile, ...]:
-        """The files that are read, in a fixed order."""
+        """The input files, in a fixed order."""
         raise NotImplementedError
 
     @model_serializer(mode="wrap")

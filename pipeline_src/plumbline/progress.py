@@ -1,4 +1,4 @@
-"""A line in the log every few seconds, for work that takes longer."""
+"""Progress messages of long computations, at most one every few seconds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 
 
 class Progress:
-    """Logs a message when some seconds have passed since the last one.
+    """Logs a progress message if enough time has passed since the last one.
 
     Args:
-        logger: where to.
-        every: seconds between lines.
+        logger: the logger that receives the messages.
+        every: minimum number of seconds between two messages.
     """
 
     def __init__(self, logger: logging.Logger, every: float = 5.0) -> None:
@@ -20,7 +20,7 @@ class Progress:
         self.last = time.monotonic()
 
     def report(self, message: str) -> None:
-        """Logs the message if it is time."""
+        """Logs the message if at least `every` seconds have passed since the last one."""
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from plumbline._capabilities import is_provided, listed, phrase
 from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
-from plumbline.models import AnyModel, FittedModelSpec
+from plumbline.models import AnyModel, FittedModelSpec, ModelSpec
 from plumbline.observations import AnyObservation
-from plumbline.samplers import AnySampler, DenoisingSpec, WrappingSpec
-from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, key
+from plumbline.samplers import AnySampler, DenoisingSpec, Predictive, WrappingSpec
+from plumbline.samplers.from_file import FromFileSpec
+from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, forget_plugins, key, load_plugin
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
+from plumbline.user_code import beside
 
 REAL = "real"
 """Name under which held-out real data is judged like a method; no method may take it."""
@@ -26,16 +37,31 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 
 
 class MethodSpec(Spec):
-    """A recipe for samples: a model, or an ensemble of models, and a sampler."""
+    """A recipe for samples: a model, or an ensemble of models, and a sampler.
 
-    model: str | tuple[str, ...] = Field(min_length=1)
-    """Name of the model, one of the study's `models`; of several that predict, the mixture is drawn from."""
+    In place of both, `samples: path` names a file with the samples of another program (see the sampler `from_file`).
+    """
+
+    model: str | tuple[str, ...] = ()
+    """Name of the model, one of the study's `models`. If several predictive models are named, samples are drawn from
+    their mixture."""
     sampler: AnySampler
     """How samples are drawn from it."""
     batch: int = key("samples", ge=1, default=256)
     """Samples that are drawn together."""
     at_checkpoints: bool = False
     """Whether it is judged at each numbered checkpoint of its model (`training.checkpoints`) too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _samples_of_another_program(cls, values: Any) -> Any:
+        """Reads `samples: path` as the sampler `from_file`."""
+        if not isinstance(values, dict) or "samples" not in values:
+            return values
+        own = {name: value for name, value in values.items() if name != "samples"}
+        if "sampler" in own or "model" in own:
+            raise ValueError("give `samples`, or `model` and `sampler`, not both")
+        return own | {"sampler": {"kind": "from_file", "path": values["samples"]}}
 
     def models(self) -> tuple[str, ...]:
         """The names of the models."""
@@ -84,6 +110,9 @@ class Study(Spec):
     """Title in the report."""
     description: str
     """What is compared, on what and why: a paragraph of the report."""
+    # Before the keys that may use a kind of a plug-in: pydantic reads fields in this order.
+    plugins: tuple[Annotated[str, AfterValidator(load_plugin)], ...] = ()
+    """Python files with kinds of your own, such as `constraints.py`; a relative path starts at the study's file."""
     dataset: AnyDataset
     """The dataset."""
     constraints: dict[Name, AnyConstraint]
@@ -100,6 +129,13 @@ class Study(Spec):
     """How many samples each method draws."""
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
     """Seeds, from 0 to 4294967295: each trains every model and draws from every method once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_its_own_plugins(cls, values: Any) -> Any:
+        """Makes the plug-ins of other studies unknown; reading `plugins` makes this study's known."""
+        forget_plugins()
+        return values
 
     @model_validator(mode="after")
     def _references(self) -> Study:
@@ -130,15 +166,12 @@ class Study(Spec):
                     f"models.{name}.training.steps: a `{model.kind}` is trained by steps, and 0 would leave it untrained: "
                     f"raise it, or name a model to start from as `initialise`"
                 )
-            yield from self._standing_problems(f"models.{name}", model.depends_on())
+            yield from self._standing_problems(f"models.{name}", model.kind, model.depends_on())
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
-                elif missing := [n for n in model.requires() if n not in self.constraints[wanted].provides()]:
-                    yield (
-                        f"models.{name}.constraint: `{model.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of "
-                        f"its constraint, which {wanted!r} (`{self.constraints[wanted].kind}`) does not have"
-                    )
+                else:
+                    yield from self._constraint_problems(f"models.{name}.constraint", model, wanted)
             splits = (model.dataset or self.dataset).splits
             if (model.training.samples or 0) > splits.train:
                 yield (
@@ -146,24 +179,36 @@ class Study(Spec):
                     f"{splits.train} samples of the train split"
                 )
         for name, constraint in self.constraints.items():
-            yield from self._standing_problems(f"constraints.{name}", constraint.depends_on())
+            yield from self._standing_problems(
+                f"constraints.{name}", constraint.kind, constraint.depends_on()
+            )
         for name, metric in self.metrics.items():
-            yield from self._standing_problems(f"metrics.{name}", metric.depends_on())
+            yield from self._standing_problems(f"metrics.{name}", metric.kind, metric.depends_on())
         yield from self._cycles()
         for name, method in self.methods.items():
             path = f"methods.{name}"
             if name == REAL:
                 yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
-            needed = method.sampler.needs()
+            needed = method.sampler.requires_of_model()
+            if not method.models() and needed is not NoneType:
+                yield f"{path}.model: `{method.sampler.kind}` draws from a model: name one of {', '.join(self.models)}"
+            if method.models() and needed is NoneType:
+                yield f"{path}.model: `{method.sampler.kind}` takes no model: leave the key out"
+            if (
+                isinstance(method.sampler, FromFileSpec)
+                and "{seed}" not in method.sampler.path
+                and len(self.seeds) > 1
+            ):
+                yield (
+                    f"{path}.samples: one file for {len(self.seeds)} seeds: write `{{seed}}` where its name has the seed, "
+                    f"or keep one seed"
+                )
             for drawn in method.models():
                 if drawn not in self.models:
                     yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
-                elif needed not in (model := self.models[drawn]).provides():
-                    yield (
-                        f"{path}.sampler: `{method.sampler.kind}` draws by the {needed} of a model; {drawn!r} "
-                        f"(`{model.kind}`) offers {' and '.join(model.provides())}"
-                    )
-            if len(method.models()) > 1 and needed != "prediction":
+                else:
+                    yield from self._model_problems(f"{path}.sampler", method.sampler.kind, drawn, needed)
+            if len(method.models()) > 1 and needed is not Predictive:
                 yield f"{path}.model: `{method.sampler.kind}` draws from one model, found {len(method.models())}"
             yield from self._sampler_problems(path, method)
             if method.at_checkpoints and not self.checkpoint_steps(name):
@@ -171,15 +216,29 @@ class Study(Spec):
             if self.observation is None and any(s.observes() for s in method.sampler.nested()):
                 yield f"{path}.sampler: `{method.sampler.kind}` needs the study's `observation`, which is not given"
 
-    def _standing_problems(self, path: str, depends_on: dict[str, str]) -> Iterator[str]:
+    def _standing_problems(self, path: str, kind: str, depends_on: dict[str, type]) -> Iterator[str]:
         for below, needed in depends_on.items():
             if below not in self.models:
                 yield f"{path}: {_undefined(below, self.models, 'model')}"
-            elif needed not in (offered := self.models[below].provides()):
-                yield (
-                    f"{path}: needs the {needed} of {below!r}, a `{self.models[below].kind}`, which offers "
-                    f"{' and '.join(offered)}"
-                )
+            else:
+                yield from self._model_problems(path, kind, below, needed)
+
+    def _model_problems(self, path: str, kind: str, name: str, required: type) -> Iterator[str]:
+        model = self.models[name]
+        if not is_provided(required, model.provides()):
+            yield (
+                f"{path}: `{kind}` requires {phrase(required)}; {name!r} (`{model.kind}`) provides "
+                f"{listed(model.provides())}"
+            )
+
+    def _constraint_problems(self, path: str, spec: ModelSpec | WrappingSpec, name: str) -> Iterator[str]:
+        constraint = self.constraints[name]
+        missing = [one for one in spec.requires() if not is_provided(one, constraint.provides())]
+        if missing:
+            yield (
+                f"{path}: `{spec.kind}` requires {' and '.join(phrase(one) for one in missing)}; {name!r} "
+                f"(`{constraint.kind}`) provides {listed(constraint.provides())}"
+            )
 
     def _sampler_problems(self, path: str, method: MethodSpec) -> Iterator[str]:
         level = f"{path}.sampler"
@@ -197,7 +256,7 @@ class Study(Spec):
                     yield (
                         f"{level}: `{enforced[0]}` moves finished samples to {enforced[1]!r} and away from "
                         f"{sampler.constraint!r}, which the `{sampler.kind}` within it is to obey: take one constraint that "
-                        f"holds both, or one of the two"
+                        f"holds both, by the kind `jointly`, or one of the two"
                     )
                 if sampler.enforces:
                     enforced = (sampler.kind, sampler.constraint)
@@ -209,13 +268,7 @@ class Study(Spec):
                 if denoising and not isinstance(sampler.base, DenoisingSpec):
                     yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
                 if sampler.constraint in self.constraints:
-                    constraint = self.constraints[sampler.constraint]
-                    missing = [need for need in sampler.requires() if need not in constraint.provides()]
-                    if missing:
-                        yield (
-                            f"{level}: `{sampler.kind}` needs {' and '.join(f'`{m}`' for m in missing)} of its "
-                            f"constraint, which {sampler.constraint!r} (`{constraint.kind}`) does not have"
-                        )
+                    yield from self._constraint_problems(level, sampler, sampler.constraint)
             level += ".base"
 
     def _cycles(self) -> Iterator[str]:
@@ -295,7 +348,8 @@ def load_configuration(values: dict[str, Any], source: str = "config/config.yaml
 def load_study(path: str | Path, scale: Scale) -> Study:
     """The study in a YAML file at a scale, checked at all scales.
 
-    A study that `extends` another, a file beside it, is that one with its own keys laid over (see `merged`).
+    A study that `extends` another, a file beside it or a study of the library, is that one with its own keys laid
+    over (see `merged`).
 
     Raises:
         StudyError: the file is missing or is not YAML, or a key, type, value, reference or combination in it
@@ -308,7 +362,8 @@ def load_study(path: str | Path, scale: Scale) -> Study:
     for one in SCALES:
         scaled = at_scale(path, values, one)
         try:
-            studies[one] = Study.model_validate(scaled)
+            with beside(path):
+                studies[one] = Study.model_validate(scaled)
         except ValidationError as error:
             for line in described(error.errors(), scaled):
                 faults.setdefault(line, []).append(one)

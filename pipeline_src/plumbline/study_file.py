@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from plumbline.spec import did_you_mean
+from plumbline.workflow_files import library_studies, study_file
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -61,7 +62,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, extending: tuple[str, ...]) -> dict[str, Any]:
-    values = _yaml(path)
+    values = read_yaml(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
@@ -70,16 +71,23 @@ def _read(path: Path, extending: tuple[str, ...]) -> dict[str, Any]:
     chain = (*extending, path.stem)
     if parent in chain:
         raise StudyError(f"{path}: extends: {' -> '.join([*chain, parent])} goes in a circle.")
-    base = _read(path.parent / f"{parent}.yaml", chain)
+    base = _read(study_file(parent, path.parent), chain)
     base.pop("name", None)
     # What the study removes, the scales of the other must not bring back.
     base["scales"] = {scale: _pruned(over, values) for scale, over in _scales(path, base).items()}
     return merged(base, values)
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        StudyError: the file is missing, is not YAML, or holds something else; the message begins with its path.
+    """
     if not path.is_file():
-        present = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        present = sorted(
+            {p.stem for folder in (path.parent, library_studies()) for p in folder.glob("*.yaml")}
+        )
         raise StudyError(
             f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
         )
@@ -215,7 +223,7 @@ def _sentence(fault: Any, message: str) -> str:
     if fault["type"] in ("too_long", "string_too_long"):
         return f"expected {context['max_length']} at most, found {context.get('actual_length', len(found or ''))}"
     scalar = isinstance(found, str | int | float | bool)
-    return f"{message[:1].lower()}{message[1:]}{shown if scalar else ''}"
+    return f"{message[:1].lower()}{message[1:].rstrip('.')}{shown if scalar else ''}"
 
 
 def key_path(fault: Any, values: Any) -> str:

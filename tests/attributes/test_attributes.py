@@ -1,4 +1,4 @@
-"""Attributes of pictures and vectors, against pictures whose attributes are known."""
+"""Attributes of images and vectors, tested on images with known attributes."""
 
 import math
 
@@ -18,7 +18,7 @@ def example(*shape):
 
 
 def sheared(shear, height=41, width=81):
-    """A soft stroke whose top is to the right of its bottom by `shear` columns a row."""
+    """A soft upright stroke, sheared sideways by `shear` columns per row."""
     down = torch.arange(height, dtype=torch.float64)[:, None] - (height - 1) / 2
     right = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     across = right + shear * down
@@ -29,7 +29,7 @@ def sheared(shear, height=41, width=81):
 def test_slant_is_the_shear_of_a_stroke(shear):
     slant = SlantSpec().build(example(41, 81), {})
     assert float(slant.value(sheared(shear))) == pytest.approx(shear, abs=1e-4)
-    # Neither its place nor its brightness matters.
+    # Neither position nor brightness matters.
     moved = 3 * sheared(shear).roll((4, -9), dims=(1, 2))
     assert float(slant.value(moved)) == pytest.approx(shear, abs=2e-3)
 
@@ -64,7 +64,7 @@ def bar(width, length=40, size=64):
 
 @pytest.mark.parametrize("width", [1, 3, 6])
 def test_thickness_is_the_width_of_a_bar(width):
-    """2 w l over the perimeter 2 (w + l), but for a corner, which counts 2 - sqrt(2) less."""
+    """2 w l over the perimeter 2 (w + l), except that each corner counts 2 - sqrt(2) less."""
     thickness = ThicknessSpec().build(example(64, 64), {})
     expected = 2 * width * 40 / (2 * (width + 40) - (2 - math.sqrt(2)))
     assert float(thickness.value(bar(width))) == pytest.approx(expected, rel=0.01)
@@ -92,19 +92,21 @@ def test_forms():
 
 @pytest.mark.parametrize("spec", [SlantSpec(), SymmetrySpec(), ThicknessSpec()])
 def test_pictures_are_asked_for(spec):
-    with pytest.raises(ValueError, match="needs pictures, and samples are vectors"):
+    with pytest.raises(ValueError, match="needs images, and samples are vectors"):
         spec.build(example(5), {})
 
 
-class Told:
-    """A classifier of three classes that reads its logarithms off the picture."""
+class PixelClassifier:
+    """A classifier of three classes whose logits are the first three pixels."""
 
     def log_probabilities(self, x):
         return x.flatten(1)[:, :3].log_softmax(1)
 
 
 def test_the_class_score_is_the_logarithm_of_a_probability():
-    score = ClassScoreSpec(classifier="c", classes=[0, 2], floor=0.01).build(example(2, 2), {"c": Told()})
+    score = ClassScoreSpec(classifier="c", classes=[0, 2], floor=0.01).build(
+        example(2, 2), {"c": PixelClassifier()}
+    )
     x = torch.tensor([[[0.0, 0.0], [0.0, 9.0]], [[-50.0, 50.0], [-50.0, 9.0]]])
     torch.testing.assert_close(score.value(x), torch.tensor([2 / 3 + 0.01, 0.01]).log())
 
@@ -113,6 +115,6 @@ def test_the_class_score_is_the_logarithm_of_a_probability():
 def test_columns_before_rows_are_refused(spec):
     turned = xr.Dataset({"state": (("sample", "x", "y"), np.zeros((1, 5, 5)))})
     with pytest.raises(
-        ValueError, match=r"rows of a picture before its columns, .* set `dataset.dimensions` to \[y, x\]"
+        ValueError, match=r"rows of an image before its columns, .* set `dataset.dimensions` to \[y, x\]"
     ):
         spec.build(turned, {})

@@ -1,4 +1,4 @@
-"""Attributes of fields, against sines, whose modes are known."""
+"""Attributes of fields, tested on sine waves with known modes."""
 
 import math
 
@@ -34,7 +34,10 @@ def waves(example, number):
 
 
 def test_the_energy_of_a_sine_is_in_its_band():
-    """2 sin(3 k x) has a quarter of 4 in wave 3, half of that in the mean over two states of which one is at rest."""
+    """2 sin(3 k x) has the energy 2^2 / 4 in wave 3.
+
+    The mean over two states, one of them at rest, is half of that.
+    """
     example = on_a_line()
     field = torch.stack([2 * waves(example, 3), torch.zeros(16)])[None]
     value = lambda low, high: float(  # noqa: E731

@@ -1,4 +1,4 @@
-"""The suite checks the shapes and types that numerical modules declare: see `tests/conftest.py`."""
+"""The test suite checks the shapes and types that numerical modules declare: see `tests/conftest.py`."""
 
 import jaxtyping
 import pytest

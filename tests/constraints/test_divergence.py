@@ -1,4 +1,4 @@
-"""Zero divergence: projections in Fourier space, for spectral derivatives and backward differences."""
+"""Zero divergence: projections in Fourier space, for spectral derivatives and for backward differences."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_conditioning_needs_one_variance():
 
 
 def test_backward_differences_count_what_flows_out_of_a_cell():
-    """A stream function on the corners has no outflow by construction; by another stencil it has."""
+    """A stream function on the corners has zero outflow by construction, but not with another stencil."""
     torch.manual_seed(0)
     h = 2 * math.pi / 16
     stream = torch.randn(3, 16, 16, dtype=torch.float64)
@@ -72,8 +72,11 @@ def test_backward_differences_count_what_flows_out_of_a_cell():
 
 
 def test_the_sensitivity_of_backward_differences_to_white_noise():
-    """The outflow of a cell is that of four faces: deviation 2 s / h, mean absolute sqrt(2 / pi) of that, 16.25 s."""
+    """The outflow of a cell sums four faces.
+
+    Its std is 2 s / h and its mean absolute value sqrt(2 / pi) of that, 16.25 s.
+    """
     torch.manual_seed(0)
     noise = torch.randn(16, 2, 64, 64, dtype=torch.float64)
     expected = math.sqrt(2 / math.pi) * 2 * 64 / (2 * math.pi)
-    assert float(backward.distance(noise).mean()) == pytest.approx(expected, rel=0.02)  # about ten deviations
+    assert float(backward.distance(noise).mean()) == pytest.approx(expected, rel=0.02)  # about ten stds

@@ -1,4 +1,4 @@
-"""KolmogorovResidual: zero on the solver's trajectories, and on nothing else."""
+"""KolmogorovResidual: zero on the solver's trajectories and only there."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_data_is_feasible_and_noise_is_not(data, constraint):
     assert constraint.satisfied(state).all()
     noise = 0.01 * torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
     distance = constraint.distance(state + noise)
-    # The noise itself, mean absolute value .008, and less than as much again for what it grows to.
+    # The noise itself, of mean absolute value .008, and less than as much again for its growth.
     assert ((distance > 0.008) & (distance < 0.016)).all()
 
 
@@ -42,7 +42,7 @@ def test_a_drift_a_divergence_and_another_order_are_seen(data, constraint):
 def test_the_force_is_the_datasets(data, constraint):
     other = data.assign_attrs(forcing_amplitude=2.0)
     state = torch.as_tensor(data["state"].values)
-    # Twice the force for a fifth of a unit of time: 0.2 |sin| more velocity, less what pressure and drag take.
+    # Twice the force for 0.2 units of time adds 0.2 |sin| to the velocity, minus pressure and drag.
     assert (KolmogorovResidualSpec().build(other).distance(state) > 0.03).all()
 
 
@@ -55,7 +55,7 @@ def test_vorticity_undoes_velocity(constraint):
 
 
 def test_distance_is_differentiable(data, constraint):
-    """Against finite differences along a random direction, in double precision."""
+    """Agrees with finite differences along a random direction, in double precision."""
     state = torch.as_tensor(data["state"].values[:1, :2]).double()
     generator = torch.Generator().manual_seed(0)
     state = state + 0.1 * torch.randn(state.shape, generator=generator, dtype=torch.float64)

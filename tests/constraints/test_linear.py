@@ -42,7 +42,7 @@ def test_projection_is_feasible_idempotent_and_nearest(size, dtype):
     # Rounding of k moves the feasible set by eps |k| over the smallest singular value of A.
     moved = 20 * eps * (1 + 1 / float(torch.linalg.svdvals(constraint.linear_map.matrix).min()))
     torch.testing.assert_close(constraint.project(projected), projected, rtol=20 * eps, atol=moved)
-    # No feasible point is nearer: the way to it is orthogonal to every feasible direction.
+    # No feasible point is nearer: the correction is orthogonal to every feasible direction.
     other = constraint.project(projected + torch.randn_like(x))
     inner = ((x - projected).double() * (other - projected).double()).sum(1)
     scale = (x - projected).double().norm(dim=1) * (other - projected).double().norm(dim=1)
@@ -140,7 +140,7 @@ def test_residual_and_conditioning_are_differentiable():
 
 
 def test_no_square_matrix_is_formed_for_a_sum():
-    """A million coordinates: an n-by-n matrix would need terabytes."""
+    """With a million coordinates, an n-by-n matrix would need terabytes."""
     n = 10**6
     constraint = LinearEquality(GroupSum(torch.zeros(n, dtype=torch.long)), torch.tensor([1.0]))
     mean, covariance = constraint.condition(torch.randn(2, n), torch.rand(n) + 0.1)
@@ -166,7 +166,7 @@ def test_completion_is_feasible_and_moves_the_pivots_alone(size):
 @settings(max_examples=40, deadline=None)
 @given(sizes, st.booleans())
 def test_a_rescaled_equality_holds_where_the_first_does(size, grouped):
-    """x = shift + scale z is feasible if and only if z is, for targets of all samples and of each."""
+    """x = shift + scale z is feasible if and only if z is, for shared targets and for targets per sample."""
     m, n, seed = size
     g = torch.Generator().manual_seed(seed)
     shift, scale = (
@@ -210,7 +210,7 @@ def test_weighted_sums_agree_with_their_matrix():
 
 
 def test_a_matrix_of_the_dataset_is_read_by_the_names_of_its_dimensions():
-    """A square one would fit either way round."""
+    """The shape of a square matrix does not reveal which dimension is which."""
     matrix = np.array([[1.0, 2.0], [0.0, 1.0]])
     data = xr.Dataset(
         {

@@ -1,4 +1,4 @@
-"""Ranks, contradictions and precision of linear equalities, and what is refused."""
+"""Ranks, contradictions and precision of linear equalities, and rejected inputs."""
 
 import logging
 
@@ -18,7 +18,7 @@ seeds = st.integers(0, 10**6)
 
 
 def dependent_rows(m: int, n: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
-    """m independent rows and two sums of them, computed and rounded in a dtype."""
+    """m independent rows and two linear combinations of them, computed and rounded in a dtype."""
     g = torch.Generator().manual_seed(seed)
     rows = torch.randn(m, n, generator=g, dtype=DOUBLE).to(dtype)
     return torch.cat([rows, torch.randn(2, m, generator=g, dtype=DOUBLE).to(dtype) @ rows])
@@ -36,7 +36,7 @@ def test_rows_that_depend_on_each_other_in_their_own_precision_drop_out(m, n, se
     projected = constraint.project(x)
     rounding = torch.finfo(dtype).eps / float(torch.linalg.svdvals(matrix[:m].double()).min())
     assert (constraint.violation(projected) <= 1e-12 + 100 * rounding).all()
-    # The nearest feasible point is no farther than the one that is known.
+    # The nearest feasible point is no farther than a known feasible point.
     distance = (projected - x).norm(dim=1)
     assert (distance <= (feasible - x).norm(dim=1) * (1 + 1e-9) + 1e4 * rounding).all()
     # The same in the space of another scaling.
@@ -54,7 +54,7 @@ def test_contradictions_are_refused_with_their_residual(m, n, seed, dtype, many)
     said = "for sample 2: .* residual of .* in row" if many else "contradicts them: .* residual of .* in row"
     with pytest.raises(InfeasibleConstraintError, match=said):
         LinearEquality(matrix, (target if many else target[2]).to(dtype))
-    # A large target beside does not hide a small one that contradicts.
+    # A large target does not hide a contradiction in a small one.
     target[2] *= 1e-6
     bound = LinearEquality(matrix, None, target_variable="k")
     with pytest.raises(InfeasibleConstraintError):
@@ -82,7 +82,7 @@ def test_the_unit_of_a_row_does_not_decide_whether_it_counts(m, n, seed, exponen
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4), st.integers(6, 12), seeds, st.sampled_from([torch.float32, DOUBLE]), st.booleans())
 def test_coordinates_that_no_row_has_are_no_pivots(m, n, seed, dtype, last):
-    """Independent rows have rounding in them, which must not be solved for."""
+    """Rounding in the independent rows must not turn a coordinate without coefficients into a pivot."""
     g = torch.Generator().manual_seed(seed)
     matrix = torch.randn(m, n, generator=g, dtype=DOUBLE)
     matrix[0] *= 1e-9
@@ -99,7 +99,7 @@ def test_an_ill_conditioned_matrix_is_said(caplog, dtype, angle):
     with caplog.at_level(logging.WARNING, logger="plumbline.constraints"):
         constraint = LinearEquality(matrix, torch.tensor([1.0, 1.0 + angle], dtype=DOUBLE))
     assert "ill-conditioned" in caplog.text and "condition number" in caplog.text
-    # The difference of the rows says that the last coordinate is one.
+    # The difference of the rows fixes the last coordinate to one.
     projected = constraint.project(torch.zeros(1, 3, dtype=DOUBLE))
     allowed = 1e3 * torch.finfo(DOUBLE).eps / angle + torch.finfo(dtype).eps
     assert float(projected[0, 2]) == pytest.approx(1.0, abs=allowed)
@@ -142,13 +142,13 @@ def test_empty_batches(rows, per_sample):
 @pytest.mark.parametrize(
     ("groups", "weights", "words"),
     [
-        ([-1, 0, 1], None, "from zero on, found -1"),
+        ([-1, 0, 1], None, "from zero, found -1"),
         ([0, 2, 2], None, "without gaps"),
         ([0, 10**12], None, "without gaps"),
-        ([], None, "one whole number a coordinate"),
-        ([[0, 1]], None, "one whole number a coordinate"),
-        ([0.0, 1.0], None, "one whole number a coordinate"),
-        ([0, 1], [1.0], "one real number for each of 2"),
+        ([], None, "one integer per coordinate"),
+        ([[0, 1]], None, "one integer per coordinate"),
+        ([0.0, 1.0], None, "one integer per coordinate"),
+        ([0, 1], [1.0], "one real value for each of 2"),
         ([0, 1], [1.0, float("nan")], "finite"),
         ([0, 1], [1.0, float("inf")], "finite"),
     ],

@@ -14,7 +14,7 @@ from plumbline.constraints.tiling import TilingSpec
 
 
 def published(x: torch.Tensor) -> torch.Tensor:
-    """The distance of Feng et al. written out for 2 x 2 tiles."""
+    """The distance of Feng et al., written out for 2 x 2 tiles."""
     h, w = x.shape[-2] // 2, x.shape[-1] // 2
     quadrants = [x[..., i * h : (i + 1) * h, j * w : (j + 1) * w] for i in range(2) for j in range(2)]
     return sum((x - q.repeat(*(1,) * (x.ndim - 2), 2, 2)).abs().flatten(1).mean(1) for q in quadrants)
@@ -32,7 +32,7 @@ def test_projection_is_nearest_feasible_and_idempotent(tiles, channels, seed):
     assert constraint.distance(projected).max() < 1e-12
     torch.testing.assert_close(constraint.project(projected), projected)
     other = constraint.project(torch.randn(shape, generator=g, dtype=torch.float64))
-    # No feasible point is nearer: what the projection takes off is orthogonal to the feasible set.
+    # No feasible point is nearer: the correction is orthogonal to the feasible set.
     assert abs(float(((x - projected) * (other - projected)).sum())) < 1e-10
 
 
@@ -44,14 +44,17 @@ def test_the_distance_is_the_published_one(shape):
 
 
 def test_one_pixel_and_white_noise():
-    """A pixel that is off by one in one quadrant of 64 x 64 costs 6 / 4096; white noise of deviation s 6 s / sqrt(pi)."""
+    """One pixel off by one in one of the tiles of 64 x 64 costs 6 / 4096.
+
+    White noise of std s costs 6 s / sqrt(pi).
+    """
     constraint = Tiling(2, 2, (64, 64))
     x = torch.zeros(1, 64, 64, dtype=torch.float64)
     x[0, 3, 5] = 1.0
     assert float(constraint.distance(x)) == pytest.approx(6 / 4096)
     torch.manual_seed(0)
     noise = torch.randn(64, 64, 64, dtype=torch.float64)
-    # 262,144 numbers: the mean is off by 0.3% at five standard deviations.
+    # 262,144 values: five standard errors of the mean are 0.3%.
     assert float(constraint.distance(noise).mean()) == pytest.approx(6 / math.sqrt(math.pi), rel=5e-3)
 
 

@@ -1,4 +1,4 @@
-"""Tables of attributes as people save them: read right, or refused by line and column."""
+"""Tables of attributes in common formats are read correctly or refused with their line and column."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,8 @@ KAGGLE = ["image_id,Smiling,Male"]
     {
         "celeba": table(["8", "Smiling Male "], "  "),
         "celeba, no count": table(["Smiling Male"], " "),
-        "carriage returns and a byte order mark": "\ufeff" + table(["8", "Smiling Male"], " ").replace("\n", "\r\n"),
+        "carriage returns and a byte order mark": "\ufeff" + table(["8", "Smiling Male"], " ").replace("\n",
+            "\r\n"),
         "commas": table(KAGGLE),
         "commas below a count": table(["8", *KAGGLE]),
         "spaces after commas": table(["image_id, Smiling, Male"], ", "),
@@ -80,14 +81,17 @@ def test_other_values_are_refused_by_line(images, values, found):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (table(KAGGLE) + NAMES[0] + ",1,-1\n", r"lines 2 and 10 are both of '000001\.jpg'"),
-        (table(["9", "Smiling Male"], " "), "says that it has 9 images, and has 8 lines"),
+        (table(KAGGLE) + NAMES[0] + ",1,-1\n", r"lines 2 and 10 both describe '000001\.jpg'"),
+        (table(["9", "Smiling Male"], " "), "states that it has 9 images, but has 8 lines"),
         (table(KAGGLE) + "x.jpg,1\n", "line 10: expected 3 fields as in the header, found 2"),
-        (table(["image_id,Male,Male"]), "names 'Male' 2 times"),
+        (table(["image_id,Male,Male"]), "lists 'Male' 2 times"),
         (table(["image_id,Smiling,Old"]), "has no attribute 'Male'; it has Smiling, Old"),
-        (table(KAGGLE, names=[n[:-4] for n in NAMES]), "no line for 8 images, .*lines are named as '000001'"),
+        (
+            table(KAGGLE, names=[n[:-4] for n in NAMES]),
+            "no line for 8 images, .*lines have names such as '000001'",
+        ),
         ("", "is empty"),
-        (table(['image_id,Smiling,Ma"le']) + '"', "is no table"),
+        (table(['image_id,Smiling,Ma"le']) + '"', "is not a table"),
     ],
 )
 def test_tables_that_do_not_fit_are_named(images, text, found):

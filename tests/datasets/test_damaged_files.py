@@ -1,4 +1,4 @@
-"""Files with bytes changed, inserted, taken out or cut off are read or refused by name, and nothing else."""
+"""Files with bytes changed, inserted, removed or cut off are read, or refused by name."""
 
 import gzip
 import io
@@ -34,7 +34,8 @@ def image(form, dtype=np.uint8, shape=(9, 7, 3)):
 def packed():
     columns = {
         "name": ["a", "b"], "node_species": np.array([0, 1, 2, 1], np.uint8), "node_charge": np.zeros(4),
-        "node_pointer": [0, 2, 4], "edge_index": [[0, 0], [1, 1]], "edge_length": [1.0, 1.0], "edge_pointer": [0, 1, 2],
+        "node_pointer": [0, 2, 4], "edge_index": [[0, 0], [1, 1]], "edge_length": [1.0, 1.0],
+        "edge_pointer": [0, 1, 2],
     }  # fmt: skip
     with h5py.File(stream := io.BytesIO(), "w") as file:
         for name, values in columns.items():
@@ -52,7 +53,8 @@ def an_image(path):
 
 
 FILES = {
-    **{form: (lambda form=form: image(form), an_image) for form in ("png", "jpeg", "webp", "gif", "tiff", "ppm")},
+    **{form: (lambda form=form: image(form), an_image) for form in ("png", "jpeg", "webp", "gif", "tiff",
+        "ppm")},
     "deep": (lambda: image("png", np.uint16, (9, 7)), an_image),
     "float": (lambda: image("tiff", np.float32, (9, 7)), an_image),
     "clear": (lambda: image("png", np.uint8, (9, 7, 4)), an_image),
@@ -68,7 +70,7 @@ FILES = {
 def mutated(content, source):
     changed = bytearray(content)
     for _ in range(source.randint(1, 3)):
-        # Headers are at the start, and most of what is large is not.
+        # Headers are at the start of a file; most of a large file is not header.
         place = source.randrange(min(len(changed), source.choice([300, 10**6])))
         kind = source.choice(["cut", "change", "change", "insert", "remove"])
         if kind == "cut":

@@ -1,4 +1,4 @@
-"""Datasets: the same samples for any number of parts, and the physics that each one promises."""
+"""Datasets: samples do not depend on the number of parts, and each dataset obeys its physics."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_any_number_of_parts_gives_the_same_samples(spec: DatasetSpec):
     for parts in (2, 5):
         other = whole(parts)
         assert np.array_equal(one["split"], other["split"])
-        # Rounding may differ by the place of a sample in its batch; in single precision that is one unit.
+        # Rounding may depend on a sample's position in its batch: by one unit in single precision.
         np.testing.assert_allclose(one["state"], other["state"], rtol=3e-7, atol=1e-7)
     assert one["split"].values.tolist() == ["train"] * 7 + ["validation"] * 3 + ["test"] * 3
     assert one["state"].dims[0] == "sample"
@@ -72,9 +72,9 @@ def test_burgers_starts_in_the_unit_interval_and_obeys_the_maximum_principle():
 
 
 def test_burgers_initial_conditions_have_the_matern_correlation():
-    """E[f(x) f(x + r)] against the Matern function at smoothness 3/2, before scaling to [0, 1].
+    """E[f(x) f(x + r)] equals the Matern function at smoothness 3/2, before scaling to [0, 1].
 
-    4,000 fields; the estimate's standard error is under 0.02, and the bound 0.1 is five of them.
+    With 4,000 fields the estimate's standard error is under 0.02; the bound of 0.1 is five of them.
     """
     spec = BurgersSpec(points=128, length=20.0, splits=SPLITS)
     field = spec.initial_conditions(np.arange(4000))
@@ -82,7 +82,7 @@ def test_burgers_initial_conditions_have_the_matern_correlation():
     separation = 20.0 / 128 * np.arange(8)
     found = [(field * np.roll(field, -s, 1)).mean() for s in range(8)]
     r = np.sqrt(3) * separation
-    # Removing each field's own mean lowers the correlation by the mean of the function, which is about 0.11.
+    # Removing each field's mean lowers the correlation by the mean of the Matern function, about 0.11.
     matern = (1 + r) * np.exp(-r)
     mean = (np.sqrt(3) * 0 + 4 / np.sqrt(3)) / 20.0
     assert np.abs(found - (matern - mean) / (1 - mean)).max() < 0.1
@@ -93,8 +93,8 @@ def test_combustion_conserves_elements_exactly_and_nearly_all_of_the_feed():
     constraint = LinearEqualitySpec(matrix="element_matrix", target="condition").build(data).bind(data)
     assert (constraint.violation(torch.as_tensor(data["state"].values)) < 1e-7).all()
     inventory = data["condition"].to_pandas()
-    # Air brings 3.76 nitrogen molecules an oxygen molecule, methane four hydrogen atoms a carbon atom. The minor
-    # species that are left out hold a few percent at most.
+    # Air has 3.76 nitrogen molecules per oxygen molecule, methane four hydrogen atoms per carbon atom. The
+    # minor species that are left out contribute a few percent at most.
     np.testing.assert_allclose(inventory["N"] / (2 * 3.76), inventory["O"] / 2, rtol=0.02)
     np.testing.assert_allclose(inventory["H"], 4 * inventory["C"], rtol=0.2)
     assert (data["state"] >= 0).all()
@@ -131,7 +131,7 @@ def test_kolmogorov_starts_at_its_top_speed():
 
 
 def test_gaussian_moments():
-    """20,000 draws of each law; five standard errors on 72 numbers: a false alarm in 24,000 runs."""
+    """20,000 samples per distribution, five standard errors on 72 values: a false alarm in 24,000 runs."""
     count = 20_000
     spec = GaussianSpec(splits={"train": count, "validation": 2, "test": count}, parts=1)
     data = spec.draw_part(0)
@@ -158,7 +158,7 @@ def test_streams_do_not_depend_on_where_they_are_cut():
 
 
 def test_normal_stream():
-    """A million numbers: mean and variance within five standard errors, a false alarm in 870,000 runs."""
+    """A million values: mean and variance within five standard errors, a false alarm in 870,000 runs."""
     drawn = normals(1, np.arange(1000), 1000).ravel()
     assert abs(drawn.mean()) < 5e-3
     assert abs(drawn.var() - 1) < 5 * np.sqrt(2e-6)
@@ -190,9 +190,9 @@ def test_tilings_repeat_one_texture_that_is_periodic_itself(values):
     assert float(constraint.distance(x).max()) == 0.0
     assert ((x >= 0) & (x <= 1)).all()
     assert (set(x.unique().tolist()) == {0.0, 1.0}) == (values == "binary")
-    # The process has its first and last points in common.
+    # The first and the last point of the process coincide.
     torch.testing.assert_close(x[:, 0, :16], x[:, 15, :16])
-    # By symmetry the mean is a half; a texture has about two free signs, so 206 of them leave 0.03.
+    # By symmetry the mean is a half. A texture has about two free signs: 206 of them leave an error of 0.03.
     assert float(x.mean()) == pytest.approx(0.5, abs=0.12)
     assert float(x.flatten(1).std(0).mean()) > 0.3
 
@@ -203,7 +203,7 @@ def test_accretion_flows_have_one_brightness_and_the_shapes_asked_for():
     x = torch.as_tensor(data["state"].values)
     assert float(SumSpec(total=120.0).build(data).violation(x).max()) < 1e-6
     assert (x >= 0).all()
-    # The hole in the middle is dark, and the ring, at 0.35 to 0.6 of half the side, is bright.
+    # The hole in the centre is dark; the ring, at 0.35 to 0.6 of half the side, is bright.
     middle, ring = x[:, 29:35, 29:35].mean(), x[:, 31:33, 12:22].mean()
     assert ring > 5 * middle
     smooth = spec.model_copy(update={"turbulence": 0.0}).draw_part(0)["state"].values
@@ -215,14 +215,14 @@ def test_the_turbulence_has_unit_variance_and_the_spectrum_asked_for():
     fields = AccretionSpec(points=n, splits=SPLITS)._field(
         normals(3, np.arange(count), n * n).reshape(-1, n, n)
     )
-    # A few large waves hold the variance: 400 fields estimate it to a few per cent.
+    # A few large waves carry the variance: 400 fields estimate it to a few per cent.
     assert fields.var() == pytest.approx(1.0, rel=0.2)
     power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
     assert power[0, 8] / power[0, 2] == pytest.approx((8 / 2) ** -3.0, rel=0.5)
 
 
 def test_galaxies_are_as_many_as_asked_for_and_apart():
-    """Places by the generator's own numbers; what is drawn is bright there."""
+    """Positions are recomputed from the generator's random numbers; images must be bright there."""
     spec = GalaxiesSpec(points=64, count=3, most=9, splits=SPLITS | {"train": 200}, parts=1)
     data = spec.draw_part(0)
     assert ((data["state"] >= 0) & (data["state"] <= 1)).all()
@@ -237,7 +237,7 @@ def test_galaxies_are_as_many_as_asked_for_and_apart():
 
 
 def test_a_galaxy_stands_out_of_the_background():
-    """15 dB at least, where it was placed; with none, an image is background alone."""
+    """At least 15 dB where a galaxy was placed; an image without galaxies is background alone."""
     one, none = (
         GalaxiesSpec(points=64, count=count, splits=SPLITS | {"train": 50}, parts=1)
         .draw_part(0)["state"]
@@ -259,6 +259,6 @@ def test_samples_of_another_shape_are_refused_by_the_key_that_asked_for_them():
     assert spec.draw_matching("test", (16, 16), "dataset").sizes["sample"] == 2
     with pytest.raises(
         ValueError,
-        match=r"`sets.new.dataset`: `galaxies` has samples of the shape \(16, 16\), where .* \(8, 8\)",
+        match=r"`sets.new.dataset`: `galaxies` has samples of shape \(16, 16\), but .* \(8, 8\)",
     ):
         spec.draw_matching("test", (8, 8), "sets.new.dataset")

@@ -1,4 +1,4 @@
-"""Frameworks in a packed file: each fault is refused when the file is read, by the name of the framework."""
+"""Frameworks in a packed file: each fault is refused on reading, with the name of the framework."""
 
 import h5py
 import numpy as np
@@ -64,7 +64,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def changed(**values):
-    """The frameworks, of which `mof3`, of five atoms, is changed."""
+    """The frameworks with changed values of `mof3`, which has five atoms."""
     several = frameworks()
     several[3] = several[3] | {name: np.asarray(value) for name, value in values.items()}
     return several
@@ -84,19 +84,20 @@ def with_bond(*ends):
     [
         (
             with_bond(2, 5),
-            "bond 2, of the atoms 2 and 5, has an end that is no atom: it has 5, numbered from 0",
+            "bond 2, between atoms 2 and 5, has an end that is not an atom: there are 5 atoms, "
+            "numbered from 0",
         ),
-        (with_bond(2, -1), "bond 2, of the atoms 2 and -1, has an end"),
-        ({"bonds": RING + 1}, "bond 3, of the atoms 4 and 5, has an end"),
-        ({"bonds": RING + 50}, "bond 0, of the atoms 50 and 51, has an end"),
-        (with_bond(2, 2), "bond 2, of the atoms 2 and 2, joins an atom to itself"),
-        (with_bond(1, 0), "bond 2, of the atoms 1 and 0, is listed before: list each bond once"),
-        (with_bond(0, 1), "bond 2, of the atoms 0 and 1, is listed before"),
+        (with_bond(2, -1), "bond 2, between atoms 2 and -1, has an end"),
+        ({"bonds": RING + 1}, "bond 3, between atoms 4 and 5, has an end"),
+        ({"bonds": RING + 50}, "bond 0, between atoms 50 and 51, has an end"),
+        (with_bond(2, 2), "bond 2, between atoms 2 and 2, joins an atom to itself"),
+        (with_bond(1, 0), "bond 2, between atoms 1 and 0, is listed before: list each bond once"),
+        (with_bond(0, 1), "bond 2, between atoms 0 and 1, is listed before"),
         ({"species": [0, 1, 74, 1, 1]}, r"has the element 74 \(atom 2\), expected 0 to 73"),
         ({"species": [0, 1, 1, -1, 1]}, r"has the element -1 \(atom 3\)"),
         ({"charges": [0, 0, 0, 0, np.nan]}, r"has the charge nan \(atom 4\)"),
-        ({"lengths": [1, 1, 0, 1, 1]}, "bond 2, of the atoms 2 and 3, has the length 0.0"),
-        ({"lengths": [1, np.inf, 1, 1, 1]}, "bond 1, of the atoms 1 and 2, has the length inf"),
+        ({"lengths": [1, 1, 0, 1, 1]}, "bond 2, between atoms 2 and 3, has the length 0.0"),
+        ({"lengths": [1, np.inf, 1, 1, 1]}, "bond 1, between atoms 1 and 2, has the length inf"),
         ({"species": [], "charges": [], "bonds": np.zeros((2, 0)), "lengths": []}, "has no atoms"),
     ],
 )
@@ -113,7 +114,7 @@ def test_bonds_both_ways_are_refused(tmp_path):
     ]
     write(tmp_path, several)
     with pytest.raises(
-        DataFileError, match="framework 'mof0': bond 5, of the atoms 1 and 0, is listed before"
+        DataFileError, match="framework 'mof0': bond 5, between atoms 1 and 0, is listed before"
     ):
         drawn(tmp_path)
 
@@ -124,12 +125,12 @@ def test_bonds_both_ways_are_refused(tmp_path):
         ({"edge_length": None, "name": None}, "has no array edge_length, name; it has"),
         (
             {"node_pointer": [0, 5, 11]},
-            "`node_pointer` should hold 11 numbers from 0 to 59, and holds 3 from 0 to 11",
+            "`node_pointer` should hold 11 numbers from 0 to 59, but holds 3 from 0 to 11",
         ),
         ({"edge_pointer": np.arange(11)}, "`edge_pointer` should hold 11 numbers from 0 to 59"),
         ({"node_pointer": [0, 5, 4, *range(20, 26), 30, 59]}, "framework 'mof1' ends before it begins"),
-        ({"edge_index": np.zeros((59, 2), int)}, "the arrays do not fit"),
-        ({"edge_index": np.zeros((2, 59))}, "`edge_index` should hold whole numbers, and holds float64"),
+        ({"edge_index": np.zeros((59, 2), int)}, "the shapes of the arrays do not match"),
+        ({"edge_index": np.zeros((2, 59))}, "`edge_index` should hold integers, but holds float64"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path, columns, found):
@@ -140,7 +141,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, columns, found):
 
 def test_what_is_no_hdf5_file_is_named(tmp_path):
     (tmp_path / "mof_charges.h5").write_bytes(b"not hdf5")
-    with pytest.raises(DataFileError, match=r"mof_charges\.h5 is no readable HDF5 file"):
+    with pytest.raises(DataFileError, match=r"mof_charges\.h5 is not a readable HDF5 file"):
         drawn(tmp_path)
 
 
@@ -152,7 +153,7 @@ def test_large_frameworks_keep_their_numbers(tmp_path):
     assert int(data["bonds"].max()) == 39_999
     assert int(data["bonds"].min()) == -1
     graphs = ragged(batch_of(data))
-    # Every atom of a ring is an end of two bonds.
+    # Every atom of a ring has two bonds.
     assert torch.bincount(graphs.bonds.flatten()).tolist() == [2] * int(data["present"].sum())
 
 
@@ -165,7 +166,7 @@ def test_a_bond_does_not_reach_into_the_next_framework():
     none = [-1, -1]
     reaching = padded([[[0, 1], [1, 2]], [[0, 1], none]], [[0, 0, -1], [1, 1, -1]])
     with pytest.raises(
-        ValueError, match="a bond of framework 0 of the batch has an end that is no atom of it"
+        ValueError, match="a bond of framework 0 of the batch has an end that is not one of its atoms"
     ):
         ragged(reaching)
     half = padded([[[0, 1], none], [[0, 1], [1, -1]]], [[0, 0, -1], [1, 1, -1]])
@@ -174,7 +175,7 @@ def test_a_bond_does_not_reach_into_the_next_framework():
 
 
 def stored(folder, several):
-    """Frameworks of a user's own store."""
+    """Frameworks from a user's own store."""
     bonds = np.array([bonds for bonds, _ in several])
     xr.Dataset(
         {
@@ -194,18 +195,18 @@ def stored(folder, several):
     [
         ([[0, 1], [1, 0]], [0, 1, -1], "has a bond twice"),
         ([[0, 1], [2, 2]], [0, 1, 1], "has a bond that joins an atom to itself"),
-        ([[0, 1], [1, 2]], [0, 1, -1], "has a bond with an end that is no atom"),
-        ([[0, 1], [-1, 1]], [0, 1, -1], "has a bond with an end that is no atom"),
+        ([[0, 1], [1, 2]], [0, 1, -1], "has a bond with an end that is not one of its atoms"),
+        ([[0, 1], [-1, 1]], [0, 1, -1], "has a bond with an end that is not one of its atoms"),
         ([[0, 1], [-1, -1]], [0, -1, 1], "has an atom without an element before others"),
         ([[-1, -1], [-1, -1]], [-1, -1, -1], "has no atoms"),
-        ([[0, 1], [-1, -1]], [0, 3, -1], "has an element over 2"),
+        ([[0, 1], [-1, -1]], [0, 3, -1], "has an element with an index above 2"),
     ],
 )
 def test_frameworks_of_a_users_store_are_checked_as_they_are_read(tmp_path, bonds, species, found):
     right = [[[0, 1], [1, 2]], [0, 1, 2]]
     (tmp_path / "right").mkdir()
     assert stored(tmp_path / "right", [right] * 5)["bonds"].shape == (5, 2, 2)
-    # The sample that is the last of the store in the dataset's order.
+    # The last sample of the store, in the order of the dataset.
     row = np.random.default_rng(0).permutation(5).tolist().index(4)
     with pytest.raises(DataFileError, match=rf"own\.zarr: the framework of sample {row} {found}"):
         stored(tmp_path, [right] * 4 + [[bonds, species]])

@@ -1,4 +1,4 @@
-"""Folders of images as people have them: other depths and colours, turned, transparent, damaged, beside other files."""
+"""Folders of images: various depths and colours, rotated, transparent, damaged, among other files."""
 
 import io
 import logging
@@ -47,7 +47,7 @@ def stored(image, **settings):
 
 
 def grey(image):
-    """What is read of an image with one value everywhere."""
+    """The values (3,) read from an image of one constant value."""
     spec = ImageFolderSpec(data_dir=".", size=4, splits=SPLITS)
     values = spec.square(image, "here")
     assert values.shape == (3, 4, 4)
@@ -106,7 +106,7 @@ def test_float_grey_lies_in_the_unit_interval_or_is_refused():
 
 
 def test_whole_numbers_without_a_white_are_refused():
-    with pytest.raises(DataFileError, match="here holds I whole numbers"):
+    with pytest.raises(DataFileError, match="here holds integers of mode I,"):
         grey(stored(Image.new("I", (6, 6), 70000), format="tiff"))
 
 
@@ -140,7 +140,8 @@ def test_transparent_sixteen_bit_grey_shows_the_background():
 def test_photographs_are_turned_as_their_exif_data_says(orientation):
     turn = {
         1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
         8: lambda a: np.rot90(a),
     }[orientation]  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -164,7 +165,7 @@ def test_damaged_files_are_named(classes, content):
         whole = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         content = stored(Image.fromarray(whole), format="png").getvalue()[:5000]
     (classes / "a" / "3.png").write_bytes(content)
-    with pytest.raises(DataFileError, match=r"a/3\.png (is no image of a|cannot be read as an image)"):
+    with pytest.raises(DataFileError, match=r"a/3\.png (is not an image of a|cannot be read as an image)"):
         drawn(classes, splits={"train": 8, "validation": 2, "test": 2})
 
 
@@ -177,7 +178,7 @@ def test_hidden_files_make_no_class_and_are_counted(classes, caplog):
         (classes / name).write_bytes(b"x")
     with caplog.at_level(logging.INFO, logger="plumbline"):
         again = drawn(classes)
-    assert "12 images; left out: 1 .txt, 6 hidden or left by a system" in caplog.text
+    assert "12 images; left out: 1 .txt, 6 hidden or of the operating system" in caplog.text
     assert "classes by folder: 0 a, 1 b" in caplog.text
     assert again.identical(plain)
     np.testing.assert_array_equal(again["label"], shades(again) >= 100)
@@ -200,7 +201,7 @@ def test_links_that_count_images_twice_are_refused(classes):
         drawn(classes)
     (classes / "b" / "again.png").unlink()
     os.symlink(classes / "none.png", classes / "b" / "z.png")
-    with pytest.raises(DataFileError, match=r"b/z\.png is a link to nothing"):
+    with pytest.raises(DataFileError, match=r"b/z\.png is a broken link"):
         drawn(classes)
 
 
@@ -212,7 +213,9 @@ def test_folders_of_splits_are_splits_and_not_classes(tmp_path):
     np.testing.assert_array_equal(data["label"], groups % 2)
     for split, number in (("train", 0), ("validation", 1), ("test", 2)):
         assert (groups[data["split"].values == split] // 2 == number).all()
-    with pytest.raises(ValueError, match=r"`splits.test`: there are 12 images for it, and it asks for 13"):
+    with pytest.raises(
+        ValueError, match=r"`splits.test`: there are 12 images for this split, and 13 are required"
+    ):
         drawn(tmp_path, splits={"train": 2, "validation": 2, "test": 13})
 
 
@@ -223,7 +226,9 @@ def test_a_split_without_a_folder_is_made_of_images_that_are_not_trained_on(tmp_
     assert "label" not in data
     assert sorted(shades(data)[:10]) == list(range(10))
     assert (shades(data)[10:] >= 100).all()
-    with pytest.raises(ValueError, match=r"`splits.train`: there are 7 images for it, and it asks for 8"):
+    with pytest.raises(
+        ValueError, match=r"`splits.train`: there are 7 images for this split, and 8 are required"
+    ):
         drawn(tmp_path, splits={"train": 8, "validation": 3, "test": 6})
 
 
@@ -259,9 +264,9 @@ def test_folders_without_images_are_counted(classes, caplog):
 
 
 def test_classes_that_are_not_there_are_named(classes):
-    with pytest.raises(ValueError, match="`classes`: no image is of the class 7; there are 0, 1"):
+    with pytest.raises(ValueError, match="`classes`: no image has the class 7; there are the classes 0, 1"):
         drawn(classes, classes=(0, 7))
-    with pytest.raises(ValueError, match="`rare`: no image is of the class 3"):
+    with pytest.raises(ValueError, match="`rare`: no image has the class 3"):
         drawn(classes, rare={3: 0.5})
     with pytest.raises(ValueError, match="`classes` names a class twice"):
         drawn(classes, classes=(1, 1))

@@ -1,4 +1,4 @@
-"""Loaders of published files, on the real ones where they are and on small ones of the same format everywhere."""
+"""Loaders of published files, tested on the real files where available and on small ones everywhere."""
 
 import gzip
 import hashlib
@@ -55,7 +55,7 @@ def tensor(data):
 
 def test_a_file_that_is_not_there_is_named_with_its_source(tmp_path):
     wanted = PublishedFile("a/b.csv", "http://localhost:9/b.csv", "0" * 64)
-    with pytest.raises(DataFileError, match=r"a/b\.csv is not there, and http://localhost:9/b\.csv"):
+    with pytest.raises(DataFileError, match=r"a/b\.csv does not exist, and http://localhost:9/b\.csv"):
         wanted.fetch(str(tmp_path))
 
 
@@ -93,16 +93,16 @@ def test_idx_files_are_read(tmp_path):
     (tmp_path / "x").write_bytes(whole)
     np.testing.assert_array_equal(read_idx(tmp_path / "x"), values)
     for content, found in (
-        (whole[:-1], "should hold 5 x 4 x 3 values, and holds 59"),
-        (whole + b"0", "should hold 5 x 4 x 3 values, and holds 61"),
+        (whole[:-1], "should hold 5 x 4 x 3 values, but holds 59"),
+        (whole + b"0", "should hold 5 x 4 x 3 values, but holds 61"),
         (
             whole[:4] + b"\xff" * 12 + whole[16:],
-            "should hold 4294967295 x 4294967295 x 4294967295 values, and holds 60",
+            "should hold 4294967295 x 4294967295 x 4294967295 values, but holds 60",
         ),
-        (whole[:7], "is cut short: it ends within the sizes of its 3 axes"),
+        (whole[:7], "is truncated: it ends within the sizes of its 3 axes"),
         (b"PK\x03\x04", "is not an IDX file"),
         (b"", "is not an IDX file"),
-        ((tmp_path / "x.gz").read_bytes()[:-20], "is cut short or damaged"),
+        ((tmp_path / "x.gz").read_bytes()[:-20], "is truncated or damaged"),
     ):
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(DataFileError, match=f"bad {found}"):
@@ -195,7 +195,7 @@ def test_cifar_is_read_from_the_version_for_python(tmp_path, key):
         named = {k.encode() if key is bytes else k: v for k, v in batch.items()}
         (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(named, protocol=2))
     order = np.random.default_rng(0).permutation(10)
-    # The folder itself, the one that torchvision is given, and the default one, which is not there.
+    # The folder itself, torchvision's root folder, and the default folder, which does not exist.
     for folder in (tmp_path / "cifar-10-batches-py", tmp_path, tmp_path / "cifar-10-batches-bin"):
         data = cifar(folder, batches=("data_batch_1.bin", "data_batch_2.bin"))
         np.testing.assert_array_equal(data["label"], order)
@@ -212,7 +212,7 @@ def test_batches_that_are_not_those_of_cifar_are_named(tmp_path, capsys):
     records[:, 1] = np.arange(10)
     (tmp_path / "right.bin").write_bytes(records.tobytes())
     (tmp_path / "again.bin").write_bytes(records.tobytes())
-    # Cut files whose sizes add up to whole records.
+    # Truncated files whose sizes add up to whole records.
     (tmp_path / "cut.bin").write_bytes(records.tobytes()[:-100])
     (tmp_path / "rest.bin").write_bytes(b"0" * 100 + records.tobytes())
     (tmp_path / "empty.bin").write_bytes(b"")
@@ -224,19 +224,19 @@ def test_batches_that_are_not_those_of_cifar_are_named(tmp_path, capsys):
         pickle.dumps({"data": np.zeros((3, 10), np.uint8), "labels": [0, 1, 2]})
     )
     for batches, found in (
-        (("cut.bin", "rest.bin"), "cut.bin is no whole batch .* 30630 bytes"),
-        (("empty.bin",), "empty.bin is no whole batch"),
-        (("label.bin",), r"label.bin .* 1 of 10 labels are over 9, the first in record 3 \(10\)"),
-        (("right.bin", "again.bin"), "right.bin and .*again.bin hold the same images"),
-        (("intruder.bin",), "print has no place in a batch"),
+        (("cut.bin", "rest.bin"), "cut.bin is not a complete batch .* 30630 bytes"),
+        (("empty.bin",), "empty.bin is not a complete batch"),
+        (("label.bin",), r"label.bin .* 1 of 10 labels are above 9, the first in record 3 \(10\)"),
+        (("right.bin", "again.bin"), "right.bin and .*again.bin contain the same images"),
+        (("intruder.bin",), "a batch must not contain .*print"),
         (("list.bin",), "it holds a list"),
         (("other.bin",), r"expected `data` of bytes .*found uint8 \(3, 10\) and \(3,\)"),
-        (("right.bin", "none.bin"), "none.bin is not there"),
+        (("right.bin", "none.bin"), "none.bin does not exist"),
     ):
         with pytest.raises(DataFileError, match=found):
             cifar(tmp_path, batches=batches)
     assert capsys.readouterr().out == ""
-    with pytest.raises(ValidationError, match="`batches` must name files, each once"):
+    with pytest.raises(ValidationError, match="`batches` must list files, each once"):
         cifar(tmp_path, batches=("right.bin", "right.bin"))
 
 
@@ -250,15 +250,15 @@ def test_a_folder_of_photographs_is_cut_and_scaled(tmp_path):
     red = np.sort(data["state"].values[:, 0, 2, 2])
     np.testing.assert_allclose(red, (10 * np.arange(10) + 50) / 255, atol=1e-6)
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataFileError, match="holds no images"):
+    with pytest.raises(DataFileError, match="contains no images"):
         ImageFolderSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
-    with pytest.raises(DataFileError, match="is no folder"):
+    with pytest.raises(DataFileError, match="is not a folder"):
         ImageFolderSpec(data_dir=str(tmp_path / "0.png"), parts=1, splits=SPLITS).draw_part(0)
 
 
 @pytest.fixture
 def faces(tmp_path):
-    """Twelve images, every third of which has the attribute, with the table as CelebA's and as a CSV file."""
+    """Twelve images, every third with the attribute, with its table in CelebA's format and as a CSV file."""
     for i in range(12):
         Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(tmp_path / f"{i:06d}.png")
     lines = [f"{i:06d}.png  {'1' if i % 3 == 0 else '-1'} -1" for i in range(12)]
@@ -299,9 +299,9 @@ def test_tables_that_do_not_fit_are_named(faces):
     (faces / "short.txt").write_text("1\nMale\n000000.png 1")
     with pytest.raises(DataFileError, match=r"no line for 11 images, 000001\.png among them"):
         ImageFolderSpec(**spec, table=str(faces / "short.txt"), attribute="Male").draw_part(0)
-    with pytest.raises(DataFileError, match="is not there"):
+    with pytest.raises(DataFileError, match="does not exist"):
         ImageFolderSpec(**spec, table=str(faces / "none.txt"), attribute="Male").draw_part(0)
-    with pytest.raises(ValidationError, match="`table` goes with `attribute` or `attributes`"):
+    with pytest.raises(ValidationError, match="`table` requires `attribute` or `attributes`"):
         ImageFolderSpec(**spec, attribute="Male")
 
 
@@ -315,7 +315,7 @@ def test_folders_are_labels(tmp_path):
 
 
 def test_lsun_is_read_from_its_database(tmp_path):
-    """A database as the official archives hold: hashes as keys, photographs as WebP."""
+    """A database in the format of the official archives: hashes as keys, photographs as WebP."""
     pixels = np.zeros((10, 40, 30, 3), np.uint8)
     pixels[:, 5:35] = 20 * np.arange(10)[:, None, None, None]
     encoded = {}
@@ -327,7 +327,7 @@ def test_lsun_is_read_from_its_database(tmp_path):
             write.put(key, value)
     data = LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
     assert data["state"].shape == (10, 3, 15, 15)
-    # The middle square of a photograph holds one grey, whose value names the photograph.
+    # The central square of a photograph has one grey value, which identifies the photograph.
     greys = data["state"].values[:, :, 7, 7]
     np.testing.assert_allclose(np.sort(greys[:, 0]), 20 * np.arange(10) / 255, atol=1e-6)
     np.testing.assert_allclose(data["state"].values, greys[:, :, None, None] * np.ones((15, 15)), atol=1e-6)
@@ -336,16 +336,16 @@ def test_lsun_is_read_from_its_database(tmp_path):
     np.testing.assert_allclose(greys[:, 0], np.asarray(in_order)[order], atol=1e-6)
     whole = (tmp_path / "data.mdb").read_bytes()
     for size, found in (
-        (9000, "is cut short: it has 9000 of [0-9]+ bytes"),
-        (100, r"is cut short \(100 bytes\)"),
+        (9000, "is truncated: it has 9000 of [0-9]+ bytes"),
+        (100, r"is truncated \(100 bytes\)"),
     ):
         (tmp_path / "data.mdb").write_bytes(whole[:size])
         with pytest.raises(DataFileError, match=rf"data\.mdb .*{found}|{found}"):
             LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
     (tmp_path / "data.mdb").write_bytes(b"not a database" * 4000)
-    with pytest.raises(DataFileError, match=r"data\.mdb is no readable LMDB database"):
+    with pytest.raises(DataFileError, match=r"data\.mdb is not a readable LMDB database"):
         LSUNSpec(data_dir=str(tmp_path), size=15, parts=1, splits=SPLITS).draw_part(0)
-    with pytest.raises(DataFileError, match=r"data\.mdb is not there"):
+    with pytest.raises(DataFileError, match=r"data\.mdb does not exist"):
         LSUNSpec(data_dir=str(tmp_path / "none"), parts=1, splits=SPLITS).draw_part(0)
 
 
@@ -355,18 +355,18 @@ def test_values_of_a_database_that_are_no_images_are_named_by_their_keys(tmp_pat
         write.put(b"num-samples", b"9")
         for i in range(9):
             write.put(str(i).encode(), stream.getvalue())
-    with pytest.raises(DataFileError, match=r"data\.mdb, key 'num-samples' is no image"):
+    with pytest.raises(DataFileError, match=r"data\.mdb, key 'num-samples' is not an image"):
         LSUNSpec(data_dir=str(tmp_path), size=4, parts=1, splits=SPLITS).draw_part(0)
     with lmdb.open(str(tmp_path), map_size=2**20) as written, written.begin(write=True) as write:
         for i in range(9):
             write.delete(str(i).encode())
         write.delete(b"num-samples")
-    with pytest.raises(DataFileError, match=r"data\.mdb holds no scenes"):
+    with pytest.raises(DataFileError, match=r"data\.mdb contains no scenes"):
         LSUNSpec(data_dir=str(tmp_path), size=4, parts=1, splits=SPLITS).draw_part(0)
 
 
 def small_checkout(folder: Path, frameworks: int = 12) -> list[np.ndarray]:
-    """Files as those of the source: one-hot elements, labels, and bonds of each framework."""
+    """Files in the format of the source: one-hot elements, labels and bonds of each framework."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(3)
     charges = []
@@ -436,7 +436,7 @@ def test_a_budget_that_is_none_is_named(tmp_path):
         "given_logarithm": (),
     }
     with pytest.raises(
-        ValueError, match=r"own\.csv, row 1: shares should sum to 1 within 0\.01, and sum to 0\.7 \(12 such"
+        ValueError, match=r"own\.csv, row 1: shares must sum to 1 within 0\.01, but sum to 0\.7 \(12 such"
     ):
         BudgetSharesSpec(shares=("a", "b"), given=("c",), **values).draw_part(0)
     with pytest.raises(ValueError, match="no column 'd'; it has a, b, c"):
@@ -492,13 +492,13 @@ def test_budgets_are_read_as_people_save_them(tmp_path, households, table):
 @pytest.mark.parametrize(
     ("row", "column", "value", "found"),
     [
-        (5, 4, 0, "column 'income', row 6: found 0 .1 such values in all., expected a number over zero"),
+        (5, 4, 0, "column 'income', row 6: found 0 .1 such values in all., expected a positive number"),
         (2, 4, -3, "column 'income', row 3: found -3"),
         (5, 0, "", "column 's1', row 6: expected a number, found a missing value"),
         (3, 1, "nan", "column 's2', row 4: expected a number, found a missing value"),
         (3, 3, "old", "column 'age', row 4: expected a number, found 'old'"),
         (1, 2, -0.1, "column 's3', row 2: found -0.1 .*expected a share from 0 to 1"),
-        (4, 2, 0.9999, r"row 5: shares should sum to 1 within 0\.01, and sum to [0-9.]+ \(1 such"),
+        (4, 2, 0.9999, r"row 5: shares must sum to 1 within 0\.01, but sum to [0-9.]+ \(1 such"),
     ],
 )
 def test_values_that_no_household_has_are_named(tmp_path, households, row, column, value, found):
@@ -510,7 +510,7 @@ def test_values_that_no_household_has_are_named(tmp_path, households, row, colum
 def test_budgets_of_another_form_are_named(tmp_path, households):
     percentages = [[100 * share for share in row[:3]] + row[3:] for row in households]
     for text, found in (
-        (as_text(percentages), "own.csv: shares sum to 100: they are percentages"),
+        (as_text(percentages), "own.csv: the shares sum to 100, so they are percentages"),
         (as_text(households, names=None), "own.csv has no header"),
         ("", "own.csv: expected a line of names"),
         (as_text(households, ["s1", "s1", "s3", "age", "income"]), "2 columns have the name 's1'"),
@@ -548,12 +548,12 @@ def test_the_least_variance_in_hindsight_is_least():
     np.testing.assert_allclose(weights.sum(1), 1.0)
     variance = np.einsum("bdi,bi->bd", returns, weights).var(1)
     for other in np.random.default_rng(1).dirichlet(np.ones(4), 200):
-        assert (np.einsum("bdi,i->bd", returns, other).var(1) > 0.9 * variance).all()  # but for the ridge
+        assert (np.einsum("bdi,i->bd", returns, other).var(1) > 0.9 * variance).all()  # except for the ridge
 
 
 @pytest.mark.parametrize("feasible_mean", [False, True])
 def test_exact_gradients_are_those_of_automatic_differentiation(feasible_mean):
-    """The chain rule by hand against the derivative of the closed-form expectation."""
+    """The hand-written chain rule agrees with the derivative of the closed-form expectation."""
     import torch
 
     from plumbline.constraints._linear_equality import LinearEquality

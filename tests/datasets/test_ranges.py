@@ -1,4 +1,4 @@
-"""Ranges and days that a dataset cannot be drawn for are refused as the study is read."""
+"""Ranges and days that a dataset cannot be drawn for are refused when the study is read."""
 
 import datetime
 
@@ -17,19 +17,19 @@ SPLITS = {"train": 6, "validation": 2, "test": 2}
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        ({"temperature": (20, 25)}, "`temperature` must lie from 1000 to 2500 K where mixtures react"),
+        ({"temperature": (20, 25)}, "`temperature` must lie between 1000 and 2500 K where mixtures react"),
         ({"temperature": (1500, 6000)}, "`temperature` .* found 1500 to 6000"),
         (
             {"temperature": (250, 600), "equilibrium_fraction": 1},
-            "`temperature` must lie from 300 to 3000 K, which",
+            "`temperature` must lie between 300 and 3000 K, the",
         ),
-        ({"pressure": (0.5, 10)}, r"`pressure` must lie from 1333 to 1\.01325e\+06 Pa"),
+        ({"pressure": (0.5, 10)}, r"`pressure` must lie between 1333 and 1\.01325e\+06 Pa"),
         ({"pressure": (1e5, 1e12)}, "`pressure` "),
-        ({"equivalence_ratio": (1e-12, 1)}, "`equivalence_ratio` must lie from 0.1 to 5"),
+        ({"equivalence_ratio": (1e-12, 1)}, "`equivalence_ratio` must lie between 0.1 and 5"),
         ({"equivalence_ratio": (1, 1e6)}, "`equivalence_ratio` "),
         ({"species": ("ch4", "O2")}, r"`species`: 'ch4' is not in GRI-Mech 3\.0 \(did you mean 'CH4'\?\)"),
-        ({"species": ("CH4", "AR")}, "`species`: 'AR' has no atom of C, H, O, N"),
-        ({"species": ("CH4", "CH4")}, "`species` must name species, each once"),
+        ({"species": ("CH4", "AR")}, "`species`: 'AR' contains none of the balanced elements C, H, O, N"),
+        ({"species": ("CH4", "CH4")}, "`species` must list species, each once"),
     ],
 )
 def test_mixtures_outside_their_mechanism_are_refused(values, found):
@@ -53,10 +53,10 @@ def test_a_mixture_that_cantera_finds_no_state_for_is_named():
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        ({"temperature": (20, 200)}, "`temperature` must lie from 275 to 1000 K, found 20 to 200"),
+        ({"temperature": (20, 200)}, "`temperature` must lie between 275 and 1000 K, found 20 to 200"),
         ({"temperature": (400, 4000)}, "`temperature` "),
-        ({"feed": (1e-30, 1e30)}, "`feed`, .* beyond single precision"),
-        ({"activation_energy": 1e7}, "`activation_energy`.* beyond single precision"),
+        ({"feed": (1e-30, 1e30)}, "`feed`, .* outside the range of single precision"),
+        ({"activation_energy": 1e7}, "`activation_energy`.* outside the range of single precision"),
     ],
 )
 def test_reactors_beyond_their_range_are_refused(values, found):
@@ -77,7 +77,7 @@ def test_a_day_is_the_same_quoted_or_not(written):
      datetime.datetime(2000, 1, 3, 12)],
 )  # fmt: skip
 def test_what_is_no_day_is_refused(day):
-    with pytest.raises(ValidationError, match="expected a day as 2000-01-31"):
+    with pytest.raises(ValidationError, match="expected a date such as 2000-01-31"):
         SP500ReturnsSpec(splits=SPLITS, first_day=day)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of time series: their places, their laws, their files."""
+"""Pairs of time series: their positions, their distributions, their files."""
 
 import h5py
 import numpy as np
@@ -30,7 +30,7 @@ def test_pairs_are_as_far_apart_as_asked_and_within_their_period():
     assert after[system == 0].max() < 15
     assert before[system == 1].min() == 15
     with pytest.raises(
-        ValueError, match="30 steps in 2 periods are 15 a period, and `splits` with `ahead` ask for 16"
+        ValueError, match="30 steps in 2 periods are 15 per period, but `splits` and `ahead` require 16"
     ):
         series_pairs(series, 6, 2, SPLITS, np.arange(20))
 
@@ -38,7 +38,10 @@ def test_pairs_are_as_far_apart_as_asked_and_within_their_period():
 @pytest.mark.parametrize("family", ["symmetric", "sparse", "persistent"])
 @pytest.mark.parametrize("ahead", [1, 3])
 def test_autoregressions_have_their_covariances(family, ahead):
-    """Of 40,000 pairs, entries of relative deviation under 1%: 5% of the largest is more than five of them."""
+    """With 40,000 pairs, entries have a relative standard error under 1%.
+
+    The tolerance is 5% of the largest entry.
+    """
     splits = {"train": 40_000, "validation": 2, "test": 2}
     spec = VectorAutoregressionsSpec(family=family, nodes=4, ahead=ahead, systems=2, parts=1, splits=splits)
     data = spec.draw_part(0)
@@ -66,7 +69,7 @@ def test_stocks_are_in_the_order_of_time():
     weeks = SP500SeriesSpec(parts=1, splits=splits).draw_part(0)
     assert weeks["state"].shape == (1584, 20)
     assert float(weeks["state"].min()) >= 0
-    # What is asked for of one week is known of the next.
+    # The target of one week is the condition of the next.
     first = weeks.isel(
         sample=np.flatnonzero((weeks["system"].values == 1) & (weeks["split"].values == "train"))
     )
@@ -110,7 +113,7 @@ def test_what_is_wrong_with_a_file_is_said(series, tmp_path):
         file["regions"], file["flat"] = np.where(series > 2, np.nan, series), series[:, 0]
     with pytest.raises(DataFileError, match=r"there is no array 'series'; there are \['flat', 'regions'\]"):
         drawn(tmp_path / "series.h5")
-    with pytest.raises(DataFileError, match=r"'flat' should be \(time, node\), and has the shape \(40,\)"):
+    with pytest.raises(DataFileError, match=r"'flat' should be \(time, node\), but has shape \(40,\)"):
         drawn(tmp_path / "series.h5", array="flat")
     with pytest.raises(DataFileError, match=r"\d+ values are missing or not finite"):
         drawn(tmp_path / "series.h5", array="regions")
@@ -157,6 +160,6 @@ def test_a_column_that_tells_the_time_is_no_node_without_a_word(tmp_path):
         "parts": 1,
         "splits": {"train": 20, "validation": 4, "test": 4},
     }
-    with pytest.raises(ValueError, match="the column 'Date' rises with every row and tells the time"):
+    with pytest.raises(ValueError, match="the column 'Date' increases with every row, so it is the time"):
         SeriesFileSpec(**keys).draw_part(0)
     assert SeriesFileSpec(**keys, columns=("a", "b")).draw_part(0)["state"].shape == (28, 2)

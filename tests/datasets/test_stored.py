@@ -1,4 +1,4 @@
-"""A user's store: its own splits, names, attributes and numbers are kept, or refused by name."""
+"""A user's store: its splits, names, attributes and values are kept, or refused with a clear error."""
 
 import logging
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_stores_own_splits_are_kept_in_their_order(fields, written, keys):
     data = xr.concat([spec.draw_part(part) for part in range(2)], dim="sample")
     assert data["case"].values[data["split"].values == "test"].tolist() == list(range(8))
     assert data["case"].values[data["split"].values == "train"].tolist() == list(range(8, 32))
-    # A job has the sizes in its slice, and needs no store to read them.
+    # A job has the sizes in its slice and does not need the store to know them.
     assert StoredSpec.model_validate(spec.model_dump() | {"path": "elsewhere.zarr"}).splits == spec.splits
 
 
@@ -75,10 +75,10 @@ def test_other_names_and_orders_are_brought_to_ours_by_name(fields, written):
     for keys, said in [
         ({}, r"no variable `state`; it has case, u.*`dataset.rename`"),
         ({"rename": {"u": "state"}}, r"\(x, t, batch\), and none is `sample`"),
-        ({"rename": {"v": "state"}}, r"`dataset.rename.v`: .* has no such name"),
+        ({"rename": {"v": "state"}}, r"`dataset.rename.v`: .* has no variable or dimension of this name"),
         (
             {"rename": {"u": "state", "batch": "sample"}, "dimensions": ("time", "x")},
-            "`dataset.dimensions` must be the dimensions",
+            "`dataset.dimensions` must list the dimensions",
         ),
     ]:
         with pytest.raises(DataFileError, match=said):
@@ -87,7 +87,7 @@ def test_other_names_and_orders_are_brought_to_ours_by_name(fields, written):
 
 @pytest.mark.rejects
 def test_names_of_splits_that_nothing_bears_are_refused(fields, written):
-    with pytest.raises(ValueError, match=r"`dataset.split_names`: .* has no variable `split`: leave it out"):
+    with pytest.raises(ValueError, match=r"`dataset.split_names`: .* has no variable `split`: omit it"):
         StoredSpec(path=written(fields), splits=SPLITS, split_names={"valid": "validation"}).draw_part(0)
     with pytest.raises(ValueError, match=r"`dataset.split_names.dev`: .* holds test, train, validation only"):
         StoredSpec(path=written(with_own_splits(fields)), split_names={"dev": "validation"})
@@ -112,7 +112,7 @@ def test_attributes_of_the_user_are_kept(fields, written):
     assert kept["source_created"] == "me"
     assert kept["created"] != "me"
     assert kept["device_under_test"] == "rig 4"
-    with pytest.raises(DataFileError, match=r"`dataset.attributes.viscosity` is 0.3, and .* has 0.1"):
+    with pytest.raises(DataFileError, match=r"`dataset.attributes.viscosity` is 0.3, but .* has 0.1"):
         drawn(written(fields.assign_attrs(own)), attributes={"viscosity": 0.3})
 
 
@@ -124,7 +124,7 @@ def test_periods_are_those_of_dimensions(fields, written):
     with pytest.raises(DataFileError, match=r"`dataset.periods.z`: .* it has time, x"):
         drawn(path, periods={"z": 1.0})
     marked = fields.assign_coords(x=("x", np.arange(8) / 4, {"period": 2.0}))
-    with pytest.raises(DataFileError, match=r"is 1, and .* marks 'x' with the period 2"):
+    with pytest.raises(DataFileError, match=r"is 1, but 'x' in .* has the period 2"):
         drawn(written(marked), periods={"x": 1.0})
 
 
@@ -157,18 +157,22 @@ def test_the_same_numbers_in_any_type_are_the_same_samples(fields, written, dtyp
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d.assign(state=d["state"] > 0.5), "`state` holds booleans"),
-        (lambda d: d.assign(state=d["state"] * 1j), "`state` holds complex numbers"),
-        (lambda d: d.assign(state=d["state"].astype(str)), "`state` holds text"),
-        (lambda d: d.assign(state=d["state"].isel(time=0, x=0)), "one number a sample"),
+        (lambda d: d.assign(state=d["state"] > 0.5), "`state` contains booleans"),
+        (lambda d: d.assign(state=d["state"] * 1j), "`state` contains complex numbers"),
+        (lambda d: d.assign(state=d["state"].astype(str)), "`state` contains text"),
+        (lambda d: d.assign(state=d["state"].isel(time=0, x=0)), "one value per sample"),
         (lambda d: d.assign(condition=d["state"].isel(time=0, x=0)), r"`condition` must have the dimensions"),
         (lambda d: d.assign(state=d["state"] * 1e37), "values up to .* choose a larger unit"),
         (lambda d: d.assign(state=d["state"].astype("f8") + 1e9), "subtract an offset"),
         (lambda d: d.assign(state=(5_000_000 + d["state"].round()).astype("i8")), "subtract an offset"),
-        (lambda d: d.assign(label=("sample", np.array(["cat", "dog"] * 20, dtype=object))), "`label` holds text"),
-        (lambda d: d.rename(x="channel", time="x"), r"grid, found .*x, channel\): set `dataset.dimensions` to \[channel, x\]"),
-        (lambda d: d.assign(split=("time", ["train"] * 4)), r"`split` has the dimensions \(time\), expected \(sample\)"),
-        (lambda d: d.assign(speed=("sample", np.full(40, np.inf))), r"`speed` holds 40 .* \(0 missing, 40 infinite\)"),
+        (lambda d: d.assign(label=("sample", np.array(["cat", "dog"] * 20, dtype=object))),
+         "`label` contains text"),
+        (lambda d: d.rename(x="channel", time="x"),
+         r"grid, found .*x, channel\): set `dataset.dimensions` to \[channel, x\]"),
+        (lambda d: d.assign(split=("time", ["train"] * 4)),
+         r"`split` has the dimensions \(time\), expected \(sample\)"),
+        (lambda d: d.assign(speed=("sample", np.full(40, np.inf))),
+         r"`speed` contains 40 .* \(0 missing, 40 infinite\)"),
     ],
 )  # fmt: skip
 def test_what_models_cannot_take_is_refused_by_variable(fields, written, change, said):
@@ -182,29 +186,31 @@ def test_missing_values_are_refused_with_their_samples(fields, written):
     order = np.random.default_rng(0).permutation(40)
     place = int(np.flatnonzero(order == 7)[0])
     with pytest.raises(
-        DataFileError, match=r"`state` holds 16 values .* \(16 missing, 0 infinite\), in 1 samples \(7\)"
+        DataFileError, match=r"`state` contains 16 values .* \(16 missing, 0 infinite\), in 1 samples \(7\)"
     ):
         drawn(written(fields))
-    # A part that does not hold the broken sample is drawn all the same.
+    # A part without the broken sample is drawn nevertheless.
     spec = StoredSpec(path=written(fields), parts=40, splits=SPLITS)
     assert spec.draw_part((place + 1) % 40).sizes["sample"] == 1
 
 
 @pytest.mark.rejects
 def test_a_fill_value_that_the_data_holds_is_named(tmp_path):
-    """Zarr 2 does not say whether a one among the numbers is a missing value."""
+    """Zarr 2 does not distinguish a value of one from a missing value with the fill value one."""
     values = np.ones((40, 4, 8), "f4") * np.arange(40, dtype="f4")[:, None, None]
     group = zarr.open_group(tmp_path / "own.zarr", mode="w", zarr_format=2)
     array = group.create_array("state", shape=values.shape, dtype="f4", fill_value=1.0)
     array[:] = values
     array.attrs["_ARRAY_DIMENSIONS"] = ["sample", "time", "x"]
-    said = r"32 missing.* in 1 samples \(1\), where the array holds its fill value 1, which marks missing numbers"
-    with pytest.raises(DataFileError, match=said):
+    message = (
+        r"32 missing.* in 1 samples \(1\), where the array contains its fill value 1, which marks missing"
+    )
+    with pytest.raises(DataFileError, match=f"{message} values"):
         drawn(str(tmp_path / "own.zarr"))
 
 
 def test_a_variation_near_the_rounding_of_single_precision_is_said(fields, written, caplog):
-    """It may be a constant: 5,000,000 and 5,000,001 as float32 are, whole numbers are not."""
+    """Float32 values that differ by one unit at 5,000,000 may be a rounded constant; integers are not."""
     with caplog.at_level(logging.WARNING, logger="plumbline"):
         drawn(written(fields.assign(state=5_000_000 + fields["state"].round())))
     assert "32 coordinates of `state` vary by less than a millionth of their size" in caplog.text

@@ -1,4 +1,4 @@
-"""ConstrainedGaussian against null-space coordinates, quadrature, Monte Carlo and finite differences.
+"""ConstrainedGaussian compared with null-space coordinates, quadrature, Monte Carlo and finite differences.
 
 Statistical tests fix their seed; each states the size of its z-test, so that its false-alarm rate is known.
 """
@@ -22,7 +22,7 @@ from plumbline.linalg.maps import GroupSum
 
 DOUBLE = torch.float64
 STRUCTURES = ["diagonal", "scaled", "low_rank", "dense"]
-# Two-sided z-tests at 5 standard errors: 6e-7 a number, under 1e-4 for the hundred numbers of a test.
+# Two-sided z-tests at 5 standard errors: 6e-7 per value, under 1e-4 for the hundred values of a test.
 STANDARD_ERRORS = 5.0
 
 
@@ -63,7 +63,7 @@ def gaussian(structure: str, rows: str, n: int = 6, batch: tuple[int, ...] = (3,
 
 
 def null_space_distribution(q: ConstrainedGaussian, i: int):
-    """Mean, covariance and an orthonormal basis of the feasible directions, by dense linear algebra in NumPy."""
+    """Mean, covariance and an orthonormal basis of the feasible directions, by dense linear algebra."""
     n = q.event_shape[0]
     matrix = q.constraint.matrix.numpy()
     target = (q.loc @ q.constraint.matrix.mT - q.constraint.independent_residual(q.loc))[i].numpy()
@@ -95,7 +95,7 @@ def test_moments_density_and_entropy_are_those_in_null_space_coordinates(structu
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("rows", ["sum", "dense"])
 def test_samples_have_the_stated_moments(structure, rows):
-    """Mean and covariance of 40,000 draws, each entry a z-test at 5 standard errors."""
+    """Mean and covariance of 40,000 samples; each entry is a z-test at 5 standard errors."""
     q = gaussian(structure, rows, n=5, batch=())
     draws = 40_000
     z = q.sample((draws,))
@@ -223,7 +223,7 @@ def test_with_equal_variances_conditioning_is_euclidean_projection():
 
 
 def test_one_free_dimension():
-    """n - 1 independent rows: all samples lie on a line, and the density is that of one number."""
+    """With n - 1 independent rows, all samples lie on a line and the density is one-dimensional."""
     matrix = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, -1.0]], dtype=DOUBLE)
     constraint = LinearEquality(matrix, torch.tensor([1.0, 0.0], dtype=DOUBLE))
     q = ConstrainedGaussian(torch.zeros(3, dtype=DOUBLE), torch.ones(3, dtype=DOUBLE), constraint)

@@ -1,4 +1,4 @@
-"""ConstrainedPoisson against enumeration of all counts, SciPy's multinomial and finite differences."""
+"""ConstrainedPoisson compared with enumeration of all counts, SciPy's multinomial and finite differences."""
 
 import itertools
 
@@ -15,7 +15,7 @@ TOTAL = 6
 
 
 def enumerated(rate: torch.Tensor, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """All counts with this sum, and their probability given it, from independent Poisson probabilities."""
+    """All counts with this sum and their conditional probabilities, from independent Poisson counts."""
     counts = np.array([z for z in itertools.product(range(total + 1), repeat=len(rate)) if sum(z) == total])
     joint = stats.poisson.pmf(counts, rate.numpy()).prod(1)
     return counts, joint / joint.sum()
@@ -54,7 +54,7 @@ def test_gradients_are_those_of_finite_differences():
 
 
 def test_samples_sum_to_the_total_and_follow_the_law():
-    """A chi-square test of 20,000 draws over all outcomes at level 1e-6."""
+    """A chi-square test of 20,000 samples over all outcomes at level 1e-6."""
     p = ConstrainedPoisson(RATE[:3], 4)
     z = p.sample((20_000,))
     assert (z.sum(-1) == 4).all() and (z >= 0).all() and (z == z.round()).all()
@@ -76,7 +76,7 @@ def test_large_and_mixed_totals():
     z = p.sample((7,))
     assert (z.double().sum(-1) == total).all()
     assert (z[:, 0] == 0).all()
-    # 7 draws of a thousand counts each: z-test of the mean absolute deviation at 6 standard errors.
+    # 7 samples of a thousand counts each: z-test of the mean absolute deviation at 6 standard errors.
     score = ((z - p.mean) / p.variance.sqrt())[:, 3]
     assert abs(float(score.square().mean()) - 1) < 6 * (2 / score.numel()) ** 0.5
 

@@ -1,4 +1,4 @@
-"""Gradient estimators against the closed form: which are unbiased, and what the others miss.
+"""Gradient estimators compared with the closed form: which are unbiased, and what the others miss.
 
 The mean of S gradients is compared with the truth by a z-test of each component at 5 standard errors: a false
 alarm in under 1e-5 of runs for the twenty components of a test.
@@ -21,7 +21,7 @@ PATHWISE = ("marginal_expectation", "reparameterised", "straight_through", "proj
 
 
 def gradients(kind: str, loss_kind, feasible_mean: bool = False, **settings) -> dict[str, torch.Tensor]:
-    """Single-sample gradients (SAMPLES, n) in the mean and in the variance, from one batch of parameters."""
+    """Single-sample gradients (SAMPLES, n) in the mean and in the variance, for one batch of parameters."""
     g = torch.Generator().manual_seed(4)
     n = 6
     constraint = LinearEquality(torch.randn(2, n, generator=g), torch.randn(2, generator=g))
@@ -37,7 +37,7 @@ def gradients(kind: str, loss_kind, feasible_mean: bool = False, **settings) -> 
 
 
 def score(estimates: torch.Tensor, truth: torch.Tensor) -> float:
-    """The largest deviation of the mean from the truth, in standard errors."""
+    """The largest difference between the mean estimate and the truth, in standard errors."""
     error = estimates.mean(0) - truth
     return float((error.abs() / (estimates.std(0) / len(estimates) ** 0.5).clamp(min=1e-12)).max())
 
@@ -63,7 +63,7 @@ def test_the_marginal_expectation_is_exact_for_the_mean_and_biased_for_the_varia
 
 
 def test_the_marginal_expectation_equals_reparameterisation_in_the_mean():
-    """Both pull the loss's derivative back through the same projector, sample by sample."""
+    """Both propagate the loss's derivative back through the same projector, sample by sample."""
     torch.manual_seed(0)
     a = gradients("marginal_expectation", AbsoluteLoss)["mean"]
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def test_the_marginal_expectation_equals_reparameterisation_in_the_mean():
 
 
 def test_the_marginal_expectation_gives_the_variances_nothing_where_the_mean_is_feasible():
-    """The derivative of the conditional mean in the variances has the factor k - A m."""
+    """The derivative of the conditional mean with respect to the variances has the factor k - A m."""
     truth = gradients("closed_form", SquaredLoss, feasible_mean=True)["variance"]
     found = gradients("marginal_expectation", SquaredLoss, feasible_mean=True)["variance"]
     assert truth[0].abs().min() > 0.05
@@ -93,7 +93,7 @@ def test_a_baseline_lowers_the_variance_of_the_score_function():
 
 
 def test_what_the_loss_depends_on_is_differentiated_by_all():
-    """The decoder of a VAE: every estimator gives its gradient."""
+    """Every estimator gives gradients for parameters of the loss, such as a VAE's decoder."""
     weight = torch.ones(6, dtype=DOUBLE, requires_grad=True)
     constraint = LinearEquality(torch.ones(1, 6), torch.ones(1))
     q = ConstrainedGaussian(torch.randn(6, dtype=DOUBLE), torch.ones(6, dtype=DOUBLE), constraint)
@@ -106,7 +106,7 @@ def test_what_the_loss_depends_on_is_differentiated_by_all():
 
 
 def test_counts_have_a_marginal_expectation_and_a_score():
-    """For counts the proxy k p is exact for linear losses; the score function for any."""
+    """For counts the proxy k p is exact for linear losses; the score function is for any loss."""
     rate = torch.tensor([0.5, 1.0, 2.0], dtype=DOUBLE)
     weights = torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)
     batch = rate.expand(SAMPLES, 3).clone().requires_grad_()

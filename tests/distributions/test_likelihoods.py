@@ -1,4 +1,4 @@
-"""Laws on the feasible set against the push-forward of the free Gaussian, by dense linear algebra."""
+"""Distributions on the feasible set compared with the push-forward of the free Gaussian."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def built(distribution: dict, rows: str):
 
 
 def correction(distribution: dict, variance: np.ndarray, matrix: np.ndarray, pivots) -> np.ndarray:
-    """K of z + K (k - A z), straight from the definitions."""
+    """The gain K in z + K (k - A z), computed from the definitions."""
     if distribution["kind"] == "conditioned":
         return np.diag(variance) @ matrix.T @ np.linalg.inv(matrix @ np.diag(variance) @ matrix.T)
     if distribution["kind"] == "projected":
@@ -88,7 +88,7 @@ def test_moments_and_density_are_those_of_the_push_forward(distribution, rows):
 @pytest.mark.parametrize("distribution", LAWS, ids=str)
 @pytest.mark.parametrize("rows", ["dense", "groups"])
 def test_samples_have_the_stated_moments(distribution, rows):
-    """Means and variances of 40,000 draws by z-tests at 5 standard errors: false alarms under 1e-4."""
+    """Means and variances of 40,000 samples by z-tests at 5 standard errors: false alarms under 1e-4."""
     found, *_ = built(distribution, rows)
     draws = 40_000
     z = found.sample((draws,))
@@ -102,7 +102,7 @@ def test_samples_have_the_stated_moments(distribution, rows):
 
 @pytest.mark.parametrize("rows", ["dense", "groups"])
 def test_conditioning_is_that_of_the_constrained_gaussian(rows):
-    """An independent implementation of the same law."""
+    """Agrees with an independent implementation of the same distribution."""
     found, mean, variance, constraint = built({"kind": "conditioned"}, rows)
     other = ConstrainedGaussian(mean, variance, constraint)
     y, target = other.sample(), torch.randn(4, N, dtype=DOUBLE)

@@ -1,4 +1,4 @@
-"""What is no distribution is refused by name, empty batches are none, and nothing runs for ever."""
+"""Invalid distributions are refused with clear errors, empty batches work, and no loop runs forever."""
 
 import math
 import time

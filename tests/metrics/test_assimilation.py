@@ -1,4 +1,4 @@
-"""Ensembles of posterior draws against what is known of calibrated ones."""
+"""Ensembles of posterior samples compared with known properties of calibrated ensembles."""
 
 import math
 
@@ -13,7 +13,7 @@ CASES, MEMBERS, NUMBERS = 200, 8, 40
 
 
 def ensemble(spread: float, seed: int = 0) -> xr.Dataset:
-    """Truths and draws around a common centre a case: calibrated for a spread of one."""
+    """Truths and samples around a common centre per case: calibrated for a spread of one."""
     rng = np.random.default_rng(seed)
     centre = 3 * rng.standard_normal((CASES, 1, NUMBERS))
     truth = centre + rng.standard_normal((CASES, 1, NUMBERS))
@@ -35,18 +35,18 @@ def test_crps_is_that_of_its_definition_and_of_a_normal_law():
     pairs = np.abs(draws[:, :, None] - draws[:, None]).sum((1, 2)) / (6 * 5)
     expected = (np.abs(draws - truth[:, None]).mean(1) - pairs / 2).mean()
     assert crps(draws, truth) == pytest.approx(expected, rel=1e-12)
-    # E CRPS of N(0, 1) for a truth of its own law is 1 / sqrt(pi); 20,000 truths leave 1%.
+    # E CRPS of N(0, 1) for a truth from N(0, 1) is 1 / sqrt(pi); 20,000 truths leave an error of 1%.
     many = crps(rng.standard_normal((20_000, 20, 1)), rng.standard_normal((20_000, 1)))
     assert many == pytest.approx(1 / math.sqrt(math.pi), rel=0.05)
 
 
 def test_a_calibrated_ensemble_has_flat_ranks_and_as_much_spread_as_error():
-    told = AssimilationSpec().evaluate(ensemble(1.0), xr.Dataset(), EvaluationContext())
-    # 8,000 ranks: a share of 1/9 has a standard error of .0035.
-    np.testing.assert_allclose(told["rank_histogram"], 1 / 9, atol=5 * 0.0035)
-    assert float(told["error_of_draw"]) == pytest.approx(math.sqrt(2), rel=0.03)
-    assert float(told["error_of_mean"]) == pytest.approx(math.sqrt(1 + 1 / MEMBERS), rel=0.04)
-    assert told["error_of_mean"].attrs["units"] == "m"
+    values = AssimilationSpec().evaluate(ensemble(1.0), xr.Dataset(), EvaluationContext())
+    # 8,000 ranks: a fraction of 1/9 has a standard error of .0035.
+    np.testing.assert_allclose(values["rank_histogram"], 1 / 9, atol=5 * 0.0035)
+    assert float(values["error_of_draw"]) == pytest.approx(math.sqrt(2), rel=0.03)
+    assert float(values["error_of_mean"]) == pytest.approx(math.sqrt(1 + 1 / MEMBERS), rel=0.04)
+    assert values["error_of_mean"].attrs["units"] == "m"
 
 
 @pytest.mark.parametrize("spread", [0.2, 4.0])

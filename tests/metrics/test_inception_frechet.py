@@ -1,4 +1,4 @@
-"""FID through a network from a file: here one whose features are known, in place of Inception."""
+"""FID with a network from a file: here a network with known features in place of Inception."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from plumbline.metrics.inception_frechet import InceptionFrechetSpec
 
 
 class Corners(nn.Module):
-    """The four corners of the first colour, as levels from 0 to 255; the call is that of the Inception export."""
+    """Returns the four corners of the first colour (0 to 255); it is called like the Inception export."""
 
     def forward(self, images: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         assert return_features

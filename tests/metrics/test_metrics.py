@@ -1,4 +1,4 @@
-"""Every metric on a case whose answer is known."""
+"""Every metric on a case with a known answer."""
 
 import numpy as np
 import pytest
@@ -54,10 +54,10 @@ def test_constraint_distance():
 
 @pytest.mark.parametrize("noise", [0.3, 0.01])
 def test_noise_is_equivalent_to_itself(noise):
-    """Feasible data with noise of s deviations is s deviations away.
+    """Feasible data with noise of s standard deviations has the equivalent noise s.
 
-    A mean over 2,000 samples is off by 1.7% of a deviation of it, and a ratio of two by 2.4%: 10% is a false alarm in
-    30,000 runs.
+    A mean over 2,000 samples has a relative standard error of 1.7%, a ratio of two 2.4%: 10% is a false alarm
+    in 30,000 runs.
     """
     rng = np.random.default_rng(1)
     free = rng.standard_normal((4000, 1))
@@ -69,7 +69,10 @@ def test_noise_is_equivalent_to_itself(noise):
 
 
 def test_sliced_wasserstein_of_a_shift(data):
-    """A shift d moves every projection by d . direction: the root mean square over the sphere is |d| / sqrt(n)."""
+    """A shift d moves each projection by d . direction.
+
+    The root mean square over the sphere is |d| / sqrt(n).
+    """
     test = data["state"].values[400:]
     scale = data["state"].values[:400].std(0)
     shift = np.array([3.0, 0.0, 0.0])
@@ -79,7 +82,7 @@ def test_sliced_wasserstein_of_a_shift(data):
 
 
 def test_mmd_of_point_masses():
-    """Two point masses a distance r apart: MMD^2 = 2 - 2 mean of exp(-r^2 / 2 h^2) over the bandwidths h."""
+    """Two point masses at distance r: MMD^2 = 2 - 2 mean of exp(-r^2 / 2 h^2) over the bandwidths h."""
     y = np.array([[0.0], [2.0]])  # median distance 2
     x = np.full((5, 1), 10.0)
 
@@ -148,7 +151,7 @@ def test_energy_spectrum_error_of_a_factor_ten():
 
 
 def test_gaussian_wasserstein_closed_form():
-    """Commuting covariances: |m - m0|^2 + sum of squared differences of deviations."""
+    """Commuting covariances: |m - m0|^2 + sum of squared differences of standard deviations."""
     a, b = np.diag([4.0, 9.0]), np.diag([1.0, 1.0])
     exact = np.sqrt(25 + 1 + 4)
     assert gaussian_wasserstein(np.array([3.0, 4.0]), a, np.zeros(2), b) == pytest.approx(exact)
@@ -162,7 +165,7 @@ def test_conditional_gaussian_needs_its_dataset(data):
 
 
 def test_more_samples_than_the_test_split_are_refused(data):
-    with pytest.raises(ValueError, match="201 samples to judge by 200"):
+    with pytest.raises(ValueError, match="test split has 200 samples, fewer than the 201"):
         evaluate(MMDSpec(), table(np.zeros((201, 3))), data)
 
 
@@ -170,13 +173,13 @@ def test_log_densities_and_the_least_of_them():
     splits = {"train": 2, "validation": 2, "test": 2}
     near, far = (MixtureSpec(means=[[m, 0.0]], stds=[1.0], parts=1, splits=splits) for m in (0.0, 3.0))
     points = xr.Dataset({"state": (("sample", "coordinate"), np.zeros((4, 2)))})
-    told = LogDensitySpec(under={"near": near, "far": far}).evaluate(
+    values = LogDensitySpec(under={"near": near, "far": far}).evaluate(
         points, xr.Dataset(), EvaluationContext()
     )
     peak = -np.log(2 * np.pi)
-    assert float(told["log_density_near"]) == pytest.approx(peak)
-    assert float(told["log_density_far"]) == pytest.approx(peak - 4.5)
-    assert float(told["least_log_density"]) == float(told["log_density_far"])
+    assert float(values["log_density_near"]) == pytest.approx(peak)
+    assert float(values["log_density_far"]) == pytest.approx(peak - 4.5)
+    assert float(values["least_log_density"]) == float(values["log_density_far"])
 
 
 @pytest.mark.parametrize("metric", [MMDSpec(), PrecisionRecallSpec(), PrecisionRecallSpec(neighbours=1)])

@@ -1,4 +1,4 @@
-"""The log-density under diffusion models, where the denoisers are exact."""
+"""The log-density under diffusion models with exact denoisers."""
 
 import math
 
@@ -14,9 +14,9 @@ SMOOTHING = 0.2
 
 
 def test_under_gaussians_it_is_the_closed_form(exact_gaussian):
-    """In units z = (x - 1) / 2 of the first model, N(0, 1) and N((-.5, .5), .25^2), with noise of .2 on both sides.
+    """The models are N(0, 1) and N((-.5, .5), .25^2) in units z = (x - 1) / 2 of the first, with noise of .2.
 
-    Over 20 seeds of the noise the estimate of the second has a deviation of .04 of -4.5: .25 is six of them.
+    Over 20 seeds of the noise, the estimate for the second has a std of .04 around -4.5: .25 is six of them.
     """
     models = {"wide": exact_gaussian([1.0, 1.0], 2.0), "narrow": exact_gaussian([0.0, 2.0], 0.5)}
     points = 1 + 2 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)) * 0.5

@@ -25,20 +25,20 @@ def dataset(test: np.ndarray, **variables) -> xr.Dataset:
 
 def predicted(mean: np.ndarray, std: np.ndarray, **variables) -> xr.Dataset:
     dims = ("sample", "coordinate")
-    told = {"state": (dims, mean), "predicted_mean": (dims, mean), "predicted_std": (dims, std)}
-    return xr.Dataset({**told, **variables})
+    values = {"state": (dims, mean), "predicted_mean": (dims, mean), "predicted_std": (dims, std)}
+    return xr.Dataset({**values, **variables})
 
 
 def test_a_perfect_forecaster_is_calibrated_and_has_the_crps_of_a_gaussian():
-    """Coverage to 5 standard errors at 40,000 numbers; E CRPS = sigma / sqrt(pi)."""
+    """Coverage within 5 standard errors for 40,000 values; E CRPS = sigma / sqrt(pi)."""
     generator = np.random.default_rng(0)
     mean = generator.standard_normal((COUNT, 2))
     std = np.exp(generator.standard_normal((COUNT, 2)))
     test = mean + std * generator.standard_normal((COUNT, 2))
-    told = PredictionSpec(scale="none").evaluate(predicted(mean, std), dataset(test), EvaluationContext())
-    assert np.abs(told["coverage_by_level"] - told["level"]).max() < 5 * 0.5 / (2 * COUNT) ** 0.5
-    assert float(told["crps"]) == pytest.approx(std.mean() / np.pi**0.5, rel=0.02)
-    assert float(told["squared_error"]) == pytest.approx((std**2).mean(), rel=0.1)
+    values = PredictionSpec(scale="none").evaluate(predicted(mean, std), dataset(test), EvaluationContext())
+    assert np.abs(values["coverage_by_level"] - values["level"]).max() < 5 * 0.5 / (2 * COUNT) ** 0.5
+    assert float(values["crps"]) == pytest.approx(std.mean() / np.pi**0.5, rel=0.02)
+    assert float(values["squared_error"]) == pytest.approx((std**2).mean(), rel=0.1)
     sure = PredictionSpec(scale="none").evaluate(predicted(mean, std / 3), dataset(test), EvaluationContext())
     assert float(sure["miscalibration"]) > 0.2
 
@@ -51,9 +51,9 @@ def test_errors_are_scaled_and_absent_coordinates_do_not_count():
     )
     data = dataset(test, present=present)
     samples = predicted(mean, np.ones((2, 2)), log_likelihood=("sample", [-1.0, -3.0]))
-    told = PredictionSpec(scale="none").evaluate(samples, data, EvaluationContext())
-    assert float(told["absolute_error"]) == pytest.approx(1 / 3)
-    assert float(told["negative_log_likelihood"]) == 2.0
+    values = PredictionSpec(scale="none").evaluate(samples, data, EvaluationContext())
+    assert float(values["absolute_error"]) == pytest.approx(1 / 3)
+    assert float(values["negative_log_likelihood"]) == 2.0
     scaled = PredictionSpec(scale="max_abs").evaluate(
         predicted(mean[:1], np.ones((1, 2))), dataset(test), EvaluationContext()
     )
@@ -64,10 +64,10 @@ def test_errors_are_scaled_and_absent_coordinates_do_not_count():
 def test_the_mean_is_held_against_the_constraint():
     constraint = LinearEquality(torch.ones(1, 2), torch.tensor([3.0]))
     mean = np.array([[1.0, 2.0], [1.0, 3.0]])
-    told = PredictionSpec(scale="none").evaluate(
+    values = PredictionSpec(scale="none").evaluate(
         predicted(mean, np.ones((2, 2))), dataset(mean), EvaluationContext({"c": constraint})
     )
-    assert float(told["mean_relative_violation_c"]) == pytest.approx(1 / 7)
+    assert float(values["mean_relative_violation_c"]) == pytest.approx(1 / 7)
 
 
 def test_real_data_predicts_nothing():
@@ -80,11 +80,11 @@ def test_errors_by_group():
     test = np.array([[1.0, 5.0], [2.0, 0.0]])
     group = xr.DataArray([[0, 0], [0, 0], [0, 1], [1, -1]], dims=("sample", "coordinate"))
     samples = predicted(test + np.array([[1.0, 2.0], [4.0, 9.0]]), np.ones((2, 2)))
-    told = ErrorByGroupSpec(variable="group").evaluate(
+    values = ErrorByGroupSpec(variable="group").evaluate(
         samples, dataset(test, group=group), EvaluationContext()
     )
-    np.testing.assert_allclose(told["error_by_group"], [1.0, 3.0])
-    np.testing.assert_array_equal(told["size_of_group"], [1, 2])
+    np.testing.assert_allclose(values["error_by_group"], [1.0, 3.0])
+    np.testing.assert_array_equal(values["size_of_group"], [1, 2])
 
 
 def test_reconstructions():
@@ -97,6 +97,6 @@ def test_reconstructions():
             "log_likelihood": ("sample", [-2.0, -4.0]),
         }
     )
-    told = AutoencodingSpec().evaluate(samples, dataset(test), EvaluationContext())
-    assert float(told["reconstruction_error"]) == 3.0
-    assert (float(told["negative_elbo"]), float(told["negative_log_likelihood"])) == (4.0, 3.0)
+    values = AutoencodingSpec().evaluate(samples, dataset(test), EvaluationContext())
+    assert float(values["reconstruction_error"]) == 3.0
+    assert (float(values["negative_elbo"]), float(values["negative_log_likelihood"])) == (4.0, 3.0)

@@ -1,4 +1,4 @@
-"""Alignment to rewards, against the tilted distributions of Gaussians."""
+"""Alignment to rewards, compared with the tilted distributions of Gaussians."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def pretrained(tmp_path_factory):
 
 
 def test_a_step_of_the_chain_is_that_of_the_posterior():
-    """u_s given u_t and x, against the textbook formula of a product of two Gaussians."""
+    """u_s given u_t and x agrees with the textbook formula for a product of two Gaussians."""
     torch.manual_seed(0)
     ratio, after = torch.tensor(2.0), torch.tensor(0.5)
     u, x = torch.full((200_000, 1), 1.3), torch.full((200_000, 1), -0.4)
@@ -47,10 +47,10 @@ def test_a_step_of_the_chain_is_that_of_the_posterior():
     precision = 1 / 0.25 + 1 / 3.75
     assert float(drawn.mean()) == pytest.approx((-0.4 / 0.25 + 1.3 / 3.75) / precision, abs=4e-3)
     assert float(drawn.var()) == pytest.approx(1 / precision, rel=0.02)
-    # Two Gaussians of that variance whose means are apart by tau times those of x.
-    told = step_divergence(x, x + 0.3, ratio, after)
+    # Two Gaussians of that variance whose means differ by tau times the difference of the x.
+    divergence = step_divergence(x, x + 0.3, ratio, after)
     apart = 0.3 * (1 - 0.25 / 4)
-    torch.testing.assert_close(told, torch.full((200_000,), apart**2 * precision / 2))
+    torch.testing.assert_close(divergence, torch.full((200_000,), apart**2 * precision / 2))
 
 
 def test_ratios_fall_to_the_least():
@@ -76,8 +76,8 @@ def aligned(pretrained, rewards, tmp_path, steps=300, **keys):
     return model, drawn
 
 
-# The optimal control of the chain for N(0, 1), whose denoiser is u / (1 + rho^2), a coordinate at a time: transitions
-# u' = A u + tau D + noise at the cost w D^2 of moving the denoiser's mean by D, and the reward at the end.
+# The optimal control of the chain for N(0, 1), whose denoiser is u / (1 + rho^2), one coordinate at a time.
+# Its transitions are u' = A u + tau D + noise; moving the denoiser's mean by D costs w D^2; rewards are last.
 
 
 def transitions():
@@ -91,7 +91,7 @@ def transitions():
 
 
 def variance_under(weight):
-    """The variance at the end, and the divergence, where -weight x^2 is the reward: a linear-quadratic regulator."""
+    """Final variance and divergence under the reward -weight x^2, by a linear-quadratic regulator."""
     variance, steps = transitions()
     value, gains = weight, []
     for keep, tau, cost, _ in reversed(steps):
@@ -105,7 +105,7 @@ def variance_under(weight):
 
 
 def mean_under(weight):
-    """The mean at the end, and the divergence, where weight x is the reward."""
+    """Final mean and divergence under the reward weight x."""
     _, steps = transitions()
     value, moves = weight, []
     for keep, tau, cost, _ in reversed(steps):
@@ -118,7 +118,7 @@ def mean_under(weight):
 
 
 def test_a_linear_reward_moves_the_mean_by_its_multiplier(pretrained, tmp_path):
-    """The mean to .8 deviations of what the pretrained chain ends at, as the optimal control does; x_2 needs nothing."""
+    """The mean moves by .8 stds of the pretrained chain, as under optimal control; x_2 keeps its mean."""
     rewards = {
         "first": {"attribute": {"kind": "linear", "weights": [1.0, 0.0]}, "level": 0.8},
         "second": {"attribute": {"kind": "linear", "weights": [0.0, 1.0]}, "level": -1.0},
@@ -141,7 +141,7 @@ def test_a_linear_reward_moves_the_mean_by_its_multiplier(pretrained, tmp_path):
 
 
 def test_a_quadratic_reward_narrows_the_distribution(pretrained, tmp_path):
-    """Under q = N(0, v I), r = -|x|^2 has the mean -2 v and the deviation 2 v: half of one up is half the variance."""
+    """Under q = N(0, v I), r = -|x|^2 has mean -2 v and std 2 v: half a std more halves the variance."""
     rewards = {"near": {"attribute": {"kind": "nearness", "centre": [0.0, 0.0]}, "level": 0.5}}
     ascent = {"kind": "ascent", "learning_rate": 0.05, "every": 1, "initial": 0.5}
     model, drawn = aligned(pretrained, rewards, tmp_path, multipliers=ascent)
@@ -170,7 +170,7 @@ def test_without_weight_on_rewards_it_stays(pretrained):
 
 
 def test_gradients_go_back_through_the_last_steps_alone(pretrained):
-    """With one step of many, the reward's gradient is that of the last transition, not of the whole chain."""
+    """With one backpropagated step, the reward's gradient is that of the last transition alone."""
     rewards = {"first": {"attribute": {"kind": "linear", "weights": [1.0, 0.0]}, "level": 0.8}}
     gradients = []
     for backpropagated in (1, 8):
@@ -196,14 +196,17 @@ def test_more_gradients_than_steps_are_refused():
 
 def test_weights_of_another_length_are_refused(pretrained):
     rewards = {"first": {"attribute": {"kind": "linear", "weights": [1.0]}, "level": 0.8}}
-    with pytest.raises(ValueError, match="`weights` has 1 numbers, and samples have 2"):
+    with pytest.raises(ValueError, match="`weights` has 1 entries, and samples have 2"):
         AlignmentSpec(pretrained="q", rewards=rewards).build(
             BuildContext(example(), models={"q": pretrained})
         )
 
 
 def test_the_tilt_of_a_normal_number_is_its_level():
-    """q = N(0, I), r = x: lambda = b, and none for a level that is reached anyhow. Of 100,000 draws: .5 within .02."""
+    """For q = N(0, I) and r = x, lambda = b, or 0 for a level that is met already.
+
+    100,000 samples: .5 within .02.
+    """
     rewards = np.random.default_rng(0).standard_normal((100_000, 2))
     multipliers, weights = tilt(rewards, np.array([0.5, -0.3]))
     assert multipliers == pytest.approx([0.5, 0.0], abs=0.02)
@@ -212,7 +215,7 @@ def test_the_tilt_of_a_normal_number_is_its_level():
 
 
 def test_rewards_that_compete_have_the_tilt_of_their_covariance():
-    """r = R x with x = N(0, I): R R^T lambda = b where both bind."""
+    """For r = R x with x = N(0, I): R R^T lambda = b where both constraints are active."""
     matrix = np.array([[1.0, 0.0], [-0.6, 0.8]])
     rewards = np.random.default_rng(1).standard_normal((200_000, 2)) @ matrix.T
     multipliers, _ = tilt(rewards, np.array([0.4, 0.3]))
@@ -220,12 +223,12 @@ def test_rewards_that_compete_have_the_tilt_of_their_covariance():
 
 
 def test_levels_beyond_all_draws_are_refused():
-    with pytest.raises(ValueError, match=r"no weights of 50 draws reach the levels \[9.0\]"):
+    with pytest.raises(ValueError, match=r"no weights of 50 samples reach the levels \[9.0\]"):
         tilt(np.random.default_rng(0).standard_normal((50, 1)), np.array([9.0]))
 
 
 def test_resampled_draws_reach_the_level(pretrained):
-    """2,000 of 32,000 draws: a mean of deviation .022 + .006 for the pool; .1 is more than three of them."""
+    """2,000 of 32,000 samples: a std of the mean of .022, and .006 for the pool; .1 is over three of them."""
     spec = AlignmentSpec(
         pretrained="q",
         rewards={"right": {"attribute": {"kind": "linear", "weights": [1.0, 0.0]}, "level": 0.5}},
@@ -239,5 +242,5 @@ def test_resampled_draws_reach_the_level(pretrained):
     with torch.no_grad():
         assert float(model.rewards(found["state"].float())) == pytest.approx(0.5, abs=0.1)
     assert float(found["multiplier_right"][0]) == pytest.approx(0.5, abs=0.1)
-    # The share of effective draws of a tilt by .5 is exp(-.25).
+    # A tilt by .5 has the effective fraction exp(-.25) of samples.
     assert float(found["effective_fraction"][0]) == pytest.approx(np.exp(-0.25), abs=0.05)

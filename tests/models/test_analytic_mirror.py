@@ -1,4 +1,4 @@
-"""Mirror maps in closed form: gradients of convex potentials, exact inverses, and samples that stay in the set."""
+"""Mirror maps in closed form: gradients of convex potentials, exact inverses, samples within the set."""
 
 import pytest
 import torch
@@ -123,7 +123,10 @@ def test_faces_that_bound_no_polytope_are_refused(changed, message):
 
 
 def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):
-    """Means of a Dirichlet law to five standard errors of 500 draws, and a part for what 800 steps leave."""
+    """Means of a Dirichlet distribution.
+
+    The tolerance is five standard errors of 500 samples and a margin for 800 steps of training.
+    """
     torch.manual_seed(0)
     alpha = torch.tensor([2.0, 4.0, 8.0, 4.0, 2.0])
     data = {"state": 3.0 * torch.distributions.Dirichlet(alpha).sample((2000,))}

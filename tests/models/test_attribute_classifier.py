@@ -1,4 +1,4 @@
-"""The classifier of attributes, and what is told of samples by it."""
+"""The classifier of attributes, and the metrics that use its predictions."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ NAMES = ["top", "left", "rare"]
 UNREAD = StoredSpec(path="none.zarr", parts=1, splits={"train": 2, "validation": 2, "test": 2})
 
 
-def pictures(count=900, seed=0):
-    """Pictures with noise, brighter where an attribute says: the upper half, the left half, a corner (one in ten)."""
+def noisy_images(count=900, seed=0):
+    """Noisy images whose attributes brighten the upper half, the left half, or (one in ten) a corner."""
     generator = np.random.default_rng(seed)
     has = generator.random((count, 3)) < [0.5, 0.5, 0.1]
     state = 0.3 * generator.standard_normal((count, 8, 8))
@@ -42,7 +42,7 @@ def part(data, split):
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     torch.manual_seed(0)
-    data = pictures()
+    data = noisy_images()
     model = AttributeClassifierSpec(dataset=UNREAD, channels=8, features=16).build(BuildContext(data))
     batches = batch_of(part(data, "train"))
     model.prepare(batches)
@@ -57,7 +57,7 @@ def evaluated(classifier, samples, data):
 
 
 def test_attributes_of_new_pictures_are_told(classifier):
-    data = pictures()
+    data = noisy_images()
     found = evaluated(classifier, part(data, "validation").drop_vars("split"), data)
     assert float(found["attribute_accuracy"]) > 0.95
     assert float(found["attribute_f1"]) > 0.9
@@ -69,7 +69,7 @@ def test_attributes_of_new_pictures_are_told(classifier):
 
 
 def test_what_was_wanted_counts_before_what_a_sample_was_drawn_for(classifier):
-    data = pictures()
+    data = noisy_images()
     samples = part(data, "test").drop_vars("split")
     for i, name in enumerate(NAMES):
         samples[f"wanted_{name}"] = ("sample", 1 - samples["attributes"].values[:, i])
@@ -78,8 +78,8 @@ def test_what_was_wanted_counts_before_what_a_sample_was_drawn_for(classifier):
 
 
 def test_what_is_never_drawn_is_half_right(classifier):
-    """A corner that is never bright is right nine times of ten, and half of the balanced accuracy."""
-    data = pictures()
+    """A corner that is never bright is right in nine of ten images, but has a balanced accuracy of a half."""
+    data = noisy_images()
     samples = part(data, "test").drop_vars("split")
     samples["state"][:, 6:, 6:] = np.minimum(samples["state"][:, 6:, 6:], 0)
     found = evaluated(classifier, samples, data)
@@ -101,5 +101,5 @@ def test_scores_are_those_of_scikit_learn():
 def test_a_dataset_without_attributes_is_refused():
     with pytest.raises(ValueError, match="lists no `attributes`"):
         AttributeClassifierSpec(dataset=UNREAD).build(
-            BuildContext(pictures().drop_vars(["attributes", "attribute"]))
+            BuildContext(noisy_images().drop_vars(["attributes", "attribute"]))
         )

@@ -1,4 +1,4 @@
-"""Charges of frameworks: ragged batches, message passing beside PyTorch Geometric's, laws a framework."""
+"""Charges of frameworks: ragged batches, message passing, a distribution per framework."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_a_ragged_batch_holds_what_the_padded_one_does(data):
 
 
 def test_message_passing_is_that_of_pytorch_geometric(data):
-    """Without bond lengths: its GatedGraphConv with the same weights."""
+    """Without bond lengths it equals its GatedGraphConv with the same weights."""
     graphs = ragged(batch_of(data))
     ours = GatedGraphSpec(element_features=4, hidden=8, layers=3).build(6)
     theirs = GatedGraphConv(8, 3)
@@ -83,22 +83,22 @@ def test_frameworks_are_neutral_and_everything_is_trained(data, distribution, ob
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().max() > 0, name
     with torch.no_grad():
-        told = model.predict(batch)
+        predictions = model.predict(batch)
     for name in ("state", "predicted_mean"):
-        assert (told[name][~batch["present"]] == 0).all()
-        feasible = neutrality(data).violation(told[name].float()) < 1e-6
+        assert (predictions[name][~batch["present"]] == 0).all()
+        feasible = neutrality(data).violation(predictions[name].float()) < 1e-6
         assert feasible.all() == (distribution != "independent")
 
 
 def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
-    """Framework by framework, by the Gaussian given its sum."""
+    """Agrees with the Gaussian given its sum, framework by framework."""
     total = 0.0
     model = ElementMeansSpec(likelihood={"kind": "conditioned"}, constraint="neutrality").build(
         BuildContext(data, {"neutrality": neutrality(data, total)})
     )
     batch = batch_of(data)
     model.prepare(batch)
-    told = model.predict(batch)
+    predictions = model.predict(batch)
     for i in range(5):
         here = batch["present"][i]
         species = batch["species"][i][here].long()
@@ -107,8 +107,8 @@ def test_the_likelihood_of_each_framework_is_that_of_its_own_gaussian(data):
             model.mean[species], Diagonal(model.variance[species]), own, validate_args=False
         )
         expected = distribution.log_prob(batch["state"][i][here].double())
-        torch.testing.assert_close(told["log_likelihood"][i], expected)
-        torch.testing.assert_close(told["predicted_mean"][i][here], distribution.mean)
+        torch.testing.assert_close(predictions["log_likelihood"][i], expected)
+        torch.testing.assert_close(predictions["predicted_mean"][i][here], distribution.mean)
 
 
 def test_element_means_are_those_of_the_data(data):

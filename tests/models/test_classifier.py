@@ -1,4 +1,4 @@
-"""The classifier, and what is told of samples by it."""
+"""The classifier, and the metrics that use its predictions."""
 
 import numpy as np
 import pytest
@@ -74,29 +74,29 @@ def test_more_images_than_rare_classes_leave_are_refused():
 
 
 def test_it_tells_classes_of_images_that_it_has_not_seen(classifier, digits):
-    told = ClassFractionsSpec(classifier="c", watched=(4,)).evaluate(
+    values = ClassFractionsSpec(classifier="c", watched=(4,)).evaluate(
         real(digits, "test"), digits, EvaluationContext(models={"c": classifier})
     )
-    assert float(told["classifier_accuracy"]) > 0.93
-    assert float(told["class_distance"]) == 0
-    assert float(told["class_fraction"].sum()) == pytest.approx(1)
-    assert float(told["fraction_of_4"]) == pytest.approx(float(told["class_fraction"][4]))
+    assert float(values["classifier_accuracy"]) > 0.93
+    assert float(values["class_distance"]) == 0
+    assert float(values["class_fraction"].sum()) == pytest.approx(1)
+    assert float(values["fraction_of_4"]) == pytest.approx(float(values["class_fraction"][4]))
 
 
 def test_shares_are_of_what_was_drawn(classifier, digits):
-    """Samples that are real fours: as many as the classifier tells right have the share of fours."""
+    """For real fours as samples, the fraction of fours is the classifier's accuracy on them."""
     fours = real(digits, "test")
     fours = fours.isel(sample=np.flatnonzero(fours["label"].values == 4)).drop_vars("split")
-    told = ClassFractionsSpec(classifier="c", watched=(4, 7)).evaluate(
+    values = ClassFractionsSpec(classifier="c", watched=(4, 7)).evaluate(
         fours, digits, EvaluationContext(models={"c": classifier})
     )
-    assert "classifier_accuracy" not in told
-    assert float(told["fraction_of_4"]) > 0.9
-    assert float(told["class_distance"]) > 0.75
+    assert "classifier_accuracy" not in values
+    assert float(values["fraction_of_4"]) > 0.9
+    assert float(values["class_distance"]) > 0.75
 
 
 def test_the_frechet_distance_of_gaussians():
-    """Against the textbook formula with SciPy's square root of a matrix."""
+    """Agrees with the textbook formula, using SciPy's matrix square root."""
     generator = np.random.default_rng(0)
     a = generator.standard_normal((500, 6)) @ generator.standard_normal((6, 6)) + 1
     b = generator.standard_normal((400, 6)) @ generator.standard_normal((6, 6))
@@ -116,7 +116,7 @@ def test_images_of_other_shares_are_farther(classifier, digits):
 
 
 def test_real_data_is_no_floor_of_the_distance_to_another_dataset(classifier, digits):
-    """Images of the classes 0 to 4 are nearer to others of them than real data of all classes is."""
+    """Images of the classes 0 to 4 are nearer to others of these classes than real data of all classes is."""
     few = DigitsSpec(classes=[0, 1, 2, 3, 4], parts=1, splits={"train": 2, "validation": 400, "test": 400})
     spec, by = FrechetSpec(classifier="c", to={"few": few}), EvaluationContext(models={"c": classifier})
     drawn = few.draw_split("validation")
@@ -127,7 +127,7 @@ def test_real_data_is_no_floor_of_the_distance_to_another_dataset(classifier, di
 
 
 def test_the_kernel_distance_is_unbiased():
-    """The mean over 400 pairs of sets of ten from one Gaussian is zero within four standard errors (1 in 16,000)."""
+    """The mean over 400 pairs of sets of ten from one Gaussian is zero within four standard errors."""
     rng = np.random.default_rng(0)
     found = [kernel_distance(rng.standard_normal((10, 3)), rng.standard_normal((10, 3))) for _ in range(400)]
     assert abs(np.mean(found)) < 4 * np.std(found) / 20
@@ -143,7 +143,7 @@ def test_the_kernel_distance_is_that_of_the_kernels():
 
 
 def test_a_spoiled_class_is_worse_and_the_others_are_not(classifier, digits):
-    """Noise on the images of ones alone; what is still told a one is farther from real ones."""
+    """With noise on the images of ones, samples still classified as ones are farther from real ones."""
     images, quality = real(digits, "validation"), ClassQualitySpec(classifier="c", watched=(1, 6))
     by = EvaluationContext(models={"c": classifier})
     clean = quality.evaluate(images, digits, by)

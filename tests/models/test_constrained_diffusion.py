@@ -1,4 +1,4 @@
-"""Diffusion under an equality: feasible at every noise level, exact on Gaussian data, projection when isotropic."""
+"""Diffusion under an equality: feasible at all noise levels, exact on Gaussian data."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def built(spec_class, dataset, network=MLP, **values):
         BuildContext(data, {"equality": constraint})
     )
     model.prepare(batch_of(data))
-    for parameter in model.parameters():  # an untrained network that says something
+    for parameter in model.parameters():  # an untrained network with nonzero output
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval(), data, constraint
 
@@ -65,7 +65,7 @@ def test_the_denoised_estimate_is_feasible_at_every_noise(distribution, dataset,
 @pytest.mark.parametrize("sampler", ["heun", "ddim", "ddpm"])
 @pytest.mark.parametrize("dataset", [digits, returns])
 def test_samples_are_feasible_to_single_precision(sampler, dataset):
-    """Whatever the weights: here random ones."""
+    """This holds for any weights, here for random ones."""
     values = {"likelihood": {"kind": "conditioned"}, "objective": {"kind": "likelihood"}}
     for spec_class, more in ((ConstrainedDiffusionSpec, values), (NullSpaceDiffusionSpec, {})):
         model, data, constraint = built(spec_class, dataset, **more)
@@ -76,7 +76,7 @@ def test_samples_are_feasible_to_single_precision(sampler, dataset):
 
 
 def test_with_equal_variances_the_law_is_projection():
-    """A variance head that says the same everywhere makes conditioning the Euclidean projection."""
+    """With a variance head of constant output, conditioning is Euclidean projection."""
     values = {"objective": {"kind": "likelihood"}}
     conditioned, data, _ = built(
         ConstrainedDiffusionSpec, digits, likelihood={"kind": "conditioned"}, **values

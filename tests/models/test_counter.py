@@ -1,4 +1,4 @@
-"""The counter, and the constraint that measures by it."""
+"""The counter, and the constraint that it defines."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_it_counts_images_that_it_has_not_seen(counter, data):
     x = torch.as_tensor(data.isel(sample=slice(4, None))["state"].values)
     with torch.no_grad():
         error = counter.count(x) - 4
-    # The number is uniform on 0 to 8 in training: one who does not look is off by 20 / 9 on average.
+    # Counts are uniform on 0 to 8 in training: a constant guess has a mean absolute error of 20 / 9.
     assert float(error.abs().mean()) < 1.0
 
 

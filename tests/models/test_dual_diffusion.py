@@ -1,4 +1,4 @@
-"""Dual training: divergences from denoisers against quadrature, multipliers against the optimal ones."""
+"""Dual training: divergences from denoisers compared with quadrature, multipliers with the optimal ones."""
 
 import math
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.optimize import brentq
 
 from plumbline.datasets.gaussian import GaussianSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext, Denoising, MirrorMap, TrainingSpec
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
@@ -44,7 +44,7 @@ class Mixture:
         return self.weights.log() - squares / (2 * variances) - 0.5 * size * (2 * math.pi * variances).log()
 
     def mean(self, x_t, t):
-        """E[x | x_t] with the variance exploding."""
+        """E[x | x_t] for the variance-exploding process."""
         _, ratio = SCHEDULE(t)
         fractions = self.log_parts(x_t, ratio).softmax(1)
         gain = self.variances / (self.variances + ratio[:, None] ** 2)
@@ -67,7 +67,7 @@ GRID = np.linspace(-8, 8, 20_001)
 
 
 def mixed(multiplier):
-    """The optimal model: (q + lambda q_1) / (1 + lambda)."""
+    """The optimal model (q + lambda q_1) / (1 + lambda)."""
     weights = torch.tensor([0.95, 0.05 + multiplier], dtype=torch.float64)
     return Mixture(weights / weights.sum(), MAIN.means, MAIN.variances.sqrt())
 
@@ -83,7 +83,7 @@ def estimated(q, p, oracle, count):
 
 @pytest.mark.parametrize("multiplier", [0.0, 0.3, 2.0])
 def test_the_divergence_is_that_of_quadrature(multiplier):
-    """False alarm: 4 standard errors."""
+    """Agrees within 4 standard errors."""
     p = mixed(multiplier)
     found = estimated(RARE, p, RARE, 200_000)
     error = float(found.std()) / math.sqrt(len(found))
@@ -117,7 +117,7 @@ def cross_entropies(q, p, count):
 
 @pytest.mark.parametrize("multiplier", [0.0, 2.0])
 def test_the_cross_entropy_is_that_of_quadrature(multiplier):
-    """False alarm: 4 standard errors."""
+    """Agrees within 4 standard errors."""
     p = mixed(multiplier)
     found = cross_entropies(MAIN, p, 200_000)
     truth = -np.trapezoid(MAIN.smoothed(GRID) * np.log(p.smoothed(GRID)), GRID)
@@ -127,7 +127,7 @@ def test_the_cross_entropy_is_that_of_quadrature(multiplier):
 
 
 def ascended(threshold, resilience=None, steps=3000):
-    """The multiplier, mean over the last quarter, when the model is at every step the best there is."""
+    """The multiplier, averaged over the last quarter, if the model is optimal at every step."""
     ascent = DualAscentSpec(learning_rate=0.01, resilience=resilience).build(1)
     seen = []
     for _ in range(steps):
@@ -153,11 +153,11 @@ def test_the_resilient_multiplier():
     assert ascended(1.2, resilience=0.5) == pytest.approx(truth, abs=0.02)
 
 
-# The mixture whose largest cross-entropy is least is that of the largest entropy.
+# The mixture with the least largest cross-entropy is the one with the largest entropy.
 
 
 def heaviest(sets, steps=3000):
-    """The weights of sets with exact denoisers, mean over the last quarter."""
+    """The weights of sets with exact denoisers, averaged over the last quarter."""
     ascent = SimplexAscentSpec(learning_rate=0.01).build(len(sets))
     seen = []
     for _ in range(steps):
@@ -174,7 +174,7 @@ def heaviest(sets, steps=3000):
 
 
 def test_sets_that_do_not_overlap_weigh_the_exponential_of_their_entropy():
-    """One mode against two of the same width: a third and two thirds, where divergences would have a half each."""
+    """One mode and two of the same width get a third and two thirds; divergences would give a half each."""
     two = Mixture([0.5, 0.5], [[2.0], [5.0]], [0.3, 0.3])
     assert heaviest([Mixture([1.0], [[-3.0]], [0.3]), two]) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
 
@@ -236,7 +236,10 @@ def fraction_of_the_rare(model, count=4000):
 
 
 def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
-    """log 5 nats ask for a fifth; by the closed form, lambda = (.2 - .04) / .8 = .2. Within a seventh and a sixth."""
+    """A threshold of log 5 nats requires a fifth.
+
+    In closed form lambda = (.2 - .04) / .8 = .2; tolerances are a seventh and a sixth.
+    """
     torch.manual_seed(0)
     ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
     model = trained(spec(multipliers=ascent, smoothing=0.1).build(BuildContext(example())), tmp_path)
@@ -245,12 +248,12 @@ def test_a_trained_network_finds_the_multiplier_and_draws_the_share(tmp_path):
 
 
 def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set(tmp_path):
-    """The ring within a ball: the same multiplier and share as above, within .05, and no sample outside."""
+    """The ring within a ball: multiplier and fraction as above, within .05, and no sample outside."""
     torch.manual_seed(0)
     ball = AnalyticMirrorSpec(set={"kind": "ball", "radius": 2.5}).build(BuildContext(example()))
     ascent = {"kind": "ascent", "learning_rate": 2e-3, "every": 2, "start": 200}
     within = spec(multipliers=ascent, smoothing=0.1, space="ball")
-    assert within.depends_on() == {"ball": "mirror"}
+    assert within.depends_on() == {"ball": MirrorMap}
     model = trained(within.build(BuildContext(example(), models={"ball": ball})), tmp_path)
     assert float(model.multipliers.values) == pytest.approx(0.2, abs=0.05)
     assert fraction_of_the_rare(model) == pytest.approx(0.2, abs=0.05)
@@ -264,7 +267,7 @@ def test_in_the_space_of_a_map_the_shares_are_met_and_every_sample_is_in_the_set
     [
         (
             {"sets": {"rare": {"where": {"label": [4]}, "threshold": 1.0, "oracle": "known"}}},
-            "'known' is not asked",
+            "'known' cannot be evaluated",
         ),
         (
             {
@@ -308,7 +311,7 @@ def test_an_oracle_that_is_the_model_itself_finds_no_divergence():
         network={"kind": "mlp", "width": 16, "blocks": 1},
         sets={"rare": {"where": {"label": [4]}, "threshold": 1.0, "oracle": "known"}},
     )
-    assert named.depends_on() == {"known": "denoiser"}
+    assert named.depends_on() == {"known": Denoising}
     model = named.build(BuildContext(example(), models={"known": known}))
     model.prepare(data)
     model.denoiser.load_state_dict(known.denoiser.state_dict())
@@ -317,7 +320,10 @@ def test_an_oracle_that_is_the_model_itself_finds_no_divergence():
 
 
 def test_an_oracle_in_a_space_of_another_scale_says_the_same():
-    """A fitted Gaussian, which is exact in any scale; coordinates with scales of their own are not of one space."""
+    """A fitted Gaussian is exact in any common scale.
+
+    Separately scaled coordinates do not share one space.
+    """
     data, means = ring(400), []
     for factor in (1.0, 3.0):
         known = FittedGaussianSpec(scaling="global").build(BuildContext(example()))
@@ -353,8 +359,8 @@ def test_a_set_that_is_a_dataset_of_its_own():
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ({"label": [7]}, r"no training sample is of this set"),
-        ({"digit": [4]}, r"no variable 'digit' with one number a sample; it has \['label'\]"),
+        ({"label": [7]}, r"no training sample belongs to this set"),
+        ({"digit": [4]}, r"no variable 'digit' with one number per sample; it has \['label'\]"),
     ],
 )
 def test_sets_that_are_not_there_are_named(where, message):
@@ -381,7 +387,10 @@ def gaussian_expert(mean):
 
 
 def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_path):
-    """Of three experts, two are the same: equal weights leave the third log 3 nats away, half of all makes it log 2."""
+    """Two of three experts are equal.
+
+    Equal weights leave the third log 3 nats away; a weight of one half makes it log 2.
+    """
     experts = {"left": gaussian_expert([-2.0, 0.0]), "right": gaussian_expert([2.0, 0.0])}
     sampler = {"kind": "heun", "steps": 10}
     sets = {
@@ -393,7 +402,7 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
         objective="largest_divergence", sets=sets, smoothing=0.1,
         multipliers={"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 2, "start": 200},
     )  # fmt: skip
-    assert composed.depends_on() == {"left": "denoiser", "right": "denoiser"}
+    assert composed.depends_on() == {"left": Denoising, "right": Denoising}
     torch.manual_seed(0)
     model = composed.build(BuildContext(example(), models=experts))
     data = {"state": torch.randn(500, 2)}
@@ -410,7 +419,7 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
 
 
 def test_a_network_finds_the_mixture_of_the_largest_entropy(tmp_path):
-    """One point of the ring against three of them: a quarter and three quarters, within a tenth of the whole."""
+    """One point of the ring against three: weights of a quarter and three quarters, within .07."""
     torch.manual_seed(0)
     composed = DualDiffusionSpec(
         network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16},

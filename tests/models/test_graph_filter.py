@@ -1,4 +1,4 @@
-"""Graph filters and their tangent kernels, against closed forms, gradient descent and PyTorch Geometric."""
+"""Graph filters and their tangent kernels, compared with closed forms and gradient descent."""
 
 import itertools
 
@@ -64,7 +64,7 @@ def test_its_alignment_is_the_sum_of_squared_traces():
 
 
 def test_one_step_of_descent_is_the_identity_of_the_loss():
-    """1/2 |y - f|^2 falls by eta A - eta^2 / 2 |Theta y|^2 in a step from zero."""
+    """In one step from zero, 1/2 |y - f|^2 decreases by eta A - eta^2 / 2 |Theta y|^2."""
     x, y, shift = signals()
     j = jacobian(*outputs_of(LinearFilterSpec(taps=K), x, shift))
     kernel, r = j @ j.T, y.flatten()
@@ -76,7 +76,7 @@ def test_one_step_of_descent_is_the_identity_of_the_loss():
 
 
 def descended(outputs, weights, y, eta, steps):
-    """The normalised error along gradient descent itself."""
+    """The normalised errors along actual gradient descent."""
     errors = []
     for _ in range(steps + 1):
         weights = {name: w.clone().requires_grad_(True) for name, w in weights.items()}
@@ -99,7 +99,10 @@ def test_descent_of_one_filter_is_as_the_kernel_says():
 
 
 def test_descent_of_two_layers_is_as_the_kernel_says_in_the_wide_limit():
-    """Over 20 steps; the gap falls like F^(-1/2) to F^-1: by more than a half from 32 to 256 filters, seeds averaged."""
+    """Over 20 steps the gap decreases like F^(-1/2) to F^-1.
+
+    From 32 to 256 filters it more than halves, averaged over seeds.
+    """
     x, y, shift = signals()
     gaps = {}
     for width in (32, 256):
@@ -117,7 +120,7 @@ def test_descent_of_two_layers_is_as_the_kernel_says_in_the_wide_limit():
 
 
 def test_the_kernel_of_the_second_layer_comes_to_the_infinite_one():
-    """Theta = sum_k S~^k B S~^k, B = E_h[tanh(u~) tanh(u~)'], within 5% at 4,000 filters (F^(-1/2) is 1.6%)."""
+    """Theta = sum_k S~^k B S~^k, B = E_h[tanh(u~) tanh(u~)'], within 5% for 4,000 filters."""
     x, _, shift = signals(m=6)
     outputs, weights = outputs_of(TwoLayerFilterSpec(taps=2, width=4000), x, shift)
     second = {"second": weights["second"]}
@@ -133,7 +136,10 @@ def test_the_kernel_of_the_second_layer_comes_to_the_infinite_one():
 
 
 def test_the_cross_covariance_is_the_best_sum_of_powers():
-    """Of the bound (tr(sum_k S^k C_XY))^2 under a norm of the sum: no random symmetric matrix does better."""
+    """It maximises the bound (tr(sum_k S^k C_XY))^2 at a given norm of the sum.
+
+    No random symmetric matrix exceeds it.
+    """
     x, y, _ = signals()
     cross = 0.5 * (x.T @ y + y.T @ x)
     best = torch.trace(cross @ cross / cross.norm()) ** 2
@@ -188,18 +194,18 @@ def fitted(series, tmp_path, steps=300, **keys):
     return train(model, training, recipe, validation={}, seed=0, folder=tmp_path, identity="t").eval()
 
 
-def judged(model, series):
+def evaluated(model, series):
     test = series.isel(sample=np.flatnonzero(series["split"].values == "test"))
     with torch.no_grad():
-        told = {name: tensor.numpy() for name, tensor in model.predict(batch_of(test)).items()}
-    dims = {name: ("sample", *(f"{name}_index" for _ in v.shape[1:])) for name, v in told.items()}
-    samples = xr.Dataset({name: (dims[name], value) for name, value in told.items()})
+        predictions = {name: tensor.numpy() for name, tensor in model.predict(batch_of(test)).items()}
+    dims = {name: ("sample", *(f"{name}_index" for _ in v.shape[1:])) for name, v in predictions.items()}
+    samples = xr.Dataset({name: (dims[name], value) for name, value in predictions.items()})
     samples["system"] = ("sample", test["system"].values)
     return KernelAlignmentSpec().evaluate(samples, series, EvaluationContext())
 
 
 def test_a_filter_comes_to_its_least_squares(series, tmp_path):
-    """Of two taps for each system by itself, whose solution is that of two normal equations."""
+    """With two taps per system, the solution is that of two normal equations."""
     model = fitted(series, tmp_path, steps=600)
     test, training = (
         series.isel(sample=np.flatnonzero(series["split"].values == split)) for split in ("test", "train")
@@ -217,20 +223,20 @@ def test_a_filter_comes_to_its_least_squares(series, tmp_path):
         tx, ty = (test[name].values[test["system"] == r] for name in ("condition", "state"))
         zx, zy = (tx - centre[0]) / scale[0], (ty - centre[1]) / scale[1]
         errors.append(((h[0] * zx + h[1] * zx @ operator - zy) ** 2).sum() / (zy**2).sum())
-    np.testing.assert_allclose(judged(model, series)["error_of_system"], errors, rtol=2e-3)
+    np.testing.assert_allclose(evaluated(model, series)["error_of_system"], errors, rtol=2e-3)
 
 
 def test_the_cross_covariance_comes_before_the_covariance_and_that_before_none(series, tmp_path):
-    """In the error, and in what the kernel said before the training, for every system."""
+    """In the error, and in the kernel's prediction before the training, for every system."""
     found = {
-        graph: judged(fitted(series, tmp_path / graph, graph=graph), series)
+        graph: evaluated(fitted(series, tmp_path / graph, graph=graph), series)
         for graph in ("cross_covariance", "covariance", "identity", "shuffled", "learned")
     }
     errors = {graph: one["error_of_system"].values for graph, one in found.items()}
     assert (errors["cross_covariance"] < errors["covariance"]).all()
     assert (errors["covariance"] < errors["identity"]).all()
     assert (errors["cross_covariance"] < errors["shuffled"]).all()
-    # A matrix that is learned has every matrix to choose from.
+    # A learned matrix may be any matrix.
     assert (errors["learned"] < errors["cross_covariance"]).all()
     assert float(found["cross_covariance"]["alignment"]) >= float(found["covariance"]["alignment"])
     descent = {graph: one["kernel_descent"].values[:, 10] for graph, one in found.items()}
@@ -238,7 +244,7 @@ def test_the_cross_covariance_comes_before_the_covariance_and_that_before_none(s
 
 
 def expected_error(covariance, cross, graph):
-    """The least normalised error of h_0 x + h_1 S x of standardised x and y, whose covariances are told."""
+    """The least normalised error of h_0 x + h_1 S x for standardised x and y with given covariances."""
     terms = [np.eye(len(graph)), graph / np.linalg.norm(graph, 2)]
     squares = [[np.trace(p @ covariance @ q.T) for q in terms] for p in terms]
     products = [np.trace(p @ cross) for p in terms]
@@ -246,7 +252,10 @@ def expected_error(covariance, cross, graph):
 
 
 def test_by_the_law_of_the_family_the_cross_covariance_is_before_the_covariance_in_every_system():
-    """Of 500 systems; what five others come to in the notes of the simulation is within 2.6 errors of the mean of five (99%)."""
+    """This holds for 500 systems.
+
+    The errors of five others, in the notes of the simulation, are within 2.6 standard errors (99%).
+    """
     family = VectorAutoregressionsSpec(splits={"train": 10, "validation": 10, "test": 10})
     errors = []
     for r in range(500):
@@ -274,11 +283,11 @@ def test_a_forecast_that_knows_nothing_has_an_error_of_one(series, tmp_path):
     model = fitted(series, tmp_path, steps=1)
     with torch.no_grad():
         model.network.taps.zero_()
-    assert judged(model, series)["error_of_system"].values == pytest.approx([1.0, 1.0], rel=1e-4)
+    assert evaluated(model, series)["error_of_system"].values == pytest.approx([1.0, 1.0], rel=1e-4)
 
 
 def test_the_interval_is_that_of_student():
-    """Of (1, 2, 3): t = 4.303 of two degrees of freedom, deviation one, over the root of three."""
+    """For (1, 2, 3): t = 4.303 for two degrees of freedom, a std of one, divided by the root of three."""
     assert half_width(np.array([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
     assert np.isnan(half_width(np.array([1.0])))
 
@@ -287,5 +296,5 @@ def test_what_does_not_fit_is_said(series):
     with pytest.raises(ValueError, match=r"`systems` is 3, and the training data has 2"):
         GraphFilterSpec(systems=3).build(BuildContext(series)).prepare(batch_of(series))
     fewer = series.isel(component=slice(0, 4))
-    with pytest.raises(ValueError, match="found a state \\(10,\\) and 4 numbers of `condition`"):
+    with pytest.raises(ValueError, match="found a state \\(10,\\) and 4 entries of `condition`"):
         GraphFilterSpec(systems=2).build(BuildContext(fewer))

@@ -1,4 +1,4 @@
-"""Latent constraints, where the latent space of the autoencoder is known in closed form."""
+"""Latent constraints on an autoencoder whose latent space is known in closed form."""
 
 import math
 
@@ -14,7 +14,7 @@ from plumbline.metrics.identity import IdentitySpec
 from plumbline.metrics.label_accuracy import LabelAccuracySpec
 from plumbline.metrics.level_violation import LevelViolationSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext, LabelCriticising, TrainingSpec
 from plumbline.models._label_specs import ListedLabelsSpec
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
@@ -38,7 +38,7 @@ TRUNK = PerceptronSpec(width=64, layers=2, activation="relu")
 
 
 class Identity(torch.nn.Module):
-    """An autoencoder whose latent vector is the sample, but for noise of one twentieth; its prior is standard normal."""
+    """An autoencoder with a standard normal prior. Its latent vector is the sample plus noise of std .05."""
 
     latent = 2
 
@@ -61,7 +61,7 @@ def example():
 
 
 def data(count=600, seed=0):
-    """Three classes, each a Gaussian of deviation .2 around its centre."""
+    """Three classes, each a Gaussian of std .2 around its centre."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.arange(count) % 3
     state = CENTRES[label] + SPREAD * torch.randn(count, 2, generator=generator)
@@ -119,7 +119,7 @@ def test_the_penalty_of_a_critic_of_slope_two_is_one():
 
 
 def test_the_gaussians_are_those_of_the_classes():
-    """Of 200 samples a class and 20,000 draws: means within 4 of .2 / sqrt(200), deviations within a fifth."""
+    """200 samples per class and 20,000 draws: means within 4 times .2 / sqrt(200), stds within a fifth."""
     model = built(ClassGaussianSpec(autoencoder="vae", wanted=THREE))
     batch = data(60_000)
     z = model.latent_draws(batch)
@@ -130,8 +130,10 @@ def test_the_gaussians_are_those_of_the_classes():
 
 
 def test_the_gaussians_are_those_of_combinations_of_labels():
-    """Four that differ in how their two numbers vary, not on the mean: of 2,000 samples and 20,000 draws each, variances and
-    covariances within five standard errors of what they were made with, sqrt(2 / 2,000) of a variance each."""
+    """Four Gaussians with equal means and different covariances, from 2,000 samples and 20,000 draws each.
+
+    Variances and covariances agree within five standard errors, sqrt(2 / 2,000) of a variance each.
+    """
     generator = torch.Generator().manual_seed(4)
     attributes = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     truth = torch.tensor(
@@ -172,7 +174,7 @@ def test_a_gaussian_each_takes_so_many_combinations():
 
 
 def test_the_gaussian_of_several_labels_is_a_regression():
-    """Against least squares by scikit-learn, with labels that exclude each other; deviations within a tenth."""
+    """Agrees with scikit-learn's least squares for mutually exclusive labels; stds within a tenth."""
     known = data()
     model = built(AttributeGaussianSpec(autoencoder="vae", wanted=THREE), known)
     y = model.wanted.of(known)
@@ -187,7 +189,10 @@ def test_the_gaussian_of_several_labels_is_a_regression():
 
 
 def test_the_aggregate_posterior_is_the_data_with_the_posteriors_noise():
-    """Of one sample: 20,000 draws have the posterior's moments. Of many, each twice: the data's, and noise; within four errors."""
+    """For one sample, 20,000 draws have the moments of the posterior.
+
+    For many, each drawn twice, they have those of data plus noise, within four standard errors.
+    """
     batch = data(20_000)
     error = 4 * 0.05 / math.sqrt(20_000)
     one = {name: x[:1] for name, x in data().items()}
@@ -197,7 +202,7 @@ def test_the_aggregate_posterior_is_the_data_with_the_posteriors_noise():
     known = data(10_000)
     z = built(AggregatePosteriorSpec(autoencoder="vae", components=10_000), known).latent_draws(batch)
     torch.testing.assert_close(z.mean(0), known["state"].mean(0), atol=error, rtol=0)
-    # The noise is correlated with the data by chance alone: twice the data's deviation times its mean.
+    # The noise correlates with the data by chance only: within twice the data's std times the noise's mean.
     covariance = known["state"].T.cov(correction=0) + 0.05**2 * torch.eye(2)
     within = 2 * float(covariance.diag().max().sqrt()) * error
     torch.testing.assert_close(z.T.cov(), covariance, atol=within, rtol=0)
@@ -210,8 +215,8 @@ def test_listed_labels_are_those_of_the_dataset():
     y = labels.of({"attributes": torch.tensor([[1, 0], [0, 0]])})
     assert y.tolist() == [[1, 0], [0, 0]]
     assert labels.changed(y).tolist() == [[0, 0], [1, 0]]
-    told = labels.told(y)
-    assert {name: one.tolist() for name, one in told.items()} == {
+    recorded = labels.by_name(y)
+    assert {name: one.tolist() for name, one in recorded.items()} == {
         "wanted_Smiling": [1, 0],
         "wanted_Young": [0, 0],
     }
@@ -263,9 +268,9 @@ def test_descent_stops_where_the_critics_are_content(critics):
         labels = (-critics.mislabelled(found["state"], critics.wanted.of(asked.batch))).exp()
     content = (realism >= 0.6) & (labels >= 0.9)
     assert float(content.float().mean()) > 0.9
-    # A step of .05 after the bounds are reached, and no further.
+    # One step of .05 beyond the bounds, and no further.
     assert float(realism[content].median()) < 0.75
-    with pytest.raises(ValueError, match="both zero: nothing moves the vectors"):
+    with pytest.raises(ValueError, match="both zero: raise one, or no vector moves"):
         LatentDescentSpec(attribute_weight=0.0, realism_weight=0.0)
 
 
@@ -278,7 +283,7 @@ def test_distance_keeps_a_changed_sample_near(critics):
     assert float(near["latent_shift"].mean()) < 0.9 * float(free["latent_shift"].mean())
     torch.testing.assert_close(free["wanted"], (data()["label"] + 1) % 3)
     assert float((nearest(free["state"]) == free["wanted"]).float().mean()) > 0.9
-    # What was changed is the test sample, but for the noise of the posterior.
+    # The source is the test sample, up to the noise of the posterior.
     assert float((free["source"] - task().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
 
 
@@ -319,7 +324,7 @@ def test_the_actor_rests_at_steps_of_the_critic():
 
 
 def test_the_critics_gradient_does_not_come_from_the_actor():
-    """With and without the actor's loss, the critic's gradient is the same."""
+    """The critic's gradient is the same with and without the actor's loss."""
     model = built(LatentActorSpec(autoencoder="vae", wanted=THREE, network=TRUNK, critic_steps=2))
     gradients = []
     for steps in (0, 1):
@@ -341,10 +346,10 @@ def test_measured_labels_are_sides_of_medians(critics):
     np.testing.assert_allclose(y.mean(0), 0.5, atol=0.01)
     torch.testing.assert_close(model.wanted.changed(y)[:, 0], 1 - y[:, 0])
     torch.testing.assert_close(model.wanted.changed(y)[:, 1], y[:, 1])
-    told = model.wanted.told(y)
+    recorded = model.wanted.by_name(y)
     samples = xr.Dataset(
         {"state": (("sample", "component"), data()["state"].numpy())}
-        | {name: ("sample", one.numpy()) for name, one in told.items()}
+        | {name: ("sample", one.numpy()) for name, one in recorded.items()}
     )
     found = MeasuredLabelsSpec(of="c").evaluate(samples, samples, EvaluationContext(models={"c": model}))
     assert float(found["has_all"]) == 1
@@ -370,24 +375,24 @@ LEVELS = {"kind": "levels", "levels": {"right": {"attribute": LINEAR["right"], "
 
 
 def test_levels_are_reached_without_labels(tmp_path):
-    """Zero-shot: one deviation to the right, by descent and by an actor."""
+    """Zero-shot: one standard deviation to the right, by descent and by an actor."""
     critics = built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS, network=TRUNK))
     by = EvaluationContext(models={"c": critics})
 
-    def judged(state):
+    def evaluated(state):
         samples = xr.Dataset({"state": (("sample", "component"), state.numpy())})
         return LevelViolationSpec(of="c").evaluate(samples, samples, by)
 
     descent = LatentDescentSpec(realism_weight=0.0, steps=200)
-    assert float(judged(descent.draw(critics, task()).by_name()["state"])["levels_reached"]) > 0.99
-    before = judged(torch.randn(600, 2))
-    # A normal number z with the deviations 1 and s = 1.64 of the data is at 1 deviation with P(z > 1.64 - .08).
+    assert float(evaluated(descent.draw(critics, task()).by_name()["state"])["levels_reached"]) > 0.99
+    before = evaluated(torch.randn(600, 2))
+    # The data has std s = 1.64: a standard normal z exceeds one of these with P(z > 1.64 - .08).
     assert float(before["levels_reached"]) < 0.15
     spec = LatentActorSpec(
         autoencoder="vae", wanted=LEVELS, network=TRUNK, distance=0.0, critic_steps=1, level_weight=5.0
     )
     actor = trained(spec, 400, tmp_path)
-    assert float(judged(LatentsSpec().draw(actor, task()).by_name()["state"])["levels_reached"]) > 0.8
+    assert float(evaluated(LatentsSpec().draw(actor, task()).by_name()["state"])["levels_reached"]) > 0.8
 
 
 def test_samples_of_the_prior_and_of_the_data_are_decoded():
@@ -399,7 +404,7 @@ def test_samples_of_the_prior_and_of_the_data_are_decoded():
 
 
 class Nearest:
-    """A classifier that is sure of the nearest centre."""
+    """A classifier that predicts the class of the nearest centre with near certainty."""
 
     def log_probabilities(self, x):
         return (-100 * torch.cdist(x, CENTRES)).log_softmax(1)
@@ -419,7 +424,10 @@ def as_dataset(seed):
 
 @pytest.mark.parametrize(("points", "collapsed"), [("spread", False), ("one", True)])
 def test_more_accurate_than_real_data_without_its_variety_is_collapse(points, collapsed):
-    """Of real data one in a hundred is mislabelled; what is drawn is right, spread like the classes or all at one point."""
+    """One in a hundred real samples is mislabelled.
+
+    Generated samples are all right, either spread like the classes or at one point.
+    """
     dataset = as_dataset(0)
     labels = dataset["label"].values
     labels[::100] = (labels[::100] + 1) % 3
@@ -460,6 +468,6 @@ def test_what_does_not_fit_is_said():
     with pytest.raises(ValueError, match=r"`wanted.classes`: expected a `label` .* from 0 to 1, found 2"):
         built(LatentCriticsSpec(autoencoder="vae", wanted=two))
     flat = {"state": torch.zeros(5, 2)}
-    with pytest.raises(ValueError, match=r"`wanted.levels.right`: the same for all training samples"):
+    with pytest.raises(ValueError, match=r"`wanted.levels.right`: the attribute has the same value for all"):
         built(LatentCriticsSpec(autoencoder="vae", wanted=LEVELS), flat)
-    assert "label_critic" not in LatentCriticsSpec(autoencoder="vae", wanted=LEVELS).provides()
+    assert LabelCriticising not in LatentCriticsSpec(autoencoder="vae", wanted=LEVELS).provides()

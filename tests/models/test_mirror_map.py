@@ -1,4 +1,4 @@
-"""Mirror maps: what holds of g by construction, what f learns, and diffusion in the space of one."""
+"""Mirror maps: properties of g by construction, what f learns, and diffusion in the mirror space."""
 
 import math
 from functools import partial
@@ -24,7 +24,7 @@ SMALL = {"forward": {"kind": "input_convex", "filters": 8, "layers": 1},
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
-    """Blobs of random place and width, 8 x 8, all of one total."""
+    """Blobs of random position and width, 8 x 8, all of one total."""
     generator = np.random.default_rng(seed)
     place = generator.uniform(1, 7, (count, 2, 1, 1))
     width = generator.uniform(0.8, 2, (count, 1, 1))
@@ -58,7 +58,10 @@ def mirror(tmp_path_factory):
 
 
 def test_the_sensitivity_of_a_sum_is_known(mirror):
-    """E|sum of n normal numbers of deviation s| = s sqrt(2 n / pi); 256 probes estimate it to 5%, at five sigma 24%."""
+    """E|sum of n normal values of std s| = s sqrt(2 n / pi).
+
+    256 probes estimate it to 5%; 24% is five sigma.
+    """
     torch.manual_seed(0)
     batch = {"state": images(256, seed=5)}
     expected = float(mirror.space.scale) * math.sqrt(2 * 64 / math.pi)
@@ -132,7 +135,7 @@ def test_a_step_never_leaves_a_weight_of_the_potential_negative():
 
 
 def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp_path, monkeypatch, caplog):
-    """Weights of the map are stored with the model, and do not move in its training."""
+    """The map's weights are stored with the model and do not change in its training."""
     torch.manual_seed(0)
     network = {"kind": "mlp", "width": 64, "blocks": 2}
     spec = DiffusionSpec(network=network, space="map")
@@ -169,7 +172,7 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
         torch.manual_seed(2)
         drawn = finetuned.sampler.sample(drawing, SamplingTask({"state": images(100, seed=3)}))
         samples = drawn.state
-        # Two evaluations a step of Heun's method, one at its end, f twice and g between.
+        # Two evaluations per step of Heun's method, one at its end, two of f and one of g between.
         assert drawn.costs.network_evaluations == 2 * 10 + 1 + 3
         distances.append(float(mirror.constraint.distance(samples).mean()))
     assert distances[1] < distances[0]

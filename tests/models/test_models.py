@@ -1,4 +1,4 @@
-"""Diffusion models and the fitted Gaussian against what is known in closed form."""
+"""Diffusion models and the fitted Gaussian, compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_standardisation(scaling):
 
 @pytest.mark.parametrize("scaling", ["per_feature", "max_abs"])
 def test_coordinates_in_units_that_are_orders_apart_keep_their_own_scale(scaling):
-    """Energies of 1e6 beside traces of 1e-4, a constant with rounding, and a zero."""
+    """Energies of 1e6, traces of 1e-4, a constant with rounding errors, and a zero."""
     units = torch.tensor([1e6, 1.0, 1e-4, 0.0, 0.0], dtype=torch.float64)
     x = 5 * units + units * torch.randn(1000, 5, dtype=torch.float64)
     x[:, 3] = 79.0 + 1e-9 * torch.randn(1000)
@@ -57,7 +57,7 @@ def test_coordinates_in_units_that_are_orders_apart_keep_their_own_scale(scaling
 
 
 def test_equality_of_standardised_samples_follows_the_scaling():
-    """z is feasible where x is, after a fit as after weights that are loaded later."""
+    """z is feasible where x is, both after a fit and after loading other weights."""
     torch.manual_seed(0)
     equality = LinearEquality(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([3.0]))
     data = equality.project(torch.randn(100, 3, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1]))
@@ -74,7 +74,7 @@ def test_equality_of_standardised_samples_follows_the_scaling():
 
 
 def test_edm_schedule_and_its_training_levels():
-    """log sigma at 100,000 stratified times is normal with the mean and deviation asked for."""
+    """log sigma at 100,000 stratified times is normal with the requested mean and std."""
     spec = EDMScheduleSpec()
     schedule = spec.build()
     alpha, sigma = schedule(torch.tensor([0.0, 1.0], dtype=torch.float64))
@@ -92,7 +92,10 @@ def test_vp_schedule_preserves_variance():
 
 
 def test_the_published_schedule():
-    """Variance preserving, between the times and with the rates of Song et al. (2021)."""
+    """Variance preserving, with the times and the rates of Song et al. (2021).
+
+    See https://arxiv.org/abs/2011.13456.
+    """
     schedule = VPSDEScheduleSpec().build()
     alpha, sigma = schedule(torch.linspace(0, 1, 11, dtype=torch.float64))
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
@@ -115,7 +118,7 @@ def test_rates_that_do_not_rise_are_refused():
 
 @pytest.mark.parametrize("schedule", [{"kind": "edm"}, {"kind": "vp"}, {"kind": "vp_sde"}])
 def test_gaussian_denoiser_is_the_posterior_mean(schedule):
-    """Against the textbook formula S (alpha^2 S + sigma^2 I)^-1 alpha (x_t - alpha m) + m on dense matrices."""
+    """Agrees with S (alpha^2 S + sigma^2 I)^-1 alpha (x_t - alpha m) + m on dense matrices."""
     torch.manual_seed(1)
     x = torch.randn(5000, 3) @ torch.tensor([[2.0, 0, 0], [1.0, 1.0, 0], [0.5, 0, 0.3]]) + 4
     model = FittedGaussianSpec(schedule=schedule).build(BuildContext(example(3))).double()
@@ -145,7 +148,7 @@ def test_gaussian_learns_the_dependence_on_a_condition():
 
 
 def test_diffusion_learns_a_gaussian():
-    """After a short training the denoiser is near the exact one: relative error under a tenth at mid noise."""
+    """After a short training, the denoiser's relative error is under a tenth at medium noise."""
     torch.manual_seed(0)
     x = torch.randn(4000, 2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]])
     spec = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2, "embedding": 16})

@@ -1,4 +1,4 @@
-"""Multipliers: dual ascent on problems whose duals are known, and the closed form for disjoint sets."""
+"""Multipliers: dual ascent on problems with known duals, and the closed form for disjoint sets."""
 
 import math
 
@@ -18,7 +18,7 @@ CENTRE = torch.tensor([0.7, -0.4, 0.2])
 
 
 def ascended(spec, steps=4000, violation=lambda multipliers: CENTRE - multipliers):
-    """Multipliers after primal steps that end at the minimiser of the Lagrangian, x = c - lambda."""
+    """Multipliers when each primal step returns the minimiser of the Lagrangian, x = c - lambda."""
     multipliers = spec.build(3)
     for _ in range(steps):
         multipliers.update(violation(multipliers.values))
@@ -45,7 +45,10 @@ def test_two_of_one_constraint_share_its_multiplier():
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 100.0])
 def test_resilience_relaxes_by_the_multiplier_over_its_cost(alpha):
-    """The optimum of (c - lambda) = lambda / alpha; the cost of the relaxation is minimised independently."""
+    """The optimum solves (c - lambda) = lambda / alpha.
+
+    The cost of the relaxation is minimised independently.
+    """
     found = ascended(DualAscentSpec(learning_rate=0.02, resilience=alpha))
     torch.testing.assert_close(found, CENTRE.clamp(min=0) * alpha / (1 + alpha), atol=1e-4, rtol=0)
     z = np.linspace(0, 0.7, 100_001)
@@ -100,7 +103,7 @@ def test_a_start_beyond_the_bound_is_refused():
 
 
 def test_equal_shares_of_ten_classes():
-    """The example of three classes of .04, .03 and .03 that are to have a tenth each."""
+    """Three classes with the fractions .04, .03 and .03, each of which is to have a tenth."""
     found = disjoint_multipliers(torch.tensor([0.04, 0.03, 0.03]), torch.full((3,), math.log(10)))
     torch.testing.assert_close(found, torch.tensor([0.0886, 0.0986, 0.0986]), atol=5e-5, rtol=0)
 
@@ -126,5 +129,5 @@ def test_shares_are_met_and_no_more_than_met_where_a_multiplier_is_paid(fraction
 
 
 def test_shares_of_more_than_all_are_refused():
-    with pytest.raises(InfeasibleConstraintsError, match=r"ask for 1\.2 of what is generated together"):
+    with pytest.raises(InfeasibleConstraintsError, match=r"require a fraction of 1\.2 of the samples"):
         disjoint_multipliers(torch.tensor([0.1, 0.1]), -torch.tensor([0.6, 0.6]).log())

@@ -1,4 +1,4 @@
-"""Portfolios: the Sharpe ratio, budgets by law, rules beside skfolio, performance after costs."""
+"""Portfolios: the Sharpe ratio, budgets by construction, rules of skfolio, performance after costs."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_a_softmax_is_long_only(data):
 
 @pytest.mark.parametrize("rule", ["maximum_sharpe", "minimum_variance"])
 def test_rules_are_optimal_in_their_window(data, rule):
-    """No long-only portfolio of 500 random ones, nor equal weights, does better in the window."""
+    """Neither 500 random long-only portfolios nor equal weights do better within the window."""
     weights = PortfolioRuleSpec(rule=rule).build(BuildContext(data)).predict(batch_of(data))["state"].numpy()
     others = np.concatenate(
         [np.random.default_rng(0).dirichlet(np.ones(20) * 0.3, 500), np.full((1, 20), 0.05)]
@@ -83,10 +83,10 @@ def test_equal_weights_trade_nothing_after_the_first_day(data):
         PortfolioRuleSpec(rule="equal_weights").build(BuildContext(data)).predict(batch_of(data))["state"]
     )
     samples = xr.Dataset({"state": (("sample", "asset"), weights.numpy()), "future": data["future"]})
-    told = PortfolioPerformanceSpec().evaluate(samples, data, EvaluationContext())
-    assert float(told["turnover"]) == pytest.approx(0.0, abs=1e-9)
+    values = PortfolioPerformanceSpec().evaluate(samples, data, EvaluationContext())
+    assert float(values["turnover"]) == pytest.approx(0.0, abs=1e-9)
     free = PortfolioPerformanceSpec(cost=0.0).evaluate(samples, data, EvaluationContext())
-    assert float(free["sharpe_after_costs"]) > float(told["sharpe_after_costs"])
+    assert float(free["sharpe_after_costs"]) > float(values["sharpe_after_costs"])
     daily = data["future"].values.astype(float).mean(2).ravel()
     expected = (252 * daily.mean() - 0.03) / (252**0.5 * daily.std(ddof=1))
     assert float(free["sharpe_after_costs"]) == pytest.approx(expected, rel=1e-5)
@@ -98,12 +98,12 @@ def test_data_without_windows_is_refused(data):
         for name in ("window", "future"):
             with pytest.raises(ValueError, match=rf"a portfolio needs .* found `{name}` of the shape \(\)"):
                 spec.build(BuildContext(data.drop_vars(name)))
-    with pytest.raises(ValueError, match="`portfolio_performance`: the dataset has no `future`"):
+    with pytest.raises(ValueError, match="`portfolio_performance`: the dataset has no variable `future`"):
         PortfolioPerformanceSpec().evaluate(data.drop_vars("future"), data, EvaluationContext())
 
 
 def test_windows_are_read_by_name(data):
-    """As many days as assets would fit either way round."""
+    """With as many days as assets, shapes do not reveal the order of the dimensions."""
     turned = data.assign(window=data["window"].transpose("sample", "asset", ...))
     with pytest.raises(ValueError, match="needs 'asset' as the last dimension of `window`"):
         PortfolioRuleSpec(rule="equal_weights").build(BuildContext(turned))

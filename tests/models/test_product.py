@@ -1,4 +1,4 @@
-"""Products of experts: powers and samples against the closed forms of Gaussians."""
+"""Products of experts: powers and samples compared with the closed forms of Gaussians."""
 
 import math
 
@@ -44,9 +44,9 @@ def drawn(model, **keys):
 
 
 def test_equal_weights_give_the_product_of_gaussians(tmp_path, exact_gaussian):
-    """Precision sum l_i / s_i^2 and the mean weighted by precision; experts in spaces of different scale.
+    """The precision is sum l_i / s_i^2 and the mean is precision-weighted, for spaces of different scale.
 
-    Of different width, so that the flow leads astray, and Langevin dynamics needs more steps.
+    The widths differ, so that the flow of the product is wrong, and Langevin dynamics needs more steps.
     """
     experts = [exact_gaussian([0.0, 0.0], 1.0), exact_gaussian([1.5, 0.3], 0.5)]
     model = product(experts, tmp_path, steps=1, weights={"kind": "equal"})
@@ -59,7 +59,7 @@ def test_equal_weights_give_the_product_of_gaussians(tmp_path, exact_gaussian):
 
 
 def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path, exact_gaussian):
-    """Of N((1, 0)), N((-1, -.2)) and N((-1, .2)), of variance .05: powers (.495, .2525, .2525), all divergences 10.2."""
+    """N((1, 0)), N((-1, -.2)), N((-1, .2)), variance .05: powers (.495, .2525, .2525), divergences 10.2."""
     experts = [exact_gaussian(mean, math.sqrt(0.05)) for mean in ([1.0, 0.0], [-1.0, -0.2], [-1.0, 0.2])]
     ascent = {"kind": "simplex_ascent", "learning_rate": 2e-3, "every": 1}
     model = product(experts, tmp_path, steps=50, weights=ascent, smoothing=0.05)
@@ -71,7 +71,7 @@ def test_powers_of_gaussians_of_one_width_lead_to_the_smallest_ball(tmp_path, ex
 
 
 def test_an_expert_that_is_near_anyway_has_no_power(tmp_path, exact_gaussian):
-    """Against the powers that maximise the dual function, which is known for Gaussians."""
+    """Agrees with the powers that maximise the dual function, which is known for Gaussians."""
     distributions = [([0.0, 0.0], 0.6), ([0.1, 0.0], 0.8), ([2.0, 0.0], 0.6)]
 
     def dual(raw):
@@ -122,7 +122,7 @@ def test_multipliers_on_the_simplex_stay_there():
     torch.testing.assert_close(multipliers.values, torch.tensor([0.0, 1.0, 0.0]))
 
 
-# The mixtures that experts are trained on.
+# The mixtures on which experts are trained.
 
 MIXTURE = {
     "means": [[0.0, 0.0], [2.0, -1.0]], "stds": [0.5, 0.2], "weights": [1.0, 3.0], "parts": 1,
@@ -160,7 +160,7 @@ def test_samples_that_divergences_are_estimated_on_are_drawn_by_denoising():
 
 
 def test_conditional_experts_are_asked_for_what_each_sample_is_drawn_for():
-    """N(c, .05) and N(-c, .05) with the powers a half each: N(0, .05), whatever c; of N(c, .05) twice, N(c, .05)."""
+    """Equal powers of N(c, .05) and N(-c, .05) give N(0, .05) for any c; of N(c, .05) twice, N(c, .05)."""
     torch.manual_seed(0)
     condition = torch.randn(4000, 1)
     noise = math.sqrt(0.05) * torch.randn(4000, 2)

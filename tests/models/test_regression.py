@@ -1,4 +1,4 @@
-"""Regressions under an equality: laws in the data's units, objectives, what trains the variance."""
+"""Regressions under an equality: distributions in the data's units, objectives, training of the variance."""
 
 import numpy as np
 import pytest
@@ -65,39 +65,39 @@ def test_predictions_are_feasible_and_losses_train_everything(data, distribution
         )
         for name, parameter in built.named_parameters():
             if blind and "raw_variance" in name:
-                continue  # the mean of these laws does not know the variances
+                continue  # the mean of these distributions does not depend on the variances
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
         with torch.no_grad():
-            told = built.predict(batch)
+            predictions = built.predict(batch)
     finally:
         torch.set_default_dtype(torch.float32)
     violation = constraint(data).bind(batch)
     feasible = distribution["kind"] != "independent"
-    assert feasible == bool((violation.violation(told["state"]) < 1e-12).all())
-    assert feasible == bool((violation.violation(told["predicted_mean"]) < 1e-12).all())
-    assert ("log_likelihood" in told) == feasible
+    assert feasible == bool((violation.violation(predictions["state"]) < 1e-12).all())
+    assert feasible == bool((violation.violation(predictions["predicted_mean"]) < 1e-12).all())
+    assert ("log_likelihood" in predictions) == feasible
 
 
 def test_likelihoods_do_not_depend_on_the_scaling(data):
-    """The conditioned law is the same in any units; its density is told in the data's."""
+    """The conditioned distribution is the same in any units; its density is given in the data's units."""
     torch.set_default_dtype(torch.float64)
     try:
         batch = double(data)
-        told = {}
+        predictions = {}
         for scaling in ("per_feature", "max_abs"):
             built = model(data, {"kind": "conditioned"}, {"kind": "likelihood"}, scaling=scaling)
             space = built.output.space
             mean = space.encode(batch["state"]) + 0.1 / space.scale
             variance = (0.3 / space.scale).square().expand_as(mean)
             with torch.no_grad():
-                told[scaling] = built.output.predict(mean, variance, batch)["log_likelihood"]
+                predictions[scaling] = built.output.predict(mean, variance, batch)["log_likelihood"]
     finally:
         torch.set_default_dtype(torch.float32)
-    torch.testing.assert_close(told["per_feature"], told["max_abs"], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(predictions["per_feature"], predictions["max_abs"], rtol=1e-10, atol=1e-10)
 
 
 def test_point_objectives_fit_the_variance_without_touching_the_mean(data):
-    """Training of the mean is the same to the last bit, whatever the variance does."""
+    """The training of the mean is bitwise the same, whatever the variance is."""
     gradients = {}
     for initial in (0.05, 0.5):
         built = model(data, {"kind": "projected"}, {"kind": "squared_error"}, initial_std=initial)

@@ -1,4 +1,4 @@
-"""Autoencoders: likelihoods against quadrature, bounds, divergences in a constrained latent space, feasibility."""
+"""Autoencoders: likelihoods by quadrature, bounds, divergences in a constrained latent space, feasibility."""
 
 import math
 
@@ -27,7 +27,8 @@ def data():
 def built(data, spec_class, likelihood="conditioned", objective="likelihood", **values):
     torch.manual_seed(1)
     spec = spec_class(
-        encoder=SMALL, decoder=SMALL, likelihood={"kind": likelihood}, objective={"kind": objective}, scaling="global",
+        encoder=SMALL, decoder=SMALL, likelihood={"kind": likelihood}, objective={"kind": objective},
+        scaling="global",
         constraint="brightness", initial_std=0.7, **values,
     )  # fmt: skip
     model = spec.build(BuildContext(data, {"brightness": SumSpec(total=BRIGHTNESS).build(data)}))
@@ -37,20 +38,23 @@ def built(data, spec_class, likelihood="conditioned", objective="likelihood", **
 
 @pytest.mark.parametrize("distribution", ["independent", "conditioned"])
 def test_the_importance_sampled_likelihood_is_that_of_quadrature(data, distribution):
-    """One latent number: log p(x) by the trapezoidal rule over it. 4,000 draws leave an error of some hundredths."""
+    """One latent dimension: log p(x) by the trapezoidal rule.
+
+    4,000 samples leave an error of some hundredths.
+    """
     model = built(data, VAESpec, distribution, latent=1, importance_samples=4000)
     batch = {name: tensor[:3] for name, tensor in batch_of(data).items()}
     suffix = "" if distribution == "conditioned" else "_free"
     with torch.no_grad():
-        told = model.draw(batch)
+        results = model.draw(batch)
         grid = torch.linspace(-6, 6, 2001)
         repeated = {name: t.repeat(len(grid), *(1,) * (t.ndim - 1)) for name, t in batch.items()}
         z = grid.repeat_interleave(3)[:, None]
         density = model.output.predict(*model.decoded(z), repeated)[f"log_likelihood{suffix}"].view(-1, 3)
         prior = -0.5 * grid**2 - 0.5 * math.log(2 * math.pi)
         exact = torch.logsumexp(density + prior[:, None], 0) + math.log(12 / 2000)
-    torch.testing.assert_close(told[f"log_likelihood{suffix}"].double(), exact.double(), rtol=0, atol=0.1)
-    assert (told[f"elbo{suffix}"] < exact + 0.1).all()
+    torch.testing.assert_close(results[f"log_likelihood{suffix}"].double(), exact.double(), rtol=0, atol=0.1)
+    assert (results[f"elbo{suffix}"] < exact + 0.1).all()
 
 
 @pytest.mark.parametrize("spec_class", [VAESpec, LadderVAESpec])
@@ -63,20 +67,20 @@ def test_draws_and_reconstructions_are_as_feasible_as_their_law(data, spec_class
     assert torch.isfinite(loss) and terms["divergence"] >= 0
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     with torch.no_grad():
-        told = model.draw(batch)
+        results = model.draw(batch)
     constraint = SumSpec(total=BRIGHTNESS).build(data)
     for name in ("state", "reconstruction"):
-        assert told[name].shape == batch["state"].shape
-        assert bool((constraint.violation(told[name]) < 1e-12).all()) == (distribution != "independent")
+        assert results[name].shape == batch["state"].shape
+        assert bool((constraint.violation(results[name]) < 1e-12).all()) == (distribution != "independent")
 
 
 def test_the_bound_is_under_the_likelihood(data):
-    """On average over samples, and with as many draws the importance-sampled one is the larger, by Jensen."""
+    """By Jensen, the importance-sampled value is the larger on average, at an equal number of samples."""
     for spec_class in (VAESpec, LadderVAESpec):
         model = built(data, spec_class, latent=4, importance_samples=200)
         with torch.no_grad():
-            told = model.draw(batch_of(data))
-        assert told["elbo"].mean() < told["log_likelihood"].mean()
+            results = model.draw(batch_of(data))
+        assert results["elbo"].mean() < results["log_likelihood"].mean()
 
 
 def test_a_constrained_latent_vector_has_its_sum(data):
@@ -90,7 +94,7 @@ def test_a_constrained_latent_vector_has_its_sum(data):
 
 
 def test_the_constrained_divergence_counts_the_free_directions_only(data):
-    """Posterior and prior that differ along the fixed direction alone are the same given the sum."""
+    """A posterior and a prior that differ only along the fixed direction are equal given the sum."""
     model = built(data, VAESpec, "independent", latent=4, latent_total=1.0)
     mean = torch.full((1, 4), 3.0)
     q, p = (

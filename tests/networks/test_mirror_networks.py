@@ -14,7 +14,7 @@ LEVEL = torch.tensor(0.0)
 
 
 def random_weights(network, scale=0.3):
-    """Weights of order one, as after a training, cut off where they must not be negative."""
+    """Random weights of order one, as after a training, clipped at zero where they must not be negative."""
     torch.manual_seed(1)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=scale)
@@ -65,7 +65,7 @@ def test_the_gradient_can_be_trained_and_is_recorded_only_where_asked():
 
 
 def awake(network, scale=0.1):
-    """A network with an output, which starts at zero."""
+    """Perturbs the weights of a network whose output is initially zero, and returns it."""
     for parameter in network.parameters():
         parameter.data += scale * torch.randn_like(parameter)
     return network
@@ -73,7 +73,7 @@ def awake(network, scale=0.1):
 
 @pytest.mark.parametrize(("kind", "step"), [("input_convex", 1), ("resnet", 4)])
 def test_periodic_axes_have_no_first_point(kind, step):
-    """A shift of the input shifts the output, by the stride of the network."""
+    """A shift of the input by the network's stride shifts the output."""
     torch.manual_seed(0)
     spec = (
         InputConvexSpec(filters=4)
@@ -95,7 +95,7 @@ def test_the_generator_knows_the_noise_level_and_the_amplitude_unless_published(
     assert not torch.allclose(ours(x, torch.tensor(-3.0)), ours(x, torch.tensor(0.0)))
     published = ResNetSpec(channels=4, blocks=2, embedding=0, norm="instance", padding="zeros")
     published = awake(published.build(PERIODIC))
-    # Instance norm takes the amplitude off every feature but for its epsilon: the body is blind to it.
+    # Instance norm removes the amplitude of every feature up to its epsilon: the body does not see it.
     x = 100 * x
     torch.testing.assert_close(published(1.1 * x), published(x), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(ours(1.1 * x, LEVEL), ours(x, LEVEL), rtol=1e-2)
@@ -118,9 +118,9 @@ def test_a_grid_that_cannot_be_halved_is_named():
 
 
 def test_operations_of_the_published_networks():
-    """An image of 64 x 64 costs the authors' f 3.98 GFLOP, and their g, a gradient, 0.50.
+    """For an image of 64 x 64 the authors' f costs 3.98 GFLOP, and their g, a gradient, 0.50.
 
-    Their count leaves products with the zeros of the padding out, 8% of a 3 x 3 convolution of 16 x 16 values.
+    Their count omits products with padding zeros, 8% of a 3 x 3 convolution of 16 x 16 values.
     """
     image = SampleShape((64, 64), (True, True))
     inverse = ResNetSpec(
@@ -131,6 +131,6 @@ def test_operations_of_the_published_networks():
         with FlopCounterMode(display=False) as counter:
             network(torch.rand(1, 64, 64), LEVEL)
         assert counter.get_total_flops() == pytest.approx(expected, rel=padded)
-    # Theirs have a scale and a shift in each normalisation besides, 7,424 numbers.
+    # Theirs also have a scale and a shift in each normalisation, 7,424 parameters.
     assert sum(p.numel() for p in inverse.parameters()) == 7_832_577 - 7_424
     assert sum(p.numel() for p in forward.parameters()) == 30_368

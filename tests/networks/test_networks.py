@@ -23,7 +23,7 @@ def test_unet_keeps_the_shape(shape):
 
 @pytest.mark.parametrize("periodic", [(False, True), (True, False), (True, True)])
 def test_unet_commutes_with_shifts_along_periodic_axes_only(periodic):
-    """By the stride: a shift by a multiple of it along a periodic axis shifts the output."""
+    """A shift by a multiple of the stride along a periodic axis shifts the output."""
     network = SMALL.build(SampleShape((16, 16), periodic)).eval()
     x, level = torch.randn(1, 16, 16), torch.tensor(0.1)
     for axis, wraps in zip((1, 2), periodic, strict=True):
@@ -35,7 +35,7 @@ def test_unet_commutes_with_shifts_along_periodic_axes_only(periodic):
 @pytest.mark.parametrize("amount", [(1, 1), (3, 2), (0, 1)])
 @pytest.mark.parametrize("periodic", [(False, False), (False, True), (True, False), (True, True)])
 def test_padding_follows_each_axis_and_keeps_the_layout(amount, periodic, layout):
-    """Along one axis after the other as torch pads it alone."""
+    """Equals torch's padding, applied along one axis after the other."""
     x = torch.randn(2, 3, 5, 6).contiguous(memory_format=layout)
     modes = ["circular" if wraps else "constant" for wraps in periodic]
     rows = torch.nn.functional.pad(x, (0, 0, amount[0], amount[0]), mode=modes[0])

@@ -1,4 +1,4 @@
-"""States side by side as one picture."""
+"""States side by side in one image."""
 
 from dataclasses import replace
 
@@ -42,5 +42,5 @@ def test_the_gradient_of_a_convex_potential_stays_monotone():
 
 @pytest.mark.parametrize(("shape", "columns"), [((6, 2, 8, 12), 4), ((8, 12), 2)])
 def test_samples_that_fill_no_picture_are_named(shape, columns):
-    with pytest.raises(ValueError, match=rf"a whole number of rows of {columns}, found samples of shape"):
+    with pytest.raises(ValueError, match=rf"is a multiple of {columns}, found samples of shape"):
         TiledSpec(columns=columns, network=UNET).build(SampleShape(shape, (True, True)))

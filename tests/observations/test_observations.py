@@ -1,4 +1,4 @@
-"""Observations: which numbers, which noise, and the residual of the truth."""
+"""Observations: observed values, noise, and the residual of the truth."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_states_and_points_are_the_numbers_named():
 
 
 def test_the_noise_belongs_to_the_sample():
-    """Whatever batch it comes in; and to the seed of the observation."""
+    """The noise depends on the sample and the seed of the observation, not on the batch."""
     x = torch.randn(6, 5, 8)
     spec = StatesSpec(which=(1, 2), noise=0.5)
     whole = spec.build({"time": 5, "x": 8}).of(x, np.arange(6)).values
@@ -28,7 +28,7 @@ def test_the_noise_belongs_to_the_sample():
 
 
 def test_the_residual_of_the_truth_is_standard_normal():
-    """20,000 numbers: mean and variance to five standard errors."""
+    """20,000 values: mean and variance within five standard errors."""
     x = torch.randn(500, 5, 8)
     residual = (
         StatesSpec(which=(0, 1, 2, 3, 4), noise=0.3)
@@ -41,11 +41,11 @@ def test_the_residual_of_the_truth_is_standard_normal():
 
 
 def test_what_cannot_be_observed_is_named():
-    with pytest.raises(ValueError, match=r"\[0, 7\] are no places among the 5 states"):
+    with pytest.raises(ValueError, match=r"\[0, 7\] must be indices of the 5 states"):
         StatesSpec(which=(0, 7), noise=1.0).build({"time": 5, "x": 8})
     with pytest.raises(ValueError, match="needs samples on a grid"):
         PointsSpec(every=2, noise=1.0).build({"component": 12})
-    with pytest.raises(ValueError, match="without measurements"):
+    with pytest.raises(ValueError, match="no measurements"):
         StatesSpec(which=(0,), noise=1.0).build({"time": 5, "x": 8}).residual(torch.zeros(1, 5, 8))
 
 

@@ -1,4 +1,4 @@
-"""A comparison with known numbers, as `compare` writes it."""
+"""A comparison with known values, in the format of the `compare` stage."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from plumbline.reporting.summary import summarise
 from plumbline.storage.store import provenance
 from plumbline.study import load_study
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def comparison():
-    """Combustion at smoke scale with invented results: method g has the metric values of its place g."""
+    """Combustion at smoke scale with invented results: method g has the metric values of its position g."""
     study = load_study(ROOT / "config/studies/combustion.yaml", "smoke")
     methods = ["real", "unconstrained", "projected", "collapsed"]
     rng = np.random.default_rng(0)
@@ -35,7 +36,9 @@ def comparison():
             "sliced_wasserstein": numbers([0.2, 0.4, 0.3, 0.05], "sliced Wasserstein distance", "lower"),
             "precision": numbers([0.9, 0.8, 0.7, 0.99], "precision", "higher"),
             "recall": numbers([0.9, 0.8, 0.7, 0.1], "recall", "higher"),
-            "memorisation": numbers([1.0, 1.1, 1.2, 0.1], "distance to training data, over real", "neither"),
+            "memorisation": numbers(
+                [1.0, 1.1, 1.2, 0.1], "distance to training data, relative to real data", "neither"
+            ),
             "marginal_wasserstein_by": (("methods", "seed", "species"), rng.random((4, seeds, 12))),
             "examples": (("methods", "example", "species"), rng.random((4, 6, 12)), {"units": "mol"}),
             "parameters": ("model", [100.0, 0.0]),
@@ -70,5 +73,11 @@ def comparison():
         },
     )
     devices = json.dumps({"real": "none", "projected": "cpu"})
-    data.attrs = {"study": study.canonical(), "samples_devices": devices, **provenance(study.canonical())}
+    summary = summarise(study).model_dump_json()
+    data.attrs = {
+        "study": study.canonical(),
+        "summary": summary,
+        "samples_devices": devices,
+        **provenance(study.canonical()),
+    }
     return data

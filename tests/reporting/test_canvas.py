@@ -1,4 +1,4 @@
-"""Axes whose labels do not run into each other; colours that tell things apart."""
+"""Axes without overlapping labels; colours that distinguish methods and models."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from plumbline.reporting.figures.canvas import PALETTE, colours, logarithmic, mo
 
 @pytest.mark.parametrize("methods", [2, 9, 20])
 def test_no_two_models_have_one_colour_while_there_are_enough(methods):
-    """The first model has the name of a method, and its colour."""
+    """The first model has the name of a method and takes its colour."""
     models = ["g0", *(f"m{i}" for i in range(len(PALETTE) - 1))]
     comparison = xr.Dataset(
         {"distance_a": (("methods", "seed"), np.arange(methods + 1.0)[::-1, None])},

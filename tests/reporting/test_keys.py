@@ -1,4 +1,4 @@
-"""The tables of config/README.md: whatever can be written in a study has a table there."""
+"""The tables of config/README.md: everything that a study may contain has a table there."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -16,7 +16,7 @@ def specs_within(annotation) -> Iterator[type[Spec]]:
 
 
 def reachable() -> set[type[Spec]]:
-    """Every spec that a study can hold, but for the bases of rooms, which stand for their kinds."""
+    """All specs that a study can contain, except base classes, which stand for their kinds."""
     unseen, found = [Study, *(spec for base, _ in ROOMS.values() for spec in kinds(base).values())], set()
     while unseen:
         spec = unseen.pop()

@@ -1,4 +1,4 @@
-"""The rule of marking keeps its promise: how often it finds differences that are not there, and misses ones that are."""
+"""Error rates of the rule that marks the best methods: false differences and missed ones."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ METHODS, GROUPS = 6, 10
 
 
 def drawn(generator, seeds, means, cases=1.0, own=0.5, training=0.0, groups=GROUPS):
-    """Metrics that are means over cases that all methods share, with noise of each sample, and of each training.
+    """Metrics that are means over cases shared by all methods, with noise per sample and per training.
 
-    Of n cases a mean has the variance 1 / n; the replicates leave out a tenth of the cases each.
+    The mean over n cases has the variance 1 / n; each replicate leaves out a tenth of the cases.
     """
     n = 200
     shared = generator.standard_normal(n) * cases
@@ -26,9 +26,10 @@ def drawn(generator, seeds, means, cases=1.0, own=0.5, training=0.0, groups=GROU
 @pytest.mark.parametrize("training", [0.0, 0.1])
 @pytest.mark.parametrize(("methods", "seeds"), [(2, 2), (6, 2), (10, 2), (2, 3), (6, 3), (10, 3)])
 def test_false_differences_are_as_rare_as_promised(methods, seeds, training):
-    """Equal methods, 400 tables, also where trainings differ thrice as much as samples do: 5% may have a false difference.
+    """At most 5% of 400 tables of equal methods differ falsely, even if trainings vary three times as much as
+    samples.
 
-    More than 33 have one in a thousandth of such tests, if the level holds.
+    If the level holds, more than 33 differ in one of a thousand such tests.
     """
     generator = np.random.default_rng(seeds)
     tables = (drawn(generator, seeds, [0.0] * methods, training=training) for _ in range(400))
@@ -36,13 +37,13 @@ def test_false_differences_are_as_rare_as_promised(methods, seeds, training):
 
 
 def test_one_seed_speaks_of_the_weights_that_were_trained():
-    """Of test cases alone, the level holds."""
+    """The level holds with respect to test cases alone."""
     generator = np.random.default_rng(1)
     assert sum(marked(drawn(generator, 1, [0.0] * METHODS))[1] for _ in range(400)) <= 33
 
 
 def test_a_method_that_varies_more_than_others_is_not_taken_for_better():
-    """One of six equal methods varies five times as much from training to training."""
+    """One of six equal methods varies five times as much between trainings."""
     generator = np.random.default_rng(5)
     noise = np.array([1.0] * (METHODS - 1) + [5.0])[:, None] * generator.standard_normal((400, METHODS, 3))
     none = np.zeros((METHODS, 3, 0)), False, np.zeros((METHODS,) * 2, bool)
@@ -50,7 +51,7 @@ def test_a_method_that_varies_more_than_others_is_not_taken_for_better():
 
 
 def test_distances_that_are_decades_apart_are_told_apart():
-    """Two seeds: each of four methods varies by a tenth of its own distance."""
+    """Two seeds; each of four methods varies by a tenth of its own distance."""
     generator = np.random.default_rng(2)
     means = np.array([1e-8, 1e-4, 1e-2, 1.0])
     hits = 0
@@ -63,7 +64,7 @@ def test_distances_that_are_decades_apart_are_told_apart():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_best_is_seldom_left_without_a_mark(seeds):
-    """Three methods are equally good and three worse: each of the three is unmarked in 5% of 400 tables at most."""
+    """Of three equally good and three worse methods, each good one is unmarked in at most 5% of tables."""
     generator = np.random.default_rng(10 + seeds)
     means = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     found = [marked(drawn(generator, seeds, means)) for _ in range(400)]
@@ -74,7 +75,7 @@ def test_the_best_is_seldom_left_without_a_mark(seeds):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_clear_difference_is_found(seeds):
-    """One method of six is better by ten standard errors of a difference: found in nearly all of 100 tables."""
+    """A method better than five others by ten standard errors is found in nearly all of 100 tables."""
     generator = np.random.default_rng(seeds)
     error = 0.5 * np.sqrt(2 / 200)
     hits = 0
@@ -85,7 +86,10 @@ def test_a_clear_difference_is_found(seeds):
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
-    """95% of 400 intervals over test cases; the number that cover is within 4 deviations of that: one false alarm in 16,000."""
+    """Intervals of 95% over test cases, 400 of them.
+
+    The number that cover is within 4 stds of 95%: one false alarm in 16,000.
+    """
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(400):
@@ -95,7 +99,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
 
 
 def test_noise_that_methods_share_does_not_hide_a_difference():
-    """The cases differ as much as samples do, alike for both: the comparison is paired."""
+    """Cases differ as much as samples do, equally for both methods: the comparison is paired."""
     generator = np.random.default_rng(0)
     assert worse(drawn(generator, 1, [0.0, 0.5], cases=0.5), 1).tolist() == [[False, False], [True, False]]
 

@@ -1,4 +1,4 @@
-"""The page and `plumbline table` say where different states of the library made the parts of a comparison."""
+"""The page and `plumbline table` state where different versions of the library made parts of a comparison."""
 
 from plumbline.cli import main
 from plumbline.reporting.page import section, write_page

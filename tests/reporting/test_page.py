@@ -1,4 +1,4 @@
-"""The page in a real headless browser: everything is there, nothing is asked of the network."""
+"""The page in a headless browser: it is complete and makes no network requests."""
 
 import shutil
 import xml.etree.ElementTree as ET
@@ -15,7 +15,8 @@ from plumbline.reporting.figures.kernels import kernel_descent
 from plumbline.reporting.figures.multipliers import multiplier_courses
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.keys import update_keys
-from plumbline.reporting.page import _dials, section, with_code, write_page
+from plumbline.reporting.page import section, with_code, write_page
+from plumbline.reporting.summary import summarise
 from plumbline.storage.store import write_store
 from plumbline.study import load_study
 
@@ -118,7 +119,7 @@ def test_in_a_browser(browser, page, width, dark):
         assert drawn["width"] <= width
     assert len(find("css selector", "table")) == 2
     assert len(find("css selector", ".warnings li")) == 3
-    # The page itself never scrolls sideways; wide tables do so within their own frame.
+    # The page itself never scrolls horizontally; wide tables scroll within their own frame.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     ink, ground = (
         browser.execute_script(f"return getComputedStyle(document.body).{p}")
@@ -169,7 +170,7 @@ def test_courses_of_multipliers_are_drawn_for_models_that_have_them(comparison):
     )
     model = str(comparison["model"].values[0])
     figure = multiplier_courses(trained, {model: {"rare": ("divergence_rare", 2.3)}})
-    # Of ten rows the last quarter is the last two.
+    # The last quarter of ten rows is the last two.
     assert f"{model} multiplier rare 0.85; {model} divergence rare 3.15" in figure.alt
     assert ET.fromstring(figure.svg).tag.endswith("svg")
 
@@ -183,14 +184,14 @@ def test_metrics_are_drawn_against_bounds(comparison):
     assert trade_offs(comparison, {"projected": ("projected", 2.0)}, "bound") is None
     figure = trade_offs(comparison, bounds, "mean bound of the constraints")
     assert figure.name == "trade-offs-mean-bound-of-the-constraints"
-    # One method has two bounds, the other one alone.
+    # One method has two bounds, the other only one.
     assert "projected sliced Wasserstein distance 0.05 at 1, 0.3 at 2" in figure.alt
     assert "other" not in figure.alt
 
 
 def test_methods_are_drawn_against_the_number_that_they_trade_by():
     study = load_study(ROOT / "config/studies/latent_digits.yaml", "laptop")
-    dials = _dials(study)
+    dials = summarise(study).tradeoffs
     assert dials["distance"]["actor_003"] == ("actor_0", 0.03)
     assert {name for name, (method, _) in dials["distance"].items() if method == "actor_0"} == {
         "actor_0", "actor_003", "actor_01", "actor_03",
@@ -200,7 +201,7 @@ def test_methods_are_drawn_against_the_number_that_they_trade_by():
 
 
 def test_kernels_are_drawn_beside_the_errors(comparison):
-    """Of two systems, errors (.4, .6) and of one method alone: Student's interval is 12.7 times .1."""
+    """Errors (.4, .6) of one method on two systems: the half width of Student's interval is 12.7 times .1."""
     errors = np.full((4, 2, 2), np.nan)
     errors[1] = [0.4, 0.6]
     descent = np.full((4, 2, 2, 3), np.nan)
@@ -217,7 +218,8 @@ def test_kernels_are_drawn_beside_the_errors(comparison):
 
 
 @pytest.mark.parametrize(
-    ("draws", "words"), [(1, "the first row is real data"), (8, "below each the first of 8 draws for it")]
+    ("draws", "words"),
+    [(1, "the first row is real data"), (8, "above the first of 8 samples for each state")],
 )
 def test_what_stands_above_the_examples_is_told(comparison, draws, words):
     fields = np.random.default_rng(0).random((4, 6, 3, 8))

@@ -1,4 +1,4 @@
-"""Energy spectra: what is compared, and what tells lines apart."""
+"""Energy spectra: the compared range, and the styles that distinguish lines."""
 
 import numpy as np
 import xarray as xr
@@ -8,7 +8,10 @@ from plumbline.reporting.figures.statistics import spectra
 
 
 def test_spectra_are_compared_where_the_data_has_energy():
-    """Half the energy everywhere, of data without energy in its last wavenumber, where the samples have some; more than colours."""
+    """Samples have half the energy of the data, except in the last wavenumber, where the data has none.
+
+    There are more methods than colours.
+    """
     test = np.array([1.0, 0.1, 1e-12])
     names = ["real", *(f"g{i}" for i in range(len(PALETTE) + 2))]
     each = np.broadcast_to(test / 2 + [0, 0, 1.0], (len(names), 2, 3)).copy()
@@ -21,7 +24,7 @@ def test_spectra_are_compared_where_the_data_has_energy():
     figure = spectra(comparison)
     assert "real 1 to 1; g0 0.5 to 0.5;" in figure.alt
     dashed = [line for line in figure.svg.split("<path") if "stroke-dasharray" in line]
-    # Two lines and a sample of them in the legend for each of the two methods beyond the palette.
+    # Two lines and a legend entry for each of the two methods beyond the palette.
     assert len(dashed) == 6
     assert sum(PALETTE[0] in line for line in dashed) == 3
     assert spectra(comparison.drop_vars("spectrum")) is None

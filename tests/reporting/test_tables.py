@@ -1,4 +1,4 @@
-"""Numbers of the report: means, intervals, the best, the warnings."""
+"""Values of the report: means, intervals, the best, warnings."""
 
 import numpy as np
 import pytest
@@ -16,15 +16,17 @@ from plumbline.reporting.tables import (
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (1.0, "1"), (41.0, "41"), (123.4, "123"), (0.01234, "0.0123"), (5.842e-8, "5.84×10⁻⁸"), (-2.5, "-2.50"),
-     (np.nan, "–"), (1.5e6, "1.50×10⁶"), (0.009997, "0.0100"), (9.999e-10, "1.00×10⁻⁹"), (-0.99996, "-1.00"), (12345.6, "12346")],
+    [(0.0, "0"), (1.0, "1"), (41.0, "41"), (123.4, "123"), (0.01234, "0.0123"), (5.842e-8, "5.84×10⁻⁸"),
+     (-2.5, "-2.50"),
+     (np.nan, "–"), (1.5e6, "1.50×10⁶"), (0.009997, "0.0100"), (9.999e-10, "1.00×10⁻⁹"), (-0.99996, "-1.00"),
+     (12345.6, "12346")],
 )  # fmt: skip
 def test_numbers(value, text):
     assert number(value) == text
 
 
 def test_mean_deviation_and_interval(comparison):
-    """Two values x (1 -+ 0.01): deviation 0.01 sqrt(2) x, and half the interval 12.706 deviations over sqrt(2)."""
+    """Two values x (1 -+ 0.01): std 0.01 sqrt(2) x; half the interval is 12.706 stds over sqrt(2)."""
     table = metric_table(comparison)
     place = [c.name for c in table.columns].index("sliced_wasserstein")
     cell = table.rows["projected"][place]
@@ -50,21 +52,23 @@ def test_what_no_other_is_better_than_is_marked_and_never_real_data(comparison):
     assert found["distance_elements"] == ["projected"]
     assert found["recall"] == ["unconstrained"]
     assert found["memorisation"] == []
-    # A mark says nothing against the floor: that the method is nearer than real data stands in a note of its own.
+    # A mark is independent of the floor: a separate note lists methods that are nearer than real data.
     assert found["sliced_wasserstein"] == ["collapsed"]
     notes = metric_table(comparison).notes()
-    assert notes[0].startswith("★: no other method is better, by a t test of paired differences")
+    assert notes[0].startswith(
+        "★: no other method is significantly better, by a t test of paired differences"
+    )
     assert "Within the floor of real data: collapsed (precision, sliced Wasserstein distance)." in notes
 
 
 def with_values(comparison, values, **attrs):
-    """The comparison with a metric of these values, (method, seed)."""
-    told = {"better": "lower", "long_name": "metric", "units": "1"} | attrs
-    return comparison.assign(metric=(("methods", "seed"), np.asarray(values, float), told))
+    """The comparison with a metric of these values (method, seed)."""
+    attributes = {"better": "lower", "long_name": "metric", "units": "1"} | attrs
+    return comparison.assign(metric=(("methods", "seed"), np.asarray(values, float), attributes))
 
 
 def test_what_cannot_be_told_apart_is_not_marked(comparison):
-    """Differences of the size of their deviation over seeds."""
+    """The differences are as large as the std over seeds."""
     known = with_values(comparison, [[1, 1], [1.0, 1.2], [1.1, 1.0], [1.3, 1.1]])
     table = metric_table(known, ["metric"])
     assert marks(table)["metric"] == []
@@ -72,7 +76,7 @@ def test_what_cannot_be_told_apart_is_not_marked(comparison):
 
 
 def test_a_noisier_method_is_not_marked_more_easily(comparison):
-    """b is worse than a by far, though with a deviation as large as its distance to a."""
+    """b is much worse than a, but with a std as large as its distance to a."""
     known = with_values(comparison, [[1, 1], [1.0, 1.001], [2.0, 6.0], [9.0, 9.001]])
     assert marks(metric_table(known, ["metric"]))["metric"] == ["unconstrained", "projected"]
     steady = with_values(comparison, [[1, 1], [1.0, 1.001], [4.0, 4.001], [9.0, 9.001]])
@@ -83,12 +87,14 @@ def feasibility(comparison, real, violations, distances):
     attrs = {"constraint": "elements", "tolerance": 1e-6}
     at = lambda values: np.repeat(np.array([values]).T, 2, 1)  # noqa: E731
     known = with_values(comparison, at([0, *distances]), **attrs)
-    told = {"better": "lower", "long_name": "largest relative violation", "units": "1", **attrs}
-    return known.assign(relative_violation_elements=(("methods", "seed"), at([real, *violations]), told))
+    attributes = {"better": "lower", "long_name": "largest relative violation", "units": "1", **attrs}
+    return known.assign(
+        relative_violation_elements=(("methods", "seed"), at([real, *violations]), attributes)
+    )
 
 
 def test_rounding_is_not_better_than_rounding(comparison):
-    """Two methods within the tolerance are ties, however their rounding differs; both are better than the third."""
+    """Two methods within the tolerance are tied, whatever their rounding; both are better than the third."""
     known = feasibility(comparison, 2e-8, [3e-2, 2e-8, 4e-8], [6e-4, 8.57e-9, 1.11e-8])
     found = marks(metric_table(known, ["metric", "relative_violation_elements"]))
     assert {name: sorted(methods) for name, methods in found.items()} == {
@@ -104,7 +110,7 @@ def test_where_data_itself_is_infeasible_no_method_is_marked_for_obeying(compari
 
 
 def test_with_one_seed_the_test_samples_decide(comparison):
-    """Replicates over ten groups: a difference that all groups share is told, one that comes from a few is not."""
+    """Replicates over ten groups: a difference is detected if all groups share it, not if a few cause it."""
     one = comparison.isel(seed=[0])
     known = with_values(one, [[1], [1.0], [2.0], [1.1]])
     all_groups = np.linspace(-1, 1, 10)
@@ -121,7 +127,7 @@ def test_with_one_seed_the_test_samples_decide(comparison):
     assert marks(table)["metric"] == []
     assert (
         marks(metric_table(known, ["metric"]))["metric"] == []
-    )  # without any replicates nothing can be told
+    )  # without replicates no difference can be detected
 
 
 def test_what_was_not_measured_is_a_dash(comparison):
@@ -129,7 +135,7 @@ def test_what_was_not_measured_is_a_dash(comparison):
 
 
 def test_what_may_be_chance_is_not_warned_of(comparison):
-    """The floor is the distance of one real set: a perfect method is under it in one run of two."""
+    """The floor is the distance of one real set: a perfect method is below it in one of two runs."""
     real = float(comparison["sliced_wasserstein"].sel(methods="real").mean())
     near = comparison.copy(deep=True)
     near["sliced_wasserstein"].loc[{"methods": "collapsed"}] = 0.7 * real
@@ -145,7 +151,7 @@ def test_warnings(comparison):
 
 
 def test_what_real_data_is_no_floor_of_has_a_best_one_and_no_warning(comparison):
-    """A shortfall of levels that real data was never asked to reach."""
+    """A violation of levels that real data does not have to reach."""
     attrs = {"better": "lower", "long_name": "shortfall", "units": "1", "floor": False}
     values = np.repeat([[0.9, 0.5, 0.1, 0.6]], 2, 0).T
     known = comparison.assign(largest_violation=(("methods", "seed"), values, attrs))
@@ -167,7 +173,7 @@ def test_accuracy_without_variety_is_called_collapse(comparison):
     )
     found = [warning for warning in warnings_of(known) if "not success" in warning]
     assert len(found) == 1
-    assert found[0].startswith("collapsed: its samples more often have what was wanted (0.990)")
+    assert found[0].startswith("collapsed: its samples match their requested labels more often (0.990)")
 
 
 def test_markdown(comparison):
@@ -180,7 +186,7 @@ def test_markdown(comparison):
 
 
 def test_the_table_at_checkpoints_has_the_time_of_the_training_up_to_each(comparison):
-    with pytest.raises(ValueError, match="no method was judged at checkpoints"):
+    with pytest.raises(ValueError, match="no method was evaluated at checkpoints"):
         checkpoint_table(comparison)
     attrs = {"long_name": "distance to elements", "units": "mol", "better": "lower"}
     judged = ["projected-step5", "projected-step10"]

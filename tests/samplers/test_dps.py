@@ -1,4 +1,4 @@
-"""Posterior sampling of a Gaussian, whose posterior is known."""
+"""Posterior sampling of a Gaussian with a known posterior."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ N, CASES, NOISE = 6, 100, 0.2
 
 @pytest.fixture(scope="module")
 def prior():
-    """A Gaussian of correlated coordinates, all of variance one, fitted to many draws."""
+    """A Gaussian of correlated coordinates of variance one, fitted to many samples."""
     torch.manual_seed(0)
     lag = (torch.arange(N)[:, None] - torch.arange(N)).abs()
     covariance = 0.9 ** lag.double()
@@ -39,7 +39,7 @@ def posterior(prior, observation):
 
 
 def test_draws_move_to_the_posterior(prior):
-    """Errors under half of the prior's, in what is observed and in what goes with it; misfit of order one."""
+    """Errors under half of the prior's, in observed and in correlated coordinates; misfit of order one."""
     model, _, truth = prior
     observation = StatesSpec(which=(0, 2), noise=NOISE).build({"component": N}).of(truth, np.arange(CASES))
     drawn = []
@@ -57,7 +57,7 @@ def test_draws_move_to_the_posterior(prior):
         error = (ours["state"][:, i].double() - mean[:, i]).square().mean().sqrt()
         from_prior = (free["state"][:, i].double() - mean[:, i]).square().mean().sqrt()
         assert error < 0.5 * from_prior
-        # A draw of the exact posterior misses its mean by its deviation.
+        # A sample of the exact posterior differs from its mean by one std.
         assert error > 0.3 * covariance[i, i].sqrt()
     assert ours["misfit"].mean() < 4.0
     assert free["misfit"].mean() > 20.0
@@ -79,7 +79,7 @@ def test_a_constraint_joins_the_misfit(prior):
 
 
 def test_the_last_noise_is_that_asked_for(prior):
-    """The same draw with noise on top: its variance to five standard errors of 600 numbers."""
+    """The same sample plus noise: its variance within five standard errors of 600 values."""
     model, _, truth = prior
     observation = StatesSpec(which=(0,), noise=NOISE).build({"component": N}).of(truth, np.arange(CASES))
     states = []

@@ -1,7 +1,7 @@
-"""Every sampler on a Gaussian whose law given A x = k is known exactly.
+"""Every sampler on a Gaussian whose distribution given A x = k is known exactly.
 
-The denoiser is the exact one of the free law, so that errors are those of the samplers. Seeds are fixed; the
-floor, the distance of as many exact draws, is measured beside.
+The denoiser is the exact one of the unconditional distribution, so that all errors are those of the samplers.
+Seeds are fixed; the floor, the distance of equally many exact samples, is measured as well.
 """
 
 import numpy as np
@@ -65,8 +65,10 @@ def unconstrained(data, model):
 
 @pytest.mark.parametrize("kind", ["ddpm", "ddim", "heun"])
 def test_plain_samplers_draw_the_free_law(data, model, kind):
-    """Mean and covariance of 2,000 draws against those of the training data: within 0.3 in Wasserstein distance
-    of scales up to 3, about three times what exact draws reach."""
+    """Mean and covariance of 2,000 samples agree with the training data.
+
+    The Wasserstein distance is within 0.3 at scales up to 3, about three times that of exact samples.
+    """
     x, _, costs = sampled(data, model, kind=kind, steps=128)
     free = select_split(data, "train")["state"].values.astype(np.float64)
     x = x.double().numpy()
@@ -76,7 +78,10 @@ def test_plain_samplers_draw_the_free_law(data, model, kind):
 
 
 def test_euler_maruyama_draws_the_free_law(data):
-    """As the plain samplers above, on the schedule whose equation it steps; what it ends at is not evaluated again."""
+    """As for the plain samplers above, on the schedule of its equation.
+
+    The last state is not evaluated again.
+    """
     model = FittedGaussianSpec(schedule={"kind": "vp_sde"}).build(BuildContext(data))
     model.prepare(batch_of(select_split(data, "train")))
     x, _, costs = sampled(data, model, kind="euler_maruyama", steps=1000)
@@ -88,7 +93,7 @@ def test_euler_maruyama_draws_the_free_law(data):
 
 @pytest.mark.parametrize(("steps", "left"), [(1000, 0.0013), (500, 0.022), (250, 0.095)])
 def test_noise_that_euler_maruyama_leaves_on_a_point(steps, left):
-    """With the exact denoiser of one point, against the recursion of the published scheme, worked out on paper."""
+    """With the exact denoiser of one point, the std follows the recursion of the published scheme."""
 
     class Point(Denoiser):
         schedule = VPSDEScheduleSpec().build()
@@ -99,13 +104,13 @@ def test_noise_that_euler_maruyama_leaves_on_a_point(steps, left):
     torch.manual_seed(0)
     sampler = EulerMaruyamaSpec(steps=steps).build(Point(), None)
     x = sampler(sampler.init((20_000,)).double())
-    # The deviation of 20,000 normal numbers is off by 0.5%; the figures have two digits.
+    # The std of 20,000 normal values has a standard error of 0.5%; the expected values have two digits.
     assert float(x.std()) == pytest.approx(left, rel=0.06)
 
 
 @pytest.mark.parametrize("schedule", [EDMScheduleSpec(), VPSDEScheduleSpec()])
 def test_coefficients_of_the_noising_equation(schedule):
-    """Against their closed forms: drift -beta / 2 and g^2 = beta; none, and the slope of sigma^2."""
+    """Agree with closed forms: drift -beta / 2 and g^2 = beta; or no drift and the slope of sigma^2."""
     t = torch.tensor(0.3, dtype=torch.float64)
     drift, diffusion = coefficients(schedule.build(), t)
     if isinstance(schedule, EDMScheduleSpec):
@@ -141,7 +146,7 @@ def test_exact_samplers_are_feasible_and_nearer_than_none(data, model, unconstra
 
 
 def test_states_of_much_noise_are_left_alone(data, model):
-    """Of EDM's 64 levels from 80 to .002 with rho 7, those below one deviation; and the finished samples."""
+    """Projected are those of EDM's 64 levels (80 to .002, rho 7) below one std, and the finished samples."""
     keys = {"kind": "projected", "constraint": "equalities", "base": HEUN}
     x, constraint, costs = sampled(data, model, noise_below=1.0, **keys)
     assert (constraint.violation(x) < 1e-6).all()

@@ -1,7 +1,8 @@
-"""Conditioning with a learned denoiser, on a Gaussian whose law given A x = k is known exactly.
+"""Conditioning with a learned denoiser, on a Gaussian whose distribution given A x = k is known exactly.
 
-A small network is trained on the eight-dimensional Gaussian of the study `gaussian` for a few seconds. Distances are
-2-Wasserstein, of moments, in standard deviations of the exact conditional law.
+A small network is trained for a few seconds on the eight-dimensional Gaussian of the study `gaussian`.
+Distances are 2-Wasserstein distances of moments, in standard deviations of the exact conditional
+distribution.
 """
 
 import math
@@ -35,7 +36,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def learned(data):
-    """A network of 40,000 parameters, at the average of its last weights."""
+    """A network of 40,000 parameters, with averaged weights."""
     torch.manual_seed(0)
     train = batch_of(select_split(data, "train"))
     model = DiffusionSpec(network={"kind": "mlp", "width": 64, "blocks": 2}).build(BuildContext(data))
@@ -79,12 +80,15 @@ def distance_to_truth(data, x) -> float:
 
 
 def test_tweedie_is_nearer_to_the_law_than_isotropic(data, learned):
-    """Measured .39 to .42 against .51 to .53, at .04 for exact draws; the Tweedie covariance at every noise left .8."""
+    """Measured: .39 to .42 against .51 to .53.
+
+    Exact samples have .04; the Tweedie covariance at all noise levels has .8.
+    """
     tweedie, costs = sampled(data, learned, 64, covariance="tweedie")
     isotropic, _ = sampled(data, learned, 64)
     assert distance_to_truth(data, isotropic) < 0.6
     assert distance_to_truth(data, tweedie) < distance_to_truth(data, isotropic) - 0.05
-    # Two rows, at levels below one alone.
+    # Two rows, only at levels below one.
     assert 0 < costs.backward_passes < 2 * 129
     assert costs.projection_solves == 130
 
@@ -92,7 +96,10 @@ def test_tweedie_is_nearer_to_the_law_than_isotropic(data, learned):
 @pytest.mark.parametrize("steps", [16, 64])
 @pytest.mark.parametrize("shrinkage", [0.0, 0.01, 0.1, 1.0])
 def test_samples_stay_where_the_data_is(data, learned, steps, shrinkage):
-    """Data reaches 10. With shrinkage zero, meant for exact denoisers, samples leave it, and are finite."""
+    """The data reaches 10.
+
+    With shrinkage zero, meant for exact denoisers, samples leave this range but stay finite.
+    """
     x, _ = sampled(data, learned, steps, covariance="tweedie", shrinkage=shrinkage)
     assert torch.isfinite(x).all()
     assert x.abs().max() < (1000 if shrinkage == 0 else 15)
@@ -102,7 +109,7 @@ def test_samples_stay_where_the_data_is(data, learned, steps, shrinkage):
 
 @pytest.mark.parametrize("steps", [16, 64])
 def test_an_exact_denoiser_draws_the_exact_law(data, exact, steps):
-    """Measured .049 and .028, where as many exact draws are .036 away."""
+    """Measured: .049 and .028; equally many exact samples are .036 away."""
     x, _ = sampled(data, exact, steps, covariance="tweedie", shrinkage=0.0)
     assert distance_to_truth(data, x) < 0.1
 
@@ -119,7 +126,7 @@ numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 3), st.integers(4, 6), st.floats(0, 1), st.data())
 def test_corrections_are_bounded_whatever_the_derivative_is(r, n, shrinkage, values):
-    """They meet the equalities, and are no longer than the largest and least variances allow."""
+    """Corrections meet the equalities and respect the bound from the largest and least variances."""
     seed = values.draw(st.integers(0, 10**6))
     g = torch.Generator().manual_seed(seed)
     columns = (

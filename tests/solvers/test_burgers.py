@@ -1,4 +1,4 @@
-"""Burgers' solver against the Cole-Hopf solution, conservation laws and convergence order."""
+"""Burgers' solver compared with the Cole-Hopf solution, conservation laws and convergence order."""
 
 import math
 
@@ -12,7 +12,10 @@ LENGTH, VISCOSITY = 2 * math.pi, 0.05
 
 
 def cole_hopf(points: int, time: float) -> torch.Tensor:
-    """The exact solution from u = sin x: u = -2 nu (log phi)_x with phi the heat flow of exp((cos x - 1) / 2 nu)."""
+    """The exact solution from u = sin x.
+
+    It is u = -2 nu (log phi)_x with phi the heat flow of exp((cos x - 1) / 2 nu).
+    """
     fine = 4096
     x = np.arange(fine) * 2 * np.pi / fine
     modes = np.fft.rfft(np.exp((np.cos(x) - 1) / (2 * VISCOSITY)))

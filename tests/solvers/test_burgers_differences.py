@@ -1,4 +1,4 @@
-"""The explicit scheme for Burgers' equation: its order, against the Fourier method, and its stability."""
+"""The explicit scheme for Burgers' equation: its order, agreement with the Fourier method, and stability."""
 
 import math
 
@@ -23,7 +23,7 @@ def solved(points, steps):
 
 
 def test_it_is_of_second_order_in_space():
-    """With the step as the square of the spacing, half the spacing leaves a quarter of the error."""
+    """With a step proportional to the squared spacing, half the spacing leaves a quarter of the error."""
     errors = []
     for points, steps in ((32, 10), (64, 40), (128, 160)):
         exact = burgers.solve(wave(points), torch.tensor([END]), length=LENGTH, viscosity=VISCOSITY)[:, 0]

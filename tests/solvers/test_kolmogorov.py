@@ -1,4 +1,4 @@
-"""The Kolmogorov solver against exact flows, budgets and convergence order."""
+"""The Kolmogorov solver compared with exact flows, budgets and convergence order."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_taylor_green_decay():
 
 
 def test_laminar_flow_balances_the_force():
-    """w = -A n cos(n y) / (nu n^2 + mu) is steady: force, viscosity and drag cancel, advection vanishes."""
+    """w = -A n cos(n y) / (nu n^2 + mu) is steady: force, viscosity and drag cancel; advection vanishes."""
     _, y = grid(32)
     steady = -4 * torch.cos(4 * y) / (0.01 * 16 + 0.1)
     w0 = steady.expand(32, 32)[None]
@@ -99,7 +99,7 @@ def test_energy_and_enstrophy_budgets_close():
 
 
 def test_a_trajectory_does_not_depend_on_its_batch():
-    """Trajectories of very different size ride in pairs; an odd one rides alone."""
+    """Trajectories of very different size are computed in pairs, an odd one alone."""
     fields = torch.cat(
         [random_vorticity(32, seed) * scale for seed, scale in ((0, 1.0), (1, 0.01), (2, 20.0))]
     )[:5]
@@ -121,8 +121,10 @@ def test_single_precision_follows_double():
 
 
 def test_a_flow_that_speeds_up_is_refined_on_the_way():
-    """A strong force accelerates a flow at rest past the first step's limit. The flow is chaotic: the answer
-    is compared while it still can be, and stays finite after."""
+    """A strong force accelerates a flow at rest beyond the first step's limit.
+
+    The flow is chaotic: it is compared with a fine solution early on, and must stay finite later.
+    """
     w0 = 1e-3 * random_vorticity(32)
     coarse = solve(w0, [1.0, 2.0], forcing_amplitude=50.0, max_step=1.0)
     fine = solve(w0, [1.0, 2.0], forcing_amplitude=50.0, max_step=1e-3)

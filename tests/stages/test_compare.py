@@ -1,4 +1,4 @@
-"""compare: what the report shows of ensembles."""
+"""compare: the examples that the report shows for ensembles."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from plumbline.storage.store import write_store
 
 @pytest.mark.parametrize("draws", [1, 3])
 def test_each_example_stands_below_the_state_that_it_was_drawn_for(tmp_path, draws):
-    """Sample i of ensembles of three is drawn for test sample i // 3: of each, the first."""
+    """In ensembles of three, sample i is drawn for test sample i // 3. The first one of each is shown."""
     splits = np.repeat(["train", "validation", "test"], 4)
     truth = np.arange(12.0)[:, None, None, None] * np.ones((1, 1, 2, 2))
     dims = ("sample", "time", "y", "x")

@@ -1,4 +1,4 @@
-"""evaluate: which samples metrics are given."""
+"""evaluate: the samples that metrics receive."""
 
 import json
 
@@ -12,7 +12,8 @@ CASES, DRAWS = 8, 5
 
 
 def test_metrics_of_sets_take_the_first_draw_for_each_test_sample(tmp_path):
-    """All draws but the first of each are far off: a distance of sets does not see them, one of each sample does."""
+    """All draws except the first are far off: a distance of sets ignores them, a per-sample metric
+    does not."""
     generator = np.random.default_rng(0)
     states = generator.normal(size=(24, 2)).astype(np.float32)
     splits = np.repeat(["train", "validation", "test"], CASES)

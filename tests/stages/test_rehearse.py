@@ -1,4 +1,4 @@
-"""Rehearsals: what cannot work is named by the path of its key before anything is trained, and all of it at once."""
+"""Rehearsals report everything that cannot work, by the path of its key, before anything is trained."""
 
 import json
 
@@ -17,7 +17,7 @@ TRAINING = {"steps": 10**6, "batch": 8, "accelerator": "cpu"}
 
 
 def study(**changes):
-    """A study of six numbers and a condition, whose parts can be exchanged."""
+    """A study of six coordinates and a condition, with exchangeable parts."""
     return {
         "name": "mine", "title": "t", "description": "d",
         "dataset": {"kind": "stored", "path": "x.zarr", "splits": {"train": 8, "validation": 4, "test": 4}},
@@ -25,14 +25,16 @@ def study(**changes):
         "models": {
             "free": {"kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING},
             "second": {
-                "kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING, "initialise": "free",
+                "kind": "diffusion", "network": {"kind": "mlp", "width": 8}, "training": TRAINING,
+                "initialise": "free",
             },
         },
         "methods": {
             "plain": {"model": "second", "sampler": {"kind": "heun", "steps": 1000}},
             "exact": {
                 "model": "free",
-                "sampler": {"kind": "conditioned", "constraint": "total", "base": {"kind": "heun", "steps": 1000}},
+                "sampler": {"kind": "conditioned", "constraint": "total",
+                    "base": {"kind": "heun", "steps": 1000}},
             },
         },
         "metrics": {"distance": {"kind": "constraint_distance"}, "mmd": {"kind": "mmd"}},
@@ -116,13 +118,14 @@ def test_what_cannot_work_is_named_before_any_training(part, said):
     with pytest.raises(RehearsalError, match=f"mine: {said}") as refused:
         run(part, study(**FAULTS[said]))
     assert not (part.parent / "rehearsal" / "rehearsal.json").exists()
-    # What stands on something faulty is not reported beside it.
+    # Models that depend on a faulty one are not reported in addition.
     assert str(refused.value).count("  - ") == 1
 
 
 def test_all_faults_are_told_at_once(part, capsys):
     spec = Study.model_validate(study(**FAULTS[list(FAULTS)[4]] | FAULTS[list(FAULTS)[7]])).canonical()
     command = [
+        "stage",
         "rehearse",
         "--spec",
         spec,
@@ -134,9 +137,9 @@ def test_all_faults_are_told_at_once(part, capsys):
         str(part.parent / "r"),
     ]
     assert main(command) == 1
-    told = capsys.readouterr().err
-    assert "mine: constraints.equation" in told and "mine: metrics.spectrum" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "mine: constraints.equation" in printed and "mine: metrics.spectrum" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -147,12 +150,12 @@ def test_a_gpu_is_asked_for_where_it_is_needed(part):
     }
     with pytest.raises(RehearsalError, match=r"models\.free: .*(GPU|CUDA|gpu)"):
         run(part, study(models=models))
-    # At paper scale the trainings may run elsewhere.
+    # At paper scale the trainings may run on another machine.
     assert set(run(part, study(models=models), scale="paper").values()) == {"mine"}
 
 
 def test_nothing_is_drawn_or_learned_for_long(part, monkeypatch):
-    """One step of a batch of two, and two steps of a sampler that is asked for a thousand."""
+    """One step with a batch of two, and two steps of a sampler whose `steps` is a thousand."""
     seen = []
     real = stage.train
     monkeypatch.setattr(stage, "train", lambda m, d, spec, **k: seen.append(spec) or real(m, d, spec, **k))

@@ -1,4 +1,4 @@
-"""Zarr stores as other programs write them come back with the numbers that were put in."""
+"""Zarr stores of other programs are read with the values that were written."""
 
 import logging
 import shutil
@@ -87,7 +87,7 @@ def test_what_is_no_store_is_refused_by_path_and_never_to_be_deleted(tmp_path, f
     for path, said in [
         (tmp_path / "nothere.zarr", "there is nothing at"),
         (tmp_path / "empty", "not a zarr group"),
-        (tmp_path / "text.zarr", "not a zip file with a zarr store in it"),
+        (tmp_path / "text.zarr", "not a zip file with a zarr store"),
         (tmp_path / "unnamed.zarr", "u do not name their dimensions"),
         ("s3://bucket/a.zarr", "needs the package s3fs"),
     ]:

@@ -1,4 +1,4 @@
-"""HDF5 as `plumbline export` writes it: PDEBench's names where they fit, nothing lost, nothing half written."""
+"""HDF5 files of `plumbline export`: PDEBench's names where they apply, complete data, no partial files."""
 
 import json
 
@@ -104,7 +104,8 @@ CASES = {
         fields("sample", "component", "x", component=["x", "label"]).assign(label=("sample", np.arange(4.0))),
         {"tensor", "label", "component"},
     ),
-    "names_with_slashes": (fields("sample", "component", "x", component=["a/b", "c"]), {"tensor", "component"}),
+    "names_with_slashes": (fields("sample", "component", "x", component=["a/b", "c"]),
+        {"tensor", "component"}),
     "a_variable_called_tensor": (plain(tensor=("sample", np.arange(4.0))), {"state", "tensor"}),
     "a_variable_called_as_a_coordinate": (
         plain(**{"x-coordinate": ("x", np.arange(5.0))}).assign_coords(x=np.arange(5.0)),
@@ -115,7 +116,8 @@ CASES = {
         {"tensor", "t-coordinate"},
     ),
     "durations": (
-        plain().assign_coords(time=np.arange(3) * np.timedelta64(1, "s").astype("m8[ns]")), {"tensor", "t-coordinate"},
+        plain().assign_coords(time=np.arange(3) * np.timedelta64(1, "s").astype("m8[ns]")),
+        {"tensor", "t-coordinate"},
     ),
     "text_and_booleans": (
         plain(label=("sample", np.array(["ä", "", "xyz", "q"], object)), flag=("sample", np.arange(4) > 1)),

@@ -1,4 +1,5 @@
-"""Foreign files: every layout with the values that were written, and what is not certain refused with the option that settles it."""
+"""Foreign files: layouts are read with the written values; ambiguities are refused, with the option
+to set."""
 
 import logging
 import os
@@ -101,7 +102,7 @@ def test_a_field_of_parameters_is_condition_and_variable(path):
     np.testing.assert_array_equal(data["condition"], nu.reshape(N, -1))
     assert data["parameter"].values[Y] == "nu[1, 0]"
     assert data.attrs["beta"] == 1.0
-    # Without a coordinate of time, or with PDEBench's ten times, the axis of length one is left out.
+    # Without a time coordinate, or with PDEBench's ten times, the axis of length one is dropped.
     for times in ({}, grid(t=10)):
         data = load(write(path, {"nu": nu, "tensor": tensor, **grid(x=X, y=Y), **times}))
         assert data["state"].dims == ("sample", "x", "y") and "time" not in data.coords
@@ -110,7 +111,7 @@ def test_a_field_of_parameters_is_condition_and_variable(path):
 
 
 def test_what_is_the_same_for_all_samples_is_no_condition(path):
-    """A number is an attribute, a field a variable of its own; a field with one time is one a sample."""
+    """A scalar becomes an attribute, a field a separate variable. A field with one time is one per sample."""
     arrays = {
         "tensor": values(N, 1, X, Y),
         "nu": values(N, 1, X, Y),
@@ -235,12 +236,12 @@ def test_only_times_may_be_one_longer(path):
     with pytest.raises(DataFileError, match=r"No axis has the length of t-coordinate.*`--coordinate time=`"):
         load(write(path, {"tensor": tensor, **grid(x=X, t=T + 6)}))
     write(path, {"tensor": tensor, **grid(x=X + 1, t=T)})
-    with pytest.raises(DataFileError, match=r"x-coordinate: 9 values.*edges of cells by `--edges x`"):
+    with pytest.raises(DataFileError, match=r"x-coordinate: 9 values.*edges of cells with `--edges x`"):
         load(path)
     np.testing.assert_allclose(load(path, edges=("x",))["x"], np.arange(X) / 10 + 0.05)
     data = load(path, coordinates={"x": ""}, dims={"": ("sample", "time", "x")})
     assert "x" not in data.coords and "time" in data.coords
-    with pytest.raises(DataFileError, match=r"no `x`|`x` has 9 values along x, where the state has 8"):
+    with pytest.raises(DataFileError, match=r"no `x`|`x` has 9 values along x, but the state has 8"):
         load(path, dims={"": ("sample", "time", "x")})
 
 
@@ -424,7 +425,7 @@ def test_npy_and_files_of_many_arrays(tmp_path):
         load(tmp_path / "in.npy")
     assert load(tmp_path / "in.npy", dims={"": ("sample", "x")})["state"].dims == ("sample", "x")
     np.savez(tmp_path / "in.npz", x=values(N, X), y=values(N, X), names=np.array(["a"] * N))
-    with pytest.raises(DataFileError, match=r"has no layout that is known.*`--variable x --dims"):
+    with pytest.raises(DataFileError, match=r"has no known layout.*`--variable x --dims"):
         load(tmp_path / "in.npz")
     data = load(tmp_path / "in.npz", variables=("y",), conditions=("x",), dims={"": ("sample", "x")})
     assert data["condition"].shape == (N, X)
@@ -560,7 +561,7 @@ def test_tables(tmp_path, suffix, caplog):
     assert drawn["split"].values.tolist() == table["split"].tolist()
 
 
-# Numbers, damage, options
+# Values, damage, options
 
 
 @pytest.mark.parametrize(
@@ -609,7 +610,8 @@ def test_diverged_trajectories_are_refused_and_leave_nothing(path, tmp_path, cap
     assert main(["import", str(path), "--output", str(tmp_path / "out.zarr")]) == 1
     message = capsys.readouterr().err
     assert (
-        "`state` holds 17 values that are not finite (16 missing, 1 infinite), in 2 samples (2, 4)" in message
+        "`state` contains 17 values that are not finite (16 missing, 1 infinite), in 2 samples (2, 4)"
+        in message
     )
     assert "Traceback" not in message
     assert [p.name for p in tmp_path.iterdir()] == ["in.h5"]
@@ -627,10 +629,10 @@ def test_damage_is_named(path, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "in.h5: `tensor` cannot be read" in message and "Traceback" not in message
     path.write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(DataFileError, match=r"in\.h5 is cut off"):
+    with pytest.raises(DataFileError, match=r"in\.h5 is truncated"):
         load(path)
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(DataFileError, match=r"text\.h5 is no readable HDF5 file"):
+    with pytest.raises(DataFileError, match=r"text\.h5 is not a readable HDF5 file"):
         load(tmp_path / "text.h5")
     with pytest.raises(DataFileError, match=r"text\.xyz has the suffix \.xyz"):
         load((tmp_path / "text.h5").rename(tmp_path / "text.xyz"))
@@ -639,7 +641,7 @@ def test_damage_is_named(path, tmp_path, capsys):
 
 
 def test_groups_and_unknown_layouts_list_what_is_there(path):
-    with pytest.raises(DataFileError, match=r"`tensor` is a group, which holds tensor/high, tensor/low"):
+    with pytest.raises(DataFileError, match=r"`tensor` is a group, which contains tensor/high, tensor/low"):
         load(write(path, {"tensor/low": values(N, T, X), "tensor/high": values(N, T, X)}))
     data = load(path, variables=("tensor/low",), dims={"": ("sample", "time", "x")})
     assert data["state"].shape == (N, T, X)
@@ -650,16 +652,16 @@ def test_groups_and_unknown_layouts_list_what_is_there(path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dims": {"": ("sample", "x")}}, r"`tensor` has 3 axes.*names 2"),
+        ({"dims": {"": ("sample", "x")}}, r"`tensor` has 3 axes.*lists 2"),
         ({"dims": {"": ("time", "y", "x")}}, "one dimension must be `sample`"),
-        ({"dims": {"": ("sample", "x", "x")}}, "names a dimension twice"),
-        ({"dims": {"": ("sample", "_", "x")}}, "leaves out an axis of length one"),
+        ({"dims": {"": ("sample", "x", "x")}}, "lists a dimension twice"),
+        ({"dims": {"": ("sample", "_", "x")}}, "removes an axis of length one"),
         ({"variables": ("v",)}, r"has no array `v`; it has t-coordinate \(5,\), tensor"),
         ({"coordinates": {"x": "v"}}, r"`--coordinate x=v`: .* has no array v"),
         ({"periods": {"y": 1.0}}, r"`--period y=1`: .* has no dimension y; it has time, x"),
-        ({"periods": {"x": 0.7}}, "reach over 0.7"),
-        ({"periods": {"x": 1.0}}, "divide a period of 0.8"),
-        ({"attributes": {"Nu": 0.2}}, r"`--attribute Nu=0.2`: .* says 0.01"),
+        ({"periods": {"x": 0.7}}, "extend over 0.7"),
+        ({"periods": {"x": 1.0}}, "have the period 0.8"),
+        ({"attributes": {"Nu": 0.2}}, r"`--attribute Nu=0.2`: .* has 0.01"),
     ],
     ids=str,
 )
@@ -678,11 +680,11 @@ def test_options_that_do_not_fit_are_named(path, options, message):
     [
         ({"periods": ["x"]}, "expected a name and a value, as in `--period x=1.0`"),
         ({"periods": ["x=one"]}, "expected a number"),
-        ({"periods": ["x=-1"]}, "expected a finite number over zero"),
-        ({"attributes": ["a=1", "a=2"]}, "a is named twice"),
-        ({"variables": ["a,,b"]}, "expected names with commas"),
-        ({"variables": ["a,b", "a"]}, "names a twice"),
-        ({"dims": ["sample,x", "sample,y"]}, "named twice"),
+        ({"periods": ["x=-1"]}, "expected a finite positive number"),
+        ({"attributes": ["a=1", "a=2"]}, "a is given twice"),
+        ({"variables": ["a,,b"]}, "expected names separated by commas"),
+        ({"variables": ["a,b", "a"]}, "lists a twice"),
+        ({"dims": ["sample,x", "sample,y"]}, "given twice"),
     ],
     ids=str,
 )
@@ -696,7 +698,7 @@ def test_options_of_another_form_are_named(given, message):
 
 def test_options_without_a_meaning_are_refused(path):
     arrays = {"velocity": values(2, T, X, Y, 2), "t": np.arange(T) * 0.1}
-    with pytest.raises(ValueError, match=r"`--faces` has no meaning for .*incompressible flow"):
+    with pytest.raises(ValueError, match=r"`--faces` does not apply to .*incompressible flow"):
         load(write(path, arrays), faces="mean")
 
 
@@ -725,7 +727,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def test_files_are_streamed(tmp_path):
-    """Reading a file of 144 megabytes takes less than half as much memory."""
+    """Reading a file of 144 megabytes takes less than half that much memory."""
     path = tmp_path / "large.h5"
     with h5py.File(path, "w") as file:
         for name in ("density", "pressure"):

@@ -1,4 +1,4 @@
-"""Which state of the library made a store, and what a reader is told where several did."""
+"""Which version of the library made a store, and the warning where several did."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from plumbline.storage.store import write_store
 
 @pytest.fixture
 def library(tmp_path):
-    """A folder `library` with one module, in a repository of its own."""
+    """A folder `library` with one module, in its own repository."""
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "code.py").write_text("a = 1\n")
     git(tmp_path, "init", "-q")
@@ -69,7 +69,7 @@ def test_what_each_state_made_is_said():
 
 
 def test_every_store_of_a_comparison_counts(tmp_path):
-    """Also the samples of further seeds and parts, of which the stores of metrics tell."""
+    """This includes samples of other seeds and parts, whose origins the stores of metrics record."""
 
     def stored(name, version, **attrs):
         data = xr.Dataset({"state": (("sample", "x"), np.zeros((2, 2)))}, attrs=attrs)

@@ -1,4 +1,4 @@
-"""Stores: whole or not at all, provenance, errors."""
+"""Stores: atomic writes, provenance, errors."""
 
 import os
 import socket
@@ -67,7 +67,7 @@ def test_a_store_is_replaced_whole(tmp_path):
 
 
 def test_only_what_dead_writers_left_is_removed(tmp_path):
-    """A process of this machine that has ended, one that lives, and machines whose processes cannot be asked for."""
+    """The writers are a dead process of this machine, a living one, and processes of other machines."""
     here, day = socket.gethostname(), 24 * 3600
     left = {
         f".one.zarr.{here}.{_ended_process()}.partial": False,
@@ -95,7 +95,7 @@ def test_of_two_writers_of_one_store_the_first_to_end_is_kept(tmp_path):
     store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "first"})
     store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "second"})
     assert store.open_store(path).attrs["who"] == "first"
-    # What is of other settings, or was there before the work on this one began, is replaced.
+    # A store with other settings, or one older than this work, is replaced.
     store.write_store(SPECS[0].draw_part(0), path, attrs | {"who": "other", "plumbline_spec": "{}"})
     assert store.open_store(path).attrs["who"] == "other"
     later = {"who": "later", "plumbline_spec": "{}", "wall_time_seconds": -10.0}
@@ -119,7 +119,7 @@ def flip(path):
 def test_damage_is_noticed_wherever_it_is(tmp_path, file, damage):
     path = tmp_path / "one.zarr"
     data = SPECS[0].draw_part(0)
-    # A chunk of zeros, which zarr would leave out by itself, is written too.
+    # A chunk of zeros, which zarr omits by default, is written too.
     store.write_store((data * 0).assign(total=0.0), path)
     assert float(store.load_store(path)["state"].sum()) == 0
     damage(path / file)
@@ -159,6 +159,6 @@ def test_floats_are_compressed(tmp_path):
 def test_chunks_are_whole_samples_of_a_bounded_size():
     assert store.chunk_shape((1000, 10, 32), 4) == (1000, 10, 32)
     assert store.chunk_shape((1000, 10, 1024), 4) == (102, 10, 1024)
-    # A sample of two gigabytes is divided along its times; one of 2^20 by 2^20 points along its grid.
+    # A sample of two gigabytes is split along its times; one of 2^20 by 2^20 points along its grid.
     assert store.chunk_shape((4, 1000, 512, 512, 2), 4) == (1, 32, 512, 512, 2)
     assert store.chunk_shape((4, 2**20, 2**20), 8) == (1, 8, 2**20)

@@ -1,4 +1,4 @@
-"""Tables as people save them: their separators, headers and index columns, and what is refused by row and column."""
+"""Tables in common formats: separators, headers and index columns; errors name the row and column."""
 
 import logging
 
@@ -36,9 +36,9 @@ def test_an_index_column_is_left_out_and_named(tmp_path, caplog):
     TABLE.to_csv(tmp_path / "t.csv")
     with caplog.at_level(logging.INFO, "plumbline.storage"):
         pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), TABLE)
-    assert "first column counts the rows and is left out" in caplog.text
+    assert "first column numbers the rows and is left out" in caplog.text
     TABLE.set_index(pd.Index(["x", "y", "z"])).to_csv(tmp_path / "t.csv")
-    with pytest.raises(DataFileError, match="first column has no name and does not count the rows"):
+    with pytest.raises(DataFileError, match="first column has no name and does not number the rows"):
         read_table(tmp_path / "t.csv")
     TABLE.set_index(pd.Index(["x", "y", "z"], name="who")).to_parquet(tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet").columns.tolist() == ["who", "a", "b"]
@@ -68,7 +68,7 @@ def test_what_is_ambiguous_is_refused(tmp_path, text, message):
 def test_other_encodings_and_suffixes_are_named(tmp_path):
     with pytest.raises(DataFileError, match="is not UTF-8"):
         read_table(written(tmp_path / "t.csv", "größe,b\n1,2\n", "latin-1"))
-    with pytest.raises(DataFileError, match=r"suffix \.xlsx, expected that of a table"):
+    with pytest.raises(DataFileError, match=r"suffix \.xlsx, expected the suffix of a table"):
         read_table(written(tmp_path / "t.xlsx", "a"))
     with pytest.raises(DataFileError, match="cannot be read as a Parquet file"):
         read_table(written(tmp_path / "t.parquet", "a"))
@@ -97,7 +97,7 @@ def test_lists_are_no_numbers(tmp_path):
 
 
 def test_whole_numbers_before_fractions_stay_numbers(tmp_path):
-    """Types are those of the whole column, also where it is longer than what a reader looks at first."""
+    """Types are those of the whole column, even where it is longer than the part a reader samples first."""
     lines = ["1234567,7\n"] * 200_000 + ["0.5,8\n"]
     path = written(tmp_path / "t.csv", "a,b\n" + "".join(lines))
     values = numbers_of(path, read_table(path), "fill it in")

@@ -1,4 +1,4 @@
-"""What a training leaves when it is cut short, and what it makes of files that are damaged or of another origin."""
+"""The files of an interrupted training, and the handling of damaged or foreign files."""
 
 import json
 import logging
@@ -81,13 +81,16 @@ def load(part):
 
 @pytest.mark.parametrize("failing", ["save_model", "_put_in_place", "forget"])
 def test_a_training_that_fails_at_its_end_loses_nothing(part, whole, tmp_path, monkeypatch, failing):
-    """The disk is full as the result is written: what Snakemake then deletes is made again from the last saved state."""
+    """The disk is full when the result is written.
+
+    After Snakemake deletes it, it is rebuilt from the last saved state.
+    """
 
     def full(*args, **kwargs):
         raise OSError("No space left on device")
 
     real = getattr(stage, failing)
-    if failing == "save_model":  # which keeps checkpoints, too
+    if failing == "save_model":  # save_model also writes checkpoints
         monkeypatch.setattr(
             stage, failing, lambda m, f, *rest: full() if f == tmp_path else real(m, f, *rest)
         )
@@ -118,7 +121,7 @@ def test_what_is_no_saved_state_is_said_and_left(part, whole, tmp_path, caplog, 
     junk(tmp_path / "state.pt")
     with caplog.at_level(logging.WARNING, logger="plumbline"):
         run(part, tmp_path)
-    assert "training starts afresh" in caplog.text
+    assert "training starts from scratch" in caplog.text
     assert torch.equal(*(next(iter(weights_of(f).values())) for f in (whole, tmp_path)))
 
 
@@ -128,7 +131,9 @@ def test_a_saved_state_that_does_not_fit_its_model_is_refused(part, tmp_path, mo
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     state["model"] = {f"module.{name}": tensor for name, tensor in state["model"].items()}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(SavedStateError, match=r"state\.pt names this training and does not fit its model"):
+    with pytest.raises(
+        SavedStateError, match=r"state\.pt belongs to this training but does not fit its model"
+    ):
         run(part, tmp_path)
 
 
@@ -139,26 +144,28 @@ def first_moments(state):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.update(step=-3), "saved at the step -3 of 20"),
-        (lambda s: s.update(step=2.5), "saved at the step 2.5 of 20"),
-        (lambda s: s.update(step=400), "saved at the step 400 of 20"),
+        (lambda s: s.update(step=-3), "its step is -3, expected an integer between 0 and 20"),
+        (lambda s: s.update(step=2.5), "its step is 2.5, expected an integer between 0 and 20"),
+        (lambda s: s.update(step=400), "its step is 400, expected an integer between 0 and 20"),
         (lambda s: s["schedule"].update(last_epoch=3), "its learning rate is that of step 3"),
-        (lambda s: s.update(log=[{"step": "5"}]), "does not hold rows of numbers"),
-        (lambda s: s.update(log=s["log"][1:]), "does not hold the rows of 18 steps"),
-        (lambda s: first_moments(s).update(exp_avg=torch.zeros(1)), r"exp_avg of parameter 0 has the shape \(1,\)"),
-        (lambda s: first_moments(s)["exp_avg_sq"].fill_(torch.inf), "optimiser.state.0.exp_avg_sq holds numbers that are not"),
+        (lambda s: s.update(log=[{"step": "5"}]), "does not consist of rows of numbers"),
+        (lambda s: s.update(log=s["log"][1:]), "does not have the rows of 18 steps"),
+        (lambda s: first_moments(s).update(exp_avg=torch.zeros(1)),
+         r"exp_avg of parameter 0 has the shape \(1,\)"),
+        (lambda s: first_moments(s)["exp_avg_sq"].fill_(torch.inf),
+         "optimiser.state.0.exp_avg_sq has values that are not"),
         (lambda s: next(iter(s["model"].values())).fill_(torch.nan), "not finite"),
         (lambda s: s["optimiser"].pop("state"), "KeyError"),
     ],
 )  # fmt: skip
 def test_a_saved_state_that_is_nonsense_is_refused(part, tmp_path, monkeypatch, change, said):
-    """Smaller moments of Adam would have its fused steps write beyond them."""
+    """With smaller moments, Adam's fused step would write out of bounds."""
     monkeypatch.setattr(stage, "forget", lambda folder: None)
     run(part, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     change(state)
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(SavedStateError, match=rf"does not fit its model .*{said}.* starts afresh"):
+    with pytest.raises(SavedStateError, match=rf"does not fit its model .*{said}.* from scratch"):
         run(part, tmp_path)
 
 
@@ -170,7 +177,10 @@ def flipped(path, bit):
 
 @pytest.mark.parametrize("name", ["weights.pt", "model.json", "training_log.csv"])
 def test_a_flipped_bit_changes_no_number_unnoticed(folder, load, name):
-    """60 flips a file, at random places: each is refused by the file's name, or changes nothing that is read."""
+    """60 flips per file at random positions.
+
+    Each is refused with the file's name or changes no value that is read.
+    """
 
     def found():
         model = load(folder)
@@ -213,11 +223,14 @@ def test_a_damaged_saved_state_is_not_resumed(part, whole, tmp_path, monkeypatch
     ("change", "error", "said"),
     [
         (lambda w: {f"module.{n}": t for n, t in w.items()}, WeightsError, "without the prefix `module.`"),
-        (lambda w: {n: t.half() for n, t in w.items()}, WeightsError, "torch.float16, expected .* and torch.float32"),
-        (lambda w: {n: t[..., :1] for n, t in w.items() if t.ndim} | {n: t for n, t in w.items() if not t.ndim},
+        (lambda w: {n: t.half() for n, t in w.items()}, WeightsError,
+         "torch.float16, expected .* and torch.float32"),
+        (lambda w: {n: t[..., :1] for n, t in w.items() if t.ndim} | {n: t for n,
+         t in w.items() if not t.ndim},
          WeightsError, "has the shape"),
         (lambda w: dict(list(w.items())[1:]), WeightsError, "1 tensors are missing"),
-        (lambda w: {n: t * float("nan") for n, t in w.items()}, CorruptStoreError, "not finite, the first of them"),
+        (lambda w: {n: t * float("nan") for n, t in w.items()}, CorruptStoreError,
+         "not finite, the first of them"),
         (lambda w: list(w.values()), CorruptStoreError, "expected tensors by name"),
     ],
 )  # fmt: skip
@@ -267,7 +280,7 @@ def test_a_dead_writers_lock_is_taken_over(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
     here = socket.gethostname()
-    # The last had the number that this process has now.
+    # The last process had the ID that this process has now.
     for holder, age in (
         (f"{here}.{ended.pid}", 0),
         ("elsewhere.7", 2 * lock.STALE),
@@ -305,7 +318,7 @@ def test_an_allocation_of_slurm_changes_nothing_of_a_training(part, whole, tmp_p
 
 
 def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch, capsys):
-    """As where something else has started this process as one of one."""
+    """For example, where something else started this process as one of one."""
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     model = DiffusionSpec(network={"kind": "mlp", "width": 8}, training=TrainingSpec(**TRAINING))
@@ -317,6 +330,7 @@ def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch
     monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
     monkeypatch.setattr("lightning_fabric.Fabric.world_size", 1)
     command = [
+        "stage",
         "train",
         "--spec",
         json.dumps(values),
@@ -328,7 +342,7 @@ def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch
         str(tmp_path),
     ]
     assert main(command) == 1
-    assert "`training.devices` asks for 2, and 1 processes take part" in capsys.readouterr().err
+    assert "`training.devices` is 2, but the number of processes is 1" in capsys.readouterr().err
 
 
 def test_a_training_in_double_precision_is_drawn_from_in_single(part, tmp_path, load):

@@ -1,4 +1,4 @@
-"""The training loop: resuming to the same bits, NaN, averages, schedules, logs."""
+"""The training loop: bitwise resuming, NaN, averages, schedules, logs."""
 
 import csv
 import json
@@ -23,12 +23,12 @@ from plumbline.training.log import read_log
 from plumbline.training.loop import DivergedTrainingError, batches, learning_rate_factor, train
 
 PLUMBLINE = str(Path(sys.executable).parent / "plumbline")
-# Seconds. What takes 13 of them has taken 200 on a busy machine.
+# Seconds. A test of 13 seconds has taken 200 on a busy machine.
 HANGS_AFTER = 600
 
 
 class Line(nn.Module):
-    """y = a x + b by least squares; `after_step` counts."""
+    """y = a x + b by least squares; `after_step` counts its calls."""
 
     def __init__(self):
         super().__init__()
@@ -69,12 +69,12 @@ def test_it_learns(tmp_path):
     model = run(tmp_path, steps=600, learning_rate=0.05, ema=0.9)
     assert model.layer.weight.item() == pytest.approx(3, abs=0.15)
     assert model.layer.bias.item() == pytest.approx(1, abs=0.1)
-    assert (tmp_path / "state.pt").exists()  # until whoever writes the result forgets it
+    assert (tmp_path / "state.pt").exists()  # kept until the caller deletes it after writing the result
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_checkpoint_is_the_training_that_ends_there(tmp_path, ema):
-    """At a constant learning rate a training of 20 steps is the first third of one of 60."""
+    """At a constant learning rate, a training of 20 steps is the first third of one of 60."""
     kept = {}
 
     def keep(model, step):
@@ -83,7 +83,8 @@ def test_a_checkpoint_is_the_training_that_ends_there(tmp_path, ema):
     torch.manual_seed(0)
     values = {"decay": "constant", "ema": ema}
     train(
-        Line(), dict(DATA), spec(checkpoints=3, **values), validation={}, seed=3, folder=tmp_path / "long", identity="a",
+        Line(), dict(DATA), spec(checkpoints=3, **values), validation={}, seed=3, folder=tmp_path / "long",
+        identity="a",
         keep=keep,
     )  # fmt: skip
     assert list(kept) == [20, 40, 60]
@@ -103,7 +104,7 @@ def test_wall_time_begins_with_the_preparation_and_leaves_out_what_is_kept(tmp_p
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5])
 def test_the_momentum_is_that_of_adam(tmp_path, beta1):
-    """Against Adam's recursion written out (Kingma and Ba 2015, algorithm 1)."""
+    """Agrees with Adam's recursion (Kingma and Ba 2015, algorithm 1, https://arxiv.org/abs/1412.6980)."""
     gradients, weights = [], []
 
     class Records(Line):
@@ -180,7 +181,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
 
 
 def test_the_average_is_that_of_the_weights(tmp_path):
-    """Against the recursion written out, with the decay that rises as (1 + n) / (10 + n)."""
+    """Agrees with the explicit recursion, whose decay rises as (1 + n) / (10 + n)."""
     seen = []
 
     class Records(Line):
@@ -189,7 +190,7 @@ def test_the_average_is_that_of_the_weights(tmp_path):
             seen.append(self.layer.weight.detach().clone())
 
     averaged = run(tmp_path, model=_seeded(Records), steps=30, ema=0.8)
-    # The first update copies; after_step runs once the average has taken the step's weights in.
+    # The first update copies; after_step runs after the average has been updated with the step's weights.
     expected = seen[0]
     for n, weights in enumerate(seen[1:], start=1):
         decay = min(0.8, (1 + n) / (10 + n))
@@ -227,7 +228,10 @@ def test_the_log_has_terms_speed_and_time(tmp_path):
 
 
 def test_validations_judge_the_averaged_weights_and_change_no_bit(tmp_path):
-    """The last one is that of the weights returned; a training without them ends at the same weights."""
+    """The last validation is that of the returned weights.
+
+    A training without validations ends with the same weights.
+    """
     held_out = {"state": torch.linspace(-2, 2, 23)[:, None]}
     plain = run(tmp_path / "plain", ema=0.9)
     model = run(tmp_path / "validated", ema=0.9, validation=held_out, validate_every=20)
@@ -273,7 +277,7 @@ def test_a_validation_falls_on_a_row_of_the_log():
 
 @pytest.fixture(scope="module")
 def small_job(tmp_path_factory):
-    """The arguments of a training by the command line that takes some seconds."""
+    """The arguments of a training on the command line that takes a few seconds."""
     folder = tmp_path_factory.mktemp("job")
     data = GaussianSpec(parts=1, splits={"train": 512, "validation": 2, "test": 2})
     write_store(data.draw_part(0), folder / "part-0000.zarr")
@@ -293,7 +297,7 @@ def small_job(tmp_path_factory):
             }
         )
         return [
-            PLUMBLINE, "train", "--spec", slice_, "--seed", "1",
+            PLUMBLINE, "stage", "train", "--spec", slice_, "--seed", "1",
             "--dataset", str(folder / "part-0000.zarr"), "--output", str(output),
         ]  # fmt: skip
 
@@ -313,7 +317,7 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (cut / "weights.pt").exists()
-    # Snakemake deletes what a job that failed was to make.
+    # Snakemake deletes the outputs of a failed job.
     (cut / "training_log.csv").unlink()
     again = subprocess.run(small_job(cut), check=True, capture_output=True, text=True, env=environment)
     assert "resuming at step" in again.stderr
@@ -321,7 +325,7 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert _log(cut, "step") == _log(tmp_path / "whole", "step")
     assert _log(cut, "wall_time_seconds") == sorted(_log(cut, "wall_time_seconds"))
-    # Checkpoints from before the kill are kept, beside those from after it.
+    # Checkpoints from before the kill are kept along with those from after it.
     assert {path.name for path in (cut / "checkpoints").iterdir()} == {f"step{50 * i}" for i in range(1, 31)}
     for step in (50, 1000, 1500):
         one, other = (
@@ -335,8 +339,8 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_share_a_batch(small_job, tmp_path):
-    """Two CPU processes train together; one of them writes the result."""
-    # Within a step of one task, as a job of SLURM is: the loop starts the second process itself.
+    """Two CPU processes train together, and one of them writes the result."""
+    # Within a one-task step, like a SLURM job: the loop starts the second process itself.
     slurm = {"JOB_ID": "1", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "abc"}
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | {f"SLURM_{n}": value for n, value in slurm.items()}
     arguments = small_job(tmp_path, devices=2, steps=40, save_every=20, checkpoints=2)
@@ -383,7 +387,10 @@ Path(sys.argv[1]).with_name(f"slopes-{os.getpid()}").write_text(slopes)
 
 @pytest.mark.slow
 def test_two_processes_train_a_model_whose_parts_take_turns(tmp_path):
-    """At half of the steps a part has no gradient, as an actor beside its critic: both parts learn the slope."""
+    """In half of the steps one part has no gradient, like an actor next to its critic.
+
+    Both learn the slope.
+    """
     script = tmp_path / "in_turns.py"
     script.write_text(IN_TURNS)
     done = subprocess.run(
@@ -391,7 +398,7 @@ def test_two_processes_train_a_model_whose_parts_take_turns(tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=HANGS_AFTER,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # A file a process: what two print at once may run together.
+    # One file per process: simultaneous prints of two processes may interleave.
     slopes = [[float(slope) for slope in file.read_text().split()] for file in tmp_path.glob("slopes-*")]
     assert len(slopes) == 2
     assert slopes[0] == slopes[1] == pytest.approx([3, 3], abs=0.05)

@@ -1,4 +1,4 @@
-"""A copy of the workflow in a folder of its own, and real Snakemake runs in it."""
+"""A copy of the workflow in its own folder, and real Snakemake runs in it."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ BIN = Path(sys.executable).parent
 
 
 class Workflow:
-    """The workflow with its configuration copied, so that a test may edit it."""
+    """The workflow with a copy of its configuration that a test may edit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Workflow:
     def snakemake(
         self, *arguments: str, check: bool = True, within: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Snakemake in the workflow's folder, or within another one, with variables of the environment."""
+        """Runs Snakemake in the workflow's folder or another one, with extra environment variables."""
         environment = os.environ | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "pipeline_src"),

@@ -1,10 +1,11 @@
-"""Kills a workflow at random moments and looks whether it ends in the numbers of an undisturbed run.
+"""Kills a workflow at random moments and compares its final results with those of an undisturbed run.
 
     python tests/workflow/kills.py --kills 30 --seed 0 --folder /tmp/kills
 
-Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, or both, by SIGKILL. Where Snakemake died, the
-next round unlocks the folder and starts it again, while the jobs of the dead one may live on. After the last kill the workflow runs to
-its end, and every sample, metric, weight and step of a training log is compared with those of a run that nothing disturbed.
+Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, or both with SIGKILL.
+If Snakemake died, the next round unlocks the folder and starts it again while jobs of the dead one may still
+run. After the last kill the workflow runs to its end, and all samples, metrics, weights and steps of training
+logs are compared with those of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ CLOCKS = ("time", "seconds", "steps_per_second", "samples_per_second")
 
 def command(study: str) -> list[str]:
     return [
-        str(BIN / "snakemake"), "--cores", "2", "--rerun-incomplete", "--config", f"studies=[{study}]", "scale=smoke",
+        str(BIN / "snakemake"), "--cores", "2", "--rerun-incomplete", "--config", f"studies=[{study}]",
+        "scale=smoke",
     ]  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def jobs_of(folder: Path) -> list[int]:
 
 
 def disturbed_round(folder: Path, study: str, generator: random.Random) -> str | None:
-    """Starts Snakemake and kills something; what was killed, or None where the workflow ended before."""
+    """Starts Snakemake and kills something. Returns what was killed, or None if the workflow ended before."""
     subprocess.run(
         [*command(study), "--unlock"], cwd=folder, env=environment(folder), capture_output=True, timeout=600
     )
@@ -96,7 +98,7 @@ def disturbed_round(folder: Path, study: str, generator: random.Random) -> str |
 
 
 def differences(whole: Path, cut: Path) -> list[str]:
-    """What differs between two folders of results, but for times and provenance."""
+    """The differences between two folders of results, except times and provenance."""
     found = []
     for path in sorted(whole.rglob("zarr.json")):
         if path.parent.suffix != ".zarr":
@@ -119,10 +121,10 @@ def differences(whole: Path, cut: Path) -> list[str]:
     for path in sorted(whole.rglob("training_log.csv")):
         name = path.relative_to(whole)
         rows = [list(csv.DictReader((folder / name).open())) for folder in (whole, cut)]
-        told = [
+        contents = [
             [{k: v for k, v in row.items() if not any(c in k for c in CLOCKS)} for row in log] for log in rows
         ]
-        if told[0] != told[1]:
+        if contents[0] != contents[1]:
             found.append(f"{name}: steps")
     left = [
         path
@@ -133,7 +135,7 @@ def differences(whole: Path, cut: Path) -> list[str]:
 
 
 def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Kills a study's workflow that many times; what was killed, and what differs in the end."""
+    """Kills a study's workflow that many times. Returns what was killed and the differences at the end."""
     generator = random.Random(seed)
     whole, cut = folder / f"{study}-whole", folder / f"{study}-cut"
     for part in (whole, cut):
@@ -142,7 +144,7 @@ def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str],
     killed: Counter[str] = Counter()
     while sum(killed.values()) < kills:
         what = disturbed_round(cut, study, generator)
-        if what is None:  # all was done: from the beginning
+        if what is None:  # everything was done: start over
             run_to_the_end(cut, study)
             if faults := differences(whole / "results", cut / "results"):
                 return killed, faults

@@ -18,7 +18,7 @@ CHECKS = {
 
 
 def test_every_job_runs_the_library_of_this_clone():
-    """A rule that says `plumbline` alone runs whatever is installed in its environment, or nothing."""
+    """A rule that calls plain `plumbline` runs whatever version its environment has, or none."""
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     assert rules.count("    shell:\n") == rules.count("{params.plumbline} ")
 

@@ -1,4 +1,4 @@
-"""Where a workflow runs from and what its folders are named, and files of a user that change: by real Snakemake runs."""
+"""Workflows in other folders, unusual folder names and changing user files, in real Snakemake runs."""
 
 import json
 import os
@@ -55,7 +55,7 @@ rule all:
 
 
 class Places:
-    """A clone in one folder, and a working directory with another Snakefile, which imports the clone's."""
+    """A clone in one folder, and a working directory with another Snakefile that imports the clone's."""
 
     def __init__(self, folder: Path) -> None:
         self.workflow = Workflow(folder / ODD / "clone")
@@ -99,7 +99,7 @@ def test_the_report_of_snakemake_finds_its_caption(places):
 
 
 def test_another_process_plans_the_job_that_it_was_started_for(places):
-    """A job on another machine, where the file is not: it is known from the main process."""
+    """A job on another machine that lacks the file gets its fingerprint from the main process."""
     name = variable(Configuration.model_validate(CONFIGURATION))
     studies = places.work / ".snakemake" / "plumbline" / "studies"
     (before,) = (places.work / "gen" / CONFIGURATION["results"] / "data").iterdir()

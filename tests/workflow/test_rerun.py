@@ -1,4 +1,4 @@
-"""What a change reruns, by real Snakemake runs: the stores that are new afterwards, and no others."""
+"""Which results a change rebuilds, in real Snakemake runs: exactly the expected stores are new afterwards."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ MINI = {
 
 
 class Runs:
-    """The mini study: `after(edit)` edits its YAML, runs Snakemake and says which results are new."""
+    """The mini study: `after(edit)` edits its YAML, runs Snakemake and returns the new results."""
 
     def __init__(self, workflow) -> None:
         self.workflow = workflow
@@ -48,7 +48,7 @@ class Runs:
         self.seen = self.results()
 
     def results(self) -> dict[str, int]:
-        """Every result with the time of its making; a store counts as one."""
+        """All results with their creation times; a store counts as one."""
         folder = self.workflow.folder / "results"
         found = {}
         kept = ("*.zarr", "weights.pt", "report.html", "rehearsal.json")
@@ -87,7 +87,8 @@ def _stage(path: str) -> str:
 def runs(workflow):
     made = Runs(workflow)
     assert made.after(yaml.safe_dump(MINI)) == {
-        "generate", "rehearse", "train diffusion 0", "train gaussian 0", "sample plain 0", "sample projected 0",
+        "generate", "rehearse", "train diffusion 0", "train gaussian 0", "sample plain 0",
+        "sample projected 0",
         "evaluate plain 0", "evaluate projected 0", "evaluate real 0", "compare", "report",
     }  # fmt: skip
     return made
@@ -135,7 +136,7 @@ def test_the_network_reruns_its_training_and_what_follows(runs):
 
 
 def test_going_back_trains_nothing(runs):
-    """Models lie in folders named for what they depend on: those of the former network are still there."""
+    """The folders of models are named by what they depend on: those of the former network are still there."""
     study = current(runs)
     study["models"]["diffusion"]["network"]["width"] = 16
     assert runs.after(yaml.safe_dump(study)) == {"sample plain 0", "evaluate plain 0", "compare", "report"}
@@ -152,7 +153,10 @@ def test_another_seed_runs_that_seed(runs):
 
 
 def test_what_cannot_work_stops_before_any_training(runs):
-    """The studies have changed since the rehearsal: the training that is to begin rehearses them anew, and begins not."""
+    """The studies have changed since the rehearsal.
+
+    The next training rehearses them again first and does not start.
+    """
     study = current(runs)
     study["metrics"]["spectrum"] = {"kind": "energy_spectrum"}
     study["models"]["diffusion"]["network"]["width"] = 40
@@ -175,7 +179,7 @@ def test_the_dataset_reruns_everything(runs):
 
 
 def test_a_model_may_start_from_another(runs):
-    """The reference makes an edge of the training DAG; `parent` is trained first."""
+    """The reference adds an edge to the training DAG; `parent` is trained first."""
     study = current(runs)
     study["models"]["parent"] = study["models"]["diffusion"]
     study["models"]["diffusion"] = {**study["models"]["diffusion"], "initialise": "parent"}

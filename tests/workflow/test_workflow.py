@@ -1,4 +1,4 @@
-"""The whole workflow at smoke scale, its report, its profiles, and what a user is told when things are wrong."""
+"""The whole workflow at smoke scale: its report, its profiles, and its messages when something is wrong."""
 
 import pytest
 import yaml
@@ -9,8 +9,8 @@ from plumbline.study import load_study
 pytestmark = pytest.mark.workflow
 
 
-# Some studies, one of them with models and a constraint that stand on other models: `tests/test_studies.py` runs every
-# one in a single process, which is faster.
+# A few studies, one of them with models and a constraint that depend on other models. `tests/test_studies.py`
+# runs all studies in a single process, which is faster.
 STUDIES = {
     "burgers": {"unconstrained", "guided"},
     "combustion": {"unconstrained", "final_projection", "projected", "conditioned", "conditioned_tweedie"},
@@ -21,7 +21,7 @@ STUDIES = {
 
 @pytest.fixture(scope="module")
 def finished(workflow):
-    """Studies at smoke scale, run for real."""
+    """Studies at smoke scale after a real run."""
     config = workflow.folder / "config"
     (config / "config.yaml").write_text(f"studies: [{', '.join(f'few_{name}' for name in STUDIES)}]\n")
     for name, kept in STUDIES.items():
@@ -53,13 +53,13 @@ def test_methods_are_judged_at_checkpoints(finished):
     at_the_end = table.sel(judged="mirror-step6")["checkpoint_distance_feasible"].values
     assert at_the_end == table["distance_feasible"].sel(methods="mirror").values
     seconds = table["checkpoint_seconds"].isel(seed=0)
-    # A mirror diffusion model rests on its map, a finetuned one on both.
+    # A mirror diffusion model depends on its map, a finetuned one on both.
     assert seconds.sel(judged="mirror_finetuned-step3") > seconds.sel(judged="mirror-step6")
     assert "training-time-feasible" in (results / "report.html").read_text()
 
 
 def test_constrained_methods_are_feasible_and_others_are_not(finished):
-    """Even untrained: feasibility is by construction."""
+    """Feasibility is by construction, so it holds even for untrained models."""
     table = open_store(finished.folder / "results" / "few_combustion" / "comparison.zarr").load()
     violation = table["relative_violation_elements"].mean("seed")
     for method in ("final_projection", "projected", "conditioned", "conditioned_tweedie"):
@@ -109,12 +109,14 @@ def test_snakemakes_own_report_holds_the_page(finished):
 @pytest.mark.parametrize("profile", ["default", "slurm"])
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_profiles_dry_run(workflow, profile, scale):
-    # A user's own file must be there when Snakemake starts, and is not read.
+    # A user's own file must exist when Snakemake starts, but is not read.
     (workflow.folder / "data").mkdir(exist_ok=True)
     (workflow.folder / "data" / "mof_charges.h5").touch()
     done = workflow.snakemake(
         "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
-        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,assimilation_burgers,mirror_divergence_published]", "results=elsewhere",
+        "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,"
+        "assimilation_burgers,mirror_divergence_published]",
+        "results=elsewhere",
     )  # fmt: skip
     assert "train" in done.stdout + done.stderr
 
@@ -132,7 +134,7 @@ def test_a_wrong_key_stops_before_any_job(workflow):
 
 
 def test_a_corrupt_part_is_named(finished):
-    """A part that was damaged after it was made: the job that reads it says which one it is."""
+    """A part was damaged after it was made: the job that reads it names it."""
     part = next((finished.folder / "results" / "data").glob("combustion-*/part-0000.zarr"))
     (part / "zarr.json").write_text("{")
     done = finished.snakemake(

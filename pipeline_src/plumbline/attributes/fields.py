@@ -1,20 +1,20 @@
 r"""Attributes of fields on periodic grids, from their Fourier modes.
 
-Of a field u along periodic directions, with the modes u_k, the energy is half the mean square, and Parseval's theorem gives each
-wave its part:
+The energy of a field u with the Fourier modes u_k is half its mean square. Parseval's theorem decomposes it
+into contributions of the modes:
 
     1/2 <|u|^2> = 1/2 sum_k |u_k|^2.
 
-**Band energy** is the part of the waves whose number |k|, rounded, lies in a band. **Enstrophy** is half the mean square of the
-vorticity, which weighs every wave by the square of its wavenumber; on a line, where nothing turns, that of the slope takes its
-place. Both are means over the states of a trajectory.
+**Band energy** is the sum over the modes whose rounded wavenumber |k| lies in a band. **Enstrophy** is half
+the mean square of the vorticity, which weights each mode by the square of its wavenumber. On a line there is
+no vorticity, and the slope takes its place. Both are means over the states of a trajectory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
@@ -24,15 +24,15 @@ from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class EnstrophySpec(AttributeSpec):
-    """Half the mean square of the vorticity of a velocity in the plane, or of the slope of a field on a line."""
+    """Half the mean square of the vorticity (velocity in the plane) or of the slope (field on a line)."""
 
     kind: Literal["enstrophy"] = "enstrophy"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         lengths = _periods(self.kind, example)
         if len(lengths) == 1:
             return _Steepness(lengths[0])
@@ -42,13 +42,13 @@ class EnstrophySpec(AttributeSpec):
 
 
 class BandEnergySpec(AttributeSpec):
-    """Energy in a band of wavenumbers, of all components together."""
+    """Energy in a band of wavenumbers, summed over components."""
 
     kind: Literal["band_energy"] = "band_energy"
     lowest: int = key("waves in the domain", ge=0, default=1)
-    """The lowest wavenumber of the band."""
+    """Lowest wavenumber of the band."""
     highest: int = key("waves in the domain", ge=0)
-    """The highest."""
+    """Highest wavenumber of the band."""
 
     @model_validator(mode="after")
     def _a_band(self) -> BandEnergySpec:
@@ -56,7 +56,7 @@ class BandEnergySpec(AttributeSpec):
             raise ValueError(f"`highest` ({self.highest}) must be at least `lowest` ({self.lowest})")
         return self
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         directions = len(_periods(self.kind, example))
         largest = min(example["state"].shape[-directions:]) // 2
         if self.lowest > largest:
@@ -76,7 +76,7 @@ class _Steepness(Attribute):
         waves = torch.arange(points // 2 + 1, dtype=x.dtype, device=x.device)
         wavenumber = 2 * math.pi / self.length * waves
         if points % 2 == 0:
-            # The slope of the last wave is zero on the grid.
+            # The slope of the Nyquist mode is zero at the grid points.
             wavenumber[-1] = 0
         slope = torch.fft.irfft(1j * wavenumber * torch.fft.rfft(x), n=points)
         return 0.5 * slope.square().flatten(1).mean(1)
@@ -97,8 +97,8 @@ class _BandEnergy(Attribute):
         import torch
 
         self.axes, self.components = tuple(range(-len(grid), 0)), components
-        numbers = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in grid), indexing="ij")
-        waves = torch.stack(numbers).norm(dim=0).round()
+        wavenumbers = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in grid), indexing="ij")
+        waves = torch.stack(wavenumbers).norm(dim=0).round()
         self.band = (waves >= lowest) & (waves <= highest)
 
     def value(self, x: Tensor) -> Tensor:

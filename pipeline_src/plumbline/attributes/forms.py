@@ -1,37 +1,37 @@
-"""Attributes of vectors: a linear and a quadratic form."""
+"""Attributes of vectors: a linear form and a negative squared distance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.attributes import Attribute, AttributeSpec
 
 if TYPE_CHECKING:
     import xarray as xr
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class LinearSpec(AttributeSpec):
-    """a . x."""
+    """The linear form a . x."""
 
     kind: Literal["linear"] = "linear"
     weights: tuple[float, ...]
-    """a, a number for each number of a sample."""
+    """a, one weight per entry of a sample."""
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         _require(len(self.weights), "weights", example)
         return _Linear(self.weights)
 
 
 class NearnessSpec(AttributeSpec):
-    """-|x - c|^2."""
+    """The negative squared distance -|x - c|^2 to a point c."""
 
     kind: Literal["nearness"] = "nearness"
     centre: tuple[float, ...]
-    """c, a number for each number of a sample."""
+    """c, one coordinate per entry of a sample."""
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         _require(len(self.centre), "centre", example)
         return _Nearness(self.centre)
 
@@ -55,4 +55,4 @@ class _Nearness(Attribute):
 def _require(given: int, key: str, example: xr.Dataset) -> None:
     dim = example["state"][0].size
     if given != dim:
-        raise ValueError(f"`{key}` has {given} numbers, and samples have {dim}.")
+        raise ValueError(f"`{key}` has {given} entries, and samples have {dim}.")

@@ -1,30 +1,32 @@
-r"""Attributes of pictures of something bright on a dark ground, such as handwritten digits.
+r"""Attributes of images of bright objects on a dark background, such as handwritten digits.
 
-**Ink** is the mean brightness. **Slant** is the shear that would put a picture upright, from the moments of its brightness I
-about its centre (Castro et al., JMLR 2019, section 2.2): with x to the right and y downwards,
+**Ink** is the mean brightness. **Slant** is the shear that would make a digit upright. It is computed from
+the moments of the brightness I about its centre (Castro et al., JMLR 2019, section 2.2,
+https://arxiv.org/abs/1809.10780): with x to the right and y downwards,
 
     slant = -sum I (x - x_c)(y - y_c) / sum I (y - y_c)^2,
 
-positive for strokes that lean to the right. **Symmetry** is minus the mean absolute difference from the mirror image. **Area** is
-the share of the picture that is brighter than half, with a soft edge. **Thickness** is twice the ink over the total variation: a
-stroke of width w and length l has w l of the one and 2 l of the other.
+which is positive for strokes that lean to the right. **Symmetry** is minus the mean absolute difference
+between an image and its mirror image. **Area** is the fraction of the image that is brighter than one half,
+with a soft threshold. **Thickness** is twice the total brightness divided by the total variation: a stroke of
+width w and length l has a total brightness of w l and a total variation of 2 l.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.attributes import Attribute, AttributeSpec
 from plumbline.coordinates import require_rows_and_columns
 
 if TYPE_CHECKING:
     import xarray as xr
-    from torch import Tensor
+    from torch import Tensor, nn
 
-# Brightness under the root of the moments, which keeps a black picture's slant finite.
+# Added to total brightness, moments and total variation, so that attributes of a black image are finite.
 LEAST_MOMENT = 1e-6
-# Width of the soft edge of an area, in brightness.
+# Width of the soft threshold of the area, in brightness.
 EDGE = 0.1
 
 
@@ -33,45 +35,45 @@ class InkSpec(AttributeSpec):
 
     kind: Literal["ink"] = "ink"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         return _Ink()
 
 
 class AreaSpec(AttributeSpec):
-    """Share of the picture that is brighter than half of the largest brightness, one."""
+    """Fraction of the image that is brighter than one half, where the largest brightness is one."""
 
     kind: Literal["area"] = "area"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         return _Area()
 
 
 class ThicknessSpec(AttributeSpec):
-    """Width of strokes, in columns."""
+    """Width of the strokes, in columns."""
 
     kind: Literal["thickness"] = "thickness"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         require_rows_and_columns(example, f"`{self.kind}`")
         return _Thickness()
 
 
 class SlantSpec(AttributeSpec):
-    """Shear to the right, in columns a row."""
+    """Shear to the right, in columns per row."""
 
     kind: Literal["slant"] = "slant"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         require_rows_and_columns(example, f"`{self.kind}`")
         return _Slant()
 
 
 class SymmetrySpec(AttributeSpec):
-    """Minus the mean absolute difference of a picture and its mirror image, left to right."""
+    """Minus the mean absolute difference between an image and its mirror image, left to right."""
 
     kind: Literal["symmetry"] = "symmetry"
 
-    def build(self, example: xr.Dataset, models: Mapping[str, Any]) -> Attribute:
+    def build(self, example: xr.Dataset, models: Mapping[str, nn.Module]) -> Attribute:
         require_rows_and_columns(example, f"`{self.kind}`")
         return _Symmetry()
 

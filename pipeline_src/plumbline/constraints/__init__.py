@@ -1,21 +1,25 @@
-"""Constraints: how far a sample is from the feasible set and, where there is a way, how to get there.
+"""Constraints: the residual of a sample and, for most kinds, the projection onto the feasible set.
 
-One object serves the method and the metric, so that no stencil can differ between them. Constraints work
-on the data's own units, on any device, in batches, and without a Python loop over samples.
+Methods and metrics use the same constraint object, so both evaluate the same discretisation. Constraints
+take samples in the data's units, on any device, in batches, and without a Python loop over samples.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkable
 
 from plumbline._lazy import exports
+from plumbline.distributions import LinearConstraint
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from plumbline.constraints._report import ProjectionReport
 
 
 class InfeasibleConstraintError(ValueError):
@@ -23,7 +27,7 @@ class InfeasibleConstraintError(ValueError):
 
 
 def smallest_number(x: Tensor) -> float:
-    """The smallest normal number of a tensor's type, to divide by in place of zero."""
+    """The smallest positive normal number of the dtype of `x`, to use as a denominator instead of zero."""
     import torch
 
     return torch.finfo(x.dtype).tiny
@@ -32,14 +36,19 @@ def smallest_number(x: Tensor) -> float:
 class Constraint(ABC):
     """A constraint on samples x of shape (B, ...).
 
-    A constraint that can also has `project(x)`, the nearest feasible point, and for linear ones
-    `condition(mean, variance)`, the Gaussian given that the constraint holds.
+    Most constraints also have `project(x)`, which returns the nearest feasible points, and some have
+    `condition(mean, variance)`, which returns the moments of a Gaussian given the constraint. The Protocols
+    below name these capabilities.
     """
 
     unit: str = "1"
     """Unit of the residual."""
     tolerance: float = 1e-6
-    """Relative violation under which a sample counts as feasible."""
+    """Largest relative violation at which a sample counts as feasible."""
+    convex: bool = False
+    """Whether the feasible set is convex and `project` returns its nearest point."""
+    smooth: bool = False
+    """Whether the residual is a smooth function and the feasible set is where it is zero."""
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor:
@@ -50,9 +59,10 @@ class Constraint(ABC):
         return self.residual(x).abs().flatten(1).mean(1)
 
     def violation(self, x: Tensor) -> Tensor:
-        """The relative violation of each sample (B,), without a unit: its largest absolute residual over its largest absolute value.
+        """The relative violation of each sample (B,): its largest absolute residual over its largest value.
 
-        Constraints whose residual has another unit than the sample divide by a size of that unit.
+        It is dimensionless. A constraint whose residual has another unit than the sample divides by a
+        quantity of that unit instead.
         """
         residual, size = (values.abs().flatten(1).amax(1) for values in (self.residual(x), x))
         return residual / size.clamp(min=smallest_number(x))
@@ -61,61 +71,125 @@ class Constraint(ABC):
         """Whether each sample (B,) is feasible to the tolerance."""
         return self.violation(x) <= self.tolerance
 
-    def bind(self, known: Mapping[Any, Any] | xr.Dataset) -> Constraint:
-        """The constraint bound to the targets of these samples, where it has one a sample.
+    def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> Constraint:
+        """The constraint with the per-sample targets in `known`; itself if it has no such targets.
 
         Args:
-            known: the variables of the samples, arrays or tensors by name.
+            known: the variables of the samples, as a dataset or as tensors by name.
         """
         return self
 
-    def bind_models(self, models: Mapping[str, Any]) -> Constraint:
-        """The constraint with the trained models, by name, that it measures by, if it is a learned one."""
+    def select(self, which: Tensor) -> Constraint:
+        """The constraint for some of the samples that it is bound to.
+
+        Args:
+            which: indices (b,) of these samples in the batch.
+        """
+        return self
+
+    def bind_models(self, models: Mapping[str, nn.Module]) -> Constraint:
+        """The constraint with the trained models (by name) that it evaluates; itself if it needs none."""
         return self
 
 
+@runtime_checkable
 class ProjectableConstraint(Protocol):
-    """A constraint whose nearest feasible point is known (`project` among what a kind provides)."""
+    """A constraint with a projection onto its feasible set."""
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest feasible point of each sample (B, ...)."""
+        """The nearest feasible point of each sample (B, ...), in the data's unit and the dtype of `x`."""
         ...
 
 
+@runtime_checkable
+class ReportingConstraint(ProjectableConstraint, Protocol):
+    """A constraint whose projection is iterative and reports the outcome for each sample."""
+
+    def project_with_report(self, x: Tensor) -> ProjectionReport:
+        """The nearest feasible points (B, ...), with iterations, residual and outcome of each sample."""
+        ...
+
+
+@runtime_checkable
 class ConditionableConstraint(ProjectableConstraint, Protocol):
-    """A linear equality A x = k (`condition` among what a kind provides; `matrix` too, where A can be formed)."""
+    """A constraint that a Gaussian can be conditioned on."""
+
+    def condition(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, object]:
+        """The mean (B, ...) of a Gaussian with independent coordinates, given the constraint.
+
+        The second value describes its covariance: variances (B, ...), a `Covariance` of `plumbline.linalg`,
+        or None if the covariance is not computed.
+
+        Args:
+            mean: means of the samples (B, ...), in the data's unit.
+            variance: variances of the coordinates in the squared unit, (...) for all samples or (B, ...) per
+                sample.
+        """
+        ...
+
+
+@runtime_checkable
+class LinearEqualityConstraint(ConditionableConstraint, LinearConstraint, Protocol):
+    """A linear equality A x = k on the flattened sample."""
 
     @property
     def matrix(self) -> Tensor:
-        """A (m, n)."""
-        ...
-
-    def condition(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (B, ...) of a Gaussian given that A x = k."""
+        """Independent rows (r, n) with the same span as the rows of A, in double precision."""
         ...
 
     def complete(self, x: Tensor) -> Tensor:
-        """The samples (B, ...) with their last coordinates solved for."""
+        """The samples (B, ...) with their last coordinates solved from the others, in the data's unit."""
         ...
 
-    def independent_residual(self, x: Tensor) -> Tensor:
-        """A x - k (B, r) of flattened samples (B, n), in the rows of `matrix`, in double precision."""
+    def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> LinearEqualityConstraint:
+        """The equality with the per-sample targets in `known`; itself if it has no such targets."""
+        ...
+
+    def rescaled(self, shift: Tensor, scale: Tensor) -> LinearEqualityConstraint:
+        """The same equality for z, where x = shift + scale z, with shift and scale (...) in the data's unit."""
+        ...
+
+
+@runtime_checkable
+class MatrixConstraint(LinearEqualityConstraint, Protocol):
+    """A linear equality A x = k with few rows, given as a matrix."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A model that counts objects in a sample."""
+
+    def count(self, x: Tensor) -> Tensor:
+        """The counts (B,) of samples (B, ...) in the data's unit, not rounded; differentiable."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights; `count` takes samples in their dtype."""
+        ...
+
+    def to(self, device: torch.device) -> Counting:
+        """The model, moved to a device."""
         ...
 
 
 class ConstraintSpec(Kind):
     """Base of the constraint kinds."""
 
+    convex: ClassVar[bool] = False
+    """Whether the feasible set is convex and `project` returns its nearest point."""
+    smooth: ClassVar[bool] = False
+    """Whether the residual is a smooth function and the feasible set is where it is zero."""
+
     def build(self, example: xr.Dataset) -> Constraint:
-        """The constraint for samples like those of `example`, a dataset with its coordinates and attributes."""
+        """Builds the constraint for samples like those of `example`, a dataset with coordinates and attributes."""
         raise NotImplementedError
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that it measures by, and what it needs of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that the constraint evaluates, by name, and the Protocol each must satisfy."""
         return {}
 
-    def provides(self) -> tuple[str, ...]:
-        """What samplers can ask of it beyond residual and distance: `project`, `condition`, `matrix`."""
+    def provides(self) -> tuple[type, ...]:
+        """The Protocols that the constraint satisfies beyond residual and distance."""
         return ()
 
 
@@ -137,13 +211,36 @@ __getattr__ = exports(
         "_tiling": ("Tiling",),
         "_learned_count": ("LearnedCount",),
         "_rows": ("IllConditionedError",),
+        "_equations": ("Equations",),
+        "_report": ("ProjectionReport",),
+        "_fields": (
+            "Conserved",
+            "Fixed",
+        ),
+        "_jointly": ("Jointly",),
+        "_bounds": ("Bounds",),
+        "_polytope": ("Polytope",),
+        "_simplex": ("Simplex",),
+        "_ball": (
+            "Ball",
+            "Sphere",
+        ),
+        "ball": ("BallSpec",),
+        "bounds": ("BoundsSpec",),
         "burgers_residual": ("BurgersResidualSpec",),
+        "conserved": ("ConservedSpec",),
         "divergence_free": ("DivergenceFreeSpec",),
+        "equations": ("EquationsSpec",),
+        "fixed": ("FixedSpec",),
+        "jointly": ("JointlySpec",),
         "kolmogorov_residual": ("KolmogorovResidualSpec",),
         "learned_count": ("LearnedCountSpec",),
         "linear_equality": ("LinearEqualitySpec",),
+        "polytope": ("PolytopeSpec",),
+        "simplex": ("SimplexSpec",),
+        "sphere": ("SphereSpec",),
         "sum": ("SumSpec",),
         "tiling": ("TilingSpec",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of this package's modules, imported on first access."""

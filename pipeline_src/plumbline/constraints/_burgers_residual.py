@@ -1,4 +1,6 @@
-"""Burgers' equation by the dealiased Fourier method that draws the data."""
+"""Burgers' equation as a constraint on trajectories (B, T, X), by the solvers that generate the data: a
+dealiased Fourier method, or central differences with explicit Euler steps.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from plumbline.solvers import burgers, burgers_differences
 
 
 class BurgersResidual(EvolutionResidual):
-    """Each state u(t_{n+1}) against the solver's propagation of u(t_n).
+    """u_{n+1} - S(u_n) = 0, where S propagates a state by the dealiased Fourier method.
 
     Args:
         spacing: time between states.
@@ -38,7 +40,7 @@ class BurgersResidual(EvolutionResidual):
 
 
 class BurgersDifferences(EvolutionResidual):
-    """Each state u(t_{n+1}) against that many explicit steps from u(t_n).
+    """u_{n+1} - S(u_n) = 0, where S takes explicit Euler steps with central differences.
 
     Args:
         spacing: time between states.
@@ -55,8 +57,13 @@ class BurgersDifferences(EvolutionResidual):
 
     def propagated(self, state: Float[Tensor, "B X"], states: int) -> Float[Tensor, "B T X"]:
         return burgers_differences.solve(
-            state, states, self.steps, step=self.spacing / self.steps, length=self.length, viscosity=self.viscosity
-        )  # fmt: skip
+            state,
+            states,
+            self.steps,
+            step=self.spacing / self.steps,
+            length=self.length,
+            viscosity=self.viscosity,
+        )
 
     def project(self, x: Float[Tensor, "B T X"]) -> Float[Tensor, "B T X"]:
         """The trajectory of the scheme nearest to each sample."""

@@ -1,25 +1,23 @@
-r"""What constraints on the divergence of periodic velocity fields share: the projection in Fourier space.
+r"""Zero divergence of periodic velocity fields, with the projection in Fourier space.
 
-For a derivative with symbols (d_x, d_y) the divergence of the modes (u_k, v_k) is d_x u_k + d_y v_k, and the nearest field
-without divergence drops the part of each mode along the conjugate symbol:
+Let (d_x, d_y) be the symbols of a discrete derivative. The divergence of the modes (u_k, v_k) is
+d_x u_k + d_y v_k. The nearest divergence-free field drops the part of each mode along the conjugate symbol:
 
     (u_k, v_k) - conj(d) (d . (u_k, v_k)) / |d|^2.
 
 The mean, whose symbol is zero, is kept.
 
-Zero divergence of periodic velocity fields by spectral derivatives.
+**Spectral derivatives** (`DivergenceFree`). The symbols are i kx and i ky, and the projection is the Leray
+projection. On an even grid, modes at the Nyquist wavenumber have no derivative: the constraint ignores
+them, and the projection leaves them unchanged.
 
-The symbols are i kx and i ky: the nearest field without divergence is Leray's projection. On an even grid the modes at the
-sampling limit have no derivative; they are outside the constraint and left as they are.
-
-Zero divergence of periodic velocity fields by backward differences, as on a staggered grid.
-
-With u on the right faces and v on the upper faces of cells of side h, what flows out of a cell is
+**Backward differences** (`BackwardDivergence`), as on a staggered grid. With u on the right faces and v on
+the upper faces of cells of side h, the outflow of a cell over its area is
 
     (u_{i,j} - u_{i-1,j}) / h + (v_{i,j} - v_{i,j-1}) / h,
 
-the divergence that finite-volume solvers keep at zero (jax-cfd; Feng, Baptista, Bouman 2025). Its symbols are
-(1 - exp(-i k h)) / h, so that the nearest field without it is one pair of transforms away.
+the divergence that finite-volume solvers keep at zero (jax-cfd; Feng, Baptista and Bouman 2025,
+https://arxiv.org/abs/2406.12816). Its symbols are (1 - exp(-i k h)) / h.
 """
 
 from __future__ import annotations
@@ -39,6 +37,8 @@ class PeriodicDivergence(Constraint):
 
     unit = "1/time"
     tolerance = 1e-5
+    convex = True
+    smooth = True
 
     def __init__(self, *, length: float) -> None:
         self.length = length
@@ -46,17 +46,17 @@ class PeriodicDivergence(Constraint):
 
     @abstractmethod
     def symbols(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """d_x and d_y of the modes that `rfft2` gives of fields on the grid of `x`."""
+        """The symbols d_x and d_y of the modes of `rfft2`, for fields on the grid of `x`."""
 
     def violation(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, " B"]:
-        """The root mean square of the divergence over that of the velocity gradient."""
+        """The root mean square of the divergence over that of the velocity gradient, per sample."""
         modes = torch.fft.rfft2(x)
         kx, ky = self.wavenumbers(x)
         gradient = torch.fft.irfft2(torch.sqrt(kx**2 + ky**2) * modes, s=x.shape[-2:]).flatten(1).norm(dim=1)
         return self.residual(x).flatten(1).norm(dim=1) / gradient.clamp(min=torch.finfo(x.dtype).tiny)
 
     def project(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F 2 X Y"]:
-        """The nearest field without divergence."""
+        """The nearest divergence-free field."""
         modes = torch.fft.rfft2(x.double())
         dx, dy = self.symbols(x.double())
         square = dx.abs() ** 2 + dy.abs() ** 2
@@ -67,10 +67,13 @@ class PeriodicDivergence(Constraint):
     def condition(
         self, mean: Float[Tensor, "B *F 2 X Y"], variance: Tensor
     ) -> tuple[Float[Tensor, "B *F 2 X Y"], None]:
-        """The mean of N(mean, variance I) given zero divergence: its projection. The covariance is not formed.
+        """The mean of N(mean, variance I) given zero divergence, which is the projection of `mean`.
+
+        The covariance is not computed.
 
         Raises:
-            ValueError: the variance differs between coordinates, for which there is no transform to solve by.
+            ValueError: the variance differs between coordinates, so the Fourier transform does not
+                diagonalise the problem.
         """
         if not torch.allclose(variance, variance.flatten()[0], rtol=1e-5):
             raise ValueError(
@@ -80,7 +83,7 @@ class PeriodicDivergence(Constraint):
         return self.project(mean), None
 
     def wavenumbers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """kx (X, 1) and ky (1, Y // 2 + 1) of the modes that `rfft2` gives."""
+        """Wavenumbers kx (X, 1) and ky (1, Y // 2 + 1) of the modes of `rfft2`."""
         nx, ny = x.shape[-2:]
         kx = torch.fft.fftfreq(nx, 1 / nx, dtype=x.dtype, device=x.device)[:, None]
         ky = torch.fft.rfftfreq(ny, 1 / ny, dtype=x.dtype, device=x.device)[None, :]
@@ -88,7 +91,11 @@ class PeriodicDivergence(Constraint):
 
 
 class DivergenceFree(PeriodicDivergence):
-    """div u = 0 for velocities of shape (B, ..., 2, X, Y) on a periodic square of side `length`."""
+    """div u = 0 by spectral derivatives, for velocities (B, ..., 2, X, Y) on a periodic square.
+
+    Args:
+        length: side of the square.
+    """
 
     def residual(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F X Y"]:
         """The spectral divergence (1/time)."""
@@ -104,7 +111,11 @@ class DivergenceFree(PeriodicDivergence):
 
 
 class BackwardDivergence(PeriodicDivergence):
-    """div u = 0 by backward differences, for velocities (B, ..., 2, X, Y) on a periodic square of side `length`."""
+    """div u = 0 by backward differences, for velocities (B, ..., 2, X, Y) on a periodic square.
+
+    Args:
+        length: side of the square.
+    """
 
     def residual(self, x: Float[Tensor, "B *F 2 X Y"]) -> Float[Tensor, "B *F X Y"]:
         """The outflow of each cell over its area (1/time)."""

@@ -1,18 +1,17 @@
 r"""Evolution equations as constraints on trajectories u of shape (B, T, *S).
 
-With S a solver's propagation over the spacing of the states,
+**Residual.** Let S be the solver's propagation of a state over the time between two states. Then
 
     residual_n(u) = u_{n+1} - S(u_n),    n = 0 .. T - 2,
 
-which is zero, to rounding, on the solver's own trajectories on this grid.
+which is zero up to rounding for the solver's own trajectories on this grid.
 
-The trajectory nearest to a sample.
-
-The feasible set of an evolution equation is the image of the first state, u = F(v) = (v, S(v), S(S(v)), ...). The nearest
-point minimises |F(v) - u|^2 over v. It is found by Levenberg-Marquardt, with a damping of its own for each trajectory, of which
-those that have settled are left alone. F is linearised along every grid direction at once, by differences: in double
-precision they are good to a ten-millionth, and take a sixteenth of the time of forward-mode differentiation through the
-solver. The minimum is a local one, that of the basin of the first state.
+**Projection.** The feasible set holds the trajectories F(v) = (v, S(v), S(S(v)), ...) of all first states v.
+The trajectory nearest to u minimises |F(v) - u|^2 over v. It is found by the Levenberg-Marquardt method with
+a separate damping for each trajectory; trajectories that have converged are left out of later iterations. F
+is linearised by finite differences along all grid directions at once. In double precision they are accurate
+to a ten-millionth, and they take a sixteenth of the time of forward-mode differentiation through the solver.
+The result is a local minimum in the basin of the sample's first state.
 """
 
 from __future__ import annotations
@@ -27,14 +26,15 @@ from plumbline.constraints import Constraint
 
 
 class EvolutionResidual(Constraint):
-    """Each state u(t_{n+1}) against the propagation of u(t_n)."""
+    """Base of the constraints u_{n+1} - S(u_n) = 0, where S is a solver's propagation."""
 
     unit = "length/time"
     tolerance = 1e-5
+    smooth = True
 
     @abstractmethod
     def propagated(self, state: Float[Tensor, "B *S"], states: int) -> Float[Tensor, "B T *S"]:
-        """The state itself and the `states` that follow from it; differentiable."""
+        """The state and its next `states` states; differentiable."""
 
     def residual(self, x: Float[Tensor, "B T *S"]) -> Float[Tensor, "B T1 *S"]:
         """u_{n+1} - S(u_n)."""
@@ -42,16 +42,16 @@ class EvolutionResidual(Constraint):
         return x[:, 1:] - after.view_as(x[:, 1:])
 
 
-# Trajectories times directions that are propagated together: keeps the working set to some tens of megabytes.
+# Number of trajectories times directions propagated at once; limits memory to some tens of megabytes.
 DIRECTION_BATCH = 2048
 ITERATIONS = 12
-# Step of the differences, over the size of the state.
+# Step of the finite differences, relative to the largest absolute value of the state.
 DIFFERENCE = 1e-7
-# Relative distance at which a sample is a trajectory.
+# Relative distance from a trajectory at which a sample counts as one.
 SETTLED = 1e-7
-# From any state in single precision to one that is as good as zero.
+# Enough halvings to bring any state in single precision close to zero.
 HALVINGS = 256
-# Neither equation's solutions outgrow their start; a scheme that has them do so has become unstable.
+# Exact solutions do not grow, so a trajectory that grows by more than this shows an unstable scheme.
 LARGEST_GROWTH = 2.0
 
 
@@ -60,17 +60,17 @@ def nearest_trajectory(
 ) -> Float[Tensor, "B T X"]:
     """The trajectory nearest to each sample, in the dtype of the sample.
 
-    Trajectories whose iteration did not settle are still feasible: they are trajectories of the solver.
+    The result is feasible even if the iteration does not converge, as it is a trajectory of the solver.
 
     Args:
         equation: the constraint, on states with one axis.
         x: the samples.
-        iterations: most Levenberg-Marquardt iterations.
+        iterations: maximum number of Levenberg-Marquardt iterations.
     """
     target = x.detach().double()
     start, fitted = _stable_start(equation, target[:, 0].clone(), x.shape[1] - 1)
     loss = (fitted - target).square().sum((1, 2))
-    # Below what single precision tells apart there is nothing to gain.
+    # A smaller loss makes no difference in single precision.
     smallest = SETTLED**2 * target.square().sum((1, 2))
     damping = torch.full_like(loss, 1e-3)
     active = torch.nonzero(loss > smallest).squeeze(1)
@@ -83,7 +83,7 @@ def nearest_trajectory(
         trial = v - torch.linalg.solve(normal + torch.diag_embed(damped), gradient)
         trial_fitted = equation.propagated(trial, x.shape[1] - 1)
         trial_loss = (trial_fitted - wanted).square().sum((1, 2))
-        # A trial that blew up has no loss.
+        # If a trial blows up, its loss is not finite and the trial is rejected.
         better = trial_loss < loss[active]
         settled = (loss[active] - trial_loss).abs() <= 1e-10 * loss[active]
         start[active] = torch.where(better[:, None], trial, v)
@@ -96,7 +96,7 @@ def nearest_trajectory(
 
 
 def _stable_start(equation: EvolutionResidual, state: Tensor, states: int) -> tuple[Tensor, Tensor]:
-    """The states, halved as often as an explicit scheme needs not to blow up from them, and their trajectories."""
+    """The states, halved until an explicit scheme is stable when it starts there, and their trajectories."""
     for _ in range(HALVINGS):
         fitted = equation.propagated(state, states)
         stable = fitted.abs().amax((1, 2)) <= LARGEST_GROWTH * state.abs().amax(1)
@@ -112,7 +112,7 @@ def _normal_equations(
     fitted: Float[Tensor, "B T X"],
     misfit: Float[Tensor, "B T X"],
 ) -> tuple[Float[Tensor, "B X X"], Float[Tensor, "B X"]]:
-    """J^T J and J^T misfit, J the derivative of the trajectory `fitted` by its first state `start`."""
+    """J^T J and J^T misfit, where J is the derivative of `fitted` with respect to its first state `start`."""
     points = start.shape[-1]
     normal = start.new_empty(len(start), points, points)
     gradient = start.new_empty(len(start), points)

@@ -1,7 +1,7 @@
-"""The momentum of Kolmogorov flow as a constraint on velocities (B, T, 2, X, Y).
+"""The momentum equation of Kolmogorov flow as a constraint on velocities (B, T, 2, X, Y).
 
-A state is propagated by its vorticity, which with a mean of zero is all there is of a velocity without divergence: what
-diverges, or moves as a whole, is residual too.
+A state is propagated by way of its vorticity, which determines a divergence-free velocity with zero mean.
+Divergence and a mean velocity therefore also appear in the residual.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from plumbline.solvers import kolmogorov
 
 
 class KolmogorovResidual(EvolutionResidual):
-    """Each velocity u(t_{n+1}) against the solver's propagation of u(t_n).
+    """u_{n+1} - S(u_n) = 0 for velocities u_n, where S is the solver's propagation.
 
     Args:
         spacing: time between states.
         length: side of the periodic square.
         viscosity: kinematic viscosity.
         drag: linear drag.
-        forcing_amplitude: amplitude of the force.
-        forcing_wavenumber: waves of the force in a side.
+        forcing_amplitude: amplitude of the forcing.
+        forcing_wavenumber: number of forcing waves per side.
         max_step: longest time step of the propagation.
     """
 

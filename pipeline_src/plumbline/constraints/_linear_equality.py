@@ -1,19 +1,20 @@
 r"""The linear equality A x = k.
 
-With the singular value decomposition A = U S V^T of rank r, the equality says the same as
+With the singular value decomposition A = U S V^T of rank r, the equality is equivalent to
 
     V_r^T x = S_r^{-1} U_r^T k
 
-if k lies in the range of A, and nothing can satisfy it otherwise. These rows are independent and orthonormal:
-rows of A that depend on others drop out, and the nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is
-exact to rounding even where A A^T is nearly singular. Residuals and corrections are formed in double precision.
-How rows are told to depend on each other, and targets to contradict them, is in `plumbline.constraints._rows`.
+if k lies in the range of A; otherwise no x satisfies it. The rows of V_r^T are independent and orthonormal, so
+dependent rows of A drop out. The nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is exact up to
+rounding even where A A^T is nearly singular. Residuals and corrections are computed in double precision.
+`plumbline.constraints._rows` decides which rows depend on others and which targets contradict them.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -25,13 +26,13 @@ from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.checks import require_variances
 from plumbline.linalg.conditioning import ConditionedCovariance
 from plumbline.linalg.covariance import Diagonal
-from plumbline.linalg.maps import DenseMap, GroupSum
+from plumbline.linalg.maps import DenseMap, StructuredMap
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-# Relative size of what is new in a column of A, over which it can be solved for.
+# Relative size of the part of a column of A that is new, above which its coordinate can be solved for.
 PIVOT_TOLERANCE = 1e-6
 
 
@@ -39,16 +40,17 @@ class LinearEquality(Constraint):
     """A x = k for samples x of shape (B, ...), flattened.
 
     Args:
-        matrix: A, an m-by-n tensor, or a matrix-free map (`GroupSum`). Which rows of a tensor depend on each other is
-            told by the rounding of its dtype: give it in the dtype that its numbers were computed in.
-        target: k, (m,) for all samples or (B, m), one a sample; None if it is to come from `bind`.
-        target_variable: the variable of a dataset that holds k a sample.
+        matrix: A, an m-by-n tensor, or a map without a matrix (`GroupSum`, `SumDifferences`). The rounding of
+            a tensor's dtype decides which rows count as dependent, so give A in the dtype in which it was
+            computed.
+        target: k, (m,) for all samples or (B, m) per sample; None if `bind` provides it.
+        target_variable: name of the dataset's variable that holds k per sample.
         unit: unit of the residual.
 
     Raises:
         ValueError: A is not finite, not real or empty, or k does not fit it.
-        InfeasibleConstraintError: A is zero, or its rows depend on each other and k contradicts them.
-        IllConditionedError: rows of A nearly depend on each other, by more than rounding and too little to be used.
+        InfeasibleConstraintError: A or a row without a matrix is zero, or k contradicts dependent rows.
+        IllConditionedError: rows of A are nearly dependent, so that rounding does not determine the rank.
 
     Example:
         >>> import torch
@@ -61,9 +63,12 @@ class LinearEquality(Constraint):
         tensor([[0.3000, 0.3000, 0.4000]], dtype=torch.float64)
     """
 
+    convex = True
+    smooth = True
+
     def __init__(
         self,
-        matrix: Shaped[Tensor, "m n"] | DenseMap | GroupSum,
+        matrix: Shaped[Tensor, "m n"] | DenseMap | StructuredMap,
         target: Shaped[Tensor, "*B m"] | None,
         *,
         target_variable: str | None = None,
@@ -73,12 +78,12 @@ class LinearEquality(Constraint):
         self.target_variable = target_variable
         self._rows: IndependentRows | None = None
         self._offset: Tensor | None = None
-        # Targets change from batch to batch, the rows do not: this is shared by all equalities of the same A.
+        # Shared by all copies with the same A, since targets change from batch to batch but the rows do not.
         self._pivots: dict[bool, Tensor] = {}
-        if isinstance(matrix, GroupSum):
+        if not isinstance(matrix, Tensor | DenseMap):
             self._eps = torch.finfo(torch.float64).eps
-            self.linear_map: DenseMap | GroupSum = _some_weight(matrix)
-            self.independent: DenseMap | GroupSum = matrix
+            self.linear_map: DenseMap | StructuredMap = _some_weight(matrix)
+            self.independent: DenseMap | StructuredMap = matrix
         else:
             matrix = matrix.matrix if isinstance(matrix, DenseMap) else matrix
             self._eps = _rounding(matrix)
@@ -89,7 +94,7 @@ class LinearEquality(Constraint):
 
     @property
     def matrix(self) -> Float[Tensor, "r n"]:
-        """Independent rows that span those of A, in double precision; orthonormal for a dense A."""
+        """Independent rows with the span of those of A, in double precision; orthonormal for a dense A."""
         return self.independent.matrix if isinstance(self.independent, DenseMap) else self.independent.dense()
 
     def independent_residual(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
@@ -97,30 +102,37 @@ class LinearEquality(Constraint):
         residual = self._residual(x.double())
         return residual if self._rows is None else residual @ self._rows.transform.to(residual)
 
-    def bind(self, known: Mapping[Any, Any] | xr.Dataset) -> LinearEquality:
-        """The equality with the targets of the samples in `known`, if it takes one a sample."""
+    def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> LinearEquality:
+        """The equality with the per-sample targets in `known`; itself if it has no such targets."""
         if self.target_variable is None:
             return self
         target = known[self.target_variable]
         return self.with_target(target if isinstance(target, Tensor) else torch.as_tensor(target.values))
 
     def with_target(self, target: Float[Tensor, "*B m"]) -> LinearEquality:
-        """The same A with another k, in the units before any `rescaled`."""
-        bound = object.__new__(LinearEquality)
-        bound.__dict__.update(self.__dict__)
+        """The same A with another k, given in the units before any call of `rescaled`."""
+        bound = copy.copy(self)
         bound.target = bound._checked_target(target)
         return bound
 
-    def pivots(self, *, last: bool) -> Int[Tensor, " r"]:
-        """The last, or first, coordinates that the equality can be solved for, one an independent row.
+    def select(self, which: Int[Tensor, " b"]) -> LinearEquality:
+        if self.target is None or self.target.ndim == 1:
+            return self
+        chosen = copy.copy(self)
+        chosen.target = self.target[which.to(self.target.device)]
+        return chosen
 
-        Coordinates are taken from that end, each if its column of A does not depend on those taken before.
+    def pivots(self, *, last: bool) -> Int[Tensor, " r"]:
+        """The last (or first) coordinates that the equality can be solved for, one per independent row.
+
+        Coordinates are visited from that end, and each is taken if its column of A does not depend on the
+        columns taken before.
         """
         if last not in self._pivots:
-            if isinstance(self.linear_map, GroupSum):
-                self._pivots[last] = _extreme_members(self.linear_map, last=last)
+            if not isinstance(self.linear_map, DenseMap):
+                self._pivots[last] = self.linear_map.pivots(last=last)
             else:
-                # Of coordinates that A leaves alone, rounding is all that its independent rows have.
+                # Where a column of A is zero, the independent rows hold only rounding errors.
                 used = (self.linear_map.matrix != 0).any(0).to(self.matrix.device)
                 self._pivots[last] = _pivots(self.matrix * used, last=last)
         return self._pivots[last]
@@ -129,13 +141,12 @@ class LinearEquality(Constraint):
         """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift.
 
         Raises:
-            ValueError: a shift that is not finite, or a scale that is zero or not finite.
+            ValueError: a shift is not finite, or a scale is zero or not finite.
         """
         shift, scale = shift.double().flatten(), scale.double().flatten()
         if not bool(torch.isfinite(shift).all() and torch.isfinite(scale).all() and (scale != 0).all()):
             raise ValueError("shift and scale must be finite, and no scale zero: x = shift + scale z.")
-        moved = object.__new__(LinearEquality)
-        moved.__dict__.update(self.__dict__)
+        moved = copy.copy(self)
         moved._pivots = {}
         moved.linear_map = moved.independent = self.linear_map.to(scale).rescaled(scale)
         if self._rows is not None:
@@ -151,19 +162,19 @@ class LinearEquality(Constraint):
         return self._residual(x.flatten(1).double()).to(x.dtype)
 
     def violation(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, " B"]:
-        """The largest |A x - k| / (|A| |x| + |k|) of each sample: rounding makes it a few eps at least."""
+        """The largest |A x - k| / (|A| |x| + |k|) of each sample; rounding alone gives a few eps."""
         flat = x.flatten(1).double()
         scale = self.linear_map.to(flat).absolute(flat) + self._targets(flat).abs()
         smallest = torch.finfo(flat.dtype).tiny
         return (self._residual(flat).abs() / scale.clamp(min=smallest)).amax(1).to(x.dtype)
 
     def project(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
-        """The nearest feasible point of each sample, exact to the precision of its dtype."""
+        """The nearest feasible point of each sample, exact up to the rounding of its dtype."""
         ones = torch.ones(x.shape[1:].numel(), dtype=torch.float64, device=x.device)
         return self._conditioned(x.double(), ones).mean.view_as(x).to(x.dtype)
 
     def complete(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B *n"]:
-        """Each sample with its last pivots solved for, and its other coordinates as they are."""
+        """Each sample with its last pivots solved from its other coordinates, which stay as they are."""
         giving_way = torch.zeros(x.shape[1:].numel(), dtype=torch.float64, device=x.device)
         giving_way[self.pivots(last=True).to(x.device)] = 1.0
         return self._conditioned(x.double(), giving_way).mean.view_as(x).to(x.dtype)
@@ -175,11 +186,11 @@ class LinearEquality(Constraint):
 
         Args:
             mean: means of the samples, in the data's unit.
-            variance: variances of the coordinates, for all samples or one a sample, at least zero.
+            variance: variances of the coordinates, for all samples or per sample, at least zero.
 
         Raises:
-            ValueError: a variance that is negative or not finite.
-            DegenerateGaussianError: the variance leaves no freedom to meet an equality.
+            ValueError: a variance is negative or not finite.
+            DegenerateGaussianError: the variances are zero where an equality would need to change the mean.
         """
         least = require_variances(variance)
         gaussian = self._conditioned(mean, variance)
@@ -204,7 +215,8 @@ class LinearEquality(Constraint):
     def _targets(self, flat: Tensor) -> Tensor:
         if self.target is None:
             raise ValueError(
-                f"this equality takes its target from {self.target_variable!r}, one a sample: bind it with `bind`."
+                f"this equality takes its targets from the variable {self.target_variable!r}: bind it with "
+                "`bind`."
             )
         if self.target.ndim > 1 and self.target.shape[0] != flat.shape[-2]:
             raise ValueError(f"{self.target.shape[0]} targets were given for {flat.shape[-2]} samples.")
@@ -214,14 +226,15 @@ class LinearEquality(Constraint):
         """k without the offset, in double precision."""
         if given.is_complex() or given.ndim not in (1, 2) or given.shape[-1] != self.linear_map.rows:
             raise ValueError(
-                f"k must be {self.linear_map.rows} real numbers, found the shape {tuple(given.shape)} of {given.dtype}."
+                f"k must be {self.linear_map.rows} real numbers, found the shape {tuple(given.shape)} of "
+                f"{given.dtype}."
             )
         target = given.double()
         if not bool(torch.isfinite(target).all()):
             raise ValueError(
-                f"k must be {self.linear_map.rows} finite numbers, found NaN or infinite ones among them."
+                f"k must be {self.linear_map.rows} finite numbers, found NaN or infinity among them."
             )
-        # One target for all samples, given as a batch of one, is one for any number of samples.
+        # A batch with a single target is used for any number of samples.
         target = target[0] if target.ndim == 2 and len(target) == 1 else target
         size = target.abs()
         if self._offset is not None:
@@ -233,7 +246,7 @@ class LinearEquality(Constraint):
 
 
 def _rounding(given: Tensor) -> float:
-    """Relative rounding of numbers of this dtype; that of double precision for whole numbers."""
+    """Relative rounding of this dtype; that of double precision for integers."""
     return torch.finfo(given.dtype if given.dtype.is_floating_point else torch.float64).eps
 
 
@@ -245,25 +258,25 @@ def _checked_matrix(given: Tensor) -> Float[Tensor, "m n"]:
     if matrix.ndim != 2 or not matrix.numel():
         raise ValueError(f"A must be an m-by-n matrix, found the shape {tuple(matrix.shape)}.")
     if not bool(torch.isfinite(matrix).all()):
-        raise ValueError("A must be a finite m-by-n matrix, found NaN or infinite numbers in it.")
+        raise ValueError("A must be a finite m-by-n matrix, found NaN or infinity in it.")
     if not bool(matrix.any()):
-        raise InfeasibleConstraintError("A is zero: it constrains nothing.")
+        raise InfeasibleConstraintError("A is zero, so it constrains nothing: give A with a nonzero entry.")
     return matrix
 
 
-def _some_weight(sums: GroupSum) -> GroupSum:
-    """The sums, if each group has a weight that is not zero."""
-    if sums.weights is not None:
-        empty = (sums.absolute(torch.ones_like(sums.weights)) == 0).nonzero()
-        if len(empty):
-            raise InfeasibleConstraintError(
-                f"the weights of group {int(empty[0])} are all zero: it constrains nothing."
-            )
-    return sums
+def _some_weight(rows: StructuredMap) -> StructuredMap:
+    """The map itself, after checking that each of its rows has a nonzero weight."""
+    ones = torch.ones(rows.columns, dtype=torch.float64)
+    empty = (rows.to(ones).absolute(ones) == 0).nonzero()
+    if len(empty):
+        raise InfeasibleConstraintError(
+            f"the weights of group {int(empty[0])} are all zero, so it constrains nothing: remove this group."
+        )
+    return rows
 
 
 def _pivots(matrix: Float[Tensor, "r n"], *, last: bool) -> Int[Tensor, " r"]:
-    """From one end, each coordinate whose column does not depend on those taken before (Gram-Schmidt)."""
+    """Each coordinate, from one end, whose column is independent of those taken before (Gram-Schmidt)."""
     rows, n = matrix.shape
     taken: list[int] = []
     basis = matrix.new_zeros(rows, 0)
@@ -274,11 +287,3 @@ def _pivots(matrix: Float[Tensor, "r n"], *, last: bool) -> Int[Tensor, " r"]:
             taken.append(i)
             basis = torch.cat([basis, (rest / rest.norm())[:, None]], dim=1)
     return torch.tensor(sorted(taken))
-
-
-def _extreme_members(sums: GroupSum, *, last: bool) -> Int[Tensor, " m"]:
-    """The last, or first, coordinate of each group whose weight is not zero."""
-    position = torch.arange(len(sums.groups), device=sums.groups.device)
-    usable = position if sums.weights is None else position[sums.weights != 0]
-    empty = position.new_full((sums.rows,), -1 if last else len(sums.groups))
-    return empty.scatter_reduce(0, sums.groups[usable], usable, "amax" if last else "amin")

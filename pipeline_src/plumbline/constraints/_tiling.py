@@ -24,6 +24,9 @@ class Tiling(Constraint):
         ValueError: the grid is not a whole number of tiles.
     """
 
+    convex = True
+    smooth = True
+
     def __init__(self, rows: int, columns: int, grid: tuple[int, ...]) -> None:
         if grid[0] % rows or grid[1] % columns:
             raise ValueError(f"{rows} x {columns} tiles do not divide a grid of {grid[0]} x {grid[1]}.")

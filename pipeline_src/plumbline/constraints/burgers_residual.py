@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec
+from plumbline.constraints import ConstraintSpec, ProjectableConstraint
 from plumbline.coordinates import period, positive_attribute, require_dimensions, time_spacing
 from plumbline.spec import key
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class BurgersResidualSpec(ConstraintSpec):
     """States u(time, x) follow Burgers' equation; length, viscosity and times are those of the dataset."""
+
+    smooth: ClassVar[bool] = True
 
     kind: Literal["burgers_residual"] = "burgers_residual"
     discretisation: Literal["spectral", "differences"] = "spectral"
@@ -36,5 +38,5 @@ class BurgersResidualSpec(ConstraintSpec):
             return BurgersDifferences(spacing=spacing, length=length, viscosity=viscosity, steps=steps)
         return BurgersResidual(spacing=spacing, length=length, viscosity=viscosity, max_step=self.max_step)
 
-    def provides(self) -> tuple[str, ...]:
-        return ("project",)
+    def provides(self) -> tuple[type, ...]:
+        return (ProjectableConstraint,)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec
+from plumbline.constraints import ConditionableConstraint, ConstraintSpec
 from plumbline.coordinates import equal_periods, require_velocities
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 class DivergenceFreeSpec(ConstraintSpec):
     """The divergence of velocities (..., component, x, y) on a periodic square is zero."""
+
+    convex: ClassVar[bool] = True
+    smooth: ClassVar[bool] = True
 
     kind: Literal["divergence_free"] = "divergence_free"
     derivative: Literal["spectral", "backward"] = "spectral"
@@ -28,5 +31,5 @@ class DivergenceFreeSpec(ConstraintSpec):
         require_velocities(example, asker)
         return derivative(length=equal_periods(example, ("x", "y"), asker))
 
-    def provides(self) -> tuple[str, ...]:
-        return ("project", "condition")
+    def provides(self) -> tuple[type, ...]:
+        return (ConditionableConstraint,)

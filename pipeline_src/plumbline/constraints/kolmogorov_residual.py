@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from plumbline.constraints import ConstraintSpec
 from plumbline.coordinates import (
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 class KolmogorovResidualSpec(ConstraintSpec):
     """Velocities (time, component, x, y) follow the forced Navier-Stokes equations; all of the flow is the dataset's."""
+
+    smooth: ClassVar[bool] = True
 
     kind: Literal["kolmogorov_residual"] = "kolmogorov_residual"
     max_step: float = key("time", gt=0, default=0.01)

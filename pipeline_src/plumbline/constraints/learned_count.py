@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import ConstraintSpec
+from plumbline.constraints import ConstraintSpec, Counting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,5 +26,5 @@ class LearnedCountSpec(ConstraintSpec):
 
         return LearnedCount(self.counter, self.count)
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.counter: "count"}
+    def depends_on(self) -> dict[str, type]:
+        return {self.counter: Counting}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from plumbline.constraints import ConstraintSpec
+from plumbline.constraints import ConstraintSpec, LinearEqualityConstraint
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 class SumSpec(ConstraintSpec):
     """The sum of a sample's coordinates, or of consecutive blocks of them, is given."""
+
+    convex: ClassVar[bool] = True
+    smooth: ClassVar[bool] = True
 
     kind: Literal["sum"] = "sum"
     total: float | list[float]
@@ -44,5 +47,5 @@ class SumSpec(ConstraintSpec):
         unit = str(example["state"].attrs.get("units", "1"))
         return LinearEquality(GroupSum(groups), totals, unit=unit)
 
-    def provides(self) -> tuple[str, ...]:
-        return ("project", "condition")
+    def provides(self) -> tuple[type, ...]:
+        return (LinearEqualityConstraint,)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec
+from plumbline.constraints import ConstraintSpec, ProjectableConstraint
 from plumbline.coordinates import CoordinateError
 from plumbline.spec import key
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 class TilingSpec(ConstraintSpec):
     """An image is one tile, repeated along both axes (Feng, Baptista, Bouman 2025: 2 by 2)."""
+
+    convex: ClassVar[bool] = True
+    smooth: ClassVar[bool] = True
 
     kind: Literal["tiling"] = "tiling"
     rows: int = key(ge=1, default=2)
@@ -32,5 +35,5 @@ class TilingSpec(ConstraintSpec):
             )
         return Tiling(self.rows, self.columns, example["state"].shape[-2:])
 
-    def provides(self) -> tuple[str, ...]:
-        return ("project",)
+    def provides(self) -> tuple[type, ...]:
+        return (ProjectableConstraint,)

@@ -1,8 +1,8 @@
-"""What every drawn dataset is checked for before it is written: finite numbers, in types that models compute with.
+"""Checks of every dataset before it is written: values must be finite and of numeric types.
 
-`state` and `condition` are what models learn from. Whole numbers among them become floating point, half precision becomes
-single, and a foreign byte order the machine's own; text, complex numbers and booleans are refused. Every other numeric
-variable along `sample` is read by some model or metric, so that it must be finite too.
+Models are trained on `state` and `condition`. In these, integers are converted to floating point, half
+precision to single precision, and other byte orders to that of the machine. Text, complex numbers and
+booleans are refused. All other numeric variables must be finite too, because models and metrics read them.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline.datasets")
 
 CONTINUOUS = ("state", "condition")
-"""Variables that models learn from as real numbers."""
+"""Variables that models are trained on as real numbers."""
 LARGEST = 1e30
-"""Largest absolute value: the square of a larger one, summed, leaves the range of single precision."""
+"""Largest absolute value; sums of squares of larger values would leave the range of single precision."""
 SINGLE_PRECISION = 1e-6
-"""Standard deviation over size under which single precision does not resolve a coordinate."""
+"""Ratio of standard deviation to size below which single precision does not resolve a coordinate."""
 ROUNDING = 1e-12
-"""Standard deviation over size under which a coordinate is a constant with rounding in double precision."""
+"""Ratio of standard deviation to size below which a coordinate is constant up to rounding."""
 TimeUnit = Literal["s", "min", "h", "D"]
-"""Units of time that dates are turned into."""
+"""Units of time that dates can be converted to."""
 SECONDS: dict[TimeUnit, float] = {"s": 1.0, "min": 60.0, "h": 3600.0, "D": 86400.0}
 CHANNELS = {"channel", "channels", "component", "components", "variable", "band", "field"}
-"""Names of dimensions that count the fields on a grid."""
+"""Names of dimensions that enumerate the fields on a grid."""
 GRID = {
-    "x", "y", "z", "row", "rows", "column", "columns", "height", "width", "lat", "lon", "latitude", "longitude",
+    "x", "y", "z", "row", "rows", "column", "columns", "height", "width",
+    "lat", "lon", "latitude", "longitude",
 }  # fmt: skip
 """Names of the dimensions of a grid."""
 FEW = 5
-"""Indices that an error shows."""
+"""Number of sample indices that an error message shows."""
 
 
 def checked(drawn: xr.Dataset, source: str, rows: Callable[[np.ndarray], np.ndarray]) -> xr.Dataset:
-    """The dataset with `state` and `condition` in floating point and coordinates in numbers.
+    """The dataset with `state` and `condition` in floating point and dates among the coordinates as numbers.
 
     Args:
         drawn: samples, as a dataset kind draws them.
-        source: what they were read from or drawn by, for the messages.
-        rows: the numbers by which the source knows samples, from their places among those drawn.
+        source: name of the source of the samples, for messages.
+        rows: function from positions among the drawn samples to sample indices in the source, for messages.
 
     Raises:
-        DataFileError: there is no `state` along `sample`, a variable has a type that models cannot take, or a value is
-            missing, infinite or out of range.
+        DataFileError: there is no `state` along `sample`, a variable has a type that models cannot use, or a
+            value is missing, infinite or out of range.
     """
     _require_layout(drawn, source)
     converted = {
@@ -73,15 +74,16 @@ def checked(drawn: xr.Dataset, source: str, rows: Callable[[np.ndarray], np.ndar
 def refuse_non_finite(
     dataset: xr.Dataset, source: str, rows: Callable[[np.ndarray], np.ndarray] = np.asarray
 ) -> None:
-    """Checks that every number of the dataset is finite.
+    """Checks that all floating-point and complex values of the dataset are finite.
 
     Args:
         dataset: samples.
-        source: what they were read from or drawn by, for the message.
-        rows: the numbers by which the source knows samples, from their places in the dataset.
+        source: name of the source of the samples, for the message.
+        rows: function from positions in the dataset to sample indices in the source, for the message.
 
     Raises:
-        DataFileError: naming the variable, how many numbers are not, and the first samples that hold them.
+        DataFileError: a value is missing or infinite. The message names the variable, the number of such
+            values and the first samples that contain them.
     """
     for name, variable in dataset.variables.items():
         if variable.dtype.kind not in "fc":
@@ -104,15 +106,15 @@ def refuse_non_finite(
             where = f", in {len(named)} samples ({shown}{', ...' if len(named) > FEW else ''})"
         fill = variable.encoding.get("_FillValue", np.nan)
         if missing and not np.isnan(fill):
-            where += f", where the array holds its fill value {fill:g}, which marks missing numbers"
+            where += f", where the array contains its fill value {fill:g}, which marks missing values"
         raise DataFileError(
-            f"{source}: `{name}` holds {missing + infinite} values that are not finite ({missing} missing, "
-            f"{infinite} infinite){where}. Leave these samples out or fill the values in."
+            f"{source}: `{name}` contains {missing + infinite} values that are not finite ({missing} "
+            f"missing, {infinite} infinite){where}. Leave these samples out or fill in the values."
         )
 
 
 def _blocks(variable: xr.Variable) -> Iterator[tuple[int, np.ndarray]]:
-    """The values in the blocks that they are lazy in, each with its place along the first dimension."""
+    """The values block by block if they are lazy, each block with its start along the first dimension."""
     if variable.chunks is None or not variable.ndim:
         yield 0, variable.values
         return
@@ -123,12 +125,15 @@ def _blocks(variable: xr.Variable) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def as_numbers(dataset: xr.Dataset, source: str, time_unit: TimeUnit | None = None) -> xr.Dataset:
-    """The dataset with the dates and durations among the coordinates of `state` as numbers from the first one.
+    """The dataset with dates and durations along the dimensions of `state` as times since the first one.
 
     Args:
         dataset: samples.
-        source: what they were read from, for the log.
-        time_unit: the unit of the numbers; seconds, unless it is given.
+        source: name of the source of the samples, for the log.
+        time_unit: unit of the times; seconds if None.
+
+    Raises:
+        DataFileError: a date is missing.
     """
     unit = time_unit or "s"
     chosen = {} if time_unit is None else {"time_unit": time_unit}
@@ -138,7 +143,7 @@ def as_numbers(dataset: xr.Dataset, source: str, time_unit: TimeUnit | None = No
         values = dataset[name].values
         if values.dtype.kind in "Mm" and np.isnat(values).any():
             raise DataFileError(
-                f"{source}: {int(np.isnat(values).sum())} dates of {name!r} are missing: fill them in."
+                f"{source}: {int(np.isnat(values).sum())} dates of {name!r} are missing: fill in these dates."
             )
         if values.dtype.kind in "Mm":
             seconds = (values - values[0]) / np.timedelta64(1, "s")
@@ -146,7 +151,9 @@ def as_numbers(dataset: xr.Dataset, source: str, time_unit: TimeUnit | None = No
             seconds = np.array([(value - values[0]).total_seconds() for value in values])
         else:
             continue
-        logger.info("%s: the dates of %s are kept as times from the first one, in %s.", source, name, unit)
+        logger.info(
+            "%s: the dates of %s are converted to times since the first one, in %s.", source, name, unit
+        )
         attrs = {**dataset[name].attrs, "units": unit, "origin": str(values[0]), **chosen}
         numbers = np.asarray(seconds, np.float64) / SECONDS[unit]
         dataset = dataset.assign_coords({name: (name, numbers, attrs)})
@@ -156,17 +163,20 @@ def as_numbers(dataset: xr.Dataset, source: str, time_unit: TimeUnit | None = No
 def _require_layout(drawn: xr.Dataset, source: str) -> None:
     if "state" not in drawn:
         raise DataFileError(
-            f"{source}: there is no variable `state`; there are {', '.join(map(str, drawn.data_vars)) or 'none'}. "
-            f"Name the one that holds the samples `state`."
+            f"{source}: there is no variable `state`; there are "
+            f"{', '.join(map(str, drawn.data_vars)) or 'none'}. Rename the variable that contains the "
+            "samples to `state`."
         )
     dims = drawn["state"].dims
     if dims[:1] != ("sample",):
         raise DataFileError(
-            f"{source}: the first dimension of `state` must be `sample`, found the dimensions {_listed(dims)}."
+            f"{source}: the first dimension of `state` must be `sample`, found the dimensions "
+            f"{_listed(dims)}."
         )
     if len(dims) < 2:
         raise DataFileError(
-            f"{source}: `state` holds one number a sample. Give it a second dimension, as in (sample, component)."
+            f"{source}: `state` has one value per sample. Give it a second dimension, as in (sample, "
+            "component)."
         )
     grid = [d for d in dims[1:] if str(d).casefold() in GRID]
     channels = [d for d in dims[1:] if str(d).casefold() in CHANNELS]
@@ -179,18 +189,18 @@ def _require_layout(drawn: xr.Dataset, source: str) -> None:
     label = drawn["label"].dtype if "label" in drawn else np.dtype(np.int64)
     if label.kind not in "iufb":
         raise DataFileError(
-            f"{source}: `label` holds text or objects ({label}), expected a whole number a sample: number the classes from 0 "
-            f"on, or call the variable something else if it is not the class."
+            f"{source}: `label` contains text or objects ({label}), expected one integer per sample: number "
+            "the classes from 0, or rename the variable if it is not the class."
         )
     if "condition" in drawn and (drawn["condition"].dims[:1] != ("sample",) or drawn["condition"].ndim != 2):
         raise DataFileError(
             f"{source}: `condition` must have the dimensions (sample, component), found "
-            f"{_listed(drawn['condition'].dims)}. Give each number of a sample its place along a second dimension."
+            f"{_listed(drawn['condition'].dims)}. Put the values of each sample along a second dimension."
         )
 
 
 def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:
-    """The values in single or double precision and the machine's byte order."""
+    """The values in single or double precision and the byte order of the machine."""
     kind = values.dtype.kind
     if kind not in "fiu":
         what = {"b": "booleans", "c": "complex numbers", "M": "dates", "m": "durations"}.get(
@@ -200,7 +210,9 @@ def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:
             "b": "Store them as the numbers 0 and 1.",
             "c": "Store the real and imaginary parts along a dimension of their own.",
         }.get(kind, "Store them as numbers.")
-        raise DataFileError(f"{source}: `{name}` holds {what} ({values.dtype}), expected numbers. {remedy}")
+        raise DataFileError(
+            f"{source}: `{name}` contains {what} ({values.dtype}), expected numbers. {remedy}"
+        )
     if kind in "iu":
         single = values.astype(np.float32)
         exact = values.size == 0 or np.array_equal(single.astype(values.dtype), values)
@@ -211,20 +223,21 @@ def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:
 
 
 def _require_range(values: np.ndarray, name: str, source: str, *, whole: bool) -> None:
-    """Checks that single precision holds the values, and resolves how they vary.
+    """Checks that single precision can represent the values and resolve their variation.
 
     Args:
-        values: of all samples.
-        name: the variable.
-        source: what it was read from.
-        whole: whether the source holds whole numbers, which have no rounding.
+        values: values of all samples.
+        name: name of the variable.
+        source: name of the source of the samples, for messages.
+        whole: whether the source contains integers, which have no rounding errors.
     """
     if not values.size:
         return
     largest = float(np.abs(values).max())
     if largest > LARGEST:
         raise DataFileError(
-            f"{source}: `{name}` holds values up to {largest:.3g}, over {LARGEST:g}: choose a larger unit."
+            f"{source}: `{name}` contains values up to {largest:.3g}, above {LARGEST:g}: choose a larger "
+            "unit."
         )
     if len(values) < 2:
         return
@@ -234,15 +247,15 @@ def _require_range(values: np.ndarray, name: str, source: str, *, whole: bool) -
         return
     place = np.unravel_index(int(np.argmax(varies)), varies.shape)
     at = f"{name}[:, {', '.join(str(i) for i in place)}]"
-    said = (
+    found = (
         f"{int(varies.sum())} coordinates of `{name}` vary by less than a millionth of their size ({at}: by "
         f"{std[place]:.3g} at {size[place]:.3g})"
     )
     if values.dtype == np.float32 and not whole:
-        logger.warning("%s: %s, which may be rounding: models take them for constant.", source, said)
+        logger.warning("%s: %s, which may be rounding: models treat them as constant.", source, found)
         return
     raise DataFileError(
-        f"{source}: {said}, which single precision, that models compute in, does not resolve: subtract an offset."
+        f"{source}: {found}, which the single precision of the models does not resolve: subtract an offset."
     )
 
 

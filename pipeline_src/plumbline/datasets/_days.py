@@ -1,4 +1,4 @@
-"""Days as keys of a study: text such as 2000-01-31, or the date that YAML makes of it where it is not quoted."""
+"""Dates as values of keys: text such as 2000-01-31, or the date that YAML parses from it without quotes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import BeforeValidator
 
 
 def _iso(value: Any) -> str:
-    """The day as text.
+    """The date as text.
 
     Raises:
-        ValueError: it is no day, or is written in another order, such as 03/01/2000.
+        ValueError: the value is not a date, or has another format, such as 03/01/2000.
     """
-    expected = "expected a day as 2000-01-31 (year, month, day)"
+    expected = "expected a date such as 2000-01-31 (year, month, day)"
     if isinstance(value, datetime):
         if value.replace(tzinfo=None).time() != datetime.min.time():
             raise ValueError(f"{expected}, found the time {value}")
@@ -31,4 +31,4 @@ def _iso(value: Any) -> str:
 
 
 Day = Annotated[str, BeforeValidator(_iso)]
-"""A day, kept as text."""
+"""A date, stored as text."""

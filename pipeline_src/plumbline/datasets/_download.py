@@ -1,4 +1,4 @@
-"""Files of published data: taken from a folder, or downloaded into it once; their hashes are checked."""
+"""Files of published data, read from a folder or downloaded into it once, with a check of their hashes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ GZIPPED = b"\x1f\x8b"
 
 
 class DataFileError(ValueError):
-    """A file of data that is not there, is another one, or cannot be read."""
+    """Raised when a data file is missing, is not the expected one, or cannot be read."""
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file with a known content.
+    """A file with known content.
 
     Attributes:
-        name: path below the data folder.
-        url: where it is downloaded from.
-        sha256: hash of its content.
-        unzipped_sha256: of a gzipped file, the hash of what is in it: the file may lie there unzipped, or zipped by another program.
-        folders: below the data folder, that it may also lie in.
-        names: that it may also have, as other libraries save it.
+        name: path relative to the data folder.
+        url: address to download it from.
+        sha256: SHA-256 of the file.
+        unzipped_sha256: SHA-256 of the uncompressed content of a gzipped file. With it, a copy that is
+            uncompressed or was compressed by another program is accepted too.
+        folders: folders below the data folder that are searched too.
+        names: names that other libraries save the file under.
     """
 
     name: str
@@ -36,16 +37,16 @@ class PublishedFile:
     names: tuple[str, ...] = ()
 
     def places(self, data_dir: str) -> list[Path]:
-        """Where the file may lie, in the order in which it is looked for; it is downloaded to the first."""
+        """Paths at which the file is looked for, in this order; it is downloaded to the first."""
         unzipped = (self.name.removesuffix(".gz"),) if self.unzipped_sha256 else ()
         names = (self.name, *unzipped, *self.names)
         return [Path(data_dir) / folder / name for folder in ("", *self.folders) for name in names]
 
     def fetch(self, data_dir: str) -> Path:
-        """Path of the file in the data folder, downloaded if it is not there.
+        """Path of the file in the data folder, downloaded if it is missing.
 
         Raises:
-            DataFileError: it is not there and cannot be downloaded, or its content is another.
+            DataFileError: the file is missing and cannot be downloaded, or it is not the published file.
         """
         places = self.places(data_dir)
         path = next((place for place in places if place.exists()), None)
@@ -56,23 +57,23 @@ class PublishedFile:
         return path
 
     def as_input(self, data_dir: str) -> InputFile:
-        """What the workflow takes its fingerprint of; the file may be missing, since it can be downloaded."""
+        """The file as an input of the workflow; it may be missing, since it can be downloaded."""
         places = self.places(data_dir)
         path = next((place for place in places if place.exists()), places[0])
         contents = (self.sha256, *([self.unzipped_sha256] if self.unzipped_sha256 else []))
         return InputFile("data_dir", str(path), f"the file of {self.url}", contents)
 
     def _check(self, path: Path) -> None:
-        """Compares hashes: of the file, or of what is in it."""
+        """Compares the SHA-256 of the file, or of its uncompressed content."""
         raw = path.read_bytes()
         found, expected = hashlib.sha256(raw).hexdigest(), self.sha256
         if found != expected and self.unzipped_sha256:
             found, expected = hashlib.sha256(unzipped(raw, path)).hexdigest(), self.unzipped_sha256
         if found != expected:
             raise DataFileError(
-                f"{path} is not the published file: its SHA-256 is {found}, expected {expected} as of {self.url}. Set "
-                f"`dataset.data_dir` to the folder of the published one, or to a new folder, which it is downloaded into; "
-                f"or move this file elsewhere."
+                f"{path} is not the published file: its SHA-256 is {found}, expected {expected} as of "
+                f"{self.url}. Set `dataset.data_dir` to the folder of the published file, or to a new "
+                "folder to download it into; or move this file elsewhere."
             )
 
     def _download(self, path: Path) -> None:
@@ -83,13 +84,18 @@ class PublishedFile:
             pooch.retrieve(self.url, known_hash=f"sha256:{self.sha256}", fname=path.name, path=path.parent)
         except Exception as error:
             raise DataFileError(
-                f"{path} is not there, and {self.url} could not be downloaded ({type(error).__name__}: {error}). "
-                f"Put the file there, or set `dataset.data_dir` to the folder that holds {self.name}."
+                f"{path} does not exist, and {self.url} could not be downloaded ({type(error).__name__}: "
+                f"{error}). Put the file there, or set `dataset.data_dir` to the folder that holds "
+                f"{self.name}."
             ) from error
 
 
 def unzipped(raw: bytes, path: Path) -> bytes:
-    """What is in a gzipped file, or the content as it is.
+    """The uncompressed content of a file, gzipped or not.
+
+    Args:
+        raw: the bytes of the file.
+        path: path of the file, for the error message.
 
     Raises:
         DataFileError: the file is damaged.
@@ -103,19 +109,24 @@ def unzipped(raw: bytes, path: Path) -> bytes:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise DataFileError(
-            f"{path} is cut short or damaged ({error}): take a whole copy, or set `dataset.data_dir`."
+            f"{path} is truncated or damaged ({error}): copy it again, or set `dataset.data_dir`."
         ) from error
 
 
 def own_file(data_dir: str, name: str, what: str) -> Path:
     """Path of a user's file.
 
+    Args:
+        data_dir: folder of the file.
+        name: name of the file.
+        what: expected content, for the error message.
+
     Raises:
-        DataFileError: it is not there; `what` says what it should hold.
+        DataFileError: there is no such file.
     """
     path = Path(data_dir) / name
     if not path.is_file():
         raise DataFileError(
-            f"{path} is not there: it should be {what}. Put it there, or set `dataset.data_dir`."
+            f"{path} does not exist: it should be {what}. Put it there, or set `dataset.data_dir`."
         )
     return path

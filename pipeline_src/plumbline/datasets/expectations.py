@@ -1,9 +1,11 @@
-r"""Expected losses of constrained Gaussians, with the exact gradient: problems for gradient estimators.
+r"""Expected losses of constrained Gaussians and their exact gradients, to test gradient estimators.
 
-A sample is a problem: a Gaussian N(m, diag(s)) given A z = k, with m and b ~ N(0, 1), s ~ U(0.5, 1.5), A of standard
-normal entries (or ones, for one equality) and k = A b, and a loss |z - b| or |z - b|^2, summed over coordinates. `state`
-is the gradient of the expected loss in (m, s), by the closed form (Li et al. 2025, Proposition 5.1). Problems go round
-the cells (dimension, equalities, loss); smaller ones are padded with zeros at the end.
+A sample is a problem: a Gaussian N(m, diag(s)) conditioned on A z = k, and a loss |z - b| or |z - b|^2,
+summed over coordinates. The entries of m and b are standard normal, s ~ U(0.5, 1.5), A has standard normal
+entries (or ones, for a single equality) and k = A b. `state` is the gradient of the expected loss with
+respect to (m, s), from the closed form of Li et al. (2025, Proposition 5.1,
+https://arxiv.org/abs/2502.05416). Problems cycle through the combinations of dimension, number of equalities
+and loss. Smaller problems are padded with zeros at the end.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ LOSSES = ("absolute", "squared")
 
 
 class ExpectationsSpec(DatasetSpec):
-    """Problems over a grid of dimensions and numbers of equalities, for both losses."""
+    """Problems on a grid of dimensions and numbers of equalities, for both losses."""
 
     kind: Literal["expectations"] = "expectations"
     dimensions: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(2, 10, 100, 1000), min_length=1)
     """Dimensions n."""
     equalities: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1,), min_length=1)
-    """Numbers of equalities; those that leave no freedom in a dimension are left out there."""
+    """Numbers of equalities m; combinations without m < n are omitted."""
     feasible_mean: bool = key(default=False)
-    """Whether the mean satisfies the equality: the derivative of the conditional mean in s is zero there."""
+    """Whether the mean satisfies the equalities; if so, the conditional mean has zero gradient in s."""
 
     @model_validator(mode="after")
     def _some_freedom(self) -> ExpectationsSpec:
@@ -40,7 +42,7 @@ class ExpectationsSpec(DatasetSpec):
         return self
 
     def cells(self) -> list[tuple[int, int, str]]:
-        """Dimension, equalities and loss of each cell of the grid."""
+        """Dimension, number of equalities and loss of each combination."""
         return [(n, m, loss) for n in self.dimensions for m in self.equalities if m < n for loss in LOSSES]
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
@@ -72,7 +74,13 @@ class ExpectationsSpec(DatasetSpec):
         )
 
     def problem(self, random: np.random.Generator, n: int, m: int) -> dict[str, np.ndarray]:
-        """One problem: mean, variance, target b and A; k is A b."""
+        """Draws one problem: the mean (n,), variance (n,), target b (n,) and matrix A (m, n).
+
+        Args:
+            random: the random generator of this sample.
+            n: dimension.
+            m: number of equalities.
+        """
         mean, target = random.standard_normal((2, n))
         variance = random.uniform(0.5, 1.5, n)
         matrix = np.ones((1, n)) if m == 1 else random.standard_normal((m, n))
@@ -84,7 +92,15 @@ class ExpectationsSpec(DatasetSpec):
 def exact_gradient(
     mean: np.ndarray, variance: np.ndarray, target: np.ndarray, matrix: np.ndarray, loss: str
 ) -> np.ndarray:
-    """The gradient of the expected loss in mean and variance (2, n), by the chain rule in closed form."""
+    """The gradient of the expected loss with respect to mean and variance (2, n), in closed form.
+
+    Args:
+        mean: m (n,).
+        variance: s (n,).
+        target: b (n,).
+        matrix: A (m, n).
+        loss: `absolute` or `squared`.
+    """
     from scipy.special import erf
 
     scaled = matrix * variance

@@ -1,9 +1,12 @@
-r"""Images of a known number of radio galaxies, after the simulator of POLISH (Connor et al. 2022), as Feng et al. use it.
+r"""Images of a known number of radio galaxies.
 
-A galaxy is an elliptical Gaussian at a random pixel, at least `apart` pixels from the others, of amplitude uniform between
-15 dB over the background and 10, width Gamma(1.6) / 2 over the pixel scale and at least a pixel, ellipticity
-Beta(1.7, 4.5) and random angle. The background is white noise of deviation 8.5, blurred over four pixels. Each
-image is scaled to [0, 1]. On smaller images widths and blur are smaller, and the background's deviation is the same.
+The simulator follows that of POLISH (Connor et al. 2022, https://arxiv.org/abs/2111.03249) with the settings
+of Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816). A galaxy is an elliptical Gaussian
+at a random pixel, more than `apart` pixels from the others. Its amplitude is uniform between 15 dB over the
+background and 10, its width is Gamma(1.6) / 2 over the pixel scale and at least one pixel, its ellipticity is
+Beta(1.7, 4.5), and its angle is uniform. The background is white noise of standard deviation 8.5, blurred
+over four pixels. Each image is scaled to [0, 1]. For smaller images, widths and blur are reduced in
+proportion, and the standard deviation of the blurred background is kept.
 """
 
 from __future__ import annotations
@@ -20,27 +23,27 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PUBLISHED_POINTS = 128
-"""Side of the published images, that widths and blur are given for."""
+"""Side of the published images, for which widths and blur are given."""
 PIXEL_SCALE = 0.25
 BACKGROUND, BLUR = 8.5, 4.0
 LARGEST_AMPLITUDE, SMALLEST_OVER_NOISE = 10.0, 10 ** (15 / 20)
 PROPOSALS = 64
-"""Places that are tried for a galaxy."""
+"""Number of random positions that are proposed for a galaxy."""
 NUMBERS_A_GALAXY = 2 * PROPOSALS + 4
 
 
 class GalaxiesSpec(DatasetSpec):
-    """Images of a given number of galaxies, or of a number between two, with that number as `label`."""
+    """Images of a fixed or a random number of galaxies, with this number as `label`."""
 
     kind: Literal["galaxies"] = "galaxies"
     points: int = key("pixels", ge=16, default=PUBLISHED_POINTS)
     """Side of an image."""
     count: int = key("galaxies", ge=0, default=8)
-    """Galaxies in an image, the fewest if `most` is given."""
+    """Number of galaxies in an image; the smallest number if `most` is given."""
     most: int | None = key("galaxies", ge=1, default=None)
-    """Most galaxies in an image, for data of several numbers; null for `count`."""
+    """Largest number of galaxies in an image, for a uniformly random number; null for always `count`."""
     apart: float = key("pixels", ge=0, default=5.0)
-    """Least distance of two galaxies."""
+    """Distance that two galaxies must exceed."""
 
     @model_validator(mode="after")
     def _counts_in_order(self) -> GalaxiesSpec:
@@ -60,7 +63,8 @@ class GalaxiesSpec(DatasetSpec):
         galaxies = numbers[:, 1:].reshape(len(indices), -1, NUMBERS_A_GALAXY)
         white = normals(self.seed + 1, indices, n * n).reshape(-1, n, n)
         blur = BLUR * n / PUBLISHED_POINTS
-        # Blurred over fewer pixels, noise of one deviation keeps more of it: on any grid the background is as faint as published.
+        # Blurring over fewer pixels reduces the noise less; the factor gives the published standard deviation
+        # on any grid.
         background = BACKGROUND * blur / BLUR * gaussian_filter(white, (0, blur, blur), mode="wrap")
         faintest = background.std((1, 2)) * SMALLEST_OVER_NOISE
         images = background + self._signal(galaxies[:, :most], counts, faintest)
@@ -77,7 +81,13 @@ class GalaxiesSpec(DatasetSpec):
         )
 
     def _signal(self, numbers: np.ndarray, counts: np.ndarray, faintest: np.ndarray) -> np.ndarray:
-        """The sum of the galaxies of each image (N, n, n), from uniform numbers (N, K, NUMBERS_A_GALAXY)."""
+        """The sum of the galaxies of each image (N, n, n).
+
+        Args:
+            numbers: uniform random numbers (N, K, NUMBERS_A_GALAXY).
+            counts: number of galaxies in each image (N,), at most K.
+            faintest: smallest amplitude in each image (N,).
+        """
         from scipy.special import betaincinv, gammaincinv
 
         n = self.points
@@ -102,7 +112,7 @@ class GalaxiesSpec(DatasetSpec):
         return signal
 
     def _places(self, numbers: np.ndarray) -> np.ndarray:
-        """Pixels (N, K, 2), each the first proposal that is far enough from those before, or the last one."""
+        """Pixels (N, K, 2): the first proposal far enough from the galaxies before, or the last proposal."""
         count, most = numbers.shape[:2]
         proposals = np.floor(numbers.reshape(count, most, PROPOSALS, 2) * self.points)
         places = np.empty((count, most, 2))

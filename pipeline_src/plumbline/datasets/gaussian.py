@@ -1,9 +1,10 @@
-r"""A correlated Gaussian, whose law given A x = k is known exactly.
+r"""A correlated Gaussian, whose conditional distribution given A x = k is known exactly.
 
-The training samples are free draws of N(m, S). Validation and test samples are draws of the same Gaussian
-conditioned on A x = k (Matheron's rule: a free draw z becomes z + S A^T (A S A^T)^{-1} (k - A z)), which is
-what a constrained sampler of a model of the free law should give. Mean and covariance of both laws are
-stored with the samples, so that distances to the truth need no sampling.
+Training samples are unconstrained samples of N(m, S). Validation and test samples follow the same Gaussian
+conditioned on A x = k. They are drawn by Matheron's rule: an unconstrained sample z becomes
+z + S A^T (A S A^T)^{-1} (k - A z). A constrained sampler with a model of the unconstrained distribution
+should reproduce them. The conditional mean and covariance are stored with the samples, so that distances to
+the true distribution can be computed exactly.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ class GaussianSpec(DatasetSpec):
 
     kind: Literal["gaussian"] = "gaussian"
     dimension: int = key(ge=2, default=8)
-    """Coordinates of a sample."""
+    """Dimension n of a sample."""
     equalities: int = key(ge=1, default=2)
-    """Rows of A."""
+    """Number of equalities m, the rows of A."""
     correlation: float = key(ge=0, le=0.9999, default=0.6)
     """Correlation of neighbouring coordinates."""
     largest_scale: float = key(ge=1e-6, le=1e6, default=3.0)
-    """Standard deviation of the last coordinate; the first has one, those between in geometric order."""
+    """Standard deviation of the last coordinate; the first has one, the others are spaced geometrically."""
     shift: float = key("standard deviations", ge=0, le=1e6, default=1.0)
-    """How far k is from A m, in standard deviations of A x."""
+    """Distance of k from A m, in standard deviations of A x."""
 
     @model_validator(mode="after")
     def _some_freedom(self) -> GaussianSpec:
@@ -64,8 +65,15 @@ class GaussianSpec(DatasetSpec):
             attrs={"title": "Gaussian with linear equalities"},
         )
 
+    def draw_exact(self, count: int, seed: int) -> np.ndarray:
+        mean, covariance, matrix, target = self.moments()
+        gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)
+        noise = np.random.default_rng([self.seed, seed, 1]).standard_normal((count, self.dimension))
+        free = mean + noise @ np.linalg.cholesky(covariance).T
+        return free + (target - free @ matrix.T) @ gain.T
+
     def moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Mean (n,), covariance (n, n), A (m, n) and k (m,)."""
+        """The mean (n,) and covariance (n, n) of the unconstrained Gaussian, A (m, n) and k (m,)."""
         n, m = self.dimension, self.equalities
         lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
         scale = np.geomspace(1.0, self.largest_scale, n)

@@ -1,12 +1,13 @@
-"""A folder of photographs, such as CelebA's aligned faces or the classes of ImageNet, with labels where there are any.
+"""A folder of photographs, such as CelebA's aligned faces or the classes of ImageNet, with or without labels.
 
-The label of an image is an attribute of a table, as CelebA's `list_attr_celeba.txt` (the number of images, the names of the
-attributes, and a line an image with its name and 1 or -1 for each attribute), or the same as a CSV file with the names in the
-first line; or else the number of the folder that it is in, in the order of their names, as in ImageNet. Several attributes of the
-table stand in `attributes` (samples, attributes).
+With a table of attributes, the label of an image is one of these attributes. The table has the format of
+CelebA's `list_attr_celeba.txt` (the number of images, the names of the attributes, and one line per image
+with its name and 1 or -1 for each attribute), or is a CSV file with the names in the first line. Without a
+table, the label is the number of the image's folder, in the order of folder names, as in ImageNet. The
+variable `attributes` (sample, attribute) holds several attributes of the table.
 
-Folders named `train`, `val` or `validation`, and `test`, above all others, are splits: each split is drawn from its own folder, and one
-that has none from images of `train` that are not trained on.
+Top-level folders named `train`, `val` or `validation`, and `test` are splits. Each split is drawn from its
+own folder. A split without a folder is drawn from images of `train` that are then not used for training.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ if TYPE_CHECKING:
 
 
 class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
-    """Images of a folder and those below it, in the order of their names, values in [0, 1]."""
+    """Images of a folder and its subfolders, with values in [0, 1]."""
 
     kind: Literal["image_folder"] = "image_folder"
     data_dir: str
-    """The folder, such as CelebA's `img_align_celeba`. Links are followed; hidden files are left out."""
+    """Folder of images, such as CelebA's `img_align_celeba`. Links are followed, hidden files ignored."""
     table: str | None = None
-    """File of attributes in UTF-8, such as CelebA's `list_attr_celeba.txt`, or a CSV file; null for labels by folder."""
+    """UTF-8 file of attributes: CelebA's `list_attr_celeba.txt` or a CSV file; null for labels by folder."""
     attribute: str | None = None
-    """Attribute of the table that is the label: 1 where an image has it, 0 where not."""
+    """Attribute of the table that is the label: 1 if an image has it, 0 if not."""
     attributes: tuple[str, ...] = ()
-    """Attributes of the table that are told of each image beside the label."""
+    """Attributes of the table to store in the variable `attributes`."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> ImageFolderSpec:
         if (self.table is None) != (self.attribute is None and not self.attributes):
-            raise ValueError("`table` goes with `attribute` or `attributes`, and these with it")
+            raise ValueError("`table` requires `attribute` or `attributes`, and these require `table`")
         return self
 
     def input_files(self) -> tuple[InputFile, ...]:
@@ -64,10 +65,10 @@ class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
         else:
             labels = classes_by_folder(found, shared, split_first=published is not None)
         chosen = self.choice_of(labels, indices, published)
-        # Files are read one by one: that is how image libraries decode.
+        # Image libraries decode one file at a time.
         images = np.stack([self.square(found[i], str(found[i])) for i in chosen])
-        told = labels[chosen] if self.attribute or labels.any() else None
-        dataset = self.as_dataset(images, told, f"images of {Path(self.data_dir).name}")
+        classes = labels[chosen] if self.attribute or labels.any() else None
+        dataset = self.as_dataset(images, classes, f"images of {Path(self.data_dir).name}")
         if self.attributes:
             several = self._by_table(found, self.attributes)[chosen]
             dataset["attributes"] = (("sample", "attribute"), several, {"long_name": "attributes"})
@@ -75,7 +76,7 @@ class ImageFolderSpec(ReadsFiles, PhotographsSpec, LabelledImagesSpec):
         return dataset
 
     def _by_table(self, found: list[Path], names: tuple[str, ...]) -> np.ndarray:
-        """Whether each image has each attribute, ones and zeros (images, attributes)."""
+        """Whether each image has each attribute, as ones and zeros (images, attributes)."""
         from plumbline.datasets._images.attribute_table import read_attribute_table
 
         table = read_attribute_table(Path(str(self.table)))

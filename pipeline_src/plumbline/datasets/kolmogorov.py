@@ -1,9 +1,11 @@
 r"""Velocity trajectories of two-dimensional Kolmogorov flow.
 
-Initial vorticities are random, with an energy spectrum that peaks at a given wavenumber, scaled to a
-given top speed; the flow is driven by a sine force and damped by a linear drag, and its states are taken at
-equal intervals once it has forgotten its start. Setting: Feng, Baptista, Bouman (ICLR 2025): Reynolds
-number 1000 on a side of 2 pi, force of wavenumber 4 and amplitude 1, drag 0.1, states every 0.2 from time 3.
+Initial vorticities are random, with an energy spectrum that peaks at a given wavenumber, and are scaled to a
+given top speed. A sinusoidal force drives the flow and a linear drag damps it. States are recorded at equal
+intervals, starting at a time at which the flow no longer depends on its initial condition.
+
+The defaults follow Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816): Reynolds number
+1000 on a square of side 2 pi, force of wavenumber 4 and amplitude 1, drag 0.1, states every 0.2 from time 3.
 """
 
 from __future__ import annotations
@@ -23,29 +25,29 @@ BATCH = 32
 
 
 class KolmogorovSpec(DatasetSpec):
-    """Velocities (time, component, x, y) of forced two-dimensional turbulence on a periodic square of side 2 pi."""
+    """Velocities (time, component, x, y) of forced 2-D turbulence on a periodic square of side 2 pi."""
 
     kind: Literal["kolmogorov"] = "kolmogorov"
     points: int = key("grid points", ge=16, default=64)
     """Grid points in each direction."""
     times: int = key("states", ge=1, default=8)
-    """States of a trajectory."""
+    """Number of states in a trajectory."""
     start: float = key("time", ge=0, default=3.0)
     """Time of the first state."""
     spacing: float = key("time", gt=0, default=0.2)
     """Time between states."""
     reynolds: float = key(gt=0, default=1000.0)
-    """Reynolds number, one over the viscosity."""
+    """Reynolds number, the inverse of the viscosity."""
     forcing_wavenumber: int = key("waves", ge=1, default=4)
-    """Waves of the force in a side."""
+    """Number of waves of the force along a side."""
     forcing_amplitude: float = key("length/time^2", ge=0, default=1.0)
     """Amplitude of the force."""
     drag: float = key("1/time", ge=0, default=0.1)
-    """Linear drag."""
+    """Coefficient of the linear drag."""
     peak_wavenumber: float = key("waves", gt=0, default=4.0)
-    """Wavenumber of most energy at the start."""
+    """Wavenumber at which the initial energy spectrum peaks."""
     top_speed: float = key("length/time", gt=0, default=3.0)
-    """Largest speed at the start."""
+    """Largest initial speed."""
     max_step: float = key("time", gt=0, default=0.01)
     """Longest time step of the solver."""
 
@@ -95,7 +97,14 @@ class KolmogorovSpec(DatasetSpec):
         )
 
     def initial_vorticities(self, indices: np.ndarray) -> np.ndarray:
-        """Random vorticities whose energy peaks at `peak_wavenumber`, float64 (samples, points, points)."""
+        """Random vorticities whose energy spectrum peaks at `peak_wavenumber`.
+
+        Args:
+            indices: consecutive indices of the samples.
+
+        Returns:
+            float64 (samples, points, points), scaled so that the largest speed of each is `top_speed`.
+        """
         import torch
 
         from plumbline.datasets._random import normals
@@ -106,7 +115,7 @@ class KolmogorovSpec(DatasetSpec):
         ky = np.fft.rfftfreq(self.points, 1 / self.points)[None, :]
         wavenumber = np.hypot(kx, ky)
         ratio = wavenumber / self.peak_wavenumber
-        # White noise times this has the vorticity of an energy spectrum k^4 exp(-2 (k/peak)^2).
+        # White noise times this is the vorticity of a flow with the energy spectrum k^4 exp(-2 (k/peak)^2).
         envelope = wavenumber * ratio**1.5 * np.exp(-(ratio**2))
         envelope[wavenumber > (self.points - 1) // 3] = 0.0
         vorticity = torch.from_numpy(np.fft.irfft2(np.fft.rfft2(noise) * envelope, s=noise.shape[1:]))

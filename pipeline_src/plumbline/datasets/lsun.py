@@ -1,4 +1,7 @@
-"""LSUN scenes (Yu et al. 2015) from an unpacked LMDB of the official archives: an encoded photograph a key."""
+"""LSUN scenes, from an unpacked LMDB database of the official archives with one encoded photograph per key.
+
+Source: Yu et al. (2015), https://arxiv.org/abs/1506.03365.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class LSUNSpec(ReadsFiles, PhotographsSpec):
-    """Scenes of one category of LSUN, in the order of their keys, values in [0, 1]."""
+    """Scenes of one category of LSUN, with values in [0, 1]."""
 
     kind: Literal["lsun"] = "lsun"
     data_dir: str = "data/bedroom_train_lmdb"
-    """Folder that unpacking an archive gives, with the file data.mdb."""
+    """Folder of an unpacked archive, with the file `data.mdb`."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         path = Path(self.data_dir) / "data.mdb"
@@ -33,7 +36,9 @@ class LSUNSpec(ReadsFiles, PhotographsSpec):
         path = own_file(self.data_dir, "data.mdb", "the LMDB of a category of LSUN")
         with open_scenes(path) as (keys, read):
             if not keys:
-                raise DataFileError(f"{path} holds no scenes: set `dataset.data_dir` to an unpacked archive.")
+                raise DataFileError(
+                    f"{path} contains no scenes: set `dataset.data_dir` to an unpacked archive."
+                )
             chosen = [keys[i] for i in self.choice(len(keys), indices)]
             images = np.stack(
                 [

@@ -1,4 +1,4 @@
-"""A mixture of isotropic Gaussians: points whose density is known."""
+"""A mixture of isotropic Gaussians, with a known density."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class MixtureSpec(DatasetSpec):
-    """Points of sum_k w_k N(m_k, s_k^2 I), with the component that each is of as its label."""
+    """Samples of sum_k w_k N(m_k, s_k^2 I), with their component as `label`."""
 
     kind: Literal["mixture"] = "mixture"
     means: tuple[tuple[float, ...], ...] = Field(min_length=1)
-    """m_k, a point a component."""
+    """Means m_k, one point per component."""
     stds: tuple[Annotated[float, Field(gt=0)], ...]
-    """s_k."""
+    """Standard deviations s_k, one per component."""
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """w_k, in any unit; null for components of equal weight."""
+    """Weights w_k up to a common factor, one per component; null for equal weights."""
 
     @model_validator(mode="after")
     def _of_one_length(self) -> MixtureSpec:
@@ -30,7 +30,7 @@ class MixtureSpec(DatasetSpec):
             if len(given) != len(self.means):
                 raise ValueError(f"`{name}` has {len(given)} entries, and `means` {len(self.means)}")
         if len({len(mean) for mean in self.means}) != 1 or len(self.means[0]) < 2:
-            raise ValueError("`means` must be points of one dimension, of two or more coordinates")
+            raise ValueError("`means` must be points of the same dimension, with two or more coordinates")
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
@@ -57,13 +57,19 @@ class MixtureSpec(DatasetSpec):
             attrs={"title": "mixture of Gaussians"},
         )
 
+    def draw_exact(self, count: int, seed: int) -> np.ndarray:
+        means, stds, weights = self.components()
+        generator = np.random.default_rng([self.seed, seed, 1])
+        label = generator.choice(len(weights), count, p=weights)
+        return means[label] + stds[label, None] * generator.standard_normal((count, means.shape[1]))
+
     def components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means (K, n), deviations (K,) and weights (K,), which sum to one."""
+        """Means (K, n), standard deviations (K,) and weights (K,), which sum to one."""
         weights = np.array(self.weights or [1.0] * len(self.means))
         return np.array(self.means), np.array(self.stds), weights / weights.sum()
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
-        """The logarithm of the density (N,) at points (N, n)."""
+        """The logarithm of the density (N,) at points x (N, n)."""
         from scipy.special import logsumexp
 
         means, stds, weights = self.components()

@@ -1,4 +1,7 @@
-"""MNIST (LeCun, Cortes, Burges): 28 x 28 digits from the official IDX files, taken from a folder or downloaded."""
+"""MNIST: digits of 28 x 28 pixels, from the official IDX files, which are read from a folder or downloaded.
+
+Source: LeCun, Bottou, Bengio and Haffner (1998), https://doi.org/10.1109/5.726791.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,15 @@ HASHES = {
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
-"""SHA-256 of each file as it is published, and of what is in it."""
+"""SHA-256 of each published file, and of its uncompressed content."""
 
 
 def published(name: str) -> PublishedFile:
-    """One of the four files, which may also lie where torchvision saves it, or be named as on Kaggle."""
+    """One of the four files, also found where torchvision saves it or under its name on Kaggle.
+
+    Args:
+        name: name of the file, a key of `HASHES`.
+    """
     dotted = name.removesuffix(".gz").replace("-idx", ".idx")
     return PublishedFile(
         name, f"{MIRROR}/{name}", *HASHES[name], folders=("MNIST/raw", "raw"), names=(dotted,)
@@ -44,14 +51,14 @@ def published(name: str) -> PublishedFile:
 
 
 class MNISTSpec(ReadsFiles, LabelledImagesSpec):
-    """MNIST digits, values in [0, 1], with their class."""
+    """MNIST digits with values in [0, 1] and class labels."""
 
     kind: Literal["mnist"] = "mnist"
     files: Literal["train", "t10k"] = "train"
     """The 60,000 training images, or the 10,000 test images."""
     data_dir: str = "data"
-    """Folder with the IDX files, gzipped or not, or with torchvision's `MNIST/raw`; they are downloaded into it if they are not
-    there."""
+    """Folder with the IDX files, gzipped or not, or with torchvision's `MNIST/raw`. Missing files are
+    downloaded into it."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         return tuple(file.as_input(self.data_dir) for file in self._published())

@@ -1,10 +1,12 @@
-"""Partial charges (DDEC) of metal-organic frameworks, as published by Raza, Sturluson, Simon and Fern (2020).
+"""Partial charges (DDEC) of metal-organic frameworks, published by Raza, Sturluson, Simon and Fern (2020).
 
-2,266 frameworks of 10 to 584 atoms of 74 elements, 334,103 atoms in all; the charges of a framework sum to zero
-within 3.2e-5. The file `mof_charges.h5` packs them, as `frameworks/packed.py` says. Without it, it is packed from a checkout of the
-source, `mpn_charges/MPNN/input` in the data folder.
+The article is https://doi.org/10.26434/chemrxiv.12298487.v1. There are 2,266 frameworks of 10 to 584 atoms of
+74 elements, 334,103 atoms in all. The charges of a framework sum to zero within 3.2e-5. The file
+`mof_charges.h5` contains them in the format that `plumbline.datasets._graphs` describes. Without this file
+they are read from a checkout of the source, `mpn_charges/MPNN/input` in the data folder.
 
-The order of the frameworks is random, by the seed, and drawn again until the train split holds every element.
+The seed determines a random order of the frameworks, which is redrawn until the train split contains every
+element.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from plumbline.datasets._graphs import PackedFrameworks
 
-# Elements by their index in the published one-hot features.
+# Elements in the order of the published one-hot features.
 ELEMENTS = (
     "C", "H", "O", "N", "Zn", "Cu", "Cd", "Co", "S", "P", "Mn", "Ni", "Nd", "La", "Cl", "F", "Ag",
     "Gd", "Er", "Dy", "Ce", "Fe", "Sm", "Pr", "Ca", "Na", "Mg", "Ba", "Mo", "U", "Y", "Ho", "Yb",
@@ -36,11 +38,11 @@ SOURCE = "https://github.com/SimonEnsemble/mpn_charges"
 
 
 class MOFChargesSpec(ReadsFiles, DatasetSpec):
-    """Charges of metal-organic frameworks, from `mof_charges.h5` or a checkout of its source."""
+    """Partial charges of metal-organic frameworks, from `mof_charges.h5` or a checkout of its source."""
 
     kind: Literal["mof_charges"] = "mof_charges"
     data_dir: str = "data"
-    """Folder with `mof_charges.h5`, or with a checkout of its source under `mpn_charges`."""
+    """Folder with `mof_charges.h5`, or with a checkout of its source in `mpn_charges`."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         path, checkout = self._places()
@@ -62,15 +64,15 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
         return dataset.assign_attrs(title="DDEC charges of metal-organic frameworks", source=SOURCE)
 
     def _places(self) -> tuple[Path, Path]:
-        """Where the packed file and the checkout should be."""
+        """Paths of the packed file and of the checkout."""
         folder = Path(self.data_dir)
         return folder / "mof_charges.h5", folder / "mpn_charges" / "MPNN" / "input"
 
     def _read(self) -> PackedFrameworks:
-        """The frameworks of the packed file, or of the checkout if only that is there.
+        """The frameworks of the packed file, or of the checkout if there is no packed file.
 
         Raises:
-            DataFileError: neither is there, or it cannot be read.
+            DataFileError: neither exists, or it cannot be read.
         """
         from plumbline.datasets._graphs import read_packed
 
@@ -79,10 +81,10 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
             return read_packed(path, len(ELEMENTS))
         if not checkout.is_dir():
             raise DataFileError(
-                f"neither {path} nor {checkout} is there: put the packed file there, or clone {SOURCE} into "
+                f"neither {path} nor {checkout} exists: put the packed file there, or clone {SOURCE} into "
                 f"{self.data_dir}, or set `dataset.data_dir`."
             )
-        # The user's folder stays as it is; the file is for this job.
+        # The packed file is temporary, so the user's folder is not changed.
         with TemporaryDirectory() as folder:
             packed = Path(folder) / path.name
             pack(checkout, packed)
@@ -92,7 +94,11 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
                 raise DataFileError(str(error).replace(str(packed), str(checkout))) from error
 
     def _order(self, packed: PackedFrameworks) -> np.ndarray:
-        """A permutation whose train split holds every element."""
+        """A permutation of the frameworks whose train split contains every element.
+
+        Raises:
+            ValueError: none was found in 10,000 attempts.
+        """
         owner = packed.owner_of_atoms()
         everything = len(np.unique(packed.node_species))
         random = np.random.default_rng(self.seed)
@@ -109,8 +115,12 @@ class MOFChargesSpec(ReadsFiles, DatasetSpec):
 def pack(checkout: Path, output: Path) -> None:
     """Packs the per-framework files of the source (features, labels, edges) into one HDF5 file.
 
+    Args:
+        checkout: folder with the files of the source.
+        output: path of the packed file, which is replaced if it exists.
+
     Raises:
-        DataFileError: a file is not as those of the source.
+        DataFileError: there are no such files, or a file does not have the format of the source.
     """
     import os
 
@@ -121,7 +131,7 @@ def pack(checkout: Path, output: Path) -> None:
         path.name.removesuffix("_node_features.npy") for path in checkout.glob("*_node_features.npy")
     )
     if not names:
-        raise DataFileError(f"{checkout} holds no frameworks (files `*_node_features.npy`).")
+        raise DataFileError(f"{checkout} contains no frameworks (files `*_node_features.npy`).")
     species, charges, edges, lengths = [], [], [], []
     for name in names:
         features, labels = (np.load(checkout / f"{name}_node_{what}.npy") for what in ("features", "labels"))
@@ -131,11 +141,12 @@ def pack(checkout: Path, output: Path) -> None:
             or (features != 0).sum() != len(features)
         ):
             raise DataFileError(
-                f"{checkout}/{name}_node_features.npy: expected one 1 a row and zeros beside it."
+                f"{checkout}/{name}_node_features.npy: expected rows with a single 1 and zeros elsewhere."
             )
         if labels.shape != features.shape[:1]:
             raise DataFileError(
-                f"{checkout}/{name}_node_labels.npy has the shape {labels.shape}, for {len(features)} atoms."
+                f"{checkout}/{name}_node_labels.npy has shape {labels.shape}, but there are {len(features)} "
+                "atoms."
             )
         table = pd.read_csv(checkout / f"{name}.edge_info")
         if absent := sorted({"src", "dst", "r"} - set(table)):

@@ -1,13 +1,20 @@
-"""Steady states of three chemical process units, as published with KKT-hPINN (Chen, Constante-Flores, Li 2024).
+"""Steady states of three chemical process units, published with KKT-hPINN.
 
-Tables of Aspen simulations: inputs x (the condition) and outputs z (the state) obey linear balances
-A_x x + A_z z = 0, which as an equality in z for given x read A_z z = -A_x x, a target a sample.
+The tables contain results of Aspen simulations (Chen, Constante-Flores and Li 2024,
+https://arxiv.org/abs/2402.07251). Inputs x (the condition) and outputs z (the state) satisfy linear balances
+A_x x + A_z z = 0. For given x these are equalities A_z z = -A_x x in z, with their own target per sample.
 
-| unit | inputs | outputs | balances |
-|---|---|---|---|
-| cstr | T, Ff_B, Ff_E | F_EB, F_B, F_E | Ff_B - Ff_E = F_B - F_E; Ff_B = F_EB + F_B |
-| plant | Ff_M, Ff_E, Ff_W, Fp | Fdme, Fdme_DME, Fdee, Fdee_DEE, Fw | Ff_M + Ff_E + Ff_W - Fp = Fdme + Fdee + Fw |
-| distillation | F_s, r_1, D_1, r_2, D_2 | Fc_n, Ft_t, E_1 to E_4, Fc_t, Fc_p, Ft_n, Ft_p | D_1 = Fc_n + Fc_t + Fc_p; D_2 = Ft_t + Ft_n + Ft_p |
+| unit | inputs | outputs |
+|---|---|---|
+| cstr | T, Ff_B, Ff_E | F_EB, F_B, F_E |
+| plant | Ff_M, Ff_E, Ff_W, Fp | Fdme, Fdme_DME, Fdee, Fdee_DEE, Fw |
+| distillation | F_s, r_1, D_1, r_2, D_2 | Fc_n, Ft_t, E_1 to E_4, Fc_t, Fc_p, Ft_n, Ft_p |
+
+| unit | balances |
+|---|---|
+| cstr | Ff_B - Ff_E = F_B - F_E; Ff_B = F_EB + F_B |
+| plant | Ff_M + Ff_E + Ff_W - Fp = Fdme + Fdee + Fw |
+| distillation | D_1 = Fc_n + Fc_t + Fc_p; D_2 = Ft_t + Ft_n + Ft_p |
 """
 
 from __future__ import annotations
@@ -29,7 +36,13 @@ SOURCE = "https://raw.githubusercontent.com/li-group/KKThPINN/a62ca097a176d197c2
 
 @dataclass(frozen=True)
 class Unit:
-    """A process unit: its table, and its balances as coefficients by column."""
+    """A process unit.
+
+    Attributes:
+        file: table of the unit.
+        inputs: number of input columns, which come first.
+        balances: coefficients of each balance, by column.
+    """
 
     file: PublishedFile
     inputs: int
@@ -68,13 +81,13 @@ UNITS = {
 
 
 class ProcessTableSpec(ReadsFiles, DatasetSpec):
-    """A published table of a process unit. The seed orders its rows before they are split."""
+    """A published table of a process unit, in a random order of rows that the seed determines."""
 
     kind: Literal["process_table"] = "process_table"
     unit: Literal["cstr", "plant", "distillation"]
-    """Which unit: a reactor, a plant, an extractive distillation column."""
+    """Process unit: a reactor, a plant or an extractive distillation column."""
     data_dir: str = "data"
-    """Folder with `process/<unit>.csv`; the table is downloaded into it if it is not there."""
+    """Folder with `process/<unit>.csv`; a missing table is downloaded into it."""
 
     def has_condition(self) -> bool:
         return True
@@ -97,7 +110,7 @@ class ProcessTableSpec(ReadsFiles, DatasetSpec):
         inputs, outputs = names[: unit.inputs], names[unit.inputs :]
         coefficients = np.array([[row.get(name, 0.0) for name in names] for row in unit.balances])
         values = rows.to_numpy(dtype=float)
-        # Tables are rounded: the balance of the stored numbers, to single precision, is each sample's own.
+        # The tables are rounded, so the balances hold only up to this rounding and that of single precision.
         state = values[:, unit.inputs :].astype(np.float32)
         matrix = -coefficients[:, unit.inputs :]
         supplied = values[:, : unit.inputs] @ coefficients[:, : unit.inputs].T

@@ -1,11 +1,12 @@
-r"""Random frameworks whose charges follow from electronegativity equalisation.
+r"""Random frameworks whose partial charges follow from electronegativity equalisation.
 
-Atoms of a few made-up elements are joined by a random tree and some further bonds. Charges minimise
+Atoms of six elements are joined by a random tree and some further bonds. The charges q minimise
 
     sum_i [chi_i q_i + 1/2 eta_i q_i^2] + c sum_{bonds} q_i q_j    subject to sum_i q_i = 0
 
-(Rappe and Goddard 1991, with the Coulomb term kept to bonds), with electronegativities chi and hardnesses eta of the
-elements and a small random shift of chi an atom, which no model can know. A small stand-in for real frameworks.
+(Rappe and Goddard 1991, https://doi.org/10.1021/j100161a070, with the Coulomb term restricted to bonds). The
+electronegativity chi and the hardness eta depend on the element, and chi has a small random shift per atom
+that no model can predict. This is a small substitute for the real frameworks of `mof_charges`.
 """
 
 from __future__ import annotations
@@ -35,29 +36,35 @@ class RandomFrameworksSpec(DatasetSpec):
 
     kind: Literal["random_frameworks"] = "random_frameworks"
     atoms: tuple[int, int] = (6, 40)
-    """Range of the number of atoms."""
+    """Range of the number of atoms in a framework."""
     further_bonds: float = key(ge=0, le=1, default=0.2)
-    """Bonds beyond those of a tree, a share of the atoms."""
+    """Number of bonds drawn beyond those of the tree, as a fraction of the number of atoms."""
     disorder: float = key("eV", ge=0, default=0.1)
-    """Standard deviation of the electronegativity about its element's."""
+    """Standard deviation of the electronegativity about the value of the element."""
 
     @model_validator(mode="after")
     def _range(self) -> RandomFrameworksSpec:
         if not 2 <= self.atoms[0] <= self.atoms[1]:
-            raise ValueError(f"`atoms` must be two numbers from 2 on, the smaller first, found {self.atoms}")
+            raise ValueError(
+                f"`atoms` must be two integers of at least 2, the smaller first, found {self.atoms}"
+            )
         return self
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._graphs import padded
 
         most = self.atoms[1]
-        # Frameworks differ in size: they are drawn one by one, each from its own stream.
+        # Frameworks differ in size, so each is drawn on its own from its own random stream.
         drawn = [self.framework(np.random.default_rng([self.seed, int(i)])) for i in indices]
         dataset = padded(drawn, most, most - 1 + int(self.further_bonds * most), ELEMENTS)
         return dataset.assign_attrs(title="random frameworks with equalised charges")
 
     def framework(self, random: np.random.Generator) -> Framework:
-        """One framework."""
+        """Draws one framework.
+
+        Args:
+            random: the random generator of this sample.
+        """
         from plumbline.datasets._graphs import Framework
 
         n = int(random.integers(self.atoms[0], self.atoms[1] + 1))

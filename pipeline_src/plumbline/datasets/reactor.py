@@ -1,14 +1,16 @@
-r"""A stirred tank that makes ethylbenzene: steady states with exact mole balances.
+r"""Steady states of a stirred tank that produces ethylbenzene, with exact mole balances.
 
-Benzene and ethylene are fed at the rates f_B and f_E (kmol/h) to a continuous stirred-tank reactor at the
-temperature T; B + E -> EB at the rate k(T) C_B C_E, k(T) = k_400 exp(-E_a / R (1/T - 1/400 K)). With the volumetric
-flow v (f_B + f_E), the extent xi of the reaction solves
+Benzene and ethylene are fed at the rates f_B and f_E (kmol/h) to a continuous stirred-tank reactor at
+temperature T. The reaction B + E -> EB has the rate k(T) C_B C_E, where
+k(T) = k_400 exp(-E_a / R (1/T - 1/400 K)). With the volumetric flow v (f_B + f_E), the extent xi of the
+reaction solves
 
     xi = a (f_B - xi)(f_E - xi),    a = (V k(T) / v^2) / (f_B + f_E)^2,
 
-the smaller root of a quadratic. What leaves is F_EB = xi, F_B = f_B - xi, F_E = f_E - xi, so that F_B + F_EB = f_B
-and F_E + F_EB = f_E: two balances in three outputs, with targets a sample. Temperatures and feeds are uniform. The
-set-up is that of the reactor of Chen, Constante-Flores and Li (2024), with a rate law in place of a flowsheet.
+and is its smaller root. The outflows are F_EB = xi, F_B = f_B - xi and F_E = f_E - xi. They satisfy the
+balances F_B + F_EB = f_B and F_E + F_EB = f_E, whose targets differ between samples. Temperatures and feeds
+are uniform. The reactor is that of Chen, Constante-Flores and Li (2024, https://arxiv.org/abs/2402.07251),
+with a rate law instead of a flowsheet simulation.
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
 
 GAS_CONSTANT = 8.314462618  # J/(mol K)
 REFERENCE_TEMPERATURE = 400.0
-# Kelvin: benzene freezes below, and decomposes above.
+# Kelvin: benzene freezes below this range and decomposes above it.
 TEMPERATURES = (275.0, 1000.0)
 
 
 class ReactorSpec(DatasetSpec):
-    """What leaves a stirred tank, given its temperature and feeds."""
+    """Outflows of a stirred tank, conditioned on its temperature and feeds."""
 
     kind: Literal["reactor"] = "reactor"
     temperature: tuple[float, float] = key("K", default=(300.0, 500.0))
@@ -39,9 +41,9 @@ class ReactorSpec(DatasetSpec):
     feed: tuple[float, float] = key("kmol/h", default=(0.1, 100.0))
     """Range of each feed."""
     activation_energy: float = key("J/mol", gt=0, default=5.0e4)
-    """E_a."""
+    """Activation energy E_a."""
     capacity: float = key("kmol/h", gt=0, default=500.0)
-    """V k / v^2 at 400 K, the rate at which the tank could react pure feeds."""
+    """V k / v^2 at 400 K, which scales the rate of the reaction."""
 
     @model_validator(mode="after")
     def _ranges(self) -> ReactorSpec:
@@ -54,16 +56,17 @@ class ReactorSpec(DatasetSpec):
         low, high = self.temperature
         if low < TEMPERATURES[0] or high > TEMPERATURES[1]:
             raise ValueError(
-                f"`temperature` must lie from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g} K, found {low:g} to {high:g}"
+                f"`temperature` must lie between {TEMPERATURES[0]:g} and {TEMPERATURES[1]:g} K, found "
+                f"{low:g} to {high:g}"
             )
-        # The least and the largest extents are at corners of the ranges.
+        # The smallest and the largest extents are at corners of the ranges.
         corners = np.stack(np.meshgrid(self.temperature, self.feed, self.feed), -1).reshape(-1, 3)
         with np.errstate(all="ignore"):
             extents = self.extent(*corners.T).astype(np.float32)
         if not (np.isfinite(extents) & (extents > 0)).all():
             raise ValueError(
-                f"`feed`, `activation_energy` and `capacity`: the outflow of ethylbenzene would be {extents.min():g} to "
-                f"{extents.max():g} kmol/h, beyond single precision"
+                "`feed`, `activation_energy` and `capacity`: the outflow of ethylbenzene would be "
+                f"{extents.min():g} to {extents.max():g} kmol/h, outside the range of single precision"
             )
         return self
 
@@ -102,7 +105,13 @@ class ReactorSpec(DatasetSpec):
         )
 
     def extent(self, temperature: np.ndarray, benzene: np.ndarray, ethylene: np.ndarray) -> np.ndarray:
-        """The extent of the reaction in kmol/h, the smaller root of the quadratic, without cancellation."""
+        """The extent of the reaction in kmol/h, computed without cancellation.
+
+        Args:
+            temperature: T in K (samples,).
+            benzene: feed f_B in kmol/h (samples,).
+            ethylene: feed f_E in kmol/h (samples,).
+        """
         inverse = 1 / temperature - 1 / REFERENCE_TEMPERATURE
         rate = self.capacity * np.exp(-self.activation_energy / GAS_CONSTANT * inverse)
         a = rate / (benzene + ethylene) ** 2

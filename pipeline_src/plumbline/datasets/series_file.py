@@ -1,4 +1,8 @@
-"""Pairs of a time series in a file: a table with a column a node, or an array (time, node), such as regions of a brain."""
+"""Pairs of states of a time series in a file.
+
+The file is a table with one column per node, or an array (time, node). A node is, for example, a brain
+region.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,18 @@ if TYPE_CHECKING:
 
 
 CLOCKS = ("date", "time", "datetime", "timestamp", "day", "month", "year", "step", "t")
-"""Names of columns that tell the time of a row, in lower case."""
+"""Names of columns that hold the time of a row, in lower case."""
 
 
 class SeriesFileSpec(ReadsFiles, DatasetSpec):
-    """Pairs of states (node) of a series in a file, some steps apart, in the order of time."""
+    """Pairs of states (node) of a time series in a file, some steps apart, in chronological order."""
 
     kind: Literal["series_file"] = "series_file"
     path: str
-    """The file, relative to the folder that Snakemake runs in: a table (`.csv`, `.tsv`, `.parquet`, also `.csv.gz`), or an
-    array (`.h5`, `.hdf5`, `.npy`)."""
+    """Path of the file, relative to the working directory of Snakemake: a table (`.csv`, `.tsv`, `.parquet`,
+    also `.csv.gz`), or an array (`.h5`, `.hdf5`, `.npy`)."""
     columns: tuple[str, ...] = ()
-    """Columns of a table that are nodes, in this order; empty for all."""
+    """Columns of the table to use as nodes, in this order; empty for all columns."""
     array: str = key(default="series")
     """Name of the array in an HDF5 file, such as `run1/series`."""
     order: tuple[Literal["time"], Literal["node"]] | tuple[Literal["node"], Literal["time"]] = (
@@ -36,9 +40,9 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
     )
     """Dimensions of the array, in the order of the file."""
     ahead: int = key("steps", ge=1, default=1)
-    """Steps from what is known to what is asked for."""
+    """Steps from the known state to the predicted one."""
     systems: int = key(ge=1, default=1)
-    """Consecutive periods, each an experiment of its own; every split is a multiple of it."""
+    """Number of consecutive periods, each a separate experiment; every split must be a multiple of it."""
     units: str = key(default="1")
     """Unit of the values."""
 
@@ -54,8 +58,8 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         except ValueError as error:
             if len(series) < series.shape[1]:
                 raise ValueError(
-                    f"{self.path}: {error} It has more nodes than steps: if these are the other way round, set "
-                    f"`dataset.order` to [node, time]."
+                    f"{self.path}: {error} It has more nodes than steps: if the axes are the other way "
+                    "round, set `dataset.order` to [node, time]."
                 ) from error
             raise
         return as_pairs(before, after, system, nodes=names, units=self.units, title=Path(self.path).stem)
@@ -64,7 +68,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         """The series (T, n) and the names of the nodes.
 
         Raises:
-            DataFileError: there is no such file or array, or it is no table of numbers.
+            DataFileError: the file or the array does not exist, or its values are not all finite numbers.
         """
         from plumbline.datasets._download import DataFileError
         from plumbline.storage.tables import is_table
@@ -76,7 +80,7 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
             return self._table(path)
         if self.columns:
             raise DataFileError(
-                f"`columns` is for tables, and {path} has the suffix {path.suffix or '(none)'}."
+                f"`columns` applies to tables, but {path} has the suffix {path.suffix or '(none)'}."
             )
         if path.suffix.lower() in (".h5", ".hdf5"):
             series = self._hdf5(path)
@@ -84,22 +88,23 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
             series = self._npy(path)
         else:
             raise DataFileError(
-                f"`path`: {path} has the suffix {path.suffix or '(none)'}, expected .csv, .tsv, .parquet, .h5, .hdf5 "
-                f"or .npy."
+                f"`path`: {path} has the suffix {path.suffix or '(none)'}, expected .csv, .tsv, .parquet, "
+                ".h5, .hdf5 or .npy."
             )
         if series.ndim != 2:
             raise DataFileError(
-                f"{path}: {self.array!r} should be ({', '.join(self.order)}), and has the shape {series.shape}."
+                f"{path}: {self.array!r} should be ({', '.join(self.order)}), but has shape {series.shape}."
             )
         if series.dtype.kind not in "iuf":
-            raise DataFileError(f"{path}: {self.array!r} should hold numbers, and holds {series.dtype}.")
+            raise DataFileError(f"{path}: {self.array!r} should hold numbers, but holds {series.dtype}.")
         series = np.asarray(series, np.float64)
         if self.order == ("node", "time"):
             series = series.T
         names = [f"node {i}" for i in range(series.shape[1])]
         if not np.isfinite(series).all():
             raise DataFileError(
-                f"{path}: {int((~np.isfinite(series)).sum())} values are missing or not finite: fill them in."
+                f"{path}: {int((~np.isfinite(series)).sum())} values are missing or not finite: fill in "
+                "these values."
             )
         return series, names
 
@@ -116,14 +121,14 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
         if self.columns:
             table = table[list(self.columns)]
         numbers = numbers_of(
-            path, table, "fill it in, or name the columns that are nodes by `dataset.columns`"
+            path, table, "fill it in, or list the columns that are nodes under `dataset.columns`"
         )
         names = [str(name) for name in table.columns]
         for name, values in zip(names, numbers.T, strict=True):
             if not self.columns and name.strip().lower() in CLOCKS and (np.diff(values) > 0).all():
                 raise DataFileError(
-                    f"{path}: the column {name!r} rises with every row and tells the time: name the columns that are nodes by "
-                    f"`dataset.columns`."
+                    f"{path}: the column {name!r} increases with every row, so it is the time: list the "
+                    "columns that are nodes under `dataset.columns`."
                 )
         return numbers, names
 
@@ -140,7 +145,8 @@ class SeriesFileSpec(ReadsFiles, DatasetSpec):
                 )
                 if self.array not in arrays:
                     raise DataFileError(
-                        f"{path}: there is no array {self.array!r}; there are {sorted(arrays)}. Set `dataset.array`."
+                        f"{path}: there is no array {self.array!r}; there are {sorted(arrays)}. Set "
+                        "`dataset.array`."
                     )
                 return file[self.array][()]
         except OSError as error:

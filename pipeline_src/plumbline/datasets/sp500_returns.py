@@ -1,11 +1,13 @@
-r"""Daily returns of the 20 S&P 500 stocks that come with skfolio, and of the portfolio that holds them all.
+r"""Daily returns of the 20 S&P 500 stocks bundled with skfolio, and of a portfolio of all of them.
 
-A sample is a day: the simple returns r of the stocks and of the portfolio with fixed weights w (equal ones),
-I = sum_i w_i r_i, in percent. The last coordinate depends on the others by an exact equality,
+A sample contains the simple returns of one day in percent: the returns r of the stocks, and the return
+I = sum_i w_i r_i of the portfolio with equal, fixed weights w. An exact equality determines the last
+coordinate:
 
     [w, -1] (r, I) = 0.
 
-Days are shuffled by the seed: the question is the joint law of a day's returns, not forecasting.
+Days are in a random order that the seed determines, because the task is to model the joint distribution of
+the returns of a day rather than to forecast.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class SP500ReturnsSpec(DatasetSpec):
 
     kind: Literal["sp500_returns"] = "sp500_returns"
     first_day: Day = key(default="2000-01-03")
-    """First day that is used, as 2000-01-31; the table begins on 1990-01-02 and ends on 2022-12-28."""
+    """First day to use, such as 2000-01-31; the table covers 1990-01-02 to 2022-12-28."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
@@ -38,8 +40,9 @@ class SP500ReturnsSpec(DatasetSpec):
         returns = 100 * prices.loc[self.first_day :].pct_change().dropna()
         if self.splits.total > len(returns):
             raise ValueError(
-                f"`first_day`: from {self.first_day} on there are {len(returns)} returns, and `splits` ask for "
-                f"{self.splits.total}: lower them, or take an earlier day (the table has {first} to {last})."
+                f"`first_day`: from {self.first_day} on there are {len(returns)} returns, and `splits` ask "
+                f"for {self.splits.total}: lower them, or choose an earlier day (the table covers {first} "
+                f"to {last})."
             )
         chosen = np.random.default_rng(self.seed).permutation(len(returns))[indices]
         stocks = returns.to_numpy()[chosen].astype(np.float32).astype(np.float64)

@@ -1,7 +1,8 @@
-"""Pairs of daily returns, or of volatilities, of the 20 S&P 500 stocks that come with skfolio, 1990 to 2022.
+"""Pairs of daily returns or weekly volatilities of the 20 S&P 500 stocks of skfolio, 1990 to 2022.
 
-A volatility is the mean absolute return of a week of five days, and pairs are then of weeks that do not overlap. Consecutive periods
-are systems of their own; within each, the pairs that are judged come after those that are learned from.
+A volatility is the mean absolute return of a week of five trading days; weeks do not overlap. Consecutive
+periods are separate systems. Within each period, the training pairs come first, then the validation pairs,
+then the test pairs.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class SP500SeriesSpec(DatasetSpec):
 
     kind: Literal["sp500_series"] = "sp500_series"
     quantity: Literal["returns", "volatilities"] = "volatilities"
-    """Daily returns, or mean absolute returns of weeks, in percent."""
+    """Daily returns, or mean absolute daily returns of each week, in percent."""
     ahead: int = key("days or weeks", ge=1, default=1)
-    """Steps from what is known to what is asked for."""
+    """Steps from the known state to the predicted one."""
     systems: int = key(ge=1, default=4)
-    """Consecutive periods, each an experiment of its own; every split is a multiple of it."""
+    """Number of consecutive periods, each a separate experiment; every split must be a multiple of it."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from skfolio.datasets import load_sp500_dataset

@@ -1,10 +1,11 @@
-r"""Portfolio decisions: a window of returns before, a window after, non-overlapping where they are judged.
+r"""Windows of daily stock returns before and after portfolio decisions.
 
-The 20 S&P 500 stocks that come with skfolio, 1990 to 2022. A sample is a decision day t: `window` holds the daily
-returns of the days before t, `future` those of the days from t on. Validation and test windows follow each other
-without overlap, at the end of the series, test last; train windows may overlap, and end before validation begins.
-`state` is the portfolio of least variance in the future window, known only in hindsight:
-w = (S + e I)^{-1} 1 / (1^T (S + e I)^{-1} 1), for the future covariance S; its weights sum to one.
+The data is that of the 20 S&P 500 stocks bundled with skfolio, 1990 to 2022. A sample is a decision day t:
+`window` contains the daily returns of the days before t, and `future` those from day t on. The future windows
+of the validation and test splits do not overlap and are at the end of the series, test last. Training windows
+may overlap, and end before the first validation decision. `state` is the minimum-variance portfolio of the
+future window, which is known only in hindsight: w = (S + e I)^{-1} 1 / (1^T (S + e I)^{-1} 1) for the
+covariance S of the future returns. Its weights sum to one.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 
 # Daily returns in skfolio's table, 1990-01-03 to 2022-12-28.
 BUNDLED_DAYS = 8312
-# Share of the mean variance that is added to every variance: windows may be shorter than there are stocks.
+# Fraction of the mean variance that is added to every variance, since windows may have fewer days than there
+# are stocks.
 RIDGE = 0.1
 
 
 class SP500WindowsSpec(DatasetSpec):
-    """Windows of daily returns around decision days, in the order of time."""
+    """Windows of daily returns around decision days, in chronological order."""
 
     kind: Literal["sp500_windows"] = "sp500_windows"
     lookback: int = key("days", ge=2, default=60)
-    """Days before the decision that are known."""
+    """Number of known days before the decision."""
     horizon: int = key("days", ge=2, default=20)
-    """Days after the decision that it is judged by."""
+    """Number of days after the decision on which it is evaluated."""
     stride: int = key("days", ge=1, default=5)
     """Days between decision days of the train split."""
 
@@ -75,25 +77,29 @@ class SP500WindowsSpec(DatasetSpec):
         )
 
     def decision_days(self, available: int) -> np.ndarray:
-        """Positions of the decision days of all samples, split by split.
+        """Positions in the series of the decision days of all samples, split by split.
+
+        Args:
+            available: number of days in the series.
+
 
         Raises:
             ValueError: the series is too short for the splits.
         """
-        judged = self.splits.validation + self.splits.test
-        late = available - self.horizon * np.arange(judged, 0, -1)
+        held_out = self.splits.validation + self.splits.test
+        late = available - self.horizon * np.arange(held_out, 0, -1)
         last = late[0] - self.horizon
         early = last - self.stride * np.arange(self.splits.train - 1, -1, -1)
         if early[0] < self.lookback:
             raise ValueError(
-                f"{available} days are too few for these splits, `lookback`, `horizon` and `stride`: the first window "
-                f"would begin {self.lookback - early[0]} days before the series. Lower them."
+                f"{available} days are too few for these splits, `lookback`, `horizon` and `stride`: the "
+                f"first window would begin {self.lookback - early[0]} days before the series. Lower them."
             )
         return np.concatenate([early, late])
 
 
 def least_variance(returns: np.ndarray) -> np.ndarray:
-    """Weights of the least variance (N, n) of returns (N, days, n), ridge-regularised, summing to one."""
+    """Ridge-regularised minimum-variance weights (N, n) of returns (N, days, n), which sum to one."""
     centred = returns - returns.mean(1, keepdims=True)
     covariance = np.einsum("bdi,bdj->bij", centred, centred) / returns.shape[1]
     n = returns.shape[2]

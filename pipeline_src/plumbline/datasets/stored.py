@@ -1,4 +1,4 @@
-"""Samples from a store on disk: written by the user's own code with xarray, or imported by `plumbline import`."""
+"""Samples from a zarr store: written by the user's code with xarray, or imported by `plumbline import`."""
 
 from __future__ import annotations
 
@@ -21,33 +21,35 @@ logger = logging.getLogger("plumbline.datasets")
 
 
 class StoredSpec(ReadsFiles, DatasetSpec):
-    """The samples of a zarr store, in the splits of its own variable `split` or in splits drawn here.
+    """Samples of a zarr store, with the splits of its variable `split` or with random splits.
 
-    A store with a variable `split` along `sample` (`train`, `validation`, `test`) keeps its splits and their order; `splits`
-    may then be left out. Without one, the first samples are taken and the seed orders them: sample i of the dataset is the
-    i-th of a permutation.
+    If the store has a variable `split` along `sample` (`train`, `validation`, `test`), its splits and the
+    order of samples are kept, and `splits` may be omitted. Otherwise the first samples of the store are used,
+    in a random order that the seed determines.
     """
 
     kind: Literal["stored"] = "stored"
     path: str
-    """The store: a folder, a `.zip` file, or an address such as `s3://...`; relative to the folder that Snakemake runs in."""
+    """Path of the store: a folder or a `.zip` file, relative to the working directory of Snakemake, or an
+    address such as `s3://...`."""
     rename: dict[str, str] = key(default={})
-    """Variables and dimensions of the store that have other names here, such as `{u: state, batch: sample}`."""
+    """New names of variables and dimensions of the store, such as `{u: state, batch: sample}`."""
     dimensions: tuple[str, ...] = ()
-    """Order of the dimensions of `state` after `sample`, by name; empty for that of the store."""
+    """Order of the dimensions of `state` after `sample`; empty for the order in the store."""
     split_names: dict[str, str] = key(default={})
-    """Names in the store's `split` that stand for others, such as `{valid: validation}`."""
+    """Splits that the names in the variable `split` stand for, such as `{valid: validation}`."""
     attributes: dict[str, float] = key(default={})
-    """Attributes that constraints read and the store lacks, such as `viscosity`."""
+    """Attributes that constraints read and that are missing in the store, such as `viscosity`."""
     periods: dict[str, Annotated[float, Field(gt=0)]] = key(default={})
-    """Periods of the periodic coordinates that the store does not mark, by name."""
+    """Periods of the periodic dimensions that have no attribute `period` in the store, by name."""
     time_unit: TimeUnit | None = None
-    """Unit of time of the attributes, such as `viscosity`, which dates and durations are turned into; for a store that has some."""
+    """Unit that dates and durations are converted to, which must match attributes such as `viscosity`; only
+    for a store with dates."""
 
     @model_validator(mode="before")
     @classmethod
     def _splits_of_the_store(cls, values: Any) -> Any:
-        """Fills in the sizes of the store's own splits, where the study leaves them out."""
+        """Takes the sizes of the splits from the store if the study omits them."""
         if not isinstance(values, dict) or values.get("splits") is not None or "path" not in values:
             return values
         from plumbline.datasets._download import DataFileError
@@ -60,9 +62,7 @@ class StoredSpec(ReadsFiles, DatasetSpec):
             message = {"key": "path", "message": str(error)}
             raise PydanticCustomError("unusable_file", "{message}", message) from error
         if own is None:
-            raise ValueError(
-                f"`splits` is required: {path} has no variable `split` along `sample` to take them from"
-            )
+            raise ValueError(f"`splits` is required: {path} has no variable `split` along `sample`")
         return {**values, "splits": {name: int((own == name).sum()) for name in SPLITS}}
 
     @model_validator(mode="after")
@@ -90,13 +90,18 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         return self.path
 
     def _arranged(self, stored: xr.Dataset) -> xr.Dataset:
-        """The store with `sample` first in every variable that has it, and `state` in the order asked for."""
+        """The store with `sample` first and the other dimensions of `state` in the requested order.
+
+        Raises:
+            DataFileError: there is no `state` or no dimension `sample`, or `dimensions` does not list the
+                others.
+        """
         from plumbline.datasets._download import DataFileError
 
         if "state" not in stored:
             raise DataFileError(
-                f"{self.path} has no variable `state`; it has {_names(sorted(map(str, stored.data_vars)))}. Set `dataset.rename`, as in "
-                f"{{{next(iter(stored.data_vars), 'u')}: state}}."
+                f"{self.path} has no variable `state`; it has {_names(sorted(map(str, stored.data_vars)))}. "
+                f"Set `dataset.rename`, as in {{{next(iter(stored.data_vars), 'u')}: state}}."
             )
         dims = [str(d) for d in stored["state"].dims]
         if "sample" not in dims:
@@ -107,8 +112,8 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         wanted = self.dimensions or tuple(d for d in dims if d != "sample")
         if sorted(wanted) != sorted(d for d in dims if d != "sample"):
             raise DataFileError(
-                f"`dataset.dimensions` must be the dimensions of `state` beside `sample`, in an order: expected some "
-                f"order of {_names(d for d in dims if d != 'sample')}, found {_names(wanted)}."
+                "`dataset.dimensions` must list the dimensions of `state` other than `sample`: expected "
+                f"some order of {_names(d for d in dims if d != 'sample')}, found {_names(wanted)}."
             )
         moved = {
             name: stored[name].transpose("sample", *(wanted if name == "state" else (...,)))
@@ -118,7 +123,11 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         return stored.assign(moved)
 
     def _order(self, stored: xr.Dataset) -> np.ndarray:
-        """The row of the store that each sample of the dataset is."""
+        """The row of the store for each sample of the dataset.
+
+        Raises:
+            DataFileError: the splits do not match those of the store, or the store has too few samples.
+        """
         from plumbline.datasets._download import DataFileError
 
         own = _own_splits(stored, self.path, self.split_names)
@@ -126,8 +135,8 @@ class StoredSpec(ReadsFiles, DatasetSpec):
             found = SplitSizes.model_construct(None, **{name: int((own == name).sum()) for name in SPLITS})
             if found != self.splits:
                 raise DataFileError(
-                    f"{self.path} has its own splits ({_sizes(found)}), and `dataset.splits` asks for others "
-                    f"({_sizes(self.splits)}): leave `splits` out, or take the variable `split` out of the store."
+                    f"{self.path} has its own splits ({_sizes(found)}), but `dataset.splits` asks for others "
+                    f"({_sizes(self.splits)}): omit `splits`, or remove the variable `split` from the store."
                 )
             return np.concatenate([np.flatnonzero(own == name) for name in SPLITS])
         total, there = self.splits.total, stored.sizes["sample"]
@@ -136,11 +145,15 @@ class StoredSpec(ReadsFiles, DatasetSpec):
                 f"{self.path} holds {there} samples, and `splits` ask for {total}: lower them."
             )
         if there > total:
-            logger.info("%s holds %d samples: the first %d are taken.", self.path, there, total)
+            logger.info("%s holds %d samples: the first %d are used.", self.path, there, total)
         return np.random.default_rng(self.seed).permutation(total)
 
     def _with_times(self, drawn: xr.Dataset) -> xr.Dataset:
-        """The samples with their dates in the unit that the study names."""
+        """The samples with dates converted to `time_unit`, if it is given.
+
+        Raises:
+            DataFileError: there are no dates.
+        """
         from plumbline.datasets._checks import as_numbers
         from plumbline.datasets._download import DataFileError
 
@@ -149,7 +162,8 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         turned = as_numbers(drawn, self.path, self.time_unit)
         if not any("time_unit" in turned[d].attrs for d in turned["state"].dims if d in turned.coords):
             raise DataFileError(
-                f"`dataset.time_unit`: {self.path} has no dates or durations along the dimensions of `state`: leave it out."
+                f"`dataset.time_unit`: {self.path} has no dates or durations along the dimensions of "
+                "`state`: omit it."
             )
         return turned
 
@@ -164,19 +178,21 @@ class StoredSpec(ReadsFiles, DatasetSpec):
                 )
             if name not in drawn.coords:
                 points = drawn.sizes[name]
-                logger.info("%s has no coordinate %s: its points divide the period equally.", self.path, name)
+                logger.info(
+                    "%s has no coordinate %s: its points are spaced equally over the period.", self.path, name
+                )
                 drawn = drawn.assign_coords({name: (name, period / points * np.arange(points))})
             marked = drawn[name].attrs.get("period", period)
             if marked != period:
                 raise DataFileError(
-                    f"`dataset.periods.{name}` is {period:g}, and {self.path} marks {name!r} with the period "
+                    f"`dataset.periods.{name}` is {period:g}, but {name!r} in {self.path} has the period "
                     f"{marked}: correct one of them."
                 )
             drawn[name].attrs["period"] = period
         return drawn
 
     def _with_attributes(self, own: dict[str, Any]) -> dict[str, Any]:
-        """The store's attributes without those that plumbline wrote of an earlier job, and those of the study."""
+        """The attributes of the store, without provenance that plumbline wrote, and those of the study."""
         from plumbline.datasets._download import DataFileError
         from plumbline.storage.store import is_provenance
 
@@ -184,16 +200,17 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         for name, value in self.attributes.items():
             if name in kept and kept[name] != value:
                 raise DataFileError(
-                    f"`dataset.attributes.{name}` is {value:g}, and {self.path} has {kept[name]}: correct one of them."
+                    f"`dataset.attributes.{name}` is {value:g}, but {self.path} has {kept[name]}: correct "
+                    "one of them."
                 )
         return {**kept, **self.attributes}
 
 
 def _renamed(path: str, names: dict[str, str]) -> xr.Dataset:
-    """The store with the names that the study gives it.
+    """The store with renamed variables and dimensions.
 
     Raises:
-        DataFileError: the store cannot be read, or lacks a name.
+        DataFileError: the store cannot be read, or has no variable or dimension of a name.
     """
     from plumbline.datasets._download import DataFileError
     from plumbline.storage.foreign import open_foreign_store
@@ -203,7 +220,8 @@ def _renamed(path: str, names: dict[str, str]) -> xr.Dataset:
     for name in names:
         if name not in there:
             raise DataFileError(
-                f"`dataset.rename.{name}`: {path} has no such name; it has {_names(sorted(there))}."
+                f"`dataset.rename.{name}`: {path} has no variable or dimension of this name; it has "
+                f"{_names(sorted(there))}."
             )
     try:
         return stored.rename(names)
@@ -212,33 +230,35 @@ def _renamed(path: str, names: dict[str, str]) -> xr.Dataset:
 
 
 def _own_splits(stored: xr.Dataset, path: str, names: dict[str, str]) -> np.ndarray | None:
-    """The split of each row, by the store's variable `split`; None where it has none.
+    """The split of each row from the variable `split`; None if there is no such variable.
 
     Raises:
-        DataFileError: it holds other names than those of splits, or a split has too few samples.
+        DataFileError: the variable contains names other than those of splits, or a split has too few samples.
     """
     from plumbline.datasets._download import DataFileError
 
     if "split" not in stored.variables:
         if names:
-            raise DataFileError(f"`dataset.split_names`: {path} has no variable `split`: leave it out.")
+            raise DataFileError(f"`dataset.split_names`: {path} has no variable `split`: omit it.")
         return None
     if stored["split"].dims != ("sample",):
         raise DataFileError(
-            f"{path}: its variable `split` has the dimensions ({', '.join(map(str, stored['split'].dims))}), expected (sample): "
-            f"give each sample the name of its split, or call the variable something else by `dataset.rename`."
+            f"{path}: its variable `split` has the dimensions "
+            f"({', '.join(map(str, stored['split'].dims))}), expected (sample): store one name of a split "
+            "per sample, or rename the variable with `dataset.rename`."
         )
     found = np.array([str(value) for value in stored["split"].values], dtype=object)
     if unused := sorted(set(names) - set(found)):
         raise DataFileError(
-            f"`dataset.split_names.{unused[0]}`: the variable `split` of {path} holds {_names(sorted(set(found)))} only."
+            f"`dataset.split_names.{unused[0]}`: the variable `split` of {path} holds "
+            f"{_names(sorted(set(found)))} only."
         )
     own = np.array([names.get(value, value) for value in found], dtype=object)
     unknown = sorted(set(own) - set(SPLITS))
     if unknown:
         raise DataFileError(
-            f"{path}: its variable `split` holds {_names(unknown)}, expected {', '.join(SPLITS)}. Say which is meant "
-            f"by `dataset.split_names`, as in {{{unknown[0]}: validation}}."
+            f"{path}: its variable `split` holds {_names(unknown)}, expected {', '.join(SPLITS)}. Map these "
+            f"names to splits with `dataset.split_names`, as in {{{unknown[0]}: validation}}."
         )
     sizes = {name: int((own == name).sum()) for name in SPLITS}
     least = {"train": 1, "validation": 2, "test": 2}

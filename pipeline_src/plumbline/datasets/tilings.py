@@ -1,11 +1,13 @@
-r"""Images that repeat one random texture (Feng, Baptista, Bouman, ICLR 2025).
+r"""Images that repeat one random texture.
 
-The texture is a Gaussian process with mean 1/2 and the periodic covariance
+The setting is that of Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816). The texture is
+a Gaussian process with mean 1/2 and the periodic covariance
 
     k(p, q) = s^2 exp(-2 sin^2(pi (p_1 - q_1)) / l^2) exp(-2 sin^2(pi (p_2 - q_2)) / l^2)
 
-on the unit square, which has its first and last points in common; it is cut off at zero and one, or rounded to them, and
-laid side by side. The covariance is a product over the axes: a draw is F Z F^T with F F^T that of one axis.
+on the unit square, whose first and last grid points coincide. It is clipped to [0, 1] or rounded to zero and
+one, and repeated along both axes. The covariance is a product over the axes, so the texture is 1/2 + s F Z
+F^T, where Z is white noise and F F^T is the correlation along one axis.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ if TYPE_CHECKING:
 
 
 class TilingsSpec(DatasetSpec):
-    """Images of one texture, repeated along both axes."""
+    """Images of one random texture, repeated along both axes."""
 
     kind: Literal["tilings"] = "tilings"
     tile: int = key("pixels", ge=2, default=32)
     """Side of the texture."""
     rows: int = key(ge=1, default=2)
-    """Repetitions along y."""
+    """Number of repetitions along y."""
     columns: int = key(ge=1, default=2)
-    """Repetitions along x."""
+    """Number of repetitions along x."""
     std: float = key(gt=0, default=0.7)
     """Standard deviation s of the process."""
     length: float = key("sides of the texture", gt=0, default=0.7)
     """Correlation length l."""
     values: Literal["binary", "grey"] = "binary"
-    """Whether values are rounded to zero and one (published) or cut off there."""
+    """Whether values are rounded to zero and one (published) or clipped to this range."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import xarray as xr
@@ -56,7 +58,7 @@ class TilingsSpec(DatasetSpec):
         )
 
     def _factor(self) -> np.ndarray:
-        """F with F F^T the correlation of the points of one axis, which is singular."""
+        """F (tile, tile) such that F F^T is the correlation of the points of one axis, which is singular."""
         points = np.linspace(0, 1, self.tile)
         correlation = np.exp(-2 * (np.sin(np.pi * np.subtract.outer(points, points)) / self.length) ** 2)
         values, vectors = np.linalg.eigh(correlation)

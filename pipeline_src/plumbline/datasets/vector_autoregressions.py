@@ -1,12 +1,17 @@
-r"""Simulated vector autoregressions, of which the best graph is known.
+r"""Simulated vector autoregressions, for which the best graph is known.
 
-z_{t+1} = A z_t + e, e ~ N(0, I), in the stationary state: z ~ N(0, S) with S = A S A^T + I, and d steps later
+The process is z_{t+1} = A z_t + e with e ~ N(0, I). Its stationary distribution is N(0, S), where S solves
+S = A S A^T + I. After d steps
 
     z_{t+d} = A^d z_t + e_d,    e_d ~ N(0, S - A^d S (A^d)^T).
 
-Pairs are drawn from that law, each by itself. Three families of A: `symmetric`, with eigenvalues uniform in (-.95, .95), whose sign the
-covariance of z_t cannot tell and that with z_{t+d} can; `sparse`, with a fifth of the entries and a ring through all nodes, not symmetric, scaled to the
-spectral radius .9; and `persistent`, .7 I and a sparse symmetric graph, scaled to .95, whose two covariances are nearly the same.
+Each pair (z_t, z_{t+d}) is drawn independently from this distribution. There are three families of A:
+
+- `symmetric`: eigenvalues uniform in (-.95, .95). The covariance of z_t does not depend on their signs; the
+  cross-covariance of z_t and z_{t+d} does, if d is odd.
+- `sparse`: a fifth of the entries and a ring through all nodes, not symmetric, with the spectral radius .9.
+- `persistent`: .7 I plus a sparse symmetric graph, scaled to the spectral radius .95. The covariance of z_t
+  and the cross-covariance are nearly the same.
 """
 
 from __future__ import annotations
@@ -23,17 +28,17 @@ if TYPE_CHECKING:
 
 
 class VectorAutoregressionsSpec(DatasetSpec):
-    """Pairs of states of vector autoregressions (node), each system with a matrix of its own."""
+    """Pairs of states (node) of vector autoregressions; each system has its own matrix."""
 
     kind: Literal["vector_autoregressions"] = "vector_autoregressions"
     family: Literal["symmetric", "sparse", "persistent"] = "symmetric"
-    """Family of the matrices."""
+    """Family of the matrices A."""
     nodes: int = key(ge=2, default=20)
-    """Numbers in a state."""
+    """Dimension of a state."""
     ahead: int = key("steps", ge=1, default=1)
-    """d, steps from the state that is known to the one that is asked for."""
+    """Steps d from the known state to the predicted one."""
     systems: int = key(ge=1, default=10)
-    """Systems, each with a matrix of its own; every split is a multiple of it."""
+    """Number of systems, each with its own matrix; every split must be a multiple of it."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._random import normals
@@ -55,14 +60,14 @@ class VectorAutoregressionsSpec(DatasetSpec):
         return as_pairs(before, after, system, nodes=names, units="1", title=title)
 
     def matrix(self, system: int) -> np.ndarray:
-        """A (n, n) of a system."""
+        """The matrix A (n, n) of a system."""
         rng = np.random.default_rng([self.seed, system])
         n = self.nodes
         if self.family == "symmetric":
             basis, _ = np.linalg.qr(rng.standard_normal((n, n)))
             return basis * rng.uniform(-0.95, 0.95, n) @ basis.T
         kept = rng.random((n, n)) < 0.2
-        # A ring through all nodes, without which a small graph may have no cycle, and no eigenvalue to scale by.
+        # Without the ring a small graph may have no cycle, so that all its eigenvalues are zero.
         kept |= np.roll(np.eye(n, dtype=bool), 1, axis=1)
         sparse = rng.standard_normal((n, n)) * kept
         if self.family == "sparse":
@@ -72,7 +77,7 @@ class VectorAutoregressionsSpec(DatasetSpec):
 
 
 def stationary_covariance(matrix: np.ndarray) -> np.ndarray:
-    """S = A S A^T + I."""
+    """The solution S (n, n) of S = A S A^T + I, for a matrix A (n, n)."""
     from scipy.linalg import solve_discrete_lyapunov
 
     return solve_discrete_lyapunov(matrix, np.eye(len(matrix)))

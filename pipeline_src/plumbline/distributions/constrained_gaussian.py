@@ -1,17 +1,18 @@
 r"""The Gaussian N(m, S) given A z = k: sampling, marginals, likelihood, divergence, expected losses.
 
-With G = A S A^T and K = S A^T G^{-1} (Li, Sahu, Van den Broeck, Zeng 2025; propositions in brackets):
+With G = A S A^T and K = S A^T G^{-1} (Li, Sahu, Van den Broeck, Zeng 2025, https://arxiv.org/abs/2502.05416;
+numbers of propositions in brackets):
 
-- law [8.1]: N(m + K (k - A m), S - K A S), of rank n - r for r independent rows;
-- sampling: a free draw z of N(m, S) becomes z + K (k - A z), which is exact and differentiable;
+- distribution [8.1]: N(m + K (k - A m), S - K A S), of rank n - r for r independent rows;
+- sampling: a sample z of the free Gaussian N(m, S) becomes z + K (k - A z); exact and differentiable;
 - marginals [4.1]: z_i ~ N(m'_i, v_i), with the mean above and the diagonal of the covariance;
-- density on the feasible set, against its own (n - r)-dimensional volume:
+- density with respect to the (n - r)-dimensional volume of the feasible set:
   log N(y; m, S) - log N(k; A m, G) - 1/2 log det(A A^T);
 - expected losses [5.1], with d = m' - b:
   E|z - b|   = sqrt(2 v / pi) exp(-d^2 / 2 v) + d erf(d / sqrt(2 v)),    E(z - b)^2 = d^2 + v.
 
-With S = s I the correction K (k - A z) is the Euclidean projection: conditioning differs from projecting only
-where the variances do. Arithmetic is in double precision; results have the dtype of the mean.
+If S = s I, the corrected sample z + K (k - A z) is the Euclidean projection of z: conditioning differs from
+projection only if variances differ. Arithmetic is in double precision; results have the dtype of the mean.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, register_kl
 
-from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
+from plumbline.distributions import LinearConstraint
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
 from plumbline.linalg.checks import require_finite
 from plumbline.linalg.conditioning import ConditionedCovariance, conditioned_covariance
 from plumbline.linalg.covariance import Covariance, as_covariance
@@ -33,29 +35,30 @@ from plumbline.linalg.gram import DegenerateGaussianError, common_batch
 class ConstrainedGaussian(FeasibleGaussian):
     """N(mean, covariance) given a linear equality, batched over *B and differentiable in mean and covariance.
 
-    Coordinates of zero variance stay at their mean. Where the equality leaves no freedom, samples are the one
-    feasible point and variances zero.
+    Coordinates of zero variance stay at their mean. If the equality has a single solution, all samples are
+    that point and the variances are zero.
 
     Args:
         mean: m, (*B, n).
-        covariance: S: a number (scaled identity), (n,) or (*B, n) (diagonal), (n, n) (dense), or a `Covariance`.
-        constraint: A z = k, such as a `LinearEquality`; k may be one for all or one a batch entry.
-        validate_args: whether mean, variances and feasibility are checked, here and in `log_prob`; torch's default
-            if None.
+        covariance: S: a number (scaled identity), (n,) or (*B, n) (diagonal), (n, n) (dense), or a
+            `Covariance`.
+        constraint: A z = k, such as a `LinearEquality`, with one k for all or one k per batch entry.
+        validate_args: whether to check mean, variances and feasibility, here and in `log_prob`; torch's
+            default if None.
 
     Raises:
-        ValueError: shapes that do not fit; a mean that is not finite; a covariance that is none.
-        DegenerateGaussianError: the covariance leaves no freedom to meet the equality.
+        ValueError: shapes do not fit, the mean is not finite, or the covariance is not a covariance.
+        DegenerateGaussianError: the variances are too small to satisfy the equality.
 
     Example:
         >>> import torch
         >>> from plumbline.constraints import LinearEquality
         >>> from plumbline.distributions import ConstrainedGaussian
         >>> total = LinearEquality(torch.ones(1, 2), torch.tensor([1.0]))
-        >>> law = ConstrainedGaussian(torch.zeros(2), torch.tensor([1.0, 3.0]), total)
-        >>> law.mean
+        >>> gaussian = ConstrainedGaussian(torch.zeros(2), torch.tensor([1.0, 3.0]), total)
+        >>> gaussian.mean
         tensor([0.2500, 0.7500])
-        >>> bool((law.sample((100,)).sum(-1) - 1).abs().max() < 1e-6)
+        >>> bool((gaussian.sample((100,)).sum(-1) - 1).abs().max() < 1e-6)
         True
     """
 
@@ -83,16 +86,16 @@ class ConstrainedGaussian(FeasibleGaussian):
             self.require_feasible_mean()
 
     def require_feasible_mean(self) -> None:
-        """Checks that the covariance leaves the freedom to meet the equality.
+        """Checks that the conditional mean satisfies the equality.
 
         Raises:
-            DegenerateGaussianError: the mean given A z = k misses the equality.
+            DegenerateGaussianError: it does not, because the variances are too small.
         """
         self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
 
     @property
     def covariance_matrix(self) -> Float[Tensor, "*B n n"]:
-        """The whole conditional covariance, for small n."""
+        """The dense conditional covariance, for small n."""
         return self.conditioned.dense().to(self.dtype)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
@@ -100,25 +103,26 @@ class ConstrainedGaussian(FeasibleGaussian):
         return self.draw_pair(sample_shape)[1]
 
     def draw_pair(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-        """Draws of the free Gaussian, and the exact samples that the correction makes of them."""
+        """Samples (*C, n) of the free Gaussian, and the exact samples (*C, n) obtained by correcting them."""
         free = self._free_draw(sample_shape)
         feasible = self._feasible(free, self.constraint.independent_residual(free))
         return free.to(self.dtype), feasible.to(self.dtype)
 
     def projected(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
-        """Draws of the free Gaussian, moved to the nearest feasible point: another law unless S = s I."""
+        """Samples of the free Gaussian, projected onto the feasible set; exact only if S = s I."""
         free = self._free_draw(sample_shape)
         rows = self.conditioned.linear_map
-        for _ in range(2):  # the second takes off the rounding of the first, see `_feasible`
+        for _ in range(2):  # the second projection removes the rounding error of the first, see `_feasible`
             free = free - rows.adjoint(rows.unit_gram.solve(self.constraint.independent_residual(free)))
         return free.to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
-        """The log-density on the feasible set.
+        """The log-density on the feasible set, in nats.
 
         Raises:
-            ValueError: with `validate_args`, a value that is not feasible.
-            DegenerateGaussianError: with `validate_args`, a coordinate of zero variance: there is no density.
+            ValueError: with `validate_args`, a value is not feasible.
+            DegenerateGaussianError: with `validate_args`, a coordinate has zero variance, so there is no
+                density.
         """
         value = value.double()
         if self._validate_args:
@@ -130,7 +134,7 @@ class ConstrainedGaussian(FeasibleGaussian):
         return (-0.5 * free - self._log_normaliser()).to(self.dtype)
 
     def entropy(self) -> Float[Tensor, "*B"]:
-        """The differential entropy on the feasible set."""
+        """The differential entropy on the feasible set, in nats."""
         return (self._log_volume + 0.5 * self._freedom).expand(self.batch_shape).to(self.dtype)
 
     @cached_property
@@ -145,27 +149,28 @@ class ConstrainedGaussian(FeasibleGaussian):
         return self.loc + self.covariance.draw(self._extended_shape(torch.Size(sample_shape)))
 
     def _feasible(self, z: Tensor, residual: Tensor) -> Tensor:
-        """z - K (A z - k)."""
+        """The corrected sample z - K (A z - k)."""
         corrected = z - self.conditioned.gain(residual)
-        # Mixing rows of unequal size leaves the small ones the rounding of the large. The residual of A itself
-        # is exact row by row; one more correction by it, which has no derivative, is enough.
+        # If the rows of A differ in scale, the large ones leave rounding errors in the small ones. The
+        # residual is computed row by row, without that error, so one more correction is enough. It has no
+        # derivative.
         with torch.no_grad():
             rest = self.conditioned.gain(self.constraint.independent_residual(corrected))
         return corrected - rest
 
     def _log_normaliser(self) -> Tensor:
-        """What is taken off -1/2 |y - m|^2_S for the log-density."""
+        """The log-normaliser: log p(y) = -1/2 (y - m)^T S^{-1} (y - m) minus this."""
         fixed = (self._residual * self.conditioned.gram.solve(self._residual)).sum(-1)
         return self._log_volume - 0.5 * fixed
 
     @property
     def _freedom(self) -> int:
-        """n - r."""
+        """The dimension n - r of the feasible set."""
         return self.event_shape[0] - self._residual.shape[-1]
 
     @cached_property
     def _log_volume(self) -> Tensor:
-        """log of the integral of exp(-1/2 |y - m'|^2) over the feasible set: 1/2 log det(2 pi Cov) on it."""
+        """1/2 log det(2 pi C), with the conditional covariance C restricted to the feasible set."""
         unit = self.conditioned.linear_map.unit_gram
         logdet = self.covariance.logdet() - self.conditioned.gram.logdet() + unit.logdet()
         return 0.5 * (logdet + self._freedom * LOG_TWO_PI)
@@ -175,8 +180,9 @@ class ConstrainedGaussian(FeasibleGaussian):
 def _kl(q: ConstrainedGaussian, p: ConstrainedGaussian) -> Float[Tensor, "*B"]:
     r"""KL(q || p) of two Gaussians on the same feasible set.
 
-    E_q[log N(z; q) - log N(z; p)] - [log N(k; A m_q, G_q) - log N(k; A m_p, G_p)]; the volume of A drops out. The
-    expectation of a free quadratic form under q is that at its mean plus tr(S^{-1} Cov_q).
+    It is E_q[log N(z; q) - log N(z; p)] - [log N(k; A m_q, G_q) - log N(k; A m_p, G_p)]; the term det(A A^T)
+    cancels. The expectation under q of a quadratic form with S^{-1} is its value at the mean of q plus
+    tr(S^{-1} Cov_q).
     """
     from_mean = q._mean - p.loc
     mahalanobis = (from_mean * p.covariance.inverse(from_mean)).sum(-1)

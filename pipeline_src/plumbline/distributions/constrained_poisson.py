@@ -1,8 +1,10 @@
 r"""Independent Poisson counts given their sum.
 
-z_i ~ Poisson(lambda_i) given sum_i z_i = k is Multinomial(k, p), p_i = lambda_i / sum_j lambda_j, and each z_i is
-Binomial(k, p_i) (Li, Sahu, Van den Broeck, Zeng 2025, Propositions 7.2 and 7.3). Only p enters: the total rate is
-not identified. With m = floor(b), F and f the binomial distribution function and probabilities (Proposition 7.1),
+For z_i ~ Poisson(lambda_i) given sum_i z_i = k, the vector z is Multinomial(k, p) with
+p_i = lambda_i / sum_j lambda_j, and each z_i is Binomial(k, p_i) (Li, Sahu, Van den Broeck, Zeng 2025,
+https://arxiv.org/abs/2502.05416, Propositions 7.2 and 7.3). The distribution depends on the rates through p
+only, so the total rate is not identified. With m = floor(b) and the binomial distribution function F and
+probabilities f (Proposition 7.1),
 
     E(z - b)^2 = (k p - b)^2 + k p (1 - p)
     E|z - b|   = k p - b + 2 [b F(m; k, p) - k p F(m - 1; k - 1, p)]
@@ -11,13 +13,14 @@ not identified. With m = floor(b), F and f the binomial distribution function an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy import special
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
@@ -28,13 +31,14 @@ class ConstrainedPoisson(Distribution):
     """Poisson(rate) given that the counts sum to `total`, batched over *B and differentiable in the rate.
 
     Args:
-        rate: lambda, (*B, n), real numbers at least zero and not all zero.
-        total: k, (*B,) or a number; whole, from zero to the largest whole number that the dtype of the rates counts to.
-        validate_args: whether rates are checked; torch's default if None. Totals always are: no draw of counts with
-            an infinite total would end.
+        rate: lambda, (*B, n), non-negative and not all zero.
+        total: k, (*B,) or a number; an integer from zero to the largest one up to which the dtype of the
+            rates represents all integers.
+        validate_args: whether to check the rates; torch's default if None. Totals are always checked, since
+            sampling with an infinite total would not end.
 
     Raises:
-        ValueError: a rate or a total outside its range.
+        ValueError: a rate or a total is outside its range.
 
     Example:
         >>> import torch
@@ -72,16 +76,16 @@ class ConstrainedPoisson(Distribution):
 
     @property
     def mean(self) -> Float[Tensor, "*B n"]:
-        """E[z | sum] = k p."""
+        """The conditional mean k p."""
         return self.total[..., None] * self.probabilities
 
     @property
     def variance(self) -> Float[Tensor, "*B n"]:
-        """Var[z_i | sum] = k p_i (1 - p_i)."""
+        """The conditional variance k p_i (1 - p_i) of each count."""
         return self.mean * (1 - self.probabilities)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Float[Tensor, "*C n"]:
-        """Exact samples: totals are split in halves, binomially, down a binary tree of log2 n levels."""
+        """Exact samples: a binary tree of log2(n) levels splits each total binomially between two halves."""
         shape = self._extended_shape(torch.Size(sample_shape))
         n = shape[-1]
         leaves = 1 << max(0, (n - 1).bit_length())
@@ -100,14 +104,14 @@ class ConstrainedPoisson(Distribution):
         return counts[..., :n].to(self.rate.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
-        """The multinomial log-probability; minus infinity for counts that do not sum to the total."""
+        """The multinomial log-probability in nats; minus infinity for counts that do not sum to the total."""
         possible = (value.sum(-1) == self.total) & (value >= 0).all(-1) & (value == value.round()).all(-1)
         safe = value.clamp(min=0)
         terms = torch.xlogy(safe, self.probabilities) - torch.lgamma(safe + 1)
         return torch.where(possible, torch.lgamma(self.total + 1) + terms.sum(-1), -torch.inf)
 
     def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E|z_i - b_i| of each count, in closed form (Proposition 7.1); once differentiable."""
+        """E|z_i - b_i| of each count, in closed form (Proposition 7.1); differentiable once."""
         return _ExpectedAbsolute.apply(self.probabilities, self.total[..., None], target)
 
     def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
@@ -116,23 +120,27 @@ class ConstrainedPoisson(Distribution):
 
 
 def _checked_total(total: Tensor, dtype: torch.dtype) -> Tensor:
-    """Totals in the dtype of the rates."""
+    """The totals in the dtype of the rates.
+
+    Raises:
+        ValueError: a total is not a non-negative integer that the dtype represents exactly.
+    """
     most = round(1 / torch.finfo(dtype).eps) * 2
     exact = total.double()
     if total.is_complex() or not bool(
         (torch.isfinite(exact) & (exact >= 0) & (exact == exact.round())).all()
     ):
-        raise ValueError("totals must be finite whole numbers, at least zero: no counts sum to another.")
+        raise ValueError("totals must be finite whole numbers, at least zero: counts have no other sum.")
     if total.numel() and float(exact.max()) > most:
         raise ValueError(f"totals must be at most {most:,} in {dtype}, found {float(exact.max()):,.0f}.")
     return total.to(dtype)
 
 
 class _ExpectedAbsolute(torch.autograd.Function):
-    """E|z - b| for z ~ Binomial(k, p); torch has no binomial distribution function, SciPy does."""
+    """E|z - b| for z ~ Binomial(k, p), with SciPy's distribution function, since torch has none."""
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, k: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: BackwardCFunction, p: Tensor, k: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(p, k, b)
         p64, k64, b64, m = _as_arrays(p, k, b)
         value = k64 * p64 - b64 + 2 * (b64 * _cdf(m, k64, p64) - k64 * p64 * _cdf(m - 1, k64 - 1, p64))
@@ -140,8 +148,9 @@ class _ExpectedAbsolute(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
-        p, k, b = ctx.saved_tensors
+    def backward(ctx: BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
+        # torch's type stub declares a single tensor.
+        p, k, b = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
         p64, k64, b64, m = _as_arrays(p, k, b)
         at = _cdf(m, k64 - 1, p64) - _cdf(m - 1, k64 - 1, p64)
         by_p = k64 * (1 - 2 * _cdf(m - 1, k64 - 1, p64) - 2 * (b64 - m) * at)
@@ -150,13 +159,13 @@ class _ExpectedAbsolute(torch.autograd.Function):
 
 
 def _as_arrays(p: Tensor, k: Tensor, b: Tensor) -> list[np.ndarray]:
-    """p, k, b and floor(b), of one shape, in double precision."""
+    """p, k, b and floor(b), broadcast to one shape, in double precision."""
     arrays = np.broadcast_arrays(*(t.detach().cpu().double().numpy() for t in (p, k, b)))
     return [*arrays, np.floor(arrays[-1])]
 
 
 def _cdf(m: np.ndarray, k: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """F(m; k, p); one where m reaches k, zero below zero."""
+    """The distribution function F(m; k, p): one for m >= k, zero for m < 0."""
     trials = np.maximum(k, 0)
     inside = special.bdtr(np.clip(m, 0, trials), trials.astype(np.int64), p)
     return np.where(m < 0, 0.0, np.where(m >= trials, 1.0, inside))

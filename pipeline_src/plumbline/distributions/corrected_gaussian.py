@@ -1,24 +1,31 @@
-r"""A Gaussian whose draws are moved to the feasible set by a fixed linear correction.
+r"""A Gaussian whose samples are made feasible by a linear correction.
 
-A free draw z of N(m, D), D = diag(s), becomes
+A sample z of the free Gaussian N(m, D), D = diag(s), becomes
 
-    z' = z + K (k - A z),    K = M A^T G_M^{-1},    G_M = A M A^T,
+    z' = z + K (k - A z),    K = M A^T G_M^{-1},    G_M = A M A^T.
 
-with a diagonal metric M that says which coordinates give way. M = D conditions; M = I projects (Euclidean);
-M = 1 on some pivot coordinates and 0 elsewhere solves for the pivots and leaves the rest (completion; for
-equalities the Constrained Layer of Stoian et al. 2024, which clips one variable after the other, is this). With
-H = A^T G_M^{-1} A,
+The diagonal metric M determines how much each coordinate changes:
+
+- M = D conditions on A z = k (Li et al. 2025, https://arxiv.org/abs/2502.05416);
+- M = I is the Euclidean projection;
+- M = 1 on some pivot coordinates and 0 elsewhere solves for the pivots and keeps the others (completion). For
+  equalities, this is the Constrained Layer of Stoian et al. (2024, https://arxiv.org/abs/2402.04823), which
+  clips one variable after the other.
+
+With H = A^T G_M^{-1} A, the moments are
 
     E z'_i    = m_i + (K (k - A m))_i
     Var z'_i  = s_i - 2 s_i M_i H_ii + M_i^2 (A^T G_M^{-1} G_D G_M^{-1} A)_ii.
 
-All z on a fibre y + K t end at the same feasible y. Integrating the free density along it gives the law's density
-on the feasible set: with r = y - m, Q = K^T D^{-1} K and c = K^T D^{-1} r,
+The correction maps all z on a fibre y + K t to the same feasible y. The integral of the free density along
+the fibre is the density on the feasible set: with r = y - m, Q = K^T D^{-1} K and c = K^T D^{-1} r,
 
-    log p(y) = -1/2 [r^T D^{-1} r - c^T Q^{-1} c + log det D + log det Q + log det(A A^T) + (n - rank) log 2 pi],
+    log p(y) = -1/2 [r^T D^{-1} r - c^T Q^{-1} c + log det D + log det Q
+                     + log det(A A^T) + (n - rank) log 2 pi],
 
-where c^T Q^{-1} c = e^T G_B^{-1} e and log det Q = log det G_B - 2 log det G_M, for B = M^2 / D and e = A (M r / s).
-Sums cost O(n), as everywhere; for M = D all of it is `ConstrainedGaussian`.
+where c^T Q^{-1} c = e^T G_B^{-1} e and log det Q = log det G_B - 2 log det G_M, for B = M^2 / D and
+e = A (M r / s). For sums over disjoint groups all of this costs O(n). With M = D the distribution is that of
+`ConstrainedGaussian`.
 """
 
 from __future__ import annotations
@@ -30,25 +37,26 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian, LinearConstraint
+from plumbline.distributions import LinearConstraint
+from plumbline.distributions.feasible_gaussian import LOG_TWO_PI, FeasibleGaussian
 from plumbline.linalg.checks import require_finite, require_variances
 from plumbline.linalg.covariance import Diagonal
 from plumbline.linalg.gram import DegenerateGaussianError, LeverageGram
 
 
 class CorrectedGaussian(FeasibleGaussian):
-    """The law of N(mean, diag(variance)) after the correction with the metric M, batched over *B.
+    """The distribution of samples of N(mean, diag(variance)) after the correction, batched over *B.
 
     Args:
         mean: m, (*B, n).
         variance: s, (*B, n), positive.
         constraint: A z = k, such as a `LinearEquality`.
-        metric: M, (n,) or (*B, n), at least zero: how far each coordinate gives way.
-        validate_args: whether mean, variances, metric and feasibility are checked; torch's default if None.
+        metric: M, (n,) or (*B, n), non-negative: how much each coordinate changes in the correction.
+        validate_args: whether to check mean, variances, metric and feasibility; torch's default if None.
 
     Raises:
-        ValueError: a mean that is not finite, a variance that is not positive, a metric that is negative.
-        DegenerateGaussianError: the metric leaves no freedom to meet an equality.
+        ValueError: the mean is not finite, a variance is not positive, or an entry of the metric is negative.
+        DegenerateGaussianError: the metric is zero or too small on the coordinates of an equality.
     """
 
     def __init__(
@@ -82,20 +90,20 @@ class CorrectedGaussian(FeasibleGaussian):
         return self._feasible(free, self.constraint.independent_residual(free)).to(self.dtype)
 
     def log_prob(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C"]:
-        """The log-density on the feasible set of a feasible value, which is not checked."""
+        """The log-density on the feasible set, in nats. Values must be feasible, which is not checked."""
         along, fixed, of_fibre = self._terms(value)
         rows = self.rows.unit_gram.logdet() + of_fibre.logdet() - 2 * self.gram.logdet()
         missing = (fixed * of_fibre.solve(fixed)).sum(-1) + self._residual.shape[-1] * LOG_TWO_PI
         return (-0.5 * (along.sum(-1) + rows - missing)).to(self.dtype)
 
     def log_prob_by_row(self, value: Float[Tensor, "*C n"]) -> Float[Tensor, "*C m"]:
-        """The log-density of each group of coordinates, for sums over disjoint groups, which are independent.
+        """The log-density of each group of coordinates, in nats, for an A of sums over disjoint groups.
 
         Raises:
-            TypeError: A is not a sum over disjoint groups.
+            TypeError: A does not consist of sums over disjoint groups.
         """
         if not hasattr(self.rows, "sums"):
-            raise TypeError("only sums over disjoint groups have a density a row.")
+            raise TypeError("only sums over disjoint groups have a density per row.")
         along, fixed, of_fibre = self._terms(value)
         rows = self.rows.unit_gram.totals.log() + of_fibre.totals.log() - 2 * self.gram.totals.log()  # type: ignore[attr-defined]
         missing = fixed * of_fibre.solve(fixed) + LOG_TWO_PI
@@ -112,7 +120,7 @@ class CorrectedGaussian(FeasibleGaussian):
         return (own + through).clamp(min=0)
 
     def _feasible(self, z: Tensor, residual: Tensor) -> Tensor:
-        """z - K (A z - k), twice: see `ConstrainedGaussian`."""
+        """The corrected sample z - K (A z - k), corrected twice as in `ConstrainedGaussian`."""
         corrected = z - self.metric * self.rows.adjoint(self.gram.solve(residual))
         with torch.no_grad():
             rest = self.metric * self.rows.adjoint(
@@ -121,7 +129,7 @@ class CorrectedGaussian(FeasibleGaussian):
         return corrected - rest
 
     def _terms(self, value: Tensor) -> tuple[Tensor, Tensor, LeverageGram]:
-        """The free density a coordinate, e, and the factored G_B."""
+        """-2 times the free log-density per coordinate (*C, n), e (*C, r), and the factored G_B."""
         from_mean = value.double() - self.loc
         along = from_mean.square() / self.spread + self.spread.log() + LOG_TWO_PI
         fixed = self.rows.apply(self.metric * from_mean / self.spread)

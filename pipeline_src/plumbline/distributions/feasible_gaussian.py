@@ -1,9 +1,8 @@
-"""What Gaussian laws on a feasible set share: marginals, and expected losses in closed form."""
+"""Base of the Gaussian distributions on a feasible set: marginals, and expected losses in closed form."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,32 +10,18 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
+from plumbline.distributions import LinearConstraint
 from plumbline.distributions.losses import expected_absolute, expected_squared
-from plumbline.linalg.gram import LinearMap
 
 LOG_TWO_PI = math.log(2 * math.pi)
-# Share of |A| |z| + |k| by which a mean or a value may miss the equality and still count as feasible.
+# Largest residual, relative to |A| |z| + |k|, for which a mean or a value counts as feasible.
 FEASIBLE = 1e-4
 
 
-@runtime_checkable
-class LinearConstraint(Protocol):
-    """What conditioning needs of A z = k: independent rows, and the residual in them."""
-
-    @property
-    def independent(self) -> LinearMap:
-        """Rows that span those of A and do not depend on each other."""
-        ...
-
-    def independent_residual(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B r"]:
-        """A x - k in the independent rows."""
-        ...
-
-
 class FeasibleGaussian(Distribution):
-    """Base of the Gaussian laws on A z = k, batched over *B.
+    """Base of the Gaussian distributions on A z = k, batched over *B.
 
-    Arithmetic is in double precision, by `_mean` and `_variance`; what is told has the dtype that was given.
+    `_mean` and `_variance` are in double precision; public results have the dtype of the mean that was given.
     """
 
     has_rsample = True
@@ -49,7 +34,7 @@ class FeasibleGaussian(Distribution):
 
     @property
     def mean(self) -> Float[Tensor, "*B n"]:
-        """The mean, feasible to the rounding of its dtype."""
+        """The mean, feasible to rounding in its dtype."""
         return self._mean.to(self.dtype)
 
     @property

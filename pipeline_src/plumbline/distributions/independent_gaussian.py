@@ -1,4 +1,4 @@
-"""Independent Gaussian coordinates: the law without a constraint."""
+"""Independent Gaussian coordinates, without a constraint."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from plumbline.linalg.checks import require_finite, require_variances
 
 
 class IndependentGaussian(Independent):
-    """N(mean, diag(variance)), with the expected losses of the constrained laws.
+    """N(mean, diag(variance)), with the expected losses that the constrained distributions have.
 
     Args:
         mean: (*B, n).
         variance: (*B, n), positive.
-        validate_args: whether mean and variances are checked; torch's default if None.
+        validate_args: whether to check mean and variances; torch's default if None.
 
     Raises:
-        ValueError: a mean that is not finite, a variance that is not positive.
+        ValueError: the mean is not finite, or a variance is not positive.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class IndependentGaussian(Independent):
         super().__init__(Normal(mean, variance.sqrt(), validate_args=False), 1, validate_args=False)
 
     def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E|z_i - b_i| of each coordinate."""
+        """E|z_i - b_i| of each coordinate, in closed form."""
         return expected_absolute(self.mean - target, self.variance)
 
     def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
-        """E(z_i - b_i)^2 of each coordinate."""
+        """E(z_i - b_i)^2 of each coordinate, in closed form."""
         return expected_squared(self.mean - target, self.variance)

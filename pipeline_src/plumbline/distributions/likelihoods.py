@@ -1,14 +1,15 @@
-r"""Laws: how a mean and a variance a coordinate, as a network gives them, become a distribution of the state.
+r"""Likelihoods: the distribution of the state, given a mean and a variance per coordinate from a network.
 
-All but `independent` put it on the feasible set A z = k by a correction z + K (k - A z) of a free draw; they
-differ in which coordinates give way (`plumbline.distributions.corrected_gaussian`). So one network, one head and
-one training serve the constrained methods and their baselines alike.
+All but `independent` are distributions on the feasible set A z = k: a free sample z becomes z + K (k - A z).
+They differ in how much each coordinate changes (`plumbline.distributions.corrected_gaussian`). Constrained
+methods and their baselines can therefore share the network, its output layer and the training.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from plumbline.distributions import LinearConstraint, PredictiveDistribution
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -16,79 +17,120 @@ if TYPE_CHECKING:
 
 
 class LikelihoodSpec(Kind):
-    """Base of the law kinds."""
+    """Base of the likelihood kinds."""
 
-    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
-        """The distribution (*B, n) of mean (*B, n) and variance (*B, n) under a linear equality."""
+    def distribution(
+        self, mean: Tensor, variance: Tensor, constraint: LinearConstraint | None
+    ) -> PredictiveDistribution:
+        """The distribution of the state.
+
+        Args:
+            mean: the predicted mean (*B, n).
+            variance: the predicted variance (*B, n).
+            constraint: the linear equality; None without a constraint.
+
+        Returns:
+            A distribution with the batch shape *B and the event shape (n,).
+
+        Raises:
+            ValueError: the likelihood needs a constraint and there is none.
+        """
         raise NotImplementedError
 
     def constrains(self) -> bool:
-        """Whether the law lives on the feasible set."""
+        """Whether all samples are on the feasible set."""
         return True
 
     def mean_uses_variance(self) -> bool:
-        """Whether the law's mean depends on the variances, so that errors of the mean train them."""
+        """Whether the mean depends on the variances, so that an error of the mean trains them."""
         return False
+
+    def _required(self, constraint: LinearConstraint | None) -> LinearConstraint:
+        """The equality.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if constraint is None:
+            raise ValueError(
+                f"the likelihood `{self.kind}` needs a linear equality constraint, and there is none."
+            )
+        return constraint
 
 
 AnyLikelihood = Annotated[LikelihoodSpec, ByKind()]
 
 
 class ConditionedSpec(LikelihoodSpec):
-    """The Gaussian given A z = k (Li et al. 2025): uncertain coordinates give way."""
+    """The Gaussian given A z = k, which changes uncertain coordinates most (Li et al. 2025)."""
 
     kind: Literal["conditioned"] = "conditioned"
 
-    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(
+        self, mean: Tensor, variance: Tensor, constraint: LinearConstraint | None
+    ) -> PredictiveDistribution:
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
-        return CorrectedGaussian(mean, variance, constraint, metric=variance, validate_args=False)
+        equality = self._required(constraint)
+        return CorrectedGaussian(mean, variance, equality, metric=variance, validate_args=False)
 
     def mean_uses_variance(self) -> bool:
         return True
 
 
 class ProjectedSpec(LikelihoodSpec):
-    """The Euclidean projection of the Gaussian (KKT-hPINN, Chen et al. 2024): all coordinates give way alike."""
+    """The Euclidean projection of the Gaussian.
+
+    This is KKT-hPINN (Chen et al. 2024, https://arxiv.org/abs/2402.07251).
+    """
 
     kind: Literal["projected"] = "projected"
 
-    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(
+        self, mean: Tensor, variance: Tensor, constraint: LinearConstraint | None
+    ) -> PredictiveDistribution:
         import torch
 
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
-        return CorrectedGaussian(mean, variance, constraint, torch.ones_like(mean), validate_args=False)
+        equality = self._required(constraint)
+        return CorrectedGaussian(mean, variance, equality, torch.ones_like(mean), validate_args=False)
 
 
 class CompletedSpec(LikelihoodSpec):
-    """Equality completion: pivot coordinates are solved for, the others stay as they are.
+    """Completion: the equality is solved for the pivot coordinates, and the others keep their values.
 
-    With the last coordinates as pivots it is the Constrained Layer (Stoian et al. 2024) in the order of the
-    coordinates; with the first ones, in the reverse order.
+    With the last coordinates as pivots, this is the Constrained Layer (Stoian et al. 2024,
+    https://arxiv.org/abs/2402.04823) in the order of the coordinates; with the first ones, in the reverse
+    order.
     """
 
     kind: Literal["completed"] = "completed"
     pivots: Literal["first", "last"] = "last"
-    """Which coordinates are solved for: the first ones, or the last ones, that the equality can be solved for."""
+    """Pivots: the first or the last coordinates for which the equality can be solved."""
 
-    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(
+        self, mean: Tensor, variance: Tensor, constraint: LinearConstraint | None
+    ) -> PredictiveDistribution:
         import torch
 
         from plumbline.distributions.corrected_gaussian import CorrectedGaussian
 
-        pivots = constraint.pivots(last=self.pivots == "last").to(mean.device)
+        equality = self._required(constraint)
+        pivots = equality.pivots(last=self.pivots == "last").to(mean.device)
         metric = torch.zeros_like(mean)
         metric[..., pivots] = 1.0
-        return CorrectedGaussian(mean, variance, constraint, metric, validate_args=False)
+        return CorrectedGaussian(mean, variance, equality, metric, validate_args=False)
 
 
 class IndependentSpec(LikelihoodSpec):
-    """Independent Gaussian coordinates, whatever the constraint says."""
+    """Independent Gaussian coordinates, without regard to the constraint."""
 
     kind: Literal["independent"] = "independent"
 
-    def distribution(self, mean: Tensor, variance: Tensor, constraint: Any) -> Any:
+    def distribution(
+        self, mean: Tensor, variance: Tensor, constraint: LinearConstraint | None
+    ) -> PredictiveDistribution:
         from plumbline.distributions.independent_gaussian import IndependentGaussian
 
         return IndependentGaussian(mean, variance, validate_args=False)

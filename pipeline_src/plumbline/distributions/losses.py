@@ -1,11 +1,11 @@
 r"""Point-wise losses and their expectation under Gaussian marginals.
 
-For z ~ N(b + d, v) (Li, Sahu, Van den Broeck, Zeng 2025, Proposition 5.1),
+For z ~ N(b + d, v) (Li, Sahu, Van den Broeck, Zeng 2025, https://arxiv.org/abs/2502.05416, Proposition 5.1),
 
     E|z - b|   = sqrt(2 v / pi) exp(-d^2 / 2 v) + d erf(d / sqrt(2 v)),    the mean of a folded normal,
     E(z - b)^2 = d^2 + v.
 
-Both rise with v: a model that is trained by them alone makes its variances as small as it can.
+Both increase with v: a model that minimises only these losses makes its variances as small as possible.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 
 @runtime_checkable
 class HasExpectedLosses(Protocol):
-    """A distribution with closed-form expected losses of each coordinate."""
+    """A distribution with closed-form expected losses per coordinate."""
 
     def expected_l1(self, target: Tensor) -> Tensor:
-        """E|z_i - b_i|."""
+        """The expected losses E|z_i - b_i| (*B, n) for a target b (*B, n)."""
         ...
 
     def expected_l2(self, target: Tensor) -> Tensor:
-        """E(z_i - b_i)^2."""
+        """The expected losses E(z_i - b_i)^2 (*B, n) for a target b (*B, n)."""
         ...
 
 
 @dataclass(frozen=True)
 class AbsoluteLoss:
-    """sum_i |z_i - b_i|."""
+    """The loss sum_i |z_i - b_i| (*B,) of samples (*B, n) for a target b (*B, n)."""
 
     target: Float[Tensor, "*B n"]
 
@@ -47,7 +47,7 @@ class AbsoluteLoss:
 
 @dataclass(frozen=True)
 class SquaredLoss:
-    """sum_i (z_i - b_i)^2."""
+    """The loss sum_i (z_i - b_i)^2 (*B,) of samples (*B, n) for a target b (*B, n)."""
 
     target: Float[Tensor, "*B n"]
 
@@ -59,7 +59,7 @@ class SquaredLoss:
 
 
 def expected_absolute(d: Float[Tensor, "*B n"], v: Float[Tensor, "*C n"]) -> Float[Tensor, "*D n"]:
-    """E|z - b| for z - b ~ N(d, v); |d| where v is zero."""
+    """E|z - b| for z - b ~ N(d, v): the mean of a folded normal; |d| where v is zero."""
     free = v > 0
     std = torch.where(free, v, 1.0).sqrt()
     ratio = d / (math.sqrt(2) * std)

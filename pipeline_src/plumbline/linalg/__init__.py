@@ -1,4 +1,7 @@
-"""Linear algebra without matrices where structure allows: linear maps, Gram matrices, covariances and their conditioning."""
+"""Structured linear algebra: linear maps, Gram matrices, covariances and their conditioning.
+
+Where the structure allows it, no matrix is formed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ __getattr__ = exports(
             "DenseMap",
             "GroupSum",
         ),
+        "drift": ("SumDifferences",),
+        "stacked": ("StackedMap",),
         "gram": ("DegenerateGaussianError",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the room's modules, imported on first access."""

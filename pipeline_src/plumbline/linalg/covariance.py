@@ -1,16 +1,17 @@
-r"""Covariances S of a Gaussian, by structure: none of the structured ones forms an n-by-n matrix.
+r"""Covariances S of a Gaussian, by structure. The structured classes never form an n-by-n matrix.
 
-Each knows its product, its inverse, a square root for sampling, its determinant, and how it meets a linear map A:
+Each class implements products with S and its inverse, sampling, the determinant, and two quantities for a
+linear map A:
 
 - the factored Gram matrix G = A S A^T;
 - the marginal variances of the conditioned Gaussian, the diagonal of S - S A^T G^{-1} A S.
 
-For S = D + F F^T, condition on the r factors u of z = D^{1/2} e + F u first. With P = I - D A^T G_D^{-1} A,
+For S = D + F F^T, first condition on the r factors u of z = D^{1/2} e + F u. With P = I - D A^T G_D^{-1} A,
 W = A F and C = I + W^T G_D^{-1} W,
 
     S - S A^T G^{-1} A S = (D - D A^T G_D^{-1} A D) + (P F) C^{-1} (P F)^T,
 
-the conditioned diagonal one plus a term of rank r.
+the conditioned diagonal covariance plus a term of rank r.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Covariance(Protocol):
         ...
 
     def draw(self, shape: torch.Size) -> Float[Tensor, "*C n"]:
-        """Differentiable draws of N(0, S), of this shape, whose last axis is n."""
+        """Differentiable samples of N(0, S) of this shape, whose last axis is n."""
         ...
 
     def gram(self, linear_map: LinearMap) -> Gram:
@@ -95,7 +96,7 @@ class Diagonal:
     """diag(v), v of shape (*B, n), at least zero.
 
     Raises:
-        ValueError: a variance that is negative or not finite, with `validate_args`.
+        ValueError: a variance is negative or not finite, if `validate_args` is set.
     """
 
     variance: Float[Tensor, "*B n"]
@@ -129,7 +130,7 @@ class Diagonal:
         return self.variance.log().sum(-1)
 
     def draw(self, shape: torch.Size) -> Tensor:
-        # The root of a zero variance has no derivative: those coordinates are left out of it.
+        # The square root has no derivative at zero: coordinates with zero variance are masked.
         free = self.variance > 0
         root = torch.where(free, self.variance, 1.0).sqrt() * free
         return root * torch.randn(shape, dtype=root.dtype, device=root.device)
@@ -147,10 +148,10 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class ScaledIdentity:
-    """v I in `dimension` coordinates, v positive of shape (*B,): A A^T is factored once for all variances.
+    """v I in `dimension` coordinates, v positive of shape (*B,). A A^T is factored once for all variances.
 
     Raises:
-        ValueError: a variance that is not positive or not finite, with `validate_args`.
+        ValueError: a variance is not positive or not finite, if `validate_args` is set.
     """
 
     variance: Float[Tensor, "*B"]
@@ -199,8 +200,8 @@ class LowRankPlusDiagonal:
     """D + F F^T, with D = diag(v), v positive of shape (*B, n), and F of shape (*B, n, r).
 
     Raises:
-        ValueError: a variance that is not positive or not finite, or a factor that is not finite or does not fit,
-            with `validate_args`.
+        ValueError: a variance is not positive or not finite, or the factor is not finite or does not fit, if
+            `validate_args` is set.
     """
 
     factor: Float[Tensor, "*B n r"]
@@ -213,8 +214,8 @@ class LowRankPlusDiagonal:
         require_variances(self.variance, positive=True)
         if self.factor.ndim < 2 or self.factor.shape[-2] != self.variance.shape[-1]:
             raise ValueError(
-                f"the factor F must be (*B, {self.variance.shape[-1]}, r), as there are as many variances, found the "
-                f"shape {tuple(self.factor.shape)}."
+                f"the factor F must have the shape (*B, {self.variance.shape[-1]}, r), "
+                f"found {tuple(self.factor.shape)}."
             )
         require_finite(self.factor, "the factor F of a covariance")
 
@@ -278,8 +279,9 @@ class DenseCovariance:
     """A symmetric, positive definite matrix (*B, n, n).
 
     Raises:
-        ValueError: a matrix that is not square, finite or symmetric to the rounding of its dtype, with `validate_args`.
-        DegenerateGaussianError: one that is not positive definite, with `validate_args`.
+        ValueError: the matrix is not square, finite, symmetric up to rounding in its dtype, or has a variance
+            that is not positive, if `validate_args` is set.
+        DegenerateGaussianError: the matrix is not positive definite.
     """
 
     matrix: Float[Tensor, "*B n n"]
@@ -337,11 +339,16 @@ class DenseCovariance:
 def as_covariance(
     mean: Float[Tensor, "*B n"], covariance: Covariance | Tensor, *, validate_args: bool = True
 ) -> Covariance:
-    """A covariance from a tensor: a number is a scaled identity, (n,) or (*B, n) a diagonal, (n, n) dense.
+    """Interprets a tensor as a covariance: a scalar as v I, (n,) or (*B, n) as diagonal, (n, n) as dense.
+
+    Args:
+        mean: the mean, which determines n and *B.
+        covariance: the tensor, or a covariance, which is returned as it is.
+        validate_args: whether to check the values.
 
     Raises:
-        ValueError: the shape fits none, or several, of these: name the class. With `validate_args`, numbers that are
-            no covariance.
+        ValueError: the dimensions do not match, the shape fits none of these cases (use one of the classes),
+            or the values are not those of a covariance, if `validate_args` is set.
     """
     n = mean.shape[-1]
     if not isinstance(covariance, Tensor):
@@ -357,8 +364,10 @@ def as_covariance(
     if mean.ndim == 1 and covariance.shape == (n, n):
         return DenseCovariance(covariance, validate_args=validate_args)
     raise ValueError(
-        f"a covariance of shape {tuple(covariance.shape)} for a mean of shape {tuple(mean.shape)} is not clear: "
-        "give a number, a diagonal like the mean, or one of Diagonal, ScaledIdentity, LowRankPlusDiagonal, DenseCovariance."
+        f"a covariance of shape {tuple(covariance.shape)} is ambiguous for a mean of shape "
+        f"{tuple(mean.shape)}: "
+        "pass a scalar, a diagonal of the mean's shape, or one of Diagonal, ScaledIdentity, "
+        "LowRankPlusDiagonal and DenseCovariance."
     )
 
 
@@ -367,7 +376,7 @@ def _times(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def _solve_columns(gram: Gram, columns: Float[Tensor, "*B m r"]) -> Float[Tensor, "*B m r"]:
-    """G^{-1} times each column: they go to the front, so that one solve takes them all."""
+    """G^{-1} times each column, all in one solve: the columns become the leading axis."""
     return gram.solve(columns.movedim(-1, 0)).movedim(0, -1)
 
 

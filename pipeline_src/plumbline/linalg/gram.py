@@ -1,7 +1,8 @@
 r"""Factored Gram matrices G = A S A^T of a linear map A and a covariance S.
 
-Everything that conditioning on A z = k asks of G is G^{-1} r and log det G. How G is kept decides the cost:
-a Cholesky factor, a scalar times the factored A A^T, or a factored G_D plus a term of low rank, by Woodbury's
+Conditioning on A z = k needs only G^{-1} r and log det G. Their cost depends on how G is stored: as a
+Cholesky factor, as a scalar times the factored A A^T, or as a factored G_D plus a low-rank term, by the
+Woodbury identity
 
     (G_D + W W^T)^{-1} = G_D^{-1} - G_D^{-1} W (I + W^T G_D^{-1} W)^{-1} W^T G_D^{-1}.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 
 
 class DegenerateGaussianError(ValueError):
-    """A Gaussian without the freedom, or without the density, that is asked of it."""
+    """A Gaussian lacks the variance to meet an equality, or has no density."""
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ class Gram(Protocol):
 
 @runtime_checkable
 class LeverageGram(Gram, Protocol):
-    """The Gram matrix of a diagonal covariance, which knows A^T G^{-1} A on the diagonal."""
+    """The Gram matrix of a diagonal covariance, which can compute the diagonal of A^T G^{-1} A."""
 
     @property
     def rows(self) -> int:
@@ -78,18 +79,18 @@ class LinearMap(Protocol):
 
     @property
     def unit_gram(self) -> LeverageGram:
-        """The factored A A^T, which volumes on the feasible set are measured by."""
+        """The factored A A^T, which defines volumes on the feasible set."""
         ...
 
 
 @dataclass(frozen=True)
 class FactoredGram:
-    """G by its lower Cholesky factor (*B, m, m)."""
+    """G, stored as its lower Cholesky factor (*B, m, m)."""
 
     factor: Float[Tensor, "*B m m"]
 
     def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
-        """G^{-1} r, where the batch of r may have more leading axes than that of G."""
+        """G^{-1} r, where r may have more leading batch axes than G."""
         if self.factor.ndim == 2:
             columns = residual.reshape(-1, residual.shape[-1]).mT
             return torch.cholesky_solve(columns, self.factor).mT.reshape(residual.shape)
@@ -102,7 +103,7 @@ class FactoredGram:
 
 @dataclass(frozen=True)
 class ScaledGram:
-    """v G_1: the Gram matrix of a scaled identity, from the factored A A^T = G_1."""
+    """v G_1, the Gram matrix of the scaled identity v I, with the factored G_1 = A A^T."""
 
     unit: LeverageGram
     scale: Float[Tensor, "*B"]
@@ -118,7 +119,7 @@ class ScaledGram:
 
 @dataclass(frozen=True)
 class LowRankGram:
-    """G_D + W W^T, with W of shape (*B, m, r)."""
+    """G_D + W W^T, with W (`update`) of shape (*B, m, r) and the factored I + W^T G_D^{-1} W (`capacity`)."""
 
     base: LeverageGram
     update: Float[Tensor, "*B m r"]
@@ -139,7 +140,7 @@ def cholesky(matrix: Float[Tensor, "*B m m"], what: str) -> Float[Tensor, "*B m 
     """The lower Cholesky factor.
 
     Raises:
-        DegenerateGaussianError: the matrix is not positive definite; `what` says which one it is.
+        DegenerateGaussianError: the matrix, which `what` names in the message, is not positive definite.
     """
     try:
         return torch.linalg.cholesky(matrix)
@@ -148,8 +149,8 @@ def cholesky(matrix: Float[Tensor, "*B m m"], what: str) -> Float[Tensor, "*B m 
 
 
 def common_batch(*shapes: torch.Size) -> torch.Size:
-    """The shape that batches of these shapes broadcast to.
+    """The shape to which batches of these shapes broadcast.
 
-    NumPy's rule, which is torch's: `torch.broadcast_shapes` imports a computer algebra system on its first call.
+    Uses NumPy's rule, which equals torch's, because `torch.broadcast_shapes` imports SymPy on its first call.
     """
     return torch.Size(np.broadcast_shapes(*shapes))

@@ -1,25 +1,57 @@
 r"""Linear maps A with a cheap A V A^T, for diagonal V.
 
-`DenseMap` keeps the matrix and factors A V A^T by Cholesky, O(n m^2 + m^3) a variance. `GroupSum` adds up
-disjoint groups of coordinates, weighted or not (a total, block sums, a portfolio, a sum a graph): its A V A^T is
-diagonal, O(n).
+`DenseMap` stores the matrix and factors A V A^T by Cholesky, in O(n m^2 + m^3) per variance vector.
+`GroupSum` sums disjoint groups of coordinates, with or without weights (a total, block sums, a portfolio, one
+sum per graph): its A V A^T is diagonal and takes O(n).
 """
 
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from plumbline.linalg.gram import FactoredGram, cholesky
+from plumbline.linalg.gram import FactoredGram, LinearMap, cholesky
+
+
+@runtime_checkable
+class StructuredMap(LinearMap, Protocol):
+    """A linear map A whose rows do not depend on each other, and that keeps no matrix."""
+
+    @property
+    def rows(self) -> int:
+        """The number of equalities m."""
+        ...
+
+    @property
+    def columns(self) -> int:
+        """The number of coordinates n."""
+        ...
+
+    def to(self, like: Tensor) -> StructuredMap:
+        """The map in the dtype and on the device of `like`."""
+        ...
+
+    def rescaled(self, scale: Float[Tensor, " n"]) -> StructuredMap:
+        """A diag(scale)."""
+        ...
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """A as a matrix, for small n."""
+        ...
+
+    def pivots(self, *, last: bool) -> Int[Tensor, " m"]:
+        """The last, or first, coordinates that the equalities can be solved for, one a row."""
+        ...
 
 
 @dataclass(frozen=True)
 class DenseGram(FactoredGram):
-    """A V A^T by its Cholesky factor (*B, m, m), beside A."""
+    """A V A^T, stored as its Cholesky factor (*B, m, m), and A."""
 
     matrix: Float[Tensor, "m n"]
 
@@ -56,7 +88,7 @@ class DenseMap:
         return self.matrix.shape[1]
 
     def to(self, like: Tensor) -> DenseMap:
-        """The map in the dtype and on the device of `like`; itself if it is there."""
+        """The map in the dtype and on the device of `like`; itself if nothing changes."""
         matrix = self.matrix.to(like)
         return self if matrix is self.matrix else DenseMap(matrix)
 
@@ -65,7 +97,7 @@ class DenseMap:
         return x @ self.matrix.mT
 
     def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
-        """|A| |x|, the scale that rounding errors of A x are measured by."""
+        """|A| |x|, the scale of the rounding errors of A x."""
         return x.abs() @ self.matrix.abs().mT
 
     def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
@@ -76,12 +108,10 @@ class DenseMap:
         """The factored A V A^T.
 
         Raises:
-            DegenerateGaussianError: the variance leaves no freedom along a row of A.
+            DegenerateGaussianError: A V A^T is not positive definite: a row of A has too little variance.
         """
         product = (self.matrix * variance[..., None, :]) @ self.matrix.mT
-        return DenseGram(
-            cholesky(product, "A V A^T: the variances leave no freedom to meet an equality; it"), self.matrix
-        )
+        return DenseGram(cholesky(product, "A V A^T (an equality has too little variance)"), self.matrix)
 
     @cached_property
     def unit_gram(self) -> DenseGram:
@@ -91,6 +121,10 @@ class DenseMap:
     def rescaled(self, scale: Float[Tensor, " n"]) -> DenseMap:
         """A diag(scale)."""
         return DenseMap(self.matrix * scale)
+
+    def dense(self) -> Float[Tensor, "m n"]:
+        """A itself."""
+        return self.matrix
 
 
 @dataclass(frozen=True)
@@ -107,7 +141,7 @@ class DiagonalGram:
         return self.totals.shape[-1]
 
     def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
-        """G^{-1} r; groups without variance take no correction."""
+        """G^{-1} r; zero for groups without variance."""
         return residual * self._inverse()
 
     def logdet(self) -> Float[Tensor, "*B"]:
@@ -136,12 +170,12 @@ class GroupSum:
     """Sums over disjoint groups that cover all coordinates.
 
     Attributes:
-        groups: the group of each coordinate, from zero on, each group with at least one coordinate.
+        groups: the group of each coordinate, numbered from zero without gaps.
         weights: the coefficient of each coordinate, finite; None for ones.
-        validate_args: whether groups and weights are checked.
+        validate_args: whether to check groups and weights.
 
     Raises:
-        ValueError: groups that are not whole numbers from zero on or leave a number out, or weights that do not fit.
+        ValueError: the groups are not integers numbered from zero without gaps, or the weights do not fit.
     """
 
     groups: Int[Tensor, " n"]
@@ -154,15 +188,15 @@ class GroupSum:
         groups = self.groups
         if groups.ndim != 1 or not len(groups) or groups.dtype not in (torch.int32, torch.int64):
             raise ValueError(
-                "groups must be one whole number a coordinate (int64 or int32), found the shape "
+                "groups must be one integer per coordinate (int64 or int32), found the shape "
                 f"{tuple(groups.shape)} of {groups.dtype}."
             )
         if int(groups.min()) < 0:
-            raise ValueError(f"groups must be numbered from zero on, found {int(groups.min())}.")
+            raise ValueError(f"groups must be numbered from zero, found {int(groups.min())}.")
         if self.rows > len(groups) or not bool((torch.bincount(groups) > 0).all()):
             raise ValueError(
-                f"each group from zero to {self.rows - 1} must have a coordinate, found {len(groups.unique())} groups: "
-                "number them without gaps."
+                f"each group from 0 to {self.rows - 1} must have a coordinate, "
+                f"found {len(groups.unique())} groups: number them without gaps."
             )
         if self.weights is not None:
             _check_weights(self.weights, len(groups))
@@ -178,7 +212,7 @@ class GroupSum:
         return len(self.groups)
 
     def to(self, like: Tensor) -> GroupSum:
-        """The map in the dtype and on the device of `like`; itself if it is there."""
+        """The map in the dtype and on the device of `like`; itself if nothing changes."""
         groups = self.groups.to(like.device)
         weights = None if self.weights is None else self.weights.to(like)
         if groups is self.groups and weights is self.weights:
@@ -196,7 +230,7 @@ class GroupSum:
         return self.sums((x if self.weights is None else self.weights * x).abs())
 
     def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
-        """Each coordinate's group value, times its weight."""
+        """The value of each coordinate's group, times the coordinate's weight."""
         return y[..., self.groups] if self.weights is None else self.weights * y[..., self.groups]
 
     def gram(self, variance: Float[Tensor, "*B n"]) -> DiagonalGram:
@@ -217,9 +251,16 @@ class GroupSum:
         )
 
     def dense(self) -> Float[Tensor, "m n"]:
-        """A as a matrix, for small n."""
+        """A as a matrix; for small n."""
         matrix = torch.nn.functional.one_hot(self.groups, self.rows).mT.double()
         return matrix if self.weights is None else matrix * self.weights
+
+    def pivots(self, *, last: bool) -> Int[Tensor, " m"]:
+        """The last, or first, coordinate of each group whose weight is not zero."""
+        position = torch.arange(len(self.groups), device=self.groups.device)
+        usable = position if self.weights is None else position[self.weights != 0]
+        empty = position.new_full((self.rows,), -1 if last else len(self.groups))
+        return empty.scatter_reduce(0, self.groups[usable], usable, "amax" if last else "amin")
 
     def sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of each group, without weights."""
@@ -231,8 +272,8 @@ class GroupSum:
 def _check_weights(weights: Tensor, coordinates: int) -> None:
     if weights.shape != (coordinates,) or not weights.dtype.is_floating_point:
         raise ValueError(
-            f"weights must be one real number for each of {coordinates} coordinates, found the shape "
+            f"weights must be one real value for each of {coordinates} coordinates, found the shape "
             f"{tuple(weights.shape)} of {weights.dtype}."
         )
     if not bool(torch.isfinite(weights).all()):
-        raise ValueError("weights must be finite, found NaN or infinite ones among them.")
+        raise ValueError("weights must be finite, found NaN or infinite values.")

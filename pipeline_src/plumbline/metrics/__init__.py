@@ -1,50 +1,65 @@
-"""Metrics: numbers that judge samples, against held-out data and constraints.
+"""Metrics: they evaluate samples against held-out data and constraints.
 
-A metric returns an `xarray.Dataset`. Its variables without dimensions stand in the report's table; those along
-`sample` say the same of each sample. Each carries `units`, and `better` (`lower`, `higher` or `neither`).
+A metric returns an `xarray.Dataset`. Variables without dimensions are columns of the report's table.
+Variables along `sample` hold one value per sample. Attributes give a variable's `long_name` and `units`;
+variables of the table also have `better` (`lower`, `higher` or `neither`).
 
-The reference is as many samples of the test split as there are samples to judge, the first ones, so that the
-same number stands on both sides; real data judged the same way gives each metric's floor. Where a study draws several
-times for each test sample, metrics that compare sets are given the first draw of each.
+N samples are compared with the first N samples of the test split, so that both sets have the same size. A
+metric's floor is its value for real data: samples of the validation split, evaluated in the same way. Where a
+method draws several samples for each test sample, metrics that compare sets receive only the first of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, SupportsFloat, TypeVar
 
 import numpy as np
 
+from plumbline._capabilities import require
 from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch import nn
+    from typing_extensions import TypeForm
 
+    from plumbline.constraints import Constraint
     from plumbline.metrics._pairs import Pairs
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """What metrics measure with.
+    """The constraints and trained models that metrics use.
 
     Attributes:
         constraints: constraints by name, bound to the conditions of the samples.
-        models: trained models by name, those that a metric of the study names.
+        models: the trained models that the study's metrics name, by name.
     """
 
-    constraints: Mapping[str, Any] = field(default_factory=dict)
-    models: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    models: Mapping[str, nn.Module] = field(default_factory=dict)
     _pairs: dict[tuple[int, int], tuple[xr.Dataset, xr.Dataset, Pairs]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    def model(self, name: str, capability: TypeForm[T]) -> T:
+        """The model of this name.
+
+        Raises:
+            TypeError: the model does not satisfy the Protocol `capability`.
+        """
+        return require(self.models[name], capability, name)
+
     def pairs(self, samples: xr.Dataset, dataset: xr.Dataset) -> Pairs:
-        """The distances of the standardised samples and test samples: taken once, for all metrics that ask for them."""
+        """The distances between standardised samples and test samples, computed once for all metrics."""
         from plumbline.metrics._pairs import Pairs
 
-        # The two datasets are kept with their distances, so that their identities are not given to others.
+        # The datasets are stored with their distances: while they live, Python does not reuse their `id`.
         key = (id(samples), id(dataset))
         if key not in self._pairs:
             found = Pairs.of(*standardised(samples, dataset, "test"))
@@ -56,23 +71,27 @@ class MetricSpec(Kind):
     """Base of the metric kinds."""
 
     of_every_draw: ClassVar[bool] = False
-    """Whether it takes all draws for a test sample, since it judges them one by one; the others take the first of each."""
+    """Whether it receives all samples of each test case, because it evaluates them one by one; if not, it
+    receives the first sample of each case."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
-        """Judges samples.
+        """Evaluates samples.
 
         Args:
             samples: the samples, with the variable `state` as in the dataset.
-            dataset: the dataset, with all its splits, in memory.
-            by: what to measure with.
+            dataset: the dataset with all its splits, in memory.
+            by: the constraints and models to evaluate with.
+
+        Returns:
+            The metric's variables; none where the metric does not apply to these samples.
         """
         raise NotImplementedError
 
     resampled: ClassVar[bool] = True
-    """Whether it is taken again with parts of the test samples left out, which gives its error over test samples."""
+    """Whether the jackknife estimates its standard error, by leaving out parts of the test samples."""
 
     def pairs(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> Pairs | None:
-        """The distances that it is computed from, where it is computed from distances alone: they are taken once."""
+        """The pairwise distances, for a metric that depends on nothing else; None for the others."""
         return None
 
     def without(
@@ -84,15 +103,15 @@ class MetricSpec(Kind):
         by: EvaluationContext,
         pairs: Pairs | None,
     ) -> dict[str, float]:
-        """Its numbers with some samples left out: what `evaluate` says of the rest, by name.
+        """The table's values with some samples left out, by name; by default from `evaluate`.
 
         Args:
-            left_out: places of the samples that are left out.
-            found: what `evaluate` said of all.
+            left_out: indices of the samples that are left out.
+            found: the result of `evaluate` for all samples.
             samples: all samples.
-            dataset: the dataset without the test samples that go with those left out.
-            by: what to measure with, bound to all samples.
-            pairs: what `pairs` gives of all samples.
+            dataset: the dataset without the test samples that correspond to those left out.
+            by: the constraints and models to evaluate with, bound to all samples.
+            pairs: the result of `pairs` for all samples.
         """
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         rest = samples.isel(sample=kept)
@@ -103,16 +122,16 @@ class MetricSpec(Kind):
             if not value.dims
         }
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that it measures with, and what it needs of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that the metric uses, and the Protocol that each must satisfy."""
         return {}
 
 
 class PairwiseSpec(MetricSpec):
-    """Base of the kinds that are computed from the distances of samples and test samples alone."""
+    """Base of the metrics that depend only on the distances between samples and test samples."""
 
-    def numbers(self, pairs: Pairs) -> dict[str, float]:
-        """The numbers of the table, by name."""
+    def values(self, pairs: Pairs) -> dict[str, float]:
+        """The table's values by name."""
         raise NotImplementedError
 
     def pairs(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> Pairs:
@@ -128,26 +147,37 @@ class PairwiseSpec(MetricSpec):
         pairs: Pairs | None,
     ) -> dict[str, float]:
         assert pairs is not None
-        return self.numbers(pairs.without(left_out))
+        return self.values(pairs.without(left_out))
 
 
 AnyMetric = Annotated[MetricSpec, ByKind()]
 
 
 def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Samples and as many of a split, flattened and in standard deviations of the training data.
+    """Samples and reference samples, flattened and divided by the standard deviation of the training data.
 
-    Tables are scaled coordinate by coordinate, fields by one scale: their coordinates share a unit.
+    Tables are scaled per column. Fields are scaled by one number, since their entries share a unit.
+
+    Args:
+        samples: N samples.
+        dataset: the dataset.
+        split: the split of the reference samples.
+
+    Returns:
+        The samples (N, n), and the first N samples of the split (N, n), or the whole train split (M, n);
+        float64.
 
     Raises:
-        ValueError: the split has fewer samples than there are to judge.
+        ValueError: the split has fewer than N samples.
     """
     training = split_values(dataset, "train")
     others = split_values(dataset, split)
     drawn = samples["state"].values.reshape(samples.sizes["sample"], -1).astype(np.float64)
     if split != "train":
         if len(others) < len(drawn):
-            raise ValueError(f"{len(drawn)} samples to judge by {len(others)} of the {split} split.")
+            raise ValueError(
+                f"the {split} split has {len(others)} samples, fewer than the {len(drawn)} to evaluate."
+            )
         others = others[: len(drawn)]
     scale = training.std(0) if samples["state"].ndim == 2 else training.std()
     scale = np.where(scale > 1e-12 * np.max(scale), scale, 1.0)
@@ -155,23 +185,30 @@ def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[
 
 
 def split_values(dataset: xr.Dataset, split: str) -> np.ndarray:
-    """The states of a split, flattened, float64 (samples, numbers)."""
+    """The flattened states (samples, n) of a split, in float64."""
     values = dataset["state"].values[dataset["split"].values == split]
     return values.reshape(len(values), -1).astype(np.float64)
 
 
 def scalar(
-    value: float, long_name: str, better: str, units: str = "1", *, floor: bool = True, remark: str = ""
-) -> Any:
-    """A number of the table.
+    value: SupportsFloat,
+    long_name: str,
+    better: str,
+    units: str = "1",
+    *,
+    floor: bool = True,
+    remark: str = "",
+) -> xr.DataArray:
+    """A value of the table.
 
     Args:
-        value: the number.
-        long_name: its title.
+        value: the value.
+        long_name: the heading of its column.
         better: `lower`, `higher` or `neither`.
         units: its unit.
-        floor: whether no method can be expected to be better than real data: not so of what is asked for beyond the data.
-        remark: what it is to be read with, a clause that the table ends with.
+        floor: whether the value of real data bounds what a method can be expected to reach; false where a
+            method is asked for more than the data has.
+        remark: a remark for the notes below the table.
     """
     import xarray as xr
 
@@ -182,11 +219,14 @@ def scalar(
 
 
 NO_LIKELIHOOD = "no likelihood, since the data violates a constraint"
-"""Why a likelihood on the feasible set is not told."""
+"""Remark of a table that leaves out the likelihood on the feasible set."""
 
 
 def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> bool:
-    """Whether the test samples that predictions are for satisfy all constraints: on the feasible set there is no density elsewhere."""
+    """Whether the true states of the samples satisfy all constraints.
+
+    A density on the feasible set is not defined for a true state outside it.
+    """
     import torch
 
     test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
@@ -194,7 +234,7 @@ def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationCo
 
 
 def half_width(values: np.ndarray) -> float:
-    """Half of the 95% interval of the mean, by Student's t; not a number for one value."""
+    """Half the width of the 95% confidence interval of the mean, by Student's t; NaN for a single value."""
     from scipy.special import stdtrit
 
     if len(values) < 2:
@@ -235,4 +275,4 @@ __getattr__ = exports(
         "sliced_wasserstein": ("SlicedWassersteinSpec",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the room's modules, imported when first used."""

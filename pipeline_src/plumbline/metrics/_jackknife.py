@@ -1,17 +1,18 @@
-r"""How far a metric would be with other test samples: the delete-a-group jackknife.
+r"""The standard error of a metric over test samples, by the delete-a-group jackknife.
 
-The test cases are divided into G groups, once and alike for every method and seed. A metric t is taken again with each group left
-out, of the samples and of the test split alike. With these replicates t_1 ... t_G, and their mean t',
+The test cases are divided into G groups, once and identically for every method and seed. A metric t is
+computed again with each group left out, of the samples and of the test split. With these replicates t_1 ...
+t_G and their mean t',
 
     v = (G - 1) / G  sum_g (t_g - t')^2
 
-estimates the variance of t over test cases and over the noise of the samples drawn for them (Shao and Tu, *The Jackknife and
-Bootstrap*, 1995, chapter 2). The same formula for the difference of two methods, whose replicates leave out the same cases, is a
-paired comparison.
+estimates the variance of t over test cases and over the noise of the samples drawn for them (Shao and Tu,
+*The Jackknife and Bootstrap*, 1995, chapter 2, https://doi.org/10.1007/978-1-4612-0795-5). Replicates of two
+methods leave out the same cases, so the same formula for their difference gives a paired comparison.
 
-A bootstrap, which draws cases with replacement, would have copies among the samples. Those are each other's nearest neighbours, so
-that precision, recall and coverage come out wrong; leaving out has no copies. The jackknife does not estimate the error of a
-maximum, which hangs on one sample: largest distances and violations have no replicates.
+A bootstrap draws cases with replacement, so its sets contain copies. A copy is the nearest neighbour of its
+original, which biases precision, recall and coverage; the jackknife makes no copies. It cannot estimate the
+error of a maximum, which depends on a single sample: largest distances and violations have no replicates.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 GROUPS = 10
 """G."""
 PREFIX = "replicates_"
-"""What the names of replicates begin with, before that of their metric."""
+"""Prefix of the names of replicates, before the name of their variable."""
 SEED = 20261127
 
 
 def groups_of(cases: int) -> np.ndarray:
-    """The group of each test case."""
+    """The group (cases,) of each test case."""
     return np.random.default_rng(SEED).permutation(cases) % GROUPS
 
 
@@ -45,16 +46,19 @@ def replicates(
     dataset: xr.Dataset,
     cases: int,
 ) -> xr.Dataset:
-    """The replicates of every number of the table, along `replicate`, under its name after `replicates_`; none of fewer cases than G.
+    """The jackknife replicates of the table's values, along `replicate`, named `replicates_<variable>`.
+
+    There are none for fewer than G cases.
 
     Args:
         metrics: the metrics by name.
-        found: what each said of all samples.
-        given: all draws, and the first of each case, with what to measure them with, by `of_every_draw`.
+        found: the result of each metric for all samples.
+        given: the samples and their evaluation context by `of_every_draw`: all samples under True, the first
+            sample of each case under False.
         dataset: the dataset, in memory.
-        cases: how many test cases the samples are for.
+        cases: number of test cases.
     """
-    import xarray as xr  # the Snakefile loads this room, and must not wait for it
+    import xarray as xr  # imported here so that the Snakefile, which loads this package, starts fast
 
     if cases < GROUPS:
         return xr.Dataset()
@@ -70,14 +74,14 @@ def replicates(
         out = np.flatnonzero(groups == group)
         rest = dataset.isel(sample=np.delete(np.arange(dataset.sizes["sample"]), test[out]))
         for name, metric in metrics.items():
-            numbers = [key for key, value in found[name].data_vars.items() if _resampled(str(key), value)]
-            if not metric.resampled or not numbers:
+            names = [key for key, value in found[name].data_vars.items() if _resampled(str(key), value)]
+            if not metric.resampled or not names:
                 continue
             samples, by = given[metric.of_every_draw]
             draws = samples.sizes["sample"] // cases
             places = (out[:, None] * draws + np.arange(draws)).ravel()
             again = metric.without(places, found[name], samples, rest, by, pairs[name])
-            for key in numbers:
+            for key in names:
                 taken.setdefault(str(key), []).append(again.get(str(key), np.nan))
     return xr.Dataset({f"{PREFIX}{key}": ("replicate", values) for key, values in taken.items()})
 

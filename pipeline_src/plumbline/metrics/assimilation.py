@@ -1,12 +1,16 @@
-r"""How good an ensemble of posterior draws is, given what was observed of the true state.
+r"""Quality of ensembles of posterior samples, given observations of the true state.
 
-The K draws x^k of a case share its observation. Told are means over cases:
+The K samples x^k of a case are conditioned on the same observation y. The metric computes, over all cases:
 
-- misfit: chi-square of the draws, mean of ((y - A x) / noise)^2, which is one for the true state;
-- error: root mean square of the ensemble mean minus the truth, and of single draws;
-- CRPS: E|x - truth| - E|x - x'| / 2, over numbers and cases, with the fair estimate of the second term;
-- rank histogram: share of true numbers with r of the K draws below them, which is flat for a calibrated ensemble, and the
-  total variation between it and a flat one.
+- misfit: chi-square of the samples, the mean of ((y - A x) / noise)^2, whose expectation is one for the true
+  state;
+- error: root mean square error of the ensemble mean, and of single samples;
+- spread: root mean square deviation of the samples from the ensemble mean;
+- CRPS: E|x - truth| - E|x - x'| / 2, averaged over entries of the state and cases (Gneiting and Raftery 2007,
+  https://doi.org/10.1198/016214506000001437), with the fair estimate of the second term (Ferro 2014,
+  https://doi.org/10.1002/qj.2270);
+- rank histogram: for each r, the fraction of true values that exceed exactly r of their K samples. It is flat
+  for a calibrated ensemble; its unevenness is the total variation distance between it and the flat histogram.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class AssimilationSpec(MetricSpec):
-    """Misfit, error, ranked score and ranks of ensembles of posterior draws; nothing for samples without a truth."""
+    """Misfit, error, CRPS and ranks of ensembles of posterior samples; nothing without true states."""
 
     kind: Literal["assimilation"] = "assimilation"
     of_every_draw: ClassVar[bool] = True
@@ -34,37 +38,37 @@ class AssimilationSpec(MetricSpec):
             return xr.Dataset()
         cases, members = np.unique(samples["case"].values, return_counts=True)
         count = int(members[0])
-        # Draws of a case stand side by side.
+        # The samples of a case are adjacent.
         draws = samples["state"].values.astype(np.float64).reshape(len(cases), count, -1)
         truth = samples["truth"].values.astype(np.float64).reshape(len(cases), count, -1)[:, 0]
         mean = draws.mean(1)
         units = str(samples["state"].attrs.get("units", "1"))
-        told = {
+        results = {
             "misfit": scalar(samples["misfit"].values.mean(), "chi-square of the observation", "neither"),
             "error_of_mean": scalar(_rms(mean - truth), "error of the ensemble mean", "lower", units),
-            "error_of_draw": scalar(_rms(draws - truth[:, None]), "error of a draw", "lower", units),
+            "error_of_draw": scalar(_rms(draws - truth[:, None]), "error of a single sample", "lower", units),
             "spread": scalar(_rms(draws - mean[:, None]), "spread of the ensemble", "neither", units),
         }
         if count > 1:
             ranks = (draws < truth[:, None]).sum(1)
             fraction = np.bincount(ranks.ravel(), minlength=count + 1) / ranks.size
-            told["ensemble_crps"] = scalar(
+            results["ensemble_crps"] = scalar(
                 crps(draws, truth), "continuous ranked probability score", "lower", units
             )
             unevenness = 0.5 * np.abs(fraction - 1 / (count + 1)).sum()
-            told["rank_unevenness"] = scalar(unevenness, "unevenness of the rank histogram", "lower")
-            told["rank_histogram"] = xr.DataArray(
-                fraction, dims="rank", attrs={"long_name": "share of true values"}
+            results["rank_unevenness"] = scalar(unevenness, "unevenness of the rank histogram", "lower")
+            results["rank_histogram"] = xr.DataArray(
+                fraction, dims="rank", attrs={"long_name": "fraction of true values"}
             )
-        return xr.Dataset(told)
+        return xr.Dataset(results)
 
 
 def crps(draws: np.ndarray, truth: np.ndarray) -> float:
-    """The fair CRPS of ensembles (cases, K, n) for true values (cases, n)."""
+    """The mean fair CRPS of ensembles (cases, K, n) for true values (cases, n), where K > 1."""
     count = draws.shape[1]
     error = np.abs(draws - truth[:, None]).mean()
     ordered = np.sort(draws, axis=1)
-    # sum_{k, l} |x^k - x^l| from the order statistics.
+    # sum_{k, l} |x^k - x^l|, from the order statistics.
     weights = 2 * np.arange(1, count + 1) - count - 1
     apart = 2 * np.einsum("k,ckn->cn", weights, ordered).mean()
     return float(error - apart / (2 * count * (count - 1)))

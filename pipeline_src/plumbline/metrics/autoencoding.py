@@ -1,4 +1,8 @@
-"""Reconstruction, bound and likelihood of the test split, for methods that are autoencoders."""
+"""Reconstruction error, evidence bound and likelihood of the test split, for autoencoders.
+
+The evidence lower bound (ELBO) is that of Kingma and Welling (2014, https://arxiv.org/abs/1312.6114); the
+method estimates the likelihood by importance sampling.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class AutoencodingSpec(MetricSpec):
-    """Squared error of reconstructions, negative bound, and negative log-likelihood by importance sampling."""
+    """Squared error of reconstructions, negative evidence bound and negative log-likelihood; nothing for
+    samples without a reconstruction."""
 
     kind: Literal["autoencoding"] = "autoencoding"
 
@@ -34,7 +39,7 @@ class AutoencodingSpec(MetricSpec):
         truth = split_values(dataset, "test")[:count]
         error = ((samples["reconstruction"].values.reshape(count, -1) - truth) ** 2).sum(1)
         unit = dataset["state"].attrs.get("units", "1")
-        told = {
+        results = {
             "reconstruction_error": scalar(
                 error.mean(), "squared error of a reconstruction", "lower", f"{unit}²" if unit != "1" else "1"
             )
@@ -44,12 +49,12 @@ class AutoencodingSpec(MetricSpec):
                 if name + suffix in samples:
                     known = bool(suffix) or truth_is_feasible(samples, dataset, by)
                     value = -np.mean(samples[name + suffix].values) if known else np.nan
-                    told[f"negative_{name}{suffix}"] = scalar(
-                        value, title + of, "lower", "nats a sample", remark="" if known else NO_LIKELIHOOD
+                    results[f"negative_{name}{suffix}"] = scalar(
+                        value, title + of, "lower", "nats per sample", remark="" if known else NO_LIKELIHOOD
                     )
         for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["reconstruction"].values))
-            told[f"mean_relative_violation_{name}"] = scalar(
+            results[f"mean_relative_violation_{name}"] = scalar(
                 violation.max(), f"largest relative violation of {name} by a reconstruction", "lower"
             )
-        return xr.Dataset(told)
+        return xr.Dataset(results)

@@ -1,6 +1,7 @@
-r"""Distance to the exact law of a Gaussian given A x = k.
+r"""Distance to the exact distribution of a Gaussian given A x = k.
 
-The 2-Wasserstein distance of Gaussians with the samples' moments and the exact ones,
+The 2-Wasserstein distance between two Gaussians, one with the mean m and covariance S of the samples and one
+with the exact moments m0 and S0 (Dowson and Landau 1982, https://doi.org/10.1016/0047-259X(82)90077-X):
 
     W^2 = |m - m0|^2 + tr(S + S0 - 2 (S0^{1/2} S S0^{1/2})^{1/2}).
 """
@@ -18,16 +19,22 @@ if TYPE_CHECKING:
 
 
 class ConditionalGaussianSpec(MetricSpec):
-    """Gaussian 2-Wasserstein distance to the exact constrained law; for the dataset `gaussian`."""
+    """Gaussian 2-Wasserstein distance to the exact constrained distribution; for the dataset `gaussian`."""
 
     kind: Literal["conditional_gaussian"] = "conditional_gaussian"
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
+        """The distance to the exact distribution.
+
+        Raises:
+            ValueError: the dataset does not store its exact conditional moments.
+        """
         import xarray as xr
 
         if "conditional_mean" not in dataset:
             raise ValueError(
-                "this metric is for the dataset `gaussian`, which stores its exact constrained law."
+                f"`{self.kind}`: the dataset has no `conditional_mean`. Use this metric with the dataset "
+                "`gaussian`, which stores the moments of its exact constrained distribution."
             )
         state = samples["state"].values.astype(np.float64)
         distance = gaussian_wasserstein(
@@ -36,11 +43,13 @@ class ConditionalGaussianSpec(MetricSpec):
             dataset["conditional_mean"].values,
             dataset["conditional_covariance"].values,
         )
-        return xr.Dataset({"conditional_gaussian": scalar(distance, "distance to the exact law", "lower")})
+        return xr.Dataset(
+            {"conditional_gaussian": scalar(distance, "distance to the exact distribution", "lower")}
+        )
 
 
 def gaussian_wasserstein(m: np.ndarray, s: np.ndarray, m0: np.ndarray, s0: np.ndarray) -> float:
-    """The 2-Wasserstein distance of N(m, s) and N(m0, s0)."""
+    """The 2-Wasserstein distance between N(m, s) and N(m0, s0), with means (n,) and covariances (n, n)."""
     values, vectors = np.linalg.eigh(s0)
     root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ s @ root), 0, None)).sum()

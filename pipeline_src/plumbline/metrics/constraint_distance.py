@@ -1,8 +1,8 @@
-"""Distances to the constraints, sample by sample, by the very objects that the samplers use."""
+"""Distance of each sample to the constraints, by the same constraint objects that the samplers use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
+    from plumbline.constraints import Constraint
     from plumbline.metrics._pairs import Pairs
 
 
 class ConstraintDistanceSpec(MetricSpec):
-    """Mean and largest distance to each constraint, in the data's unit; largest relative violation, without one; the share of
-    samples that are feasible, which is to the constraint's tolerance of a relative violation."""
+    """Mean and largest distance to each constraint, in its unit; largest relative violation, unitless; and
+    the fraction of feasible samples, whose relative violation is within the constraint's tolerance."""
 
     kind: Literal["constraint_distance"] = "constraint_distance"
     of_every_draw: ClassVar[bool] = True
@@ -27,15 +28,15 @@ class ConstraintDistanceSpec(MetricSpec):
         import xarray as xr
 
         state = torch.as_tensor(samples["state"].values)
-        judged: dict[str, xr.DataArray] = {}
+        results: dict[str, xr.DataArray] = {}
         for name, constraint in by.constraints.items():
             distance, violation = constraint.distance(state), constraint.violation(state)
-            judged |= {
+            results |= {
                 f"distance_{name}_each": _each(distance, f"distance to {name}", constraint.unit),
                 f"relative_violation_{name}_each": _each(violation, f"relative violation of {name}", "1"),
             }
-            judged |= self._summary(name, constraint, distance.numpy(), violation.numpy())
-        return xr.Dataset(judged)
+            results |= self._summary(name, constraint, distance.numpy(), violation.numpy())
+        return xr.Dataset(results)
 
     def without(
         self,
@@ -47,24 +48,24 @@ class ConstraintDistanceSpec(MetricSpec):
         pairs: Pairs | None,
     ) -> dict[str, float]:
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
-        told: dict[str, float] = {}
+        results: dict[str, float] = {}
         for name, constraint in by.constraints.items():
             distance, violation = (
                 found[f"{what}_{name}_each"].values[kept] for what in ("distance", "relative_violation")
             )
-            told |= {
+            results |= {
                 key: float(value)
                 for key, value in self._summary(name, constraint, distance, violation).items()
             }
-        return told
+        return results
 
     def _summary(
-        self, name: str, constraint: Any, distance: np.ndarray, violation: np.ndarray
+        self, name: str, constraint: Constraint, distance: np.ndarray, violation: np.ndarray
     ) -> dict[str, xr.DataArray]:
         import torch
 
         about = {"constraint": name, "tolerance": constraint.tolerance}
-        told = {
+        summary = {
             f"distance_{name}": scalar(
                 float(torch.as_tensor(distance).mean()), f"distance to {name}", "lower", constraint.unit
             ),
@@ -75,12 +76,14 @@ class ConstraintDistanceSpec(MetricSpec):
                 violation.max(), f"largest relative violation of {name}", "lower"
             ),
             f"feasible_{name}": scalar(
-                (violation <= constraint.tolerance).mean(), f"fraction feasible for {name}", "higher"
+                (violation <= constraint.tolerance).mean(),
+                f"fraction of samples that satisfy {name}",
+                "higher",
             ),
         }
-        for value in told.values():
+        for value in summary.values():
             value.attrs |= about
-        return told
+        return summary
 
 
 def _each(values: Tensor, long_name: str, units: str) -> xr.DataArray:

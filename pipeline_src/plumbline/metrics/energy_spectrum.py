@@ -1,8 +1,9 @@
 r"""Error of the energy spectrum of fields.
 
-For one periodic direction, E(k) is the mean squared modulus of the Fourier modes along it, over all samples and
-other coordinates. For a periodic plane it is summed over rings of wavenumber. The error is the mean over
-wavenumbers of |log10 E(k) - log10 E_test(k)|, over those that hold more than a billionth of the energy.
+For one periodic direction, E(k) is the squared modulus of the k-th Fourier mode, averaged over samples and
+all other dimensions. For a periodic plane, squared moduli are summed over the ring of modes whose rounded
+wavenumber is k and over all other dimensions, and averaged over samples. The error is the mean of |log10 E(k)
+- log10 E_test(k)| over the wavenumbers that hold more than a billionth of the energy of the test split.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 if TYPE_CHECKING:
     import xarray as xr
 
-SMALLEST_SHARE = 1e-9
+# Smallest fraction of the test split's energy for which a wavenumber counts.
+SMALLEST_FRACTION = 1e-9
 
 
 class EnergySpectrumSpec(MetricSpec):
-    """Mean error of the logarithm of the energy spectrum, against the test split."""
+    """Mean absolute error of the logarithm of the energy spectrum, against the test split."""
 
     kind: Literal["energy_spectrum"] = "energy_spectrum"
 
@@ -33,7 +35,7 @@ class EnergySpectrumSpec(MetricSpec):
         reference, spectrum = (
             energy_spectrum(values, len(periodic)) for values in (test, samples["state"].values)
         )
-        held = reference > SMALLEST_SHARE * reference.sum()
+        held = reference > SMALLEST_FRACTION * reference.sum()
         error = np.abs(np.log10(np.maximum(spectrum, 1e-300)) - np.log10(np.maximum(reference, 1e-300)))[held]
         wavenumber = ("wavenumber", np.arange(1, len(reference) + 1), {"units": "waves in the domain"})
         return xr.Dataset(
@@ -47,7 +49,12 @@ class EnergySpectrumSpec(MetricSpec):
 
 
 def energy_spectrum(field: np.ndarray, directions: int) -> np.ndarray:
-    """E(k) for k = 1, 2, ... along the last one or two axes."""
+    """The spectrum E(k) for k = 1, 2, ...
+
+    Args:
+        field: samples (B, ...) whose last `directions` axes are periodic.
+        directions: one or two.
+    """
     if directions == 1:
         modes = np.abs(np.fft.rfft(field, axis=-1)) ** 2 / field.shape[-1] ** 2
         return modes.reshape(-1, modes.shape[-1]).mean(0)[1:]

@@ -1,12 +1,14 @@
-r"""Distances to constraints as the white noise that would make them.
+r"""Distances to constraints, expressed as the amount of white noise that causes the same distance.
 
-A distance says little by itself: a divergence has another unit than a flux, and another scale. White noise of s standard
-deviations of the training data, added to samples of the test split, makes a distance l(s); with its growth
-kappa = (l(s) - l(0)) / s at a small s, a method's distance l is that of noise of
+Distances to different constraints are hard to compare: a divergence and a flux have different units and
+scales. White noise of s standard deviations of the training data, added to the test split, causes a mean
+distance l(s). Its growth at a small s is kappa = (l(s) - l(0)) / s. A method's mean distance l is then
+equivalent to noise of
 
     l / kappa
 
-standard deviations, the same number in every unit. It can be compared with the noise that a sampler leaves.
+standard deviations, independently of units. It can be compared with the noise that a sampler leaves in its
+samples.
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ SEED = 20240618
 
 
 class EquivalentNoiseSpec(MetricSpec):
-    """Mean distance to each constraint as white noise on the data: over what noise of one deviation would make."""
+    """Mean distance to each constraint, divided by that caused by white noise of one standard deviation."""
 
     kind: Literal["equivalent_noise"] = "equivalent_noise"
     resampled: ClassVar[bool] = False
     of_every_draw: ClassVar[bool] = True
     noise: float = key("standard deviations of the data", gt=0, default=0.01)
-    """Noise that the growth of the distance is measured at."""
+    """Size of the noise that the growth of the distance is measured with."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
@@ -40,23 +42,23 @@ class EquivalentNoiseSpec(MetricSpec):
 
         test = select_split(dataset, "test").isel(sample=slice(0, samples.sizes["sample"]))
         clean, noisy = (torch.as_tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
-        judged = {}
+        results = {}
         for name, constraint in by.constraints.items():
             bound = constraint.bind(test)
             without = float(bound.distance(clean).mean())
             growth = (float(bound.distance(noisy).mean()) - without) / self.noise
             mean = float(constraint.distance(torch.as_tensor(samples["state"].values)).mean())
-            judged[f"equivalent_noise_{name}"] = scalar(
+            results[f"equivalent_noise_{name}"] = scalar(
                 mean / growth if growth > 0 else np.nan,
                 f"distance to {name} as noise",
                 "lower",
                 "standard deviations",
             )
-        return xr.Dataset(judged)
+        return xr.Dataset(results)
 
     def _with_noise(self, test: xr.Dataset, dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """The states, and the same with noise."""
+        """The states of the test split, without and with noise."""
         clean, training = test["state"].values.astype(np.float64), split_values(dataset, "train")
-        # As everywhere: tables are scaled by their columns, fields by one number.
+        # As in `standardised`: tables are scaled per column, fields by one number.
         scale = training.std(0) if clean.ndim == 2 else training.std()
         return clean, clean + self.noise * scale * np.random.default_rng(SEED).standard_normal(clean.shape)

@@ -1,4 +1,4 @@
-"""Mean absolute error of predictions by group, such as the element of an atom."""
+"""Mean absolute error of predictions by group of coordinates, such as the atoms of one element."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 
 class ErrorByGroupSpec(MetricSpec):
-    """Mean absolute error of the predicted means in each group of coordinates, in the data's unit."""
+    """Mean absolute error of the predicted means per group of coordinates; nothing without predictions."""
 
     kind: Literal["error_by_group"] = "error_by_group"
     variable: str
-    """The dataset's variable, shaped like the state, that holds each coordinate's group, -1 for none."""
+    """The dataset's variable with the group of each coordinate, shaped like the state; -1 for no group."""
     names: str | None = None
-    """The dataset's coordinate that names the groups; null for their numbers."""
+    """The dataset's coordinate with the names of the groups; null to name groups by their indices."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
+        """The error and size of each group.
+
+        Raises:
+            ValueError: the variable of groups does not have the shape of the state.
+        """
         import xarray as xr
 
         if "predicted_mean" not in samples:
@@ -34,20 +39,25 @@ class ErrorByGroupSpec(MetricSpec):
             )
         ).shape != group.shape:
             raise ValueError(
-                f"`{self.variable}` has another shape than the state: {group.shape}, {error.shape}."
+                f"`variable`: `{self.variable}` must have the shape of the state {error.shape}, "
+                f"found {group.shape}."
             )
         known = group >= 0
-        number = np.bincount(group[known])
+        size = np.bincount(group[known])
         total = np.bincount(group[known], error[known])
         with np.errstate(invalid="ignore"):
-            mean = np.where(number > 0, total / number, np.nan)
+            mean = np.where(size > 0, total / size, np.nan)
         unit = dataset["state"].attrs.get("units", "1")
         groups = np.arange(len(mean))
         names = dataset[self.names].values[groups] if self.names else groups.astype(str)
         return xr.Dataset(
             {
                 "error_by_group": ("group", mean, {"long_name": "mean absolute error", "units": unit}),
-                "size_of_group": ("group", number, {"long_name": f"coordinates of the {self.variable}"}),
+                "size_of_group": (
+                    "group",
+                    size,
+                    {"long_name": f"number of coordinates per {self.variable}"},
+                ),
             },
             coords={"group": groups, "group_name": ("group", names.astype("<U32"))},
         )

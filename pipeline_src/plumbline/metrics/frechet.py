@@ -1,11 +1,12 @@
-r"""The Frechet distance of features (Heusel et al., NeurIPS 2017).
+r"""The Frechet distance of features (Heusel et al., NeurIPS 2017, https://arxiv.org/abs/1706.08500).
 
-Between the Gaussians with the means and covariances of the features of samples and of the test split,
+The features of the samples have the mean m_1 and covariance S_1, those of the test split m_2 and S_2. The
+metric is the squared distance between the Gaussians with these moments:
 
     d^2 = |m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)).
 
-The features are those of a classifier of the study: this is not what the literature calls FID, which has the features of the
-Inception network.
+The features are those of a classifier of the study. Values are therefore not comparable with published FIDs,
+which have the features of the Inception network (see `inception_frechet`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import StringConstraints
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import class_features
+from plumbline.models import FeatureExtracting
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -33,12 +35,12 @@ class FrechetSpec(MetricSpec):
     to: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], AnyDataset] = key(
         default_factory=dict
     )
-    """Further datasets by name, to whose test splits the distance is taken too."""
+    """Other datasets by name; the distance to the test split of each is computed as well."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        classifier = by.models[self.classifier]
+        classifier = by.model(self.classifier, FeatureExtracting)
         drawn = class_features(classifier, samples["state"].values)
         tests = {"": dataset["state"].values[dataset["split"].values == "test"]}
         shape = samples["state"].shape[1:]
@@ -48,19 +50,20 @@ class FrechetSpec(MetricSpec):
         for suffix, test in tests.items():
             title = f"Frechet distance{suffix.replace('_', ' ')} in features of {self.classifier}"
             distance = frechet_distance(drawn, class_features(classifier, test))
-            # Real data is of the study's own distribution: to another one, a method may well be nearer.
+            # Real data bounds only the distance to its own distribution: a method can be nearer to another
+            # dataset.
             found[f"frechet{suffix}"] = scalar(distance, title, "lower", "squared features", floor=not suffix)
         return xr.Dataset(found)
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.classifier: "features"}
+    def depends_on(self) -> dict[str, type]:
+        return {self.classifier: FeatureExtracting}
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """d^2 between the Gaussians of two sets of features (N, F) and (M, F)."""
+    """d^2 between the Gaussians with the moments of two sets of features (N, F) and (M, F)."""
     means = first.mean(0), second.mean(0)
     a, b = (np.cov(features, rowvar=False) for features in (first, second))
-    # tr (A B)^(1/2) by the eigenvalues of the symmetric A^(1/2) B A^(1/2), which are those of A B.
+    # tr (A B)^(1/2), from the eigenvalues of the symmetric A^(1/2) B A^(1/2), which are those of A B.
     values, vectors = np.linalg.eigh(a)
     root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
     between = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(min=0)).sum()

@@ -1,4 +1,4 @@
-"""How much of a sample is left when it is changed to have another label."""
+"""How much samples change when they are given another label."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class IdentitySpec(MetricSpec):
-    """Distances between samples and what they were made of, for methods that change samples or move latent vectors."""
+    """Distance of edited samples, or of edited latent vectors, from their originals."""
 
     kind: Literal["identity"] = "identity"
 
@@ -23,12 +23,12 @@ class IdentitySpec(MetricSpec):
         found = {}
         if "latent_shift" in samples:
             shift = float(samples["latent_shift"].mean())
-            title = "mean squared move in the latent space"
-            found["latent_shift"] = scalar(shift, title, "lower", "posterior deviations²")
+            title = "mean squared distance moved in the latent space"
+            found["latent_shift"] = scalar(shift, title, "lower", "posterior standard deviations²")
         if "source" in samples:
             scale = split_values(dataset, "train").std()
             difference = (samples["state"].values - samples["source"].values) / scale
             distance = np.sqrt((difference**2).reshape(len(difference), -1).mean(1)).mean()
-            title = "distance from what was changed"
+            title = "distance from the original"
             found["distance_to_source"] = scalar(distance, title, "lower", "standard deviations")
         return xr.Dataset(found)

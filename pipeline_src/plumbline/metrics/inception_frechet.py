@@ -1,14 +1,16 @@
-r"""The Frechet Inception distance, FID (Heusel et al., NeurIPS 2017), with the Inception network from a file.
+r"""The Frechet Inception distance, FID (Heusel et al., NeurIPS 2017, https://arxiv.org/abs/1706.08500).
 
-The network is the TorchScript export that the literature compares by (`inception-2015-12-05.pt` of Karras et al. 2021): called as
-`network(images, return_features=True)` with images (B, 3, H, W) of whole numbers from 0 to 255, it gives 2048 features.
-The library does not bring it: without network access nothing could fetch it, and nothing else may be called by this name.
+The Inception network is read from a file: the TorchScript export with which the literature compares,
+`inception-2015-12-05.pt`, published with StyleGAN2-ADA (Karras et al., NeurIPS 2020,
+https://arxiv.org/abs/2006.06676). Called as `network(images, return_features=True)` with images (B, 3, H, W)
+of whole numbers from 0 to 255, it returns 2048 features. The library neither contains nor downloads it, and
+no other features may be called FID.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -18,18 +20,19 @@ from plumbline.metrics.frechet import frechet_distance
 
 if TYPE_CHECKING:
     import xarray as xr
+    from torch.jit import ScriptModule
 
-# Images that go through the network together.
+# Number of images per forward pass.
 CHUNK = 64
 
 
 class InceptionFrechetSpec(ReadsFiles, MetricSpec):
-    """FID to the test split, of images with values from 0 to 1."""
+    """FID to the test split, for images with values from 0 to 1."""
 
     kind: Literal["inception_frechet"] = "inception_frechet"
     resampled: ClassVar[bool] = False
     weights: str
-    """The TorchScript file of the Inception network."""
+    """Path of the TorchScript file of the Inception network."""
 
     def input_files(self) -> tuple[InputFile, ...]:
         what = "the TorchScript export of the Inception network, inception-2015-12-05.pt"
@@ -45,18 +48,18 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
         return xr.Dataset({"fid": scalar(distance, "FID", "lower", "squared features")})
 
 
-def _network(weights: Path) -> Any:
+def _network(weights: Path) -> ScriptModule:
     import torch
 
     if not weights.is_file():
         raise FileNotFoundError(
-            f"`weights`: there is no file {weights}. It should be the TorchScript export of the Inception network, "
-            "inception-2015-12-05.pt; give its path, or take the metric out."
+            f"`weights`: there is no file {weights}. It must be the TorchScript export of the Inception "
+            "network, inception-2015-12-05.pt. Set its path, or remove the metric from the study."
         )
     return torch.jit.load(str(weights), map_location="cpu").eval()
 
 
-def _features(network: Any, states: np.ndarray) -> np.ndarray:
+def _features(network: ScriptModule, states: np.ndarray) -> np.ndarray:
     """Features (samples, F) of images (samples, H, W) or (samples, C, H, W), C one or three.
 
     Raises:
@@ -68,7 +71,8 @@ def _features(network: Any, states: np.ndarray) -> np.ndarray:
         states = states[:, None]
     if states.ndim != 4 or states.shape[1] not in (1, 3):
         raise ValueError(
-            f"`inception_frechet` is of images in one colour or three, and samples have the shape {states.shape[1:]}."
+            f"`inception_frechet` needs images with one or three channels, and samples have the shape "
+            f"{states.shape[1:]}."
         )
     parts = []
     with torch.no_grad():

@@ -1,4 +1,7 @@
-"""Forecasts of several systems: the error of each, beside what the tangent kernel said of its training."""
+"""Test error of forecasts, compared with the alignment of the tangent kernel, for several systems.
+
+After Khalafi, Sihag, Ribeiro (https://arxiv.org/abs/2310.10791).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class KernelAlignmentSpec(MetricSpec):
-    """Normalised error, alignment and descent of forecasts by graph filters; nothing for samples without these.
+    """Normalised error, alignment and predicted descent of forecasts by graph filters.
 
-    The error of a system is its mean squared error over the mean square of what is asked for about the training mean, in the
-    standard deviations of each node: one for a forecast that knows nothing. Intervals of 95% are of the mean over systems.
+    The normalised error of a system is its mean squared error, divided by that of the training mean as a
+    forecast; each node is in units of its standard deviation. Intervals are 95% intervals of the mean over
+    systems.
     """
 
     kind: Literal["kernel_alignment"] = "kernel_alignment"
@@ -48,11 +52,11 @@ class KernelAlignmentSpec(MetricSpec):
             {
                 "normalised_error": scalar(errors.mean(), "normalised test error", "lower"),
                 "normalised_error_interval": scalar(
-                    half_width(errors), "normalised test error, half of its 95% interval", "neither"
+                    half_width(errors), "normalised test error, half-width of the 95% interval", "neither"
                 ),
                 "alignment": scalar(alignment.mean(), "alignment of the tangent kernel", "higher"),
                 "alignment_interval": scalar(
-                    half_width(alignment), "alignment, half of its 95% interval", "neither"
+                    half_width(alignment), "alignment, half-width of the 95% interval", "neither"
                 ),
                 "error_of_system": ("system", errors, of_systems),
                 "kernel_descent": (
@@ -63,7 +67,7 @@ class KernelAlignmentSpec(MetricSpec):
                 "kernel_spectrum": (
                     ("system", "mode"),
                     spectrum,
-                    {"long_name": "eigenvalues of the tangent kernel, over the largest"},
+                    {"long_name": "eigenvalues of the tangent kernel, relative to the largest"},
                 ),
             },
             coords={

@@ -1,4 +1,4 @@
-"""How likely samples are under distributions whose density is known."""
+"""Mean log-density of samples under distributions whose density is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LogDensitySpec(MetricSpec):
-    """Mean log-density of the samples under each of some mixtures, and under the one that finds them least likely."""
+    """Mean log-density of the samples under each of several mixtures, and the smallest mean."""
 
     kind: Literal["log_density"] = "log_density"
     of_every_draw: ClassVar[bool] = True
@@ -34,6 +34,6 @@ class LogDensitySpec(MetricSpec):
             for name, mean in means.items()
         }
         found["least_log_density"] = scalar(
-            min(means.values()), "least of the mean log-densities", "higher", "nats", floor=False
+            min(means.values()), "smallest mean log-density", "higher", "nats", floor=False
         )
         return xr.Dataset(found)

@@ -1,4 +1,4 @@
-"""Wasserstein distance of each coordinate of a table to the test split."""
+"""Wasserstein distance between samples and test split, for each column of a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MarginalWassersteinSpec(MetricSpec):
-    """1-Wasserstein distance of every coordinate, in standard deviations, and their mean."""
+    """1-Wasserstein distance of each column, in standard deviations, and the mean over columns."""
 
     kind: Literal["marginal_wasserstein"] = "marginal_wasserstein"
 
@@ -21,11 +21,11 @@ class MarginalWassersteinSpec(MetricSpec):
         import xarray as xr
 
         drawn, reference = standardised(samples, dataset, "test")
-        # With as many samples on both sides, the distance is that of the order statistics.
+        # For sets of the same size, the distance is the mean difference of the order statistics.
         each = np.abs(np.sort(drawn, 0) - np.sort(reference, 0)).mean(0)
         dim = dataset["state"].dims[1]
         attrs = {"long_name": f"Wasserstein distance of each {dim}", "units": "standard deviations"}
-        name = f"mean Wasserstein distance of a {dim}"
+        name = f"mean Wasserstein distance per {dim}"
         return xr.Dataset(
             {
                 "marginal_wasserstein": scalar(each.mean(), name, "lower", "standard deviations"),

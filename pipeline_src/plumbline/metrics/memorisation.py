@@ -1,4 +1,4 @@
-"""Distance to the nearest training sample: does a method copy?"""
+"""Distance to the nearest training sample, which shows whether a method copies its training data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class MemorisationSpec(MetricSpec):
-    """Median distance to the nearest training sample, over that of the test split: under one, samples are copies."""
+    """Median distance to the nearest training sample, divided by that of the test split. Below one, samples
+    are nearer to the training data than real data is."""
 
     kind: Literal["memorisation"] = "memorisation"
     resampled: ClassVar[bool] = False
@@ -31,7 +32,7 @@ class MemorisationSpec(MetricSpec):
         ratio = np.median(distance) / usual if usual > 0 else np.nan
         return xr.Dataset(
             {
-                "memorisation": scalar(ratio, "distance to training data, over real", "neither"),
+                "memorisation": scalar(ratio, "distance to training data, relative to real data", "neither"),
                 "nearest_training_each": ("sample", distance, attrs),
             }
         )

@@ -1,9 +1,12 @@
-r"""Maximum mean discrepancy to the test split (Gretton et al. 2012).
+r"""Maximum mean discrepancy to the test split.
+
+After Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html),
 
     MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y),
 
-with a sum of Gaussian kernels whose bandwidths are multiples of the median distance within the test split. The
-biased estimate is used, which is never negative; its floor shows its bias.
+for samples x and test samples y, where k is the mean of Gaussian kernels whose bandwidths are multiples of
+the median distance within the test split. The estimate is the biased one, which is never negative; the
+metric's floor shows the bias.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from plumbline.metrics._pairs import Pairs
 
+# Bandwidths, in multiples of the median distance.
 BANDWIDTHS = (0.5, 1.0, 2.0)
 
 
@@ -30,17 +34,18 @@ class MMDSpec(PairwiseSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        value = self.numbers(self.pairs(samples, dataset, by))["mmd"]
+        value = self.values(self.pairs(samples, dataset, by))["mmd"]
         return xr.Dataset({"mmd": scalar(value, "maximum mean discrepancy", "lower")})
 
-    def numbers(self, pairs: Pairs) -> dict[str, float]:
+    def values(self, pairs: Pairs) -> dict[str, float]:
         return {"mmd": maximum_mean_discrepancy(pairs)}
 
 
 def maximum_mean_discrepancy(pairs: Pairs) -> float:
-    """MMD from the distances of samples and test samples, bandwidths from the latter."""
+    """The MMD from the distances between samples and test samples; the latter give the bandwidths."""
     apart = pairs.reference[np.triu_indices(len(pairs.reference), 1)]
-    # Where most points coincide, a standard deviation of the standardised data takes the place of their median distance.
+    # If most points coincide, their median distance is zero; one standard deviation of the data takes its
+    # place.
     median = np.median(apart) or 1.0
 
     def kernel(distances: np.ndarray) -> float:

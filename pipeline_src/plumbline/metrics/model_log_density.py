@@ -1,38 +1,42 @@
-r"""How likely samples are under trained diffusion models.
+r"""Mean log-density of samples under trained diffusion models.
 
-The mean of log q over samples is minus their cross-entropy, which the denoiser of q alone tells
-(`models.dual_diffusion.cross_entropy`), with the noise that makes its fine detail not count.
+The mean of log q over samples is minus their cross-entropy, which can be computed from the denoiser of q
+alone (`plumbline.models.distributional._divergences`; after Song et al., NeurIPS 2021,
+https://arxiv.org/abs/2101.09258). Both samples and q are smoothed with noise, so that details below its scale
+do not count.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.models import Denoising
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
-# Noisy samples that a network is asked about together.
+# Number of noisy samples per forward pass.
 CHUNK = 4096
 
 
 class ModelLogDensitySpec(MetricSpec):
-    """Mean log-density of the samples under each of some diffusion models, and under the one that finds them least likely."""
+    """Mean log-density of the samples under each of several diffusion models, and the smallest mean."""
 
     kind: Literal["model_log_density"] = "model_log_density"
     resampled: ClassVar[bool] = False
     of_every_draw: ClassVar[bool] = True
     under: tuple[str, ...] = Field(min_length=1)
-    """Names of the diffusion models; densities are in the units that the first one standardises data to."""
+    """Names of the diffusion models. Densities are in the standardised units of the first one."""
     smoothing: float = key("standard deviations of the first model's data", gt=0, default=0.1)
-    """Noise on the samples and on what the models know."""
-    draws: int = key("noise levels a sample", ge=1, default=64)
-    """Noise levels that each sample is asked about at."""
+    """Standard deviation of the noise that smooths the samples and the models' distributions."""
+    draws: int = key("noise levels per sample", ge=1, default=64)
+    """Number of noise levels at which each sample is denoised."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
@@ -44,7 +48,7 @@ class ModelLogDensitySpec(MetricSpec):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             means = mean_log_densities(
-                {name: by.models[name] for name in self.under}, batch, self.smoothing, self.draws
+                {name: by.model(name, Denoising) for name in self.under}, batch, self.smoothing, self.draws
             )
         found = {
             f"model_log_density_{name}": scalar(mean, f"mean log-density under {name}", "neither", "nats")
@@ -52,27 +56,31 @@ class ModelLogDensitySpec(MetricSpec):
         }
         found["least_model_log_density"] = scalar(
             min(means.values()),
-            "least of the mean log-densities under the models",
+            "smallest mean log-density under the models",
             "higher",
             "nats",
             floor=False,
         )
         return xr.Dataset(found)
 
-    def depends_on(self) -> dict[str, str]:
-        return dict.fromkeys(self.under, "denoiser")
+    def depends_on(self) -> dict[str, type]:
+        return dict.fromkeys(self.under, Denoising)
 
 
 def mean_log_densities(
-    models: dict[str, Any], batch: dict[str, Tensor], smoothing: float, draws: int
+    models: Mapping[str, Denoising], batch: dict[str, Tensor], smoothing: float, draws: int
 ) -> dict[str, float]:
-    """The mean log-density, in nats, of samples under each model, with noise on both sides.
+    """The mean log-density, in nats, of samples under each model, both smoothed with noise.
 
     Args:
-        models: diffusion models by name; all are asked in the space of the first.
-        batch: `state`, the samples (B, *S) in the data's units, and what the models are conditioned on.
-        smoothing: s, in the units of that space.
-        draws: noise levels a sample.
+        models: diffusion models by name; all densities are in the standardised space of the first.
+        batch: `state`, the samples (B, *S) in the data's units, and the variables that the models are
+            conditioned on.
+        smoothing: standard deviation of the smoothing noise, in that space.
+        draws: number of noise levels per sample.
+
+    Returns:
+        The mean log-density under each model, by name.
     """
     import torch
 
@@ -84,15 +92,15 @@ def mean_log_densities(
         noisy_samples,
     )
 
-    first = next(iter(models.values()))
-    space, schedule = first.space_of({}), first.denoiser.schedule
     experts = {name: SharedSpace(model, name) for name, model in models.items()}
+    first = next(iter(experts))
+    space, schedule = experts[first].standardisation(), models[first].denoiser.schedule
     given = {name: expert.conditions(batch) for name, expert in experts.items()}
     z = space.encode(batch["state"].float())
     known = -float(gaussian_cross_entropy(z, smoothing).mean())
     totals = dict.fromkeys(models, 0.0)
     repeated = z.repeat(draws, *(1,) * (z.ndim - 1))
-    # One stratification over the noise levels for all samples; chunks are its parts.
+    # The noise levels are stratified once over all samples, then processed in chunks.
     x_t, t, weights = noisy_samples(schedule, repeated, smoothing)
     sample = torch.arange(len(z)).repeat(draws)
     for part in range(0, len(repeated), CHUNK):
@@ -100,7 +108,17 @@ def mean_log_densities(
         noisy, times, clean = x_t[here], t[here], repeated[here]
         gaussian = gaussian_mean(schedule, noisy, times)
         for name, expert in experts.items():
-            conditions = {key: one[sample[here]] for key, one in given[name].items()}
+            conditions = {key: _rows(one, sample[here]) for key, one in given[name].items()}
             mean = expert.mean(space, schedule, noisy, times, **conditions)
             totals[name] += float((weights[here] * excess(clean, mean, gaussian)).sum())
     return {name: known - total / len(repeated) for name, total in totals.items()}
+
+
+def _rows(conditions: object, chosen: Tensor) -> object:
+    """The chosen rows of a tensor, or of each tensor in a mapping: a keyword argument of a denoiser."""
+    from torch import Tensor
+
+    if isinstance(conditions, Mapping):
+        return {name: _rows(one, chosen) for name, one in conditions.items()}
+    assert isinstance(conditions, Tensor)
+    return conditions[chosen]

@@ -1,9 +1,12 @@
-r"""Precision and recall of manifolds (Kynkaanniemi et al., NeurIPS 2019).
+r"""Precision and recall by nearest neighbours.
 
-A set's manifold is the union of balls around its points that reach their k-th neighbour in the set. Precision
-is the share of samples on the manifold of the test split (quality); recall is the share of the test split on
-the manifold of the samples. Coverage (Naeem et al., ICML 2020) is the share of the test split whose own ball holds a
-sample, which an outlier among the samples cannot inflate. High precision with low recall is collapse.
+The definitions are those of Kynkäänniemi et al. (NeurIPS 2019, https://arxiv.org/abs/1904.06991). The
+manifold of a set is the union of balls around its points, each with the distance to the k-th nearest
+neighbour in the set as its radius. Precision is the fraction of samples on the manifold of the test split,
+and measures quality. Recall is the fraction of the test split on the manifold of the samples, and measures
+diversity. Coverage (Naeem et al., ICML 2020, https://arxiv.org/abs/2002.09797) is the fraction of test
+samples whose ball contains a sample; unlike recall, it is not inflated by outliers among the samples. High
+precision with low recall is collapse.
 """
 
 from __future__ import annotations
@@ -22,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class PrecisionRecallSpec(PairwiseSpec):
-    """Precision, recall and coverage by nearest neighbours, of standardised samples and test split."""
+    """Precision, recall and coverage by nearest neighbours, for standardised samples and the test split."""
 
     kind: Literal["precision_recall"] = "precision_recall"
     neighbours: int = key(ge=1, default=5)
-    """k, the neighbour that a ball reaches."""
+    """k: the radius of a ball is the distance to the k-th nearest neighbour."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        told = self.numbers(self.pairs(samples, dataset, by))
-        return xr.Dataset({name: scalar(value, name, "higher") for name, value in told.items()})
+        values = self.values(self.pairs(samples, dataset, by))
+        return xr.Dataset({name: scalar(value, name, "higher") for name, value in values.items()})
 
-    def numbers(self, pairs: Pairs) -> dict[str, float]:
+    def values(self, pairs: Pairs) -> dict[str, float]:
         of_test, of_drawn = (_radii(within, self.neighbours) for within in (pairs.reference, pairs.drawn))
         return {
             "precision": float((pairs.between <= of_test).any(1).mean()),
@@ -44,13 +47,13 @@ class PrecisionRecallSpec(PairwiseSpec):
 
 
 def fraction_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> float:
-    """The share of points (n, d) that lie in a ball around a point of the other set (m, d)."""
+    """The fraction of points (n, d) that lie on the manifold of another set (m, d), with k = `neighbours`."""
     from scipy.spatial.distance import cdist
 
     return float((cdist(points, manifold) <= _radii(cdist(manifold, manifold), neighbours)).any(1).mean())
 
 
 def _radii(within: np.ndarray, neighbours: int) -> np.ndarray:
-    """The distance of each point to its k-th neighbour in the set, from all distances in it."""
+    """The distance (n,) of each point to its k-th nearest neighbour, from all distances (n, n)."""
     k = min(neighbours, len(within) - 1)
     return np.partition(within, k, axis=1)[:, k]

@@ -1,14 +1,16 @@
-r"""Errors, likelihood and calibration of predictions, for methods that tell a mean and a deviation.
+r"""Errors, likelihood and calibration of predicted means and standard deviations.
 
-With the true state y of test sample i, the predicted mean m and the marginal deviations s, all numbers of a sample
-alike:
+With the true state y of a test sample, the predicted mean m and the marginal standard deviations s:
 
-- error: mean squared and mean absolute error of m, scaled as asked for;
-- likelihood: mean of -log p(y) on the feasible set, of a sample;
-- CRPS of the Gaussian marginals, s [w (2 F(w) - 1) + 2 f(w) - 1 / sqrt(pi)] with w = (y - m) / s, scaled like the error;
-- calibration: the mean over levels q = 0.05, ..., 0.95 of |q - share of y within the central interval of level q|.
+- error: mean squared and mean absolute error of m, over samples and coordinates, in the unit `scale`;
+- likelihood: mean of -log p(y) per sample, on the feasible set;
+- CRPS of the Gaussian marginals, s [w (2 F(w) - 1) + 2 f(w) - 1 / sqrt(pi)] with w = (y - m) / s and the
+  standard normal distribution function F and density f, in the unit of the error (Gneiting and Raftery 2007,
+  https://doi.org/10.1198/016214506000001437);
+- miscalibration: the mean over levels q = 0.05, ..., 0.95 of |q - c(q)|, where c(q) is the fraction of true
+  values inside the central interval of level q.
 
-Coordinates that the data marks as absent, by a variable `present`, do not count.
+Coordinates that the dataset's variable `present` marks as absent are left out.
 """
 
 from __future__ import annotations
@@ -31,16 +33,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PAIRS = 400
-"""Pairs of a true and a predicted value that the report draws."""
+"""Number of pairs of a true and a predicted value that the report plots."""
 LEVELS = np.linspace(0.05, 0.95, 19)
+"""Levels of the central intervals."""
 
 
 class PredictionSpec(MetricSpec):
-    """Errors, likelihood and calibration of predictions on the test split; nothing for samples without a prediction."""
+    """Errors, likelihood and calibration of predictions for the test split; nothing without predictions."""
 
     kind: Literal["prediction"] = "prediction"
     scale: Literal["none", "max_abs", "std"] = key(default="std")
-    """Unit of errors, a coordinate: the data's, the largest absolute value or the deviation in the train split."""
+    """Unit of errors per coordinate: the data's unit (`none`), or its largest absolute value or standard
+    deviation in the train split."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import torch
@@ -67,7 +71,7 @@ class PredictionSpec(MetricSpec):
         density = np.exp(-0.5 * w**2) / np.sqrt(2 * np.pi)
         crps = safe / scale * (w * (2 * ndtr(w) - 1) + 2 * density - 1 / np.sqrt(np.pi))
         inside = np.array([np.abs(w[known]) <= ndtri((1 + q) / 2) for q in LEVELS]).mean(1)
-        told = {
+        results = {
             "squared_error": scalar(
                 np.mean(error**2), "mean squared error", "lower", f"{unit}²" if unit != "1" else unit
             ),
@@ -79,27 +83,27 @@ class PredictionSpec(MetricSpec):
                 _pairs(truth[present], mean[present]),
                 {"units": dataset["state"].attrs.get("units", "1")},
             ),
-            "coverage_by_level": ("level", inside, {"long_name": "share of true values inside"}),
+            "coverage_by_level": ("level", inside, {"long_name": "fraction of true values inside"}),
         }
         for suffix, of in (("", ""), ("_free", ", in all coordinates")):
             if f"log_likelihood{suffix}" in samples:
-                # The density without the constraint is one in all coordinates, where the truth may lie anywhere.
+                # The density without the constraint (`_free`) is also defined for an infeasible true state.
                 known = bool(suffix) or truth_is_feasible(samples, dataset, by)
                 value = -samples[f"log_likelihood{suffix}"].values.mean() if known else np.nan
-                told[f"negative_log_likelihood{suffix}"] = scalar(
+                results[f"negative_log_likelihood{suffix}"] = scalar(
                     value,
                     f"negative log-likelihood{of}",
                     "lower",
-                    "nats a sample",
+                    "nats per sample",
                     remark="" if known else NO_LIKELIHOOD,
                 )
         for name, constraint in by.constraints.items():
             violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
-            told[f"mean_relative_violation_{name}"] = scalar(
+            results[f"mean_relative_violation_{name}"] = scalar(
                 violation.max(), f"largest relative violation of {name} by a predicted mean", "lower"
             )
         return xr.Dataset(
-            told,
+            results,
             coords={
                 "side": ["true", "predicted"],
                 "level": ("level", LEVELS, {"long_name": "level of the central interval"}),
@@ -107,7 +111,7 @@ class PredictionSpec(MetricSpec):
         )
 
     def _unit(self, dataset: xr.Dataset) -> tuple[str, np.ndarray]:
-        """The unit of errors, and its size for each coordinate."""
+        """The name of the unit of errors, and its size (n,) per coordinate, or (1,)."""
         if self.scale == "none":
             return str(dataset["state"].attrs.get("units", "1")), np.ones(1)
         training = split_values(dataset, "train")
@@ -117,6 +121,6 @@ class PredictionSpec(MetricSpec):
 
 
 def _pairs(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """True and predicted values at evenly spaced places, (PAIRS, 2)."""
+    """True and predicted values (PAIRS, 2) at evenly spaced indices."""
     chosen = np.linspace(0, len(truth) - 1, PAIRS).astype(int)
     return np.stack([truth[chosen], mean[chosen]], 1)

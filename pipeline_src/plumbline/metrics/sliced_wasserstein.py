@@ -1,6 +1,8 @@
-r"""The sliced Wasserstein distance to the test split (Rabin et al. 2012; Bonneel et al. 2015).
+r"""The sliced Wasserstein distance to the test split.
 
-The mean over random directions of the squared 2-Wasserstein distance of the projections, under the root.
+It is the square root of the mean, over random directions, of the squared 2-Wasserstein distance between the
+projections of both sets onto the direction (Rabin et al. 2012, https://doi.org/10.1007/978-3-642-24785-9_37;
+Bonneel et al. 2015, https://doi.org/10.1007/s10851-014-0506-3).
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class SlicedWassersteinSpec(MetricSpec):
-    """Sliced 2-Wasserstein distance of the standardised samples to the test split."""
+    """Sliced 2-Wasserstein distance between the standardised samples and the test split."""
 
     kind: Literal["sliced_wasserstein"] = "sliced_wasserstein"
     directions: int = key(ge=1, default=256)
-    """Random directions, the same for every method."""
+    """Number of random directions, the same ones for every method."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
@@ -39,7 +41,7 @@ class SlicedWassersteinSpec(MetricSpec):
 
 @lru_cache(maxsize=1)
 def random_directions(dimension: int, count: int) -> np.ndarray:
-    """`count` unit vectors (dimension, count), uniform on the sphere, the same ones at every call."""
+    """Unit vectors (dimension, count), uniform on the sphere; the same ones in every call."""
     from ot.sliced import get_random_projections
 
     return np.asarray(get_random_projections(dimension, count, seed=0))

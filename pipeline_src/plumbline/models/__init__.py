@@ -1,74 +1,134 @@
-"""Models: anything trained, a package a family, with its loss and how it draws.
+"""Models: everything that is trained or fitted, one package per family.
 
 A model is an `nn.Module` with
 
 - `prepare(data)`: fits, once and before training, what has a closed form (standardisation, moments);
-- optionally `start_from(weights)`: takes over the trained weights of the model that it is initialised by; without it, they
-  are loaded as its own;
-- `loss(batch) -> (scalar, terms)`, unless it takes no steps: the training loop minimises the scalar and logs the terms;
+- optionally `start_from(weights)`: takes over the trained weights of the model named by `initialise`; without
+  this method they are loaded as the model's own state;
+- `loss(batch) -> (scalar, terms)`, unless the model is fitted without gradient steps: the training loop
+  minimises the scalar and logs the terms;
 - optionally `after_step(terms)`, called after every optimiser step.
 
-`data` and `batch` are dicts of tensors, the numeric variables of the dataset along `sample`: `state` (B, ...) in
-the data's units, `condition` (B, C) where the dataset has one, targets of constraints. What samplers draw from a
-model by is the model's offer, one or more of
+`data` and `batch` are dicts of tensors: the numeric variables of the dataset along `sample`, such as `state`
+(B, ...) in the data's units, `condition` (B, C) where the dataset has one, and targets of constraints.
 
-- `denoiser`: an azula `Denoiser`, with `conditions(batch) -> dict` of its keyword arguments, in the space
-  `space_of(batch)`, which has `encode(x)`, `decode(z)` and, where coordinates correspond, `scale`;
-- `prediction`: `predict(batch)`, for the rest of each sample: a draw of the state, and what the model knows of it, such
-  as mean, deviation and log-likelihood;
-- `prior`: `draw(batch)`, as many draws of the prior as the batch has samples, and what the model says of these;
-- `latents`: `latent_draws(batch) -> (B, d)`, as many latent vectors, for whatever the batch tells of its samples, and
-  `decode(z, batch)`, the samples of latent vectors; `posterior`: also `posterior_draws(batch)`, latent vectors of the samples of
-  the batch themselves, and `posterior(batch)`, their law; `actor` and `critics`: see `models.latent`.
+The capabilities that samplers, other models, constraints and metrics require of a model are Protocols, such
+as `Denoising` or `Predictive`. `CAPABILITIES` lists all of them. A spec lists the Protocols that its model
+satisfies (`provides`), and those that it requires of the models it depends on (`depends_on`). Each Protocol
+is defined in the package that requires it, and this package re-exports them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, overload
 
 from pydantic import model_validator
 
-from plumbline.constraints import Constraint
+from plumbline._capabilities import require
+from plumbline.attributes import Classifying
+from plumbline.constraints import Constraint, Counting, LinearEqualityConstraint
 from plumbline.datasets import AnyDataset
+from plumbline.models._protocols import (
+    AttributePredicting,
+    FeatureExtracting,
+    Labelled,
+    MirrorMap,
+    Restoring,
+)
+from plumbline.models._protocols import Preparing as Preparing
+from plumbline.models._protocols import TakesOverWeights as TakesOverWeights
+from plumbline.samplers import (
+    Criticising,
+    Denoising,
+    LabelCriticising,
+    LatentEditing,
+    LatentVariable,
+    PosteriorEncoding,
+    Predictive,
+    PriorSampling,
+    Rewarding,
+)
 from plumbline.spec import LARGEST_SEED, ByKind, Kind, Spec, key
+from plumbline.training import Trainable as Trainable
+from plumbline.training import UpdatesAfterStep as UpdatesAfterStep
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import nn
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
+
+CAPABILITIES: tuple[type, ...] = (
+    Denoising,
+    Predictive,
+    PriorSampling,
+    LatentVariable,
+    PosteriorEncoding,
+    LatentEditing,
+    Criticising,
+    LabelCriticising,
+    Rewarding,
+    MirrorMap,
+    Restoring,
+    Labelled,
+    Classifying,
+    AttributePredicting,
+    FeatureExtracting,
+    Counting,
+)
+"""The Protocols that models may provide, required by samplers, models, constraints and metrics."""
 
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a model is built on.
+    """The data, constraints and models that a model is built from.
 
     Attributes:
-        example: a sample of the dataset with its coordinates and attributes: the shape of the data.
-        constraints: the constraints that the model names.
-        models: the models that it stands on, by name.
+        example: a sample of the dataset with its coordinates and attributes, which gives the shape of the
+            data.
+        constraints: the constraints that the model names, by name.
+        models: the models that it depends on, by name.
     """
 
     example: xr.Dataset
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     models: Mapping[str, nn.Module] = field(default_factory=dict)
 
-    def constraint(self, name: str | None) -> Constraint | None:
-        """The constraint of this name; None for none."""
-        return None if name is None else self.constraints[name]
+    def model(self, name: str, capability: TypeForm[T]) -> T:
+        """The model of this name, which must satisfy a Protocol.
+
+        Raises:
+            TypeError: it does not satisfy the Protocol.
+        """
+        return require(self.models[name], capability, name)
+
+    @overload
+    def linear(self, name: str) -> LinearEqualityConstraint: ...
+    @overload
+    def linear(self, name: str | None) -> LinearEqualityConstraint | None: ...
+    def linear(self, name: str | None) -> LinearEqualityConstraint | None:
+        """The constraint of this name, which must be a linear equality; None if the name is None.
+
+        Raises:
+            TypeError: it is not a linear equality.
+        """
+        return None if name is None else require(self.constraints[name], LinearEqualityConstraint, name)
 
 
 class TrainingSpec(Spec):
     """How a model is trained."""
 
     steps: int = key("optimiser steps", ge=0, default=2000)
-    """Length of the training. Zero for models that are fitted in closed form."""
+    """Number of optimiser steps; zero for models that are fitted in closed form."""
     samples: int | None = key("samples", ge=2, default=None)
-    """Samples of the train split that are used, the first ones; null for all."""
+    """Number of samples of the train split to train on, taken from its start; null for all."""
     seed_offset: int = key(ge=0, le=LARGEST_SEED, default=0)
-    """Added to the study's seed: two models of one recipe differ by it, as members of an ensemble must."""
+    """Added to the study's seed, so that models of equal settings differ, as members of an ensemble must."""
     batch: int = key("samples", ge=1, default=64)
-    """Samples in a batch, over all devices."""
+    """Batch size, over all devices."""
     learning_rate: float = key(gt=0, default=1e-3)
     """Peak learning rate of AdamW."""
     beta1: float = key(ge=0, lt=1, default=0.9)
@@ -80,27 +140,27 @@ class TrainingSpec(Spec):
     warmup: int = key("optimiser steps", ge=0, default=100)
     """Steps over which the learning rate rises linearly."""
     decay: Literal["cosine", "constant"] = "cosine"
-    """Course of the learning rate after the rise: to zero as a half cosine, or constant."""
+    """Schedule of the learning rate after the warm-up: half a cosine down to zero, or constant."""
     gradient_clip: float = key(ge=0, default=1.0)
-    """Largest norm of the gradient; 0 for no clipping."""
+    """Maximum norm of the gradient; 0 for no clipping."""
     ema: float = key(ge=0, lt=1, default=0.999)
-    """Decay of the exponential moving average of the weights; 0 keeps the last ones."""
+    """Decay of the exponential moving average of the weights; 0 uses the last weights."""
     devices: int = key(ge=1, default=1)
-    """Devices that share a batch (distributed data parallel)."""
+    """Number of devices that share a batch (distributed data parallel)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to train: a GPU if there is one, or as named."""
+    """Device to train on; `auto` uses a GPU if there is one."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    """Precision of the forward and backward passes, in the words of Lightning Fabric."""
+    """Precision of the forward and backward passes, as named by Lightning Fabric."""
     save_every: int = key("optimiser steps", ge=1, default=500)
-    """Interval between saved states, from which a killed job resumes."""
+    """Interval between saved training states, from which an interrupted job resumes."""
     checkpoints: int = key(ge=0, default=0)
-    """Numbered checkpoints that are kept, at equal intervals, the last at the end; 0 keeps the end alone."""
+    """Number of checkpoints to keep, at equal intervals up to the end; 0 keeps only the final weights."""
     log_every: int = key("optimiser steps", ge=1, default=20)
     """Interval between rows of the training log; each is a mean over the interval."""
     validate_every: int = key("optimiser steps", ge=0, default=0)
-    """Interval between validations, whose losses are columns of the log; a multiple of `log_every`, or 0 for none."""
+    """Interval between validations, logged as columns; a multiple of `log_every`, or 0 for none."""
     tensorboard: bool = False
-    """Whether to write TensorBoard events beside the weights."""
+    """Whether to write TensorBoard events next to the weights."""
 
     @model_validator(mode="after")
     def _checkpoints_are_apart(self) -> TrainingSpec:
@@ -109,15 +169,15 @@ class TrainingSpec(Spec):
         return self
 
     def checkpoint_steps(self) -> tuple[int, ...]:
-        """The steps after which numbered checkpoints are kept."""
+        """The steps after which checkpoints are kept."""
         return tuple(self.steps * (i + 1) // self.checkpoints for i in range(self.checkpoints))
 
     @model_validator(mode="after")
     def _validations_end_intervals(self) -> TrainingSpec:
         if self.validate_every % self.log_every:
             raise ValueError(
-                f"`validate_every` ({self.validate_every}) must be a multiple of `log_every` ({self.log_every}), "
-                f"whose rows it adds to"
+                f"`validate_every` ({self.validate_every}) must be a multiple of `log_every` "
+                f"({self.log_every}), whose rows it adds to"
             )
         return self
 
@@ -128,38 +188,39 @@ class ModelSpec(Kind):
     training: TrainingSpec = TrainingSpec()
     """How the model is trained."""
     initialise: str | None = None
-    """Name of a model of the same shape, whose trained weights this one starts from."""
+    """Name of a model with a network of the same shape, whose trained weights this model starts from."""
     dataset: AnyDataset | None = None
-    """Dataset that it learns from in place of the study's, of samples of the same shape; null for the study's."""
+    """Dataset to train on in place of the study's, with samples of the same shape; null for the study's."""
 
     def build(self, on: BuildContext) -> nn.Module:
-        """An untrained model."""
+        """Builds an untrained model."""
         raise NotImplementedError
 
     def constraint_names(self) -> list[str]:
-        """The study's constraints that the model is built with."""
+        """Names of the study's constraints that the model is built with."""
         return []
 
-    def requires(self) -> tuple[str, ...]:
-        """What it asks of these constraints beyond residual and distance, such as `condition`."""
+    def requires(self) -> tuple[type, ...]:
+        """The Protocols that these constraints must satisfy, beyond residual and distance."""
         return ()
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that the model is built with, which are trained before it, and what it needs of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models to be trained before this one, and the Protocol that each must satisfy."""
         return {}
 
-    def provides(self) -> tuple[str, ...]:
-        """What samplers can draw from it by: `denoiser`, `prediction`, `prior`, `latents`; or what models can stand on: `mirror`,
-        `restorer`."""
-        return ("denoiser",)
+    def provides(self) -> tuple[type, ...]:
+        """The Protocols that the model satisfies, from `CAPABILITIES` or from outside the library."""
+        return (Denoising,)
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
-        """What multipliers answer for: by constraint, the column of the training log that is bound, and its bound; None for
-        the least that there is."""
+        """The constraints with multipliers, by name: the bounded column of the training log, and its bound.
+
+        The bound is None where it is itself minimised.
+        """
         return {}
 
     def tradeoff_parameter(self) -> str | None:
-        """The key whose number the model trades one merit for another by, which the report draws metrics against."""
+        """The key that trades one quality of the model for another; the report plots metrics against it."""
         return None
 
 
@@ -167,7 +228,7 @@ class FittedModelSpec(ModelSpec):
     """Base of the models without gradient steps: fitted in closed form, or with nothing to fit."""
 
     training: TrainingSpec = TrainingSpec(steps=0)
-    """Not trained by steps: `steps` must stay zero."""
+    """Not trained by gradient steps: `steps` must stay zero."""
 
     @model_validator(mode="after")
     def _no_steps(self) -> FittedModelSpec:

@@ -1,4 +1,4 @@
-"""What is asked of samples, or told of them: classes, attributes, or levels of attributes."""
+"""Specs of labels that samples have or should have: classes, attributes, or levels of attributes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class ClassLabelsSpec(Spec):
 
     kind: Literal["classes"] = "classes"
     classes: int = key(ge=2, default=10)
-    """How many; the dataset's `label` is 0, 1, ..."""
+    """Number of classes; the dataset's `label` takes the values 0, 1, ..."""
 
     def build(self, on: BuildContext) -> Classes:
-        """The labels."""
+        """Builds the labels."""
         from plumbline.models._labels import Classes
 
         return Classes(self.classes)
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that labels are measured by, and what is needed of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that measure the labels, and the Protocol that each must satisfy."""
         return {}
 
 
 class ListedLabelsSpec(Spec):
-    """The attributes that the dataset lists of each sample, as `attributes` of `image_folder`, each a label of its own."""
+    """The binary attributes that the dataset lists for each sample (`attributes` of `image_folder`)."""
 
     kind: Literal["listed"] = "listed"
 
     def build(self, on: BuildContext) -> Listed:
-        """The labels.
+        """Builds the labels.
 
         Raises:
             ValueError: the dataset lists no attributes.
@@ -50,67 +50,69 @@ class ListedLabelsSpec(Spec):
 
         if "attributes" not in on.example:
             raise ValueError(
-                "`wanted`: the dataset lists no `attributes`; ask for `classes`, or `measured` ones."
+                "`wanted`: the dataset lists no `attributes`; set `wanted.kind` to `classes` or `measured`."
             )
         return Listed(str(name) for name in on.example["attribute"].values)
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that labels are measured by, and what is needed of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that measure the labels, and the Protocol that each must satisfy."""
         return {}
 
 
 class AttributeLabelsSpec(Spec):
-    """Whether attributes of a sample are over their medians in the training data, each a label of its own."""
+    """Whether each of several attributes of a sample exceeds its median over the training data."""
 
     kind: Literal["measured"] = "measured"
     attributes: dict[Named, AnyAttribute] = Field(min_length=1)
     """The attributes by name."""
 
     def build(self, on: BuildContext) -> Measured:
-        """The labels."""
+        """Builds the labels."""
         from plumbline.models._labels import Measured
 
         return Measured({name: a.build(on.example, on.models) for name, a in self.attributes.items()})
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that labels are measured by, and what is needed of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that measure the labels, and the Protocol that each must satisfy."""
         return {name: what for a in self.attributes.values() for name, what in a.depends_on().items()}
 
 
 class LevelSpec(Spec):
-    """An attribute that a decoded sample is to reach a level of."""
+    """An attribute, and the level that it should reach in decoded samples."""
 
     attribute: AnyAttribute
-    """What is measured of the decoded sample."""
+    """The attribute to measure on the decoded sample."""
     level: float = key("standard deviations of the training data")
-    """The least value, from the mean of the training data."""
+    """Minimum value, relative to the mean of the training data."""
 
 
 class LevelsSpec(Spec):
-    """Levels of attributes of the decoded sample, differentiated through the decoder: no labels, nothing learned of them
-    (zero-shot)."""
+    """Levels that attributes of decoded samples should reach, by gradients through the decoder (zero-shot).
+
+    There are no labels, and nothing is learned about the attributes.
+    """
 
     kind: Literal["levels"] = "levels"
     levels: dict[Named, LevelSpec] = Field(min_length=1)
     """The levels by name."""
 
     def build(self, on: BuildContext) -> Levels:
-        """The levels."""
+        """Builds the levels."""
         from plumbline.models._labels import Levels
 
         attributes = {name: one.attribute.build(on.example, on.models) for name, one in self.levels.items()}
         return Levels(attributes, [one.level for one in self.levels.values()])
 
-    def depends_on(self) -> dict[str, str]:
-        """The study's models that attributes are measured by, and what is needed of each."""
+    def depends_on(self) -> dict[str, type]:
+        """The study's models that measure the attributes, and the Protocol that each must satisfy."""
         return {
             name: what for one in self.levels.values() for name, what in one.attribute.depends_on().items()
         }
 
 
 AnyLabels = Annotated[ClassLabelsSpec | ListedLabelsSpec | AttributeLabelsSpec, Field(discriminator="kind")]
-"""Labels that samples are to have."""
+"""Labels that samples may have."""
 AnyWanted = Annotated[
     ClassLabelsSpec | ListedLabelsSpec | AttributeLabelsSpec | LevelsSpec, Field(discriminator="kind")
 ]
-"""What samples are to have, labels or levels."""
+"""What may be requested of samples: labels or levels."""

@@ -1,19 +1,21 @@
-"""What samples are to have: a class, listed attributes, attributes over their medians, or levels of the decoded sample's.
+"""Labels of samples: a class, listed attributes, attributes above their medians, or levels of attributes.
 
-Each has
+Each kind has
 
-- `count`, the numbers in a label, which is zero where nothing is learned from labels;
-- `fit(data)`, once, on the training data;
-- `of(batch) -> (B, count)`, the labels of samples, ones and zeros;
-- `changed(y)`, other labels than these, for samples that are to be changed;
-- `told(y)`, the labels as whole numbers (B,) by name, for whoever judges samples;
+- `count`, the number of entries in a label; zero for levels, from which nothing is learned;
+- `fit(data)`, called once on the training data;
+- `of(batch) -> (B, count)`, the labels of samples as ones and zeros;
+- `changed(y)`, different labels, for samples that are to be edited;
+- `by_name(y)`, the labels as integers (B,) by name, for the metrics that evaluate samples.
 
-labels have
+Classes and attributes also have
 
-- `combinations`, how many different ones there are, and `all() -> (combinations, count)`, each of them;
+- `combinations`, the number of different labels, and `all() -> (combinations, count)`, each of them.
 
-and levels, where critics have no labels to judge by, `shortfall(x) -> (B,)`, by how much decoded samples miss them,
-differentiable.
+Levels have instead
+
+- `violation(x) -> (B,)`, by how much decoded samples fall short of the levels, differentiable; it takes the
+  place of the attribute critic, which needs labels.
 """
 
 from __future__ import annotations
@@ -28,11 +30,15 @@ from plumbline.attributes import Attribute
 from plumbline.datasets._labels import class_labels, listed_attributes
 
 WANTED = "wanted"
-"""Variable of samples that tells the class that was asked for; with `_` and a name, whether an attribute was."""
+"""Variable that holds the requested class; with `_` and a name, whether that attribute was requested."""
 
 
 class Classes(nn.Module):
-    """One of several classes, as ones and zeros."""
+    """One of several classes, one-hot encoded.
+
+    Args:
+        classes: number of classes.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -42,35 +48,35 @@ class Classes(nn.Module):
         """Checks the labels of the training data.
 
         Raises:
-            ValueError: there are none, or one is none of the classes.
+            ValueError: there are none, or one is not among the classes.
         """
         class_labels(data, self.count, "wanted.classes")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         label = batch["label"].long()
-        if bool(((label < 0) | (label >= self.count)).any()):  # of the test split, which was not fitted to
+        if bool(((label < 0) | (label >= self.count)).any()):  # `fit` has not seen the test split
             class_labels({"label": label.cpu()}, self.count, "wanted.classes")
         return nn.functional.one_hot(label, self.count).float()
 
     def all(self) -> Float[Tensor, "K C"]:
-        """Each class."""
+        """The label of each class."""
         return torch.eye(self.count)
 
     def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """The next class."""
         return y.roll(1, dims=1)
 
-    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
+    def by_name(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
         """The class."""
         return {WANTED: y.argmax(1)}
 
 
 class Several(nn.Module):
-    """Base of the labels that are ones and zeros for each of several attributes.
+    """Base of the binary labels of several attributes.
 
     Args:
-        names: of the attributes.
+        names: names of the attributes.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -84,22 +90,22 @@ class Several(nn.Module):
         return torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * self.count).reshape(-1, self.count)
 
     def changed(self, y: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        """The first attribute the other way, and the others as they are."""
+        """The first attribute flipped, the others unchanged."""
         return torch.cat([1 - y[:, :1], y[:, 1:]], dim=1)
 
-    def told(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
-        """Whether each attribute is wanted."""
+    def by_name(self, y: Float[Tensor, "B C"]) -> dict[str, Tensor]:
+        """Whether each attribute is requested, as 0 or 1."""
         return {f"{WANTED}_{name}": one.long() for name, one in zip(self.names, y.unbind(1), strict=True)}
 
 
 class Listed(Several):
-    """The attributes that the dataset lists of each sample."""
+    """The attributes that the dataset lists for each sample."""
 
     def fit(self, data: dict[str, Tensor]) -> None:
         """Checks the attributes of the training data.
 
         Raises:
-            ValueError: there are none, or they are no ones and zeros.
+            ValueError: there are none, or they are not ones and zeros.
         """
         listed_attributes(data, "wanted")
 
@@ -109,10 +115,13 @@ class Listed(Several):
 
 
 class Measured(Several):
-    """Whether each of some attributes is over its median in the training data.
+    """Whether each of several attributes exceeds its median over the training data.
+
+    Args:
+        attributes: the attributes by name.
 
     Attributes:
-        medians: (C,).
+        medians: the medians of the attributes over the training data (C,).
     """
 
     medians: Tensor
@@ -133,11 +142,15 @@ class Measured(Several):
 
 
 class Levels(nn.Module):
-    """Levels that attributes of the decoded sample are to reach.
+    """Levels that attributes of the decoded sample should reach.
+
+    Args:
+        attributes: the m attributes by name.
+        levels: the minimum values, in standard deviations from the means.
 
     Attributes:
-        means, deviations: of the attributes over the training data (m,).
-        levels: the least values (m,), in deviations from the means.
+        means, stds: means and standard deviations of the attributes over the training data (m,).
+        levels: the minimum values (m,), in standard deviations from the means.
     """
 
     means: Tensor
@@ -154,15 +167,17 @@ class Levels(nn.Module):
 
     @torch.no_grad()
     def fit(self, data: dict[str, Tensor]) -> None:
-        """Measures means and deviations.
+        """Measures means and standard deviations.
 
         Raises:
-            ValueError: an attribute is the same for all samples.
+            ValueError: an attribute has the same value for all samples.
         """
         stds, means = torch.std_mean(_measured(self.attributes, data["state"]), dim=0)
         for name, std in zip(self.attributes, stds, strict=True):
             if not float(std) > 0:
-                raise ValueError(f"`wanted.levels.{name}`: the same for all training samples.")
+                raise ValueError(
+                    f"`wanted.levels.{name}`: the attribute has the same value for all training samples."
+                )
         self.means.copy_(means)
         self.stds.copy_(stds)
 
@@ -171,20 +186,26 @@ class Levels(nn.Module):
         return self.means.new_zeros(len(batch["state"]), 0)
 
     def changed(self, y: Float[Tensor, "B 0"]) -> Float[Tensor, "B 0"]:
-        """What is wanted is the same for all samples."""
+        """The input: the same levels are requested for all samples."""
         return y
 
-    def told(self, y: Float[Tensor, "B 0"]) -> dict[str, Tensor]:
-        """Nothing."""
+    def by_name(self, y: Float[Tensor, "B 0"]) -> dict[str, Tensor]:
+        """An empty dict: there are no labels."""
         return {}
 
     def values(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
-        """The attributes, in deviations from their means over the training data."""
+        """The attributes, in standard deviations from their means over the training data."""
         return (_measured(self.attributes, x) - self.means) / self.stds
 
     def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
-        """The sum of what is missing of each level."""
+        """By how much samples fall short of the levels, summed over attributes, in standard deviations."""
         return (self.levels - self.values(x)).clamp(min=0).sum(1)
+
+
+Labels = Classes | Listed | Measured
+"""Labels that samples may have."""
+Wanted = Classes | Listed | Measured | Levels
+"""What may be requested of samples: labels or levels."""
 
 
 def _measured(attributes: Mapping[str, Attribute], x: Tensor) -> Float[Tensor, "B m"]:

@@ -1,25 +1,27 @@
-"""Spaces that models are trained in: standardised data, standardised conditions, images under a mirror map; and datasets as tensors."""
+"""Spaces that models are trained in: standardised data and conditions, and images under a mirror map.
+
+`batch_of` and `sample_shape` turn a dataset into tensors and their shape.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.constraints import LinearEqualityConstraint
+from plumbline.models import MirrorMap
 from plumbline.networks import SampleShape
-
-if TYPE_CHECKING:
-    from plumbline.constraints._linear_equality import LinearEquality
-
 
 Scaling = Literal["per_feature", "global", "max_abs", "none"]
 
-# A coordinate that varies less than this share of its own size is a constant with rounding: it is not blown up to unit
-# variance. Its size is its own, since coordinates may be in units that are many orders apart.
-SMALLEST_SHARE = 1e-6
+# A coordinate whose standard deviation is below this fraction of its own size is a constant with rounding
+# errors: it is not scaled to unit variance. Each coordinate has its own size, since their units may differ by
+# orders of magnitude.
+SMALLEST_FRACTION = 1e-6
 
 
 class Standardisation(nn.Module):
@@ -27,8 +29,9 @@ class Standardisation(nn.Module):
 
     Args:
         shape: shape of a sample.
-        scaling: `coordinate` for a mean and a standard deviation a coordinate, `global` for one of each, `largest`
-            for the largest absolute value of each coordinate, without a shift, `none` for the data's own units.
+        scaling: `per_feature` for a mean and a standard deviation per coordinate, `global` for one of each,
+            `max_abs` for the maximum absolute value per coordinate, without a shift, `none` for the data's
+            own units.
     """
 
     mean: Tensor
@@ -37,7 +40,7 @@ class Standardisation(nn.Module):
     def __init__(self, shape: tuple[int, ...], scaling: Scaling) -> None:
         super().__init__()
         self.shape, self.scaling = shape, scaling
-        self._equalities: dict[LinearEquality, LinearEquality] = {}
+        self._equalities: dict[LinearEqualityConstraint, LinearEqualityConstraint] = {}
         self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
         own = shape if scaling in ("per_feature", "max_abs") else (1,) * len(shape)
         self.register_buffer("mean", torch.zeros(own))
@@ -46,7 +49,8 @@ class Standardisation(nn.Module):
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Sets mean and scale to those of the samples.
 
-        A coordinate that does not vary is scaled by its size, and one that is zero by the largest scale of the others.
+        A constant coordinate is scaled by its absolute value, and one that is zero by the largest scale of
+        the others.
         """
         if self.scaling == "none":
             return
@@ -56,7 +60,7 @@ class Standardisation(nn.Module):
             scale, mean = size, torch.zeros_like(size)
         else:
             std, mean = torch.std_mean(x.double(), dim=axes)
-            scale = torch.where(std > SMALLEST_SHARE * size, std, size)
+            scale = torch.where(std > SMALLEST_FRACTION * size, std, size)
         scale = torch.where(scale > 0, scale, scale.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_(scale.view_as(self.scale))
@@ -70,8 +74,8 @@ class Standardisation(nn.Module):
         """From standardised units to the data's."""
         return self.mean.to(z.dtype) + self.scale.to(z.dtype) * z
 
-    def equality(self, constraint: LinearEquality) -> LinearEquality:
-        """The equality of standardised samples, A diag(scale) z = k - A mean: kept until the scaling changes."""
+    def equality(self, constraint: LinearEqualityConstraint) -> LinearEqualityConstraint:
+        """The equality of standardised samples, A diag(scale) z = k - A mean; cached until a new fit."""
         if constraint not in self._equalities:
             shift, scale = (t.expand(self.shape) for t in (self.mean, self.scale))
             self._equalities[constraint] = constraint.rescaled(shift, scale)
@@ -79,10 +83,10 @@ class Standardisation(nn.Module):
 
 
 class StandardisedCondition(nn.Module):
-    """The condition of a batch as a denoiser's keyword arguments; none where the dataset has none.
+    """The condition of a batch as a denoiser's keyword arguments; empty where the dataset has no condition.
 
     Args:
-        numbers: numbers in the condition, zero if there is none.
+        dim: number of entries in the condition, zero if there is none.
     """
 
     def __init__(self, dim: int) -> None:
@@ -95,7 +99,7 @@ class StandardisedCondition(nn.Module):
             self.space.fit(data["condition"])
 
     def arguments(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`condition`, standardised and in the default precision, or nothing."""
+        """`condition`, standardised and in the default precision; empty if there is none."""
         if self.space is None:
             return {}
         return {"condition": self.space.encode(batch["condition"]).to(torch.get_default_dtype())}
@@ -105,7 +109,7 @@ def sample_shape(example: xr.Dataset) -> SampleShape:
     """Shape, periodicity and condition of the samples of a dataset, from its coordinates.
 
     Raises:
-        ValueError: `condition` is no table (sample, component) of numbers.
+        ValueError: `condition` is not numeric with the dimensions (sample, component).
     """
     state = example["state"]
     grid = state.dims[1:][-2:] if state.ndim > 2 else ()
@@ -114,15 +118,15 @@ def sample_shape(example: xr.Dataset) -> SampleShape:
 
 
 def _condition(example: xr.Dataset) -> int:
-    """How many numbers a sample is conditioned on."""
+    """The number of values that a sample is conditioned on."""
     if "condition" not in example:
         return 0
     condition = example["condition"]
     if condition.ndim != 2 or condition.dims[0] != "sample" or condition.dtype.kind not in "iuf":
         remedy = ": give it a second dimension, of size 1" if condition.ndim == 1 else ""
         raise ValueError(
-            f"`condition` should be (sample, component), of numbers, and is ({', '.join(map(str, condition.dims))}) of the type "
-            f"{condition.dtype}{remedy}."
+            "`condition` must be numeric, with the dimensions (sample, component); found "
+            f"({', '.join(map(str, condition.dims))}) of the type {condition.dtype}{remedy}."
         )
     return condition.shape[1]
 
@@ -136,45 +140,27 @@ def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
     }
 
 
-# Samples that are mapped together where a whole dataset is.
+# Number of samples that are mapped together when a whole dataset is mapped.
 CHUNK = 512
 
 
-@runtime_checkable
-class Mirror(Protocol):
-    """A pair of maps of samples in the space `space`."""
-
-    @property
-    def space(self) -> Standardisation:
-        """The space that the maps work in."""
-        ...
-
-    @property
-    def decoding_evaluations(self) -> int:
-        """Network evaluations of bringing an image back."""
-        ...
-
-    def image(self, z: Tensor) -> Tensor:
-        """g, in the dtype of what it is given."""
-        ...
-
-    def decoded(self, y: Tensor) -> Tensor:
-        """f of generated images, in the dtype of what it is given."""
-        ...
-
-
 class MirrorSpace(nn.Module):
-    """Images of samples (B, *S) under a trained mirror map, standardised."""
+    """Standardised images of samples (B, *S) under a trained mirror map.
 
-    def __init__(self, mirror: Mirror, scaling: Scaling = "global") -> None:
+    Args:
+        mirror: the trained mirror map.
+        scaling: how images are standardised.
+    """
+
+    def __init__(self, mirror: MirrorMap, scaling: Scaling = "global") -> None:
         super().__init__()
-        self.mirror: Any = mirror
+        self.mirror = mirror
         self.standard = Standardisation(mirror.space.shape, scaling)
 
     @property
     def decoding_evaluations(self) -> int:
         """Network evaluations of one `decode`."""
-        return int(self.mirror.decoding_evaluations)
+        return self.mirror.decoding_evaluations
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
         """Fits the standardisation to the images of the samples."""
@@ -190,12 +176,16 @@ class MirrorSpace(nn.Module):
         return self.standard.encode(self.image(x))
 
     def decode(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """From standardised images to the data's units, through f at the noise level of generated samples."""
+        """From standardised images to the data's units, by f at the noise levels of generated samples."""
         return self.mirror.space.decode(self.mirror.decoded(self.standard.decode(z)))
 
 
 class ImageSpace(nn.Module):
-    """The same space, from which images come back as images, not through f."""
+    """A mirror space whose `decode` returns images under g instead of mapping them back through f.
+
+    Args:
+        space: the mirror space.
+    """
 
     def __init__(self, space: MirrorSpace) -> None:
         super().__init__()

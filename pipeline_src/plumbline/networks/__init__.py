@@ -1,7 +1,7 @@
-"""Networks: `nn.Module`s only, without losses, data or files.
+"""Networks: plain `nn.Module`s, without losses, data or file access.
 
-A backbone maps (x, time, condition) to a tensor like x: samples of shape (B, ...), one noise level a sample
-or for all, and an optional vector a sample.
+A backbone maps (x, level, condition) to a tensor like x, for samples x of shape (B, ...), one noise level per
+sample or for all samples, and an optional conditioning vector per sample.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class NetworkSpec(Kind):
-    """Base of the network kinds."""
+    """Base class of the network kinds."""
 
     def build(self, sample: SampleShape) -> nn.Module:
-        """A backbone for samples of this shape."""
+        """Builds a backbone for samples of this shape."""
         raise NotImplementedError
 
 
@@ -29,42 +29,51 @@ AnyNetwork = Annotated[NetworkSpec, ByKind()]
 
 
 class EncoderSpec(Kind):
-    """Base of the networks that read features off whole samples: encoders."""
+    """Base class of encoders: networks that extract features from whole samples."""
 
-    def encoder(self, sample: SampleShape, told: int) -> nn.Module:
-        """A network from flattened samples and `told` numbers of each (B, n + told) to (B, features)."""
+    def encoder(self, sample: SampleShape, condition: int) -> nn.Module:
+        """Builds a network from (B, n + condition) to (B, features).
+
+        Its input is the flattened samples (B, n), followed by `condition` conditioning values per sample.
+        """
         raise NotImplementedError
 
     def features_of(self, sample: SampleShape) -> int:
-        """How many features it gives of samples of this shape."""
+        """Number of features that the encoder extracts from samples of this shape."""
         raise NotImplementedError
 
 
 class DecoderSpec(Kind):
-    """Base of the networks that write whole samples: decoders."""
+    """Base class of decoders: networks that generate whole samples."""
 
     def decoder(self, inputs: int, sample: SampleShape) -> nn.Module:
-        """A network from (B, inputs) to features that the head reads."""
+        """Builds a network from (B, inputs) to the features that the head takes."""
         raise NotImplementedError
 
     def head(self, sample: SampleShape, initial_std: float, min_std: float) -> nn.Module:
-        """The head that reads mean and variance (B, n) of flattened samples off the features."""
+        """Builds the head that computes mean and variance (B, n) of flattened samples from the features.
+
+        Args:
+            sample: the shape of the samples.
+            initial_std: standard deviation at initialisation.
+            min_std: lower bound of the standard deviation.
+        """
         raise NotImplementedError
 
 
 class RegressorSpec(EncoderSpec, DecoderSpec):
-    """Base of the networks that turn a vector of numbers into features, for heads to read."""
+    """Base class of networks that map vectors to features, on which heads operate."""
 
     def build(self, inputs: int) -> nn.Module:
-        """A network from (B, inputs) to (B, features)."""
+        """Builds a network from (B, inputs) to (B, features)."""
         raise NotImplementedError
 
     def features(self) -> int:
-        """How many features it gives."""
+        """Number of features of the output."""
         raise NotImplementedError
 
-    def encoder(self, sample: SampleShape, told: int) -> nn.Module:
-        return self.build(math.prod(sample.shape) + told)
+    def encoder(self, sample: SampleShape, condition: int) -> nn.Module:
+        return self.build(math.prod(sample.shape) + condition)
 
     def features_of(self, sample: SampleShape) -> int:
         return self.features()
@@ -84,14 +93,14 @@ AnyRegressor = Annotated[RegressorSpec, ByKind()]
 
 
 class GraphNetworkSpec(Kind):
-    """Base of the networks that turn a graph of atoms into features of each atom."""
+    """Base class of networks that map a graph of atoms to features of each atom."""
 
     def build(self, elements: int) -> nn.Module:
-        """A network from (species, bonds, lengths) to (N, features)."""
+        """Builds a network from (species, bonds, lengths) to (N, features), for this number of elements."""
         raise NotImplementedError
 
     def features(self) -> int:
-        """How many features it gives an atom."""
+        """Number of features per atom."""
         raise NotImplementedError
 
 
@@ -99,17 +108,17 @@ AnyGraphNetwork = Annotated[GraphNetworkSpec, ByKind()]
 
 
 class FilterSpec(Kind):
-    """Base of the polynomial graph filters: networks over the nodes of a graph, given by the powers of one matrix.
+    """Base class of polynomial graph filters: networks over the nodes of a graph.
 
-    With the graph shift operator S, a symmetric matrix over the nodes, a filter of K taps is sum_{k < K} h_k S^k x. Each of
-    several systems has weights of its own; they are trained side by side.
+    With a graph shift operator S, a symmetric matrix over the nodes, a filter with K taps computes
+    sum_{k < K} h_k S^k x. Several systems, each with its own weights, are trained in parallel.
     """
 
     taps: int = key(ge=1, default=2)
-    """K, powers of the shift operator, from the zeroth."""
+    """K, the number of powers of the shift operator, starting at S^0."""
 
     def build(self, systems: int) -> nn.Module:
-        """A network from x (B, n), S (B, n, n) and the system of each sample (B,) to (B, n)."""
+        """Builds a network from x (B, n), S (B, n, n) and the system of each sample (B,) to (B, n)."""
         raise NotImplementedError
 
 
@@ -141,4 +150,4 @@ __getattr__ = exports(
         "unet": ("UNetSpec",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the room's modules, imported on first access."""

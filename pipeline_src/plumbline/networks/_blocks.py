@@ -1,4 +1,4 @@
-r"""Blocks that several networks share: grids, embeddings of a noise level, heads, and reading whole samples."""
+r"""Blocks shared by several networks: grids, noise-level embeddings, heads and image encoders."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from plumbline.networks._shape import SampleShape
 
 
 def grid_of(sample: SampleShape) -> tuple[int, int, int]:
-    """Channels, height and width of samples whose dimensions before the grid are channels.
+    """Channels, height and width of samples on a grid; all dimensions before the last two count as channels.
 
     Raises:
         ValueError: the samples are vectors.
     """
     if len(sample.shape) < 2:
         raise ValueError(
-            f"this network needs samples on a grid, found the shape {sample.shape}: use `mlp`, or `perceptron`."
+            f"this network needs samples on a grid, found the shape {sample.shape}: "
+            "use `mlp` or `perceptron`."
         )
     height, width = sample.shape[-2:]
     return math.prod(sample.shape[:-2]), height, width
 
 
 class AxisPadding(nn.Module):
-    """Pads the last two axes, circularly along a periodic one and with zeros along another."""
+    """Pads the last two axes: circularly along periodic axes, with zeros along the others."""
 
     def __init__(self, amount: tuple[int, int], periodic: tuple[bool, ...]) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class AxisPadding(nn.Module):
         self.periodic = periodic
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """The padded tensor, in the memory layout of `x`, which `pad(..., mode="circular")` does not keep."""
+        """The padded tensor, in the memory layout of `x`, which torch's circular `pad` does not preserve."""
         for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True), start=2):
             if periodic and amount:
                 x = torch.cat([x.narrow(axis, -amount, amount), x, x.narrow(axis, 0, amount)], dim=axis)
@@ -44,10 +45,10 @@ class AxisPadding(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Subtracts the mean over the channels at each point of the grid, and divides by the standard deviation over them.
+    """Layer normalisation over the channels at each point of the grid, without learned scale and shift.
 
-    Layer normalisation (Ba, Kiros, Hinton 2016) by the kernel that torch has for the last axis, which is where channels lie in
-    memory in the layout `torch.channels_last`: there nothing is copied.
+    From Ba, Kiros and Hinton (2016), https://arxiv.org/abs/1607.06450. Uses torch's kernel for the last axis,
+    which in the layout `torch.channels_last` holds the channels, so that nothing is copied.
     """
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -56,13 +57,14 @@ class ChannelNorm(nn.Module):
 
 
 class LevelEmbedding(nn.Module):
-    """A vector for the noise level log(sigma/alpha), plus one for the condition.
+    """Embedding of the noise level log(sigma/alpha), plus an embedding of the condition.
 
-    The level passes through random Fourier features of low frequency (Tancik et al. 2020) and a small network.
+    The level passes through low-frequency Fourier features (as in Tancik et al. 2020,
+    https://arxiv.org/abs/2006.10739, with fixed frequencies) and a small network.
 
     Args:
-        features: length of the vector, even.
-        condition: numbers in the condition, zero if there is none.
+        features: dimension of the embedding, even.
+        condition: dimension of the condition, zero if there is none.
     """
 
     frequencies: Tensor
@@ -81,12 +83,16 @@ class LevelEmbedding(nn.Module):
     def forward(
         self, level: Float[Tensor, "*B"], condition: Float[Tensor, "B C"] | None
     ) -> Float[Tensor, "#B F"]:
-        """The embedding; one row where the level is a scalar and there is no condition."""
+        """The embedding; a single row if the level is a scalar and there is no condition.
+
+        Raises:
+            ValueError: the network was built for a condition and receives none.
+        """
         phases = torch.atleast_1d(level)[:, None] / 4 * self.frequencies
         embedded = self.level(torch.cat([phases.sin(), phases.cos()], dim=-1))
         if self.condition is not None:
             if condition is None:
-                raise ValueError("this network was built for a condition, and was given none.")
+                raise ValueError("this network was built for a condition, but was given none.")
             embedded = embedded + self.condition(condition)
         return embedded
 
@@ -96,9 +102,9 @@ class GaussianHead(nn.Module):
 
     Args:
         features: F.
-        numbers: n.
-        initial_std: the standard deviation at the start.
-        min_std: the standard deviation that none goes below.
+        dim: n.
+        initial_std: standard deviation at initialisation.
+        min_std: lower bound of the standard deviation.
     """
 
     def __init__(self, features: int, dim: int, initial_std: float, min_std: float) -> None:
@@ -112,25 +118,25 @@ class GaussianHead(nn.Module):
     def forward(
         self, features: Float[Tensor, "*B F"], *, variance_apart: bool = False
     ) -> tuple[Float[Tensor, "*B n"], Float[Tensor, "*B n"]]:
-        """Mean and variance; with `variance_apart`, the variance hands no gradient to the features."""
-        read = features.detach() if variance_apart else features
-        return self.mean(features), self.floor + torch.nn.functional.softplus(self.raw_variance(read))
+        """Mean and variance; with `variance_apart`, no gradient of the variance reaches the features."""
+        inputs = features.detach() if variance_apart else features
+        return self.mean(features), self.floor + torch.nn.functional.softplus(self.raw_variance(inputs))
 
 
 def raw_start(initial_std: float, min_std: float) -> float:
-    """c, from the deviations that a head starts at and never goes below."""
+    """Initial bias of a raw variance: its softplus plus `min_std`^2 gives the variance at initialisation."""
     above = max(initial_std**2 - min_std**2, 0.01 * initial_std**2)
-    # softplus^{-1}, from its value at the start.
+    # The inverse of softplus at the initial value.
     return above + math.log(-math.expm1(-above))
 
 
 def image_encoder(grid: tuple[int, int, int], channels: int, features: int) -> list[nn.Module]:
-    """Layers from images (B, C, H, W) of the sizes `grid` to features (B, features), as published for counting.
+    """Layers from images (B, C, H, W) of size `grid` to features (B, features), as published for counting.
 
     Args:
         grid: channels, height and width; height and width are at least four.
         channels: channels of the first convolution; the second has twice as many.
-        features: numbers that are read off.
+        features: number of output features.
     """
     inputs, height, width = grid
     return [

@@ -1,8 +1,10 @@
-"""Features of a picture by convolutions that halve its grid (as in Engel, Hoffman, Roberts, ICLR 2018, for faces).
+"""Convolutional encoder and decoder of images.
 
-A picture from a vector by transposed convolutions that double its grid (as in Engel, Hoffman, Roberts, ICLR 2018, for faces).
+The encoder extracts features by convolutions that halve the grid. The decoder generates an image from a
+vector by transposed convolutions that double the grid. Both follow the networks for faces of Engel, Hoffman
+and Roberts (ICLR 2018), https://arxiv.org/abs/1711.05772.
 
-The last doubling is the head's, whose variance starts constant, as that of `GaussianHead` does.
+The head performs the last doubling. Its variance is constant at initialisation, as in `GaussianHead`.
 """
 
 from __future__ import annotations
@@ -19,16 +21,16 @@ from plumbline.networks._blocks import grid_of, raw_start
 
 
 class ImageEncoder(nn.Module):
-    """From flattened samples, and numbers beside each, to what the last convolution gives, flattened.
+    """Encoder from flattened samples and conditioning values to flattened features.
 
     Args:
         sample: the shape of samples.
-        beside: numbers beside each sample, which the first convolution sees at every point.
-        channels: channels of each layer, whose grid is half as large as that of the one before.
-        kernels: odd side of the kernel of each layer.
+        beside: number of conditioning values per sample, each of which becomes a constant input channel.
+        channels: channels of each layer; each layer halves the grid.
+        kernels: kernel size of each layer, odd.
 
     Raises:
-        ValueError: the grid cannot be halved by every layer, or a sample has none.
+        ValueError: the grid cannot be halved by every layer, or the samples are vectors.
     """
 
     def __init__(
@@ -46,20 +48,23 @@ class ImageEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten())
 
     def forward(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B F"]:
-        """The features."""
+        """The features; x holds the flattened samples followed by the conditioning values."""
         image = x[:, : self.dim].view(-1, *self.grid)
         beside = x[:, self.dim :, None, None].expand(-1, -1, *self.grid[1:])
         return self.layers(torch.cat([image, beside], dim=1))
 
 
 class ImageDecoder(nn.Module):
-    """From vectors to features on a grid of half the size of the samples.
+    """Decoder from vectors to features on a grid of half the samples' size.
 
     Args:
-        inputs: numbers of a vector.
+        inputs: dimension of the input vectors.
         sample: the shape of samples.
-        channels: channels that each layer reads; what it gives is a grid twice as large.
-        kernels: odd side of the kernel of each layer.
+        channels: input channels of each layer; each layer doubles the grid, and the head is the last layer.
+        kernels: kernel size of each layer, odd.
+
+    Raises:
+        ValueError: the grid cannot be halved by every layer, or the samples are vectors.
     """
 
     def __init__(
@@ -87,9 +92,9 @@ class ImageHead(nn.Module):
     Args:
         features: channels of the features.
         sample: the shape of samples.
-        kernel: odd side of the kernel.
-        initial_std: standard deviation at the start.
-        min_std: its floor.
+        kernel: kernel size, odd.
+        initial_std: standard deviation at initialisation.
+        min_std: lower bound of the standard deviation.
     """
 
     def __init__(
@@ -113,23 +118,29 @@ class ImageHead(nn.Module):
     def forward(
         self, features: Float[Tensor, "B F h w"], *, variance_apart: bool = False
     ) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
-        """Mean and variance; with `variance_apart`, the variance hands no gradient to the features."""
-        read = features.detach() if variance_apart else features
-        raw = self.raw_variance(read).flatten(1)
+        """Mean and variance; with `variance_apart`, no gradient of the variance reaches the features."""
+        inputs = features.detach() if variance_apart else features
+        raw = self.raw_variance(inputs).flatten(1)
         return self.mean(features).flatten(1), self.floor + nn.functional.softplus(raw)
 
 
 def coarse_grid(sample: SampleShape, layers: int, kind: str) -> tuple[int, int, int]:
     """Channels of samples, and height and width of their grid after `layers` halvings.
 
+    Args:
+        sample: the shape of samples.
+        layers: number of halvings.
+        kind: kind of the network, for the message.
+
     Raises:
-        ValueError: the grid cannot be halved so often, or a sample has none; `kind` says which network needs it.
+        ValueError: the grid is not divisible by 2^`layers`, or the samples are vectors.
     """
     channels, height, width = grid_of(sample)
     factor = 2**layers
     if height % factor or width % factor:
         raise ValueError(
-            f"{layers} layers of `{kind}` need a grid divisible by {factor}, found {height} x {width}: name fewer `channels`."
+            f"{layers} layers of `{kind}` need a grid divisible by {factor}, found {height} x {width}: "
+            "set fewer `channels`."
         )
     return channels, height // factor, width // factor
 

@@ -1,11 +1,14 @@
-r"""Gated message passing (Li et al., ICLR 2016), as in the charge model of Raza, Sturluson, Simon and Fern (2020).
+r"""Gated message passing on graphs of atoms.
 
-Each atom starts from an embedding of its element, padded with zeros to the hidden size. A layer l sends along
-bonds, both ways, and updates by a gated recurrent unit that all layers share:
+From Li et al. (ICLR 2016), https://arxiv.org/abs/1511.05493, as in the charge model of Raza, Sturluson, Simon
+and Fern (2020). Each atom starts with an embedding of its element, padded with zeros to the hidden size.
+Layer l sends messages along bonds in both directions and updates the features with a gated recurrent unit
+that all layers share:
 
     m_i = sum_{j bonded to i} f_l(r_ij) * W_l h_j,    h_i <- GRU(m_i, h_i).
 
-The filter f_l is 1, as published, or a linear function of Gaussians of the bond length (Schuett et al. 2017).
+The filter f_l is 1, as published, or a linear function of Gaussians of the bond length, similar to Schuett et
+al. (2017), https://arxiv.org/abs/1706.08566.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-# Bond lengths that the Gaussians span, in angstrom.
+# Range of bond lengths that the Gaussians cover, in angstrom.
 SHORTEST, LONGEST = 0.7, 3.2
 
 
@@ -28,7 +31,7 @@ class FilteredSum(MessagePassing):
     def forward(
         self, x: Float[Tensor, "N H"], edges: Int[Tensor, "2 E"], weight: Float[Tensor, "E H"] | None
     ) -> Float[Tensor, "N H"]:
-        """The sums."""
+        """The sum over neighbours, for each atom; without `weight`, f is one."""
         return self.propagate(edges, x=x, weight=weight)
 
     def message(self, x_j: Tensor, weight: Tensor | None) -> Tensor:
@@ -40,10 +43,11 @@ class GatedGraphNetwork(nn.Module):
 
     Args:
         elements: number of elements.
-        element_features: features that an element starts with; the rest of `hidden` starts at zero.
-        hidden: features of an atom.
+        element_features: features in the embedding of an element; the rest of `hidden` starts at zero.
+        hidden: features per atom.
         layers: number of message-passing layers.
-        radial: Gaussians of the bond length that filter messages; zero for messages that do not depend on the length.
+        radial: number of Gaussians of the bond length that filter the messages; zero for messages that do not
+            depend on it.
     """
 
     centres: Tensor
@@ -63,7 +67,7 @@ class GatedGraphNetwork(nn.Module):
     def forward(
         self, species: Int[Tensor, " N"], bonds: Int[Tensor, "2 E"], lengths: Float[Tensor, " E"]
     ) -> Float[Tensor, "N F"]:
-        """The features of each atom; bonds are given once and used both ways."""
+        """The features of each atom; each bond is listed once and used in both directions."""
         edges = torch.cat([bonds, bonds.flip(0)], dim=1)
         h = nn.functional.pad(self.embedding(species).sigmoid(), (0, self.padding))
         filters = self._filters(lengths)
@@ -72,7 +76,7 @@ class GatedGraphNetwork(nn.Module):
         return h.relu()
 
     def _filters(self, lengths: Float[Tensor, " E"]) -> list[Tensor | None]:
-        """f_l of each layer, for bonds both ways; None for 1."""
+        """f_l of each layer, for both directions of each bond; None if f_l is one."""
         if not len(self.filters):
             return [None] * len(self.weights)
         width = self.centres[1] - self.centres[0]

@@ -1,4 +1,4 @@
-"""Graph filters of one layer and of two, with weights of their own for each system."""
+"""Graph filters with one and two layers; each system has its own weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class LinearFilter(nn.Module):
     """sum_k h_k S^k x of signals x (B, n).
 
     Args:
-        systems: R, systems with weights of their own.
-        taps: K, powers of S, from the zeroth.
+        systems: R, the number of systems, each with its own weights.
+        taps: K, the number of powers of S, starting at S^0.
 
     Attributes:
-        taps: h (R, K), zero at the start.
+        taps: h (R, K), zero at initialisation.
     """
 
     def __init__(self, systems: int, *, taps: int = 2) -> None:
@@ -34,9 +34,9 @@ class TwoLayerFilter(nn.Module):
     """F^(-1/2) sum_f sum_k g_fk S^k tanh(sum_l h_fl S^l x) of signals x (B, n).
 
     Args:
-        systems: R, systems with weights of their own.
-        width: F, filters of the first layer.
-        taps: K, powers of S, from the zeroth.
+        systems: R, the number of systems, each with its own weights.
+        width: F, the number of filters in the first layer.
+        taps: K, the number of powers of S, starting at S^0.
 
     Attributes:
         first: h (R, F, K).
@@ -54,7 +54,7 @@ class TwoLayerFilter(nn.Module):
         """The filtered signals."""
         width, taps = self.first.shape[1:]
         hidden = torch.einsum("bfk,bkn->bfn", self.first[system], shifted(x, shift, taps)).tanh()
-        # sum_k S^k (sum_f g_fk hidden_f), by Horner's rule: the sum over filters comes first.
+        # sum_k S^k (sum_f g_fk hidden_f) by Horner's rule, summing over the filters first.
         summed = torch.einsum("bfk,bfn->kbn", self.second[system], hidden)
         out = summed[-1]
         for k in range(taps - 2, -1, -1):

@@ -4,13 +4,16 @@ r"""A convolutional potential phi that is convex in its input, and its gradient.
     z_{k+1} = s(W_k z_k + (Q_{k+1} x)^2 + L_{k+1} x),    W_k >= 0
     phi(x)  = sum(V z_K),                                V >= 0
 
-with convolutions Q, L, W, V and the leaky rectifier s, which is convex and increasing. Squares of linear maps are
-convex; so are their sums with weights that are not negative, and an increasing convex function of such a sum. Hence phi
-is convex and its gradient monotone,
+with convolutions Q, L, W, V and the leaky ReLU s, which is convex and increasing. Squares of linear maps are
+convex, and so are their sums with non-negative weights and increasing convex functions of such sums. Hence
+phi is convex and its gradient is monotone,
 
     (grad phi(x) - grad phi(x')) . (x - x') >= 0.
 
-`project_weights` keeps W and V from going negative; it must follow every optimiser step.
+`project_weights` sets negative entries of W and V to zero; it must be called after every optimiser step.
+
+Input-convex networks: Amos, Xu and Kolter (2017), https://arxiv.org/abs/1609.07152. As a mirror map: Feng,
+Baptista and Bouman (2025), https://arxiv.org/abs/2406.12816.
 """
 
 from __future__ import annotations
@@ -24,20 +27,23 @@ from torch import Tensor, nn
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import AxisPadding, grid_of
 
-# Weights that must not be negative start between zero and this: the potential is flat at first.
+# Upper bound of the initial values of the non-negative weights; small, so that the potential starts almost
+# flat.
 LARGEST_FIRST_WEIGHT = 1e-3
 
 
 class InputConvexGradient(nn.Module):
-    """grad phi of samples (B, *S), whose dimensions before the grid are channels.
+    """grad phi of samples (B, *S); all dimensions before the grid count as channels.
 
     Args:
         sample: the shape of samples.
         filters: channels of the hidden layers.
-        layers: hidden layers after the first.
-        slope: slope of the leaky rectifier for negative values.
-        padding: `by_axis` is circular along the periodic axes of the samples and zero along the others, `circular` along all.
-        potential: `sum` adds up the last layer, `published` the means over its rows.
+        layers: number of hidden layers after the first.
+        slope: slope of the leaky ReLU for negative values.
+        padding: `by_axis` pads circularly along the periodic axes of the samples and with zeros along the
+            others; `circular` pads circularly along all axes.
+        potential: `sum` sums the last layer over all entries; `published` averages it over channels and
+            columns and sums over rows.
     """
 
     def __init__(
@@ -79,16 +85,16 @@ class InputConvexGradient(nn.Module):
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B *S"]:
-        """grad phi(x), differentiable where gradients are recorded; noise level and condition play no part."""
+        """grad phi(x), differentiable if gradients are enabled; noise level and condition are ignored."""
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
-            given = x if recorded and x.requires_grad else x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.potential(given).sum(), given, create_graph=recorded)
+            inputs = x if recorded and x.requires_grad else x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.potential(inputs).sum(), inputs, create_graph=recorded)
         return gradient
 
     @torch.no_grad()
     def project_weights(self) -> None:
-        """Cuts the weights that must not be negative off at zero."""
+        """Sets negative entries of W and V to zero."""
         for weight in self._constrained():
             weight.clamp_(min=0)
 

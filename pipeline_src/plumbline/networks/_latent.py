@@ -1,8 +1,11 @@
-r"""Labels as an input beside others: a linear embedding, which is not there where there are no labels.
+r"""Actor and critic on latent vectors, conditioned on labels.
 
-An actor: it moves a latent vector to where labels hold, by a gated residual (Engel, Hoffman, Roberts, ICLR 2018, appendix).
+Labels enter through a linear embedding, which is left out if there are no labels. The actor moves a latent
+vector towards the region in which its labels hold, by a gated residual:
 
-[dz, g] = trunk(z, y),    z' = (1 - sigmoid(g)) z + sigmoid(g) dz.
+    [dz, g] = trunk(z, y),    z' = (1 - sigmoid(g)) z + sigmoid(g) dz
+
+(Engel, Hoffman, Roberts, ICLR 2018, appendix, https://arxiv.org/abs/1711.05772).
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from plumbline.networks import RegressorSpec
 
 
 class LabelledInput(nn.Module):
-    """The embedding of labels (B, C), as wide as the layers that read it.
+    """Linear embedding of labels (B, C), as wide as the layers that take it as input.
 
     Attributes:
-        numbers: numbers that it adds to the input, none for no labels.
+        dim: number of dimensions that it adds to the input; zero without labels.
     """
 
     def __init__(self, labels: int, width: int) -> None:
@@ -27,12 +30,12 @@ class LabelledInput(nn.Module):
         self.dim = width if labels else 0
 
     def forward(self, y: Float[Tensor, "B C"]) -> list[Float[Tensor, "B W"]]:
-        """The embedded labels, or nothing."""
+        """The embedded labels; an empty list without labels."""
         return [] if self.embedding is None else [self.embedding(y)]
 
 
 class Actor(nn.Module):
-    """Latent vectors (B, d) from latent vectors and labels (B, C); C may be zero.
+    """Maps latent vectors (B, d) and labels (B, C) to latent vectors (B, d); C may be zero.
 
     Args:
         trunk: the layers before the gate.
@@ -53,13 +56,13 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """Logits (B, outputs) of latent vectors (B, d) and labels (B, C); C may be zero.
+    """Maps latent vectors (B, d) and labels (B, C) to logits (B, outputs); C may be zero.
 
     Args:
         trunk: the layers before the logits.
         latent: d.
         labels: C.
-        outputs: logits.
+        outputs: number of logits.
     """
 
     def __init__(self, trunk: RegressorSpec, latent: int, labels: int, outputs: int) -> None:

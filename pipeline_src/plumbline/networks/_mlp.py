@@ -1,4 +1,4 @@
-"""A residual multilayer perceptron behind the interface of a backbone."""
+"""A residual multilayer perceptron with the interface of a backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plumbline.networks._blocks import LevelEmbedding
 
 
 class ModulatedBlock(nn.Module):
-    """x + c MLP((1 + a) norm(x) + b), with a, b, c from the embedding (adaptive normalisation)."""
+    """x + c MLP((1 + a) norm(x) + b), with a, b, c from the embedding (adaptive layer normalisation)."""
 
     def __init__(self, width: int, embedding: int, dropout: float) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ResidualMLP(nn.Module):
         sample: the shape of samples.
         width: features of each block.
         blocks: number of residual blocks.
-        embedding: features of the noise level and of the condition.
+        embedding: dimension of the embedding of noise level and condition.
         dropout: fraction of features dropped in training.
     """
 
@@ -59,7 +59,7 @@ class ResidualMLP(nn.Module):
     def forward(
         self, x: Float[Tensor, "B *S"], level: Float[Tensor, "*B"], condition: Tensor | None = None
     ) -> Float[Tensor, "B *O"]:
-        """The network's output, of the shape of `x`, or (B, outputs, *S) for several."""
+        """The network's output, of the shape of `x`, or (B, outputs, *S) if there are several outputs."""
         embedding = self.embedding(level, condition)
         features = self.entry(x.flatten(1))
         for block in self.blocks:

@@ -14,10 +14,10 @@ class Perceptron(nn.Module):
     """Fully connected layers from (*B, inputs) to (*B, width).
 
     Args:
-        inputs: numbers that are read.
+        inputs: number of input features.
         width: features of each layer.
         layers: number of layers.
-        activation: what follows each layer, one of `ACTIVATIONS`.
+        activation: activation function after each layer, one of `ACTIVATIONS`.
     """
 
     def __init__(self, inputs: int, *, width: int = 32, layers: int = 2, activation: str = "silu") -> None:

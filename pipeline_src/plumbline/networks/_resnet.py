@@ -1,4 +1,7 @@
-"""The residual generator: a convolution, two halvings, residual blocks, two doublings, a convolution."""
+"""The residual generator: a convolution, two halvings, residual blocks, two doublings, a convolution.
+
+From CycleGAN (Zhu, Park, Isola, Efros 2017), https://arxiv.org/abs/1703.10593.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,20 @@ Norm = Literal["none", "instance"]
 
 
 class ResNetGenerator(nn.Module):
-    """A map of samples (B, *S), whose dimensions before the grid are channels, to ones of the same shape.
+    """Maps samples (B, *S) to outputs of the same shape; all dimensions before the grid count as channels.
 
     Args:
         sample: the shape of samples.
         channels: channels at full resolution; each of two halvings doubles them.
-        blocks: residual blocks.
+        blocks: number of residual blocks.
         norm: instance normalisation, or none.
-        padding: `by_axis` is circular along the periodic axes of the samples and zero along the others, `zeros` along all.
-        doubling: resolution is doubled by repetition and a convolution, or by a transposed convolution.
+        padding: `by_axis` pads circularly along the periodic axes of the samples and with zeros along the
+            others; `zeros` pads with zeros along all axes.
+        doubling: doubles the resolution by repetition and a convolution (`repeated`), or by a transposed
+            convolution (`transposed`).
         dropout: fraction of features dropped in training.
-        embedding: features of noise level and condition; zero for a network that depends on neither.
+        embedding: dimension of the embedding of noise level and condition; zero for a network that depends on
+            neither.
 
     Raises:
         ValueError: the grid cannot be halved twice.
@@ -68,7 +74,7 @@ class ResNetGenerator(nn.Module):
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B *O"]:
-        """The image of x, at a noise level if the network has an embedding of it."""
+        """The network's output for x; without an embedding, the noise level and the condition are ignored."""
         h = self.down(x.reshape(-1, *self.grid))
         embedded = None if self.embedding is None else self.embedding(level, condition)
         for block in self.blocks:
@@ -77,7 +83,7 @@ class ResNetGenerator(nn.Module):
 
 
 class ConvolutionLayer(nn.Sequential):
-    """Padding, convolution, norm, rectifier."""
+    """Padding, convolution, normalisation, ReLU."""
 
     def __init__(
         self,
@@ -93,7 +99,7 @@ class ConvolutionLayer(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """h + N(C(dropout(s(N(C h))))), where the embedding shifts and scales the inner features."""
+    """h + N(C(dropout(s(N(C h))))): convolutions C, norms N, ReLU s; the embedding modulates N(C h)."""
 
     def __init__(
         self, channels: int, periodic: tuple[bool, ...], norm: Norm, *, dropout: float, embedding: int
@@ -118,7 +124,7 @@ class ResidualBlock(nn.Module):
 def _doubling(
     inputs: int, outputs: int, periodic: tuple[bool, ...], norm: Norm, doubling: str
 ) -> list[nn.Module]:
-    """Layers that double the resolution; transposed convolutions leave the pattern of their stride in what they give."""
+    """Layers that double the resolution; transposed convolutions cause checkerboard artefacts."""
     if doubling == "repeated":
         return [nn.Upsample(scale_factor=2), ConvolutionLayer(inputs, outputs, periodic, norm)]
     transposed = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
@@ -130,10 +136,11 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 
 
 def _initialise(network: ResNetGenerator) -> None:
-    """Weights that keep the variance through rectifiers, as nothing else does where there is no norm (He et al. 2015).
+    """Initialises the weights.
 
-    What a block adds, and the output, start at zero: added to its input, as inverse maps add it, the network starts as
-    the identity.
+    The weights preserve the variance through ReLUs (He et al. 2015, https://arxiv.org/abs/1502.01852), which
+    a network without normalisation needs. The residuals of the blocks and the network's output start at zero,
+    so that an inverse map, which adds the output to its input, starts as the identity.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

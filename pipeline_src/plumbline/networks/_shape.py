@@ -1,4 +1,4 @@
-"""What a network must know of the samples."""
+"""The shape of samples, from which networks are built."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SampleShape:
-    """What a backbone must know of the samples.
+    """The properties of samples that determine the layers of a backbone.
 
     Attributes:
-        shape: the shape of a sample. Of three or more dimensions, the last two are the grid, and those
-            before it channels.
+        shape: the shape of a sample. For networks on a grid, the last two dimensions are the grid, and all
+            dimensions before it count as channels.
         periodic: whether each of the last two dimensions is periodic.
-        condition: numbers in the condition, zero if there is none.
-        outputs: tensors of this shape that the backbone gives; of several, the first axis after the batch
-            counts them.
+        condition: dimension of the condition, zero if there is none.
+        outputs: number of tensors of this shape that the backbone returns; if there are several, they are
+            stacked along the first axis after the batch.
     """
 
     shape: tuple[int, ...]
@@ -25,5 +25,5 @@ class SampleShape:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The shape of what the backbone gives for a sample."""
+        """The shape of the backbone's output for one sample."""
         return self.shape if self.outputs == 1 else (self.outputs, *self.shape)

@@ -1,4 +1,4 @@
-"""A network of one picture as one of trajectories."""
+"""A network over single images, applied to trajectories."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from plumbline.networks import SampleShape
 
 
 class TiledNetwork(nn.Module):
-    """A network over (B, *C, rows H, columns W) as one over states (B, T, *C, H, W), T = rows x columns.
+    """Applies a network over images (B, *C, rows H, columns W) to T = rows x columns states (B, T, *C, H, W).
 
-    A picture mixes what touches in it, the right edge of one state with the left edge of the next: it is what is
-    published, and no better than states as channels.
+    Convolutions over the image mix adjacent states, such as the right edge of one state with the left edge of
+    the next. This layout is the published one; it is no better than states as channels.
 
     Args:
         sample: the shape of samples.
-        columns: states in a row of the picture; rows follow in time.
-        build: makes the network of one picture, from its shape.
+        columns: states per row of the image; the rows follow in time.
+        build: builds the network over images, from their shape.
 
     Raises:
-        ValueError: the states fill no whole number of rows, or a sample is no trajectory of fields.
+        ValueError: the number of states is no multiple of `columns`, or a sample is no trajectory of fields.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class TiledNetwork(nn.Module):
         super().__init__()
         if len(sample.shape) < 3 or sample.shape[0] % columns:
             raise ValueError(
-                f"`tiled` needs states of fields, a whole number of rows of {columns}, found samples of shape "
-                f"{sample.shape}."
+                f"`tiled` needs trajectories of fields whose number of states is a multiple of {columns}, "
+                f"found samples of shape {sample.shape}."
             )
         states, *channels, height, width = sample.shape
         self.shape, self.output_shape = sample.shape, sample.output_shape
@@ -44,19 +44,19 @@ class TiledNetwork(nn.Module):
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
     ) -> Float[Tensor, "B *O"]:
-        """The network's output for the picture, cut into states again."""
+        """The network's output for the image, split into states again."""
         image = self.network(self.image(x), level, condition)
         if self.output_shape == self.shape:
             return self.states(image)
         return self.states(image.flatten(0, 1)).view(-1, *self.output_shape)
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *P"]:
-        """The states of each sample, row by row."""
+        """The image of each sample, with its states arranged row by row."""
         cells = x.unflatten(1, (self.rows, self.columns)).movedim((1, 2), (-4, -2))
         return cells.flatten(-4, -3).flatten(-2, -1)
 
     def states(self, image: Float[Tensor, "B *P"]) -> Float[Tensor, "B *S"]:
-        """The states of a picture."""
+        """The states in an image; inverts `image`."""
         height, width = self.shape[-2:]
         cells = image.unflatten(-1, (self.columns, width)).unflatten(-3, (self.rows, height))
         return cells.movedim((-4, -2), (1, 2)).flatten(1, 2)

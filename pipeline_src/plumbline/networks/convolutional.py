@@ -1,4 +1,4 @@
-"""Convolutions that halve or double a grid at every layer: encoders and decoders of pictures."""
+"""Convolutional encoders of images, whose layers halve the grid."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ OddSize = Annotated[int, Field(ge=3)]
 
 
 class LayersSpec(Kind):
-    """Layers of convolutions, in the order in which a sample or a vector passes them."""
+    """Base class of convolutional encoders and decoders, with layers in the order of the forward pass."""
 
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64), min_length=1)
-    """Channels of each layer, whose grid is half or twice as large as that of the one before."""
+    """Output channels of each layer; each layer halves the grid."""
     kernels: tuple[OddSize, ...] = Field(default=(3, 3), min_length=1)
-    """Odd side of the kernel of each layer."""
+    """Kernel size of each layer, odd."""
 
     @model_validator(mode="after")
     def _one_kernel_a_layer(self) -> LayersSpec:
         if len(self.kernels) != len(self.channels):
             raise ValueError(
-                f"`channels` and `kernels` must name the same layers, found {len(self.channels)} and {len(self.kernels)}"
+                "`channels` and `kernels` must have the same length, "
+                f"found {len(self.channels)} and {len(self.kernels)}"
             )
         even = [size for size in self.kernels if size % 2 == 0]
         if even:
@@ -38,14 +39,14 @@ class LayersSpec(Kind):
 
 
 class ConvolutionalSpec(LayersSpec, EncoderSpec):
-    """Convolutions of stride two with a rectifier after each, for encoders; numbers that are told beside are channels of their own."""
+    """Convolutions of stride two with ReLUs, for encoders; each conditioning value is an input channel."""
 
     kind: Literal["convolutional"] = "convolutional"
 
-    def encoder(self, sample: SampleShape, told: int) -> ImageEncoder:
+    def encoder(self, sample: SampleShape, condition: int) -> ImageEncoder:
         from plumbline.networks._convolutional import ImageEncoder
 
-        return ImageEncoder(sample, told, channels=self.channels, kernels=self.kernels)
+        return ImageEncoder(sample, condition, channels=self.channels, kernels=self.kernels)
 
     def features_of(self, sample: SampleShape) -> int:
         from plumbline.networks._convolutional import coarse_grid

@@ -1,4 +1,4 @@
-"""Convolutions that double a grid at every layer: decoders of pictures."""
+"""Convolutional decoders of images, whose layers double the grid."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class DeconvolutionalSpec(LayersSpec, DecoderSpec):
-    """A layer to the coarsest grid, and transposed convolutions of stride two, for decoders; the last gives the picture."""
+    """A linear layer to the coarsest grid, then transposed convolutions of stride two, for decoders.
+
+    The last convolution outputs the image.
+    """
 
     kind: Literal["deconvolutional"] = "deconvolutional"
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 32), min_length=1)
-    """Channels that each layer reads; what it gives is a grid twice as large."""
+    """Input channels of each layer; each layer doubles the grid."""
 
     def decoder(self, inputs: int, sample: SampleShape) -> ImageDecoder:
         from plumbline.networks._convolutional import ImageDecoder

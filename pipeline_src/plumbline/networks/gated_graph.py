@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 
 class GatedGraphSpec(GraphNetworkSpec):
-    """Gated message passing along bonds (Li et al. 2016)."""
+    """Gated message passing along bonds (Li et al. 2016, https://arxiv.org/abs/1511.05493)."""
 
     kind: Literal["gated_graph"] = "gated_graph"
     element_features: int = key("features", ge=1, default=20)
-    """Features that an element starts with; the rest of `hidden` starts at zero."""
+    """Features in the embedding of an element; the rest of `hidden` starts at zero."""
     hidden: int = key("features", ge=1, default=50)
-    """Features of an atom."""
+    """Features per atom."""
     layers: int = key(ge=1, default=6)
-    """Times that messages are passed."""
+    """Number of message-passing layers."""
     radial: int = key("Gaussians", ge=0, default=0)
-    """Gaussians of the bond length that filter messages; zero for messages that do not know the length."""
+    """Number of Gaussians of the bond length that filter messages; zero for messages independent of it."""
 
     @model_validator(mode="after")
     def _room_for_elements(self) -> GatedGraphSpec:
         if self.element_features > self.hidden or self.radial == 1:
-            raise ValueError("`element_features` must be at most `hidden`, and `radial` zero or at least two")
+            raise ValueError(
+                "`element_features` must be at most `hidden`, and `radial` must be 0 or at least 2"
+            )
         return self
 
     def build(self, elements: int) -> GatedGraphNetwork:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LinearFilterSpec(FilterSpec):
-    """One filter, from zero: f(x) = sum_k h_k S^k x."""
+    """One filter, f(x) = sum_k h_k S^k x, with all weights zero at initialisation."""
 
     kind: Literal["linear_filter"] = "linear_filter"
 

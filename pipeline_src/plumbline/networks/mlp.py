@@ -20,9 +20,9 @@ class MLPSpec(NetworkSpec):
     blocks: int = key(ge=1, default=4)
     """Number of residual blocks."""
     embedding: int = key(ge=8, default=64)
-    """Features of the noise level and of the condition."""
+    """Dimension of the embedding of noise level and condition."""
     dropout: float = key(ge=0, lt=1, default=0.0)
-    """Share of features dropped in training."""
+    """Fraction of features dropped in training."""
 
     def build(self, sample: SampleShape) -> ResidualMLP:
         from plumbline.networks._mlp import ResidualMLP

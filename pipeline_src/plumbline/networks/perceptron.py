@@ -1,4 +1,4 @@
-"""A plain multilayer perceptron, for regressions."""
+"""A plain multilayer perceptron for regression."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PerceptronSpec(RegressorSpec):
     layers: int = key(ge=1, default=2)
     """Number of layers."""
     activation: Literal["relu", "silu"] = "silu"
-    """What follows each layer."""
+    """Activation function after each layer."""
 
     def build(self, inputs: int) -> Perceptron:
         from plumbline.networks._perceptron import Perceptron

@@ -1,4 +1,7 @@
-"""The residual generator of CycleGAN (Zhu et al. 2017), which Feng, Baptista, Bouman (2025) invert mirror maps by."""
+"""The residual generator of CycleGAN (Zhu et al. 2017), https://arxiv.org/abs/1703.10593.
+
+Feng, Baptista and Bouman (2025), https://arxiv.org/abs/2406.12816, use it as the inverse of their mirror map.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,26 @@ if TYPE_CHECKING:
 
 
 class ResNetSpec(NetworkSpec):
-    """A generator with residual blocks at a quarter of the resolution. Unlike the published one it knows noise levels."""
+    """The CycleGAN generator: residual blocks at a quarter of the resolution.
+
+    Unlike the published network, it is conditioned on the noise level by default.
+    """
 
     kind: Literal["resnet"] = "resnet"
     channels: int = key(ge=1, default=64)
     """Channels at full resolution; each of two halvings doubles them."""
     blocks: int = key(ge=1, default=6)
-    """Residual blocks."""
+    """Number of residual blocks."""
     norm: Literal["none", "instance"] = "none"
-    """Instance normalisation (published) makes the network blind to the amplitude of its input."""
+    """Normalisation; `instance` (published) makes the output independent of the input's amplitude."""
     padding: Literal["by_axis", "zeros"] = "by_axis"
-    """Circular along the periodic axes of the data and zeros along the others, or zeros along all (published)."""
+    """Padding: circular along periodic axes and zeros along others, or zeros along all axes (published)."""
     doubling: Literal["repeated", "transposed"] = "repeated"
-    """Resolution is doubled by repetition and a convolution, or by a transposed one (published), cheaper by a quarter."""
+    """Upsampling: repetition plus convolution, or a transposed convolution (published, a quarter cheaper)."""
     dropout: float = key(ge=0, lt=1, default=0.0)
-    """Share of features dropped in training (published: a half)."""
+    """Fraction of features dropped in training (published: 0.5)."""
     embedding: int = key(ge=0, default=64)
-    """Features of noise level and condition, which shift and scale every block; 0 ignores both (published)."""
+    """Dimension of the embedding of noise level and condition, input to all blocks; 0 (published): none."""
 
     def build(self, sample: SampleShape) -> ResNetGenerator:
         from plumbline.networks._resnet import ResNetGenerator

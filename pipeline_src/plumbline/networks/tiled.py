@@ -1,4 +1,4 @@
-"""States laid side by side as one picture, for a network that knows pictures."""
+"""The states of a trajectory tiled into one image, for networks over images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class TiledSpec(NetworkSpec):
-    """Another network, given the states of a trajectory side by side instead of as channels (published for flows)."""
+    """Applies another network to the states of a trajectory, tiled into one image (published for flows)."""
 
     kind: Literal["tiled"] = "tiled"
     columns: int = key("states", ge=1, default=4)
-    """States in a row of the picture; rows follow in time."""
+    """States per row of the image; the rows follow in time."""
     network: AnyNetwork
-    """The network that sees the picture, which is not periodic."""
+    """The network over the image, which is treated as not periodic."""
 
     def build(self, sample: SampleShape) -> TiledNetwork:
         from plumbline.networks._tiled import TiledNetwork

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 class TwoLayerFilterSpec(FilterSpec):
-    """Two layers of filters: f(x) = F^(-1/2) sum_f sum_k g_fk S^k tanh(sum_l h_fl S^l x), weights normal at the start."""
+    """Two layers of filters, with standard normal weights at initialisation:
+    f(x) = F^(-1/2) sum_f sum_k g_fk S^k tanh(sum_l h_fl S^l x).
+    """
 
     kind: Literal["two_layer_filter"] = "two_layer_filter"
     width: int = key("filters", ge=1, default=32)
-    """F, filters of the first layer."""
+    """F, the number of filters in the first layer."""
 
     def build(self, systems: int) -> nn.Module:
         from plumbline.networks._graph_filter import TwoLayerFilter

@@ -1,4 +1,4 @@
-"""A U-Net for fields on a grid (azula's, with padding that follows the periodicity of each axis)."""
+"""A U-Net for fields on a grid, from azula, with periodic padding along periodic axes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
 
 class UNetSpec(NetworkSpec):
-    """azula's modulated U-Net. Periodic axes of the data are padded circularly."""
+    """azula's modulated U-Net, with circular padding along the periodic axes of the data."""
 
     kind: Literal["unet"] = "unet"
     channels: tuple[Annotated[int, Field(gt=0)], ...] = (32, 64, 128)
     """Channels at each depth; each depth halves the grid."""
     blocks: tuple[Annotated[int, Field(gt=0)], ...] = (2, 2, 2)
-    """Residual blocks at each depth, on the way down and on the way up."""
+    """Residual blocks at each depth, for the encoder and the decoder each."""
     embedding: int = key(ge=8, default=64)
-    """Features of the noise level and of the condition."""
+    """Dimension of the embedding of noise level and condition."""
     dropout: float = key(ge=0, lt=1, default=0.0)
-    """Share of features dropped in training."""
+    """Fraction of features dropped in training."""
 
     @model_validator(mode="after")
     def _one_block_count_a_depth(self) -> UNetSpec:
         if len(self.channels) != len(self.blocks) or not self.channels:
             raise ValueError(
-                f"`channels` and `blocks` must name the same depths, found {len(self.channels)} and {len(self.blocks)}"
+                "`channels` and `blocks` must have the same length, "
+                f"found {len(self.channels)} and {len(self.blocks)}"
             )
         return self
 

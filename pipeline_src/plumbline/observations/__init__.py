@@ -1,7 +1,8 @@
-"""Observations: what is known of a state in an inverse problem, some of its numbers, measured with noise.
+"""Observations: noisy measurements of some entries of a state, the data of an inverse problem.
 
-An operator A picks numbers of a state x; what is observed is y = A x + noise e, with e standard normal. The noise
-belongs to the sample that is observed, not to the seed of a method: all methods see the same y.
+An operator A selects m entries of a flattened state x, and the observation is y = A x + noise * e, with e
+standard normal. The noise depends on the observed sample and the observation's seed, not on the seed of a
+method: all methods receive the same y.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ObservationSpec(Kind):
-    """Base of the observation kinds."""
+    """Base class of the observation kinds."""
 
     noise: float = key("data's units", gt=0)
     """Standard deviation of the noise."""
@@ -27,18 +28,18 @@ class ObservationSpec(Kind):
     """Seed of the noise."""
 
     def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
-        """Which numbers of a flattened state are observed.
+        """The indices of the observed entries of a flattened state.
 
         Args:
-            sizes: the dimensions of a sample by name, in order.
+            sizes: the sizes of a sample's dimensions by name, in order.
 
         Raises:
-            ValueError: the state has no such numbers.
+            ValueError: the samples do not have the dimensions or entries to observe.
         """
         raise NotImplementedError
 
     def build(self, sizes: Mapping[str, int]) -> Observation:
-        """The operator on samples with these dimensions, without measurements yet."""
+        """The observation operator for samples with these dimensions, without measurements."""
         from plumbline.observations._observation import Observation
 
         return Observation(self.chosen(sizes), self.noise, self.seed)
@@ -54,4 +55,4 @@ __getattr__ = exports(
         "states": ("StatesSpec",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the room's modules, imported on first access."""

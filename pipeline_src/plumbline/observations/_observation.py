@@ -1,4 +1,4 @@
-"""Some numbers of a state, measured with noise, and how badly a state fits them."""
+"""Noisy measurements of selected entries of a state, and the residual of a state against them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Observation:
-    """y = A x + noise e for states x (B, ...), flattened, of which A picks m numbers.
+    """y = A x + noise * e for states x (B, ...), where A selects m entries of a flattened state.
 
     Args:
-        chosen: the numbers that A picks.
+        chosen: the indices (m,) of the entries that A selects.
         noise: standard deviation of the noise.
         seed: seed of the noise.
-        values: y (B, m); None before `of`.
+        values: the measurements y (B, m); None until `of` takes them.
     """
 
     def __init__(
@@ -26,7 +26,12 @@ class Observation:
         self.values = values
 
     def of(self, state: Float[Tensor, "B *S"], samples: np.ndarray) -> Observation:
-        """The observation of true states, whose indices in the dataset say which noise is theirs."""
+        """Measures true states.
+
+        Args:
+            state: the true states.
+            samples: the indices (B,) of the states in the dataset, which seed their noise.
+        """
         width = len(self.chosen)
         noise = np.stack([np.random.default_rng([self.seed, int(i)]).standard_normal(width) for i in samples])
         values = self.apply(state.double()) + self.noise * torch.as_tensor(noise, device=state.device)
@@ -37,11 +42,13 @@ class Observation:
         return x.flatten(1)[:, self.chosen.to(x.device)]
 
     def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
-        """(y - A x) over the noise: standard normal for the true state.
+        """(y - A x) / noise, which is standard normal for the true state.
 
         Raises:
-            ValueError: nothing was measured yet.
+            ValueError: there are no measurements yet.
         """
         if self.values is None:
-            raise ValueError("an observation without measurements has no residual: take it `of` true states.")
+            raise ValueError(
+                "there are no measurements, hence no residual: call `of` with the true states first."
+            )
         return (self.values.to(x) - self.apply(x)) / self.noise

@@ -1,4 +1,4 @@
-"""Observation of every so many points of a grid."""
+"""Observation of a coarse subgrid."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from plumbline.spec import key
 
 
 class PointsSpec(ObservationSpec):
-    """Every so many points of the grid, the last two dimensions of a sample."""
+    """Observes every n-th point along both axes of the grid, the last two dimensions of a sample."""
 
     kind: Literal["points"] = "points"
     every: int = key("grid points", ge=1)
-    """Distance of observed points along both axes."""
+    """Spacing n of the observed points along both axes."""
 
     def chosen(self, sizes: Mapping[str, int]) -> np.ndarray:
         shape = tuple(sizes.values())

@@ -1,1 +1,1 @@
-"""The report: tables, figures and the page, from comparison stores alone."""
+"""The report: tables, figures and an HTML page, made from comparison stores alone."""

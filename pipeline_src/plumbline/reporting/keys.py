@@ -1,4 +1,4 @@
-"""The tables of config/README.md, from the specs themselves."""
+"""Generates the key tables of config/README.md from the specs."""
 
 from __future__ import annotations
 
@@ -57,12 +57,13 @@ ROOMS: dict[str, tuple[type[Kind], str]] = {
     "networks": (NetworkSpec, "`models.<name>.network` of diffusion models"),
     "regressors": (
         RegressorSpec,
-        "`models.<name>.network` of regressions, portfolios, latent critics and actors, and both networks of ladder autoencoders",
+        "`models.<name>.network` of regressions, portfolios, latent critics and actors, "
+        "and both networks of ladder autoencoders",
     ),
-    "readers": (EncoderSpec, "`models.<name>.encoder` of autoencoders"),
-    "writers": (DecoderSpec, "`models.<name>.decoder` of autoencoders"),
+    "encoders": (EncoderSpec, "`models.<name>.encoder` of autoencoders"),
+    "decoders": (DecoderSpec, "`models.<name>.decoder` of autoencoders"),
     "graph networks": (GraphNetworkSpec, "`models.<name>.network` of node regressions"),
-    "laws": (LikelihoodSpec, "`models.<name>.law`"),
+    "likelihoods": (LikelihoodSpec, "`models.<name>.likelihood`"),
     "objectives": (ObjectiveSpec, "`models.<name>.objective`"),
     "estimators": (EstimatorSpec, "`estimator`, of models and of the objective `sampled`"),
     "samplers": (SamplerSpec, "`methods.<name>.sampler`, and `base` within"),
@@ -89,7 +90,8 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         SimplexAscentSpec,
         EqualMultipliersSpec,
     ),
-    "`models.<name>.wanted` of latent critics and actors, and of models that are told labels: kinds of what samples are to have": (
+    "`models.<name>.wanted` of latent critics and actors, and of models conditioned on labels: "
+    "kinds of requested labels": (
         ClassLabelsSpec,
         ListedLabelsSpec,
         AttributeLabelsSpec,
@@ -105,10 +107,17 @@ ENTRIES_OF_MODELS: dict[str, type[Spec]] = {
 
 
 def update_keys(path: Path, *, check: bool) -> int:
-    """Writes the tables between the marks of the file, or only says whether they are up to date.
+    """Writes the tables between the marker lines of the file.
+
+    Args:
+        path: the file.
+        check: only checks whether the tables are up to date, and writes nothing.
+
+    Returns:
+        The exit status: 1 if a check finds the tables out of date, else 0.
 
     Raises:
-        ValueError: the file lacks the marks.
+        ValueError: the file lacks the marker lines.
     """
     text = path.read_text()
     if BEGIN not in text or END not in text:
@@ -149,29 +158,32 @@ def tables() -> str:
 def _table(title: str, spec: type[Spec], level: str) -> str:
     lines = [
         f"{level} {title}\n",
-        f"{_first_line(spec)}\n",
+        f"{summary(spec)}\n",
         "| key | type | default | unit | meaning |",
         "|---|---|---|---|---|",
     ]
-    meanings = _meanings(spec)
-    for name, info in spec.model_fields.items():
-        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        cells = (
-            f"`{name}`",
-            _type(info),
-            _default(info),
-            str(extra.get("unit") or ""),
-            meanings.get(name, ""),
-        )
+    for name, *others in key_rows(spec):
+        cells = (f"`{name}`", *others)
         lines.append("| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _meanings(spec: type[Spec]) -> dict[str, str]:
-    """The texts below the keys of a spec and of those that it derives from.
+def key_rows(spec: type[Spec]) -> list[tuple[str, str, str, str, str]]:
+    """Name, type, default, unit and meaning of each key of a spec."""
+    meanings = _meanings(spec)
+    rows = []
+    for name, info in spec.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        unit = str(extra.get("unit") or "")
+        rows.append((name, _type(info), _default(info), unit, meanings.get(name, "")))
+    return rows
 
-    Pydantic can keep them with the fields (`use_attribute_docstrings`), at half of the time that all specs take to load: here
-    alone they are asked for.
+
+def _meanings(spec: type[Spec]) -> dict[str, str]:
+    """The docstrings below the fields of a spec and its base classes, by field.
+
+    Pydantic could store them with the fields (`use_attribute_docstrings`), but that would take half of the
+    time in which all specs load, and they are needed only here.
     """
     found: dict[str, str] = {}
     for base in reversed([c for c in spec.__mro__ if issubclass(c, Spec)]):
@@ -184,7 +196,8 @@ def _meanings(spec: type[Spec]) -> dict[str, str]:
     return found
 
 
-def _first_line(spec: type[Spec]) -> str:
+def summary(spec: type[Spec]) -> str:
+    """The docstring of a spec, in one line."""
     return " ".join((spec.__doc__ or "").split())
 
 

@@ -1,22 +1,27 @@
-r"""Which methods are marked in a table, and why: a test of differences, not an overlap of error bars.
+r"""Decides which methods are marked as best in a table, by a statistical test of paired differences.
 
-For two methods a and b, d_s is how much worse a is than b with seed s, and d its mean over S seeds. Distances and other numbers
-over zero, of which less is better, are compared by their logarithms: methods whose distances are decades apart vary alike in
-relative terms. The variance of d has two parts,
+For two methods a and b, let d_s be how much worse a is than b with seed s, and d the mean over S seeds.
+Positive quantities of which lower is better, such as distances, are compared by their logarithms, because
+methods whose distances differ by orders of magnitude have similar relative variation. The variance of d has
+two parts,
 
-    v = v_seeds + v_cases,    v_seeds = max(2 s^2, s_a^2 + s_b^2) / S,    v_cases by the jackknife over test cases, of the mean over seeds,
+    v = v_seeds + v_cases,    v_seeds = max(2 s^2, s_a^2 + s_b^2) / S,
 
-with the variances s_a^2, s_b^2 of the two methods over seeds, and their mean s^2 over all K methods: two or three seeds of one method
-alone say little of how much it varies. The second part holds the noise of the samples too, which the first has already: the sum errs
-on the side of no difference. The statistic d / sqrt(v) has about Student's t with Welch and Satterthwaite's degrees of freedom,
-v^2 / (v_seeds^2 / (K (S - 1)) + v_cases^2 / (G - 1)), K (S - 1) at most. With one seed there is the second part alone: what is said is
-of the weights that were trained, and not of how the method would do with others. The test is made at two levels, by Bonferroni's
-inequality with alpha = 5%:
+where v_cases is the jackknife variance over test cases of the mean over seeds, s_a^2 and s_b^2 are the
+variances of the two methods over seeds, and s^2 is the mean of such variances over all K methods: two or
+three seeds of one method are too few to estimate its own variance. The sampling noise enters both parts, so
+that the test is conservative. The statistic d / sqrt(v) approximately follows Student's t distribution with
+the degrees of freedom of Welch and Satterthwaite, v^2 / (v_seeds^2 / (K (S - 1)) + v_cases^2 / (G - 1)), but
+at most K (S - 1), for G jackknife groups. With a single seed, v has the second part alone: the test then
+compares the trained weights, and does not cover the variation over seeds. The test is made at two levels,
+with a Bonferroni correction and alpha = 5%:
 
-- **Is there a difference at all?** Some method must be worse than another at alpha / (K (K - 1)), for all ordered pairs of K methods.
-  In a column of equal methods any is marked with a probability of about alpha; else the column is "not distinguishable".
-- **Which may be the best?** A method is marked if no other is better at alpha / (K - 1), a multiple comparison with the best
-  (Hsu, *The Annals of Statistics* 12, 1984). The method that is truly the best goes unmarked with a probability of about alpha.
+- **Is there any difference?** Some method must be worse than another at the level alpha / (K (K - 1)), which
+  corrects for all ordered pairs of K methods. If all methods of a column are equal, some method is marked
+  with a probability of about alpha. Without any difference, the column is "not distinguishable".
+- **Which methods may be the best?** A method is marked if no other is better at the level alpha / (K - 1), a
+  multiple comparison with the best (Hsu, *The Annals of Statistics* 12, 1984). The truly best method is not
+  marked with a probability of about alpha.
 """
 
 from __future__ import annotations
@@ -27,27 +32,28 @@ import numpy as np
 from scipy.special import stdtrit
 
 ALPHA = 0.05
-"""Probability of a false statement about a column."""
+"""Significance level: probability of a false statement about a column."""
 ROUNDING = 1e-6
-"""Difference over size under which two values are one."""
+"""Relative difference below which two values count as equal."""
 
 RULE = (
-    "★: no other method is better, by a t test of paired differences over seeds and over groups of test samples, corrected for the "
-    "number of methods, at a level of 5%. Methods that are feasible to the tolerance of a constraint are ties in what measures "
-    "it. Where not even the worst can be told from the best, none is marked."
+    "★: no other method is significantly better, by a t test of paired differences over seeds and groups of "
+    "test samples, at a level of 5% corrected for the number of methods. Methods that satisfy a constraint "
+    "within its tolerance count as ties in the metrics that measure it. If no two methods differ "
+    "significantly, none is marked."
 )
-"""The rule, in a few sentences for a reader."""
+"""The rule of marking, as text for the report."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """One metric of K methods.
+    """The values of one metric for K methods.
 
     Attributes:
-        seeds: (K, S), NaN where a method was not measured.
-        replicates: (K, S, G), jackknife replicates over test cases; G may be zero.
-        lower: whether less is better.
-        ties: pairs of methods (K, K) that are alike whatever the numbers say.
+        seeds: the values (K, S) for S seeds, NaN where a method was not measured.
+        replicates: the jackknife replicates (K, S, G) over G groups of test cases; G may be zero.
+        lower: whether lower is better.
+        ties: pairs of methods (K, K) that count as equal regardless of their values.
     """
 
     seeds: np.ndarray
@@ -57,13 +63,16 @@ class Values:
 
 
 def variance(seeds: np.ndarray, replicates: np.ndarray) -> tuple[float, float]:
-    """The variance of a mean over seeds (S,), with replicates (S, G), and its degrees of freedom; NaN and 0 where it has none."""
+    """The variance of a mean over seeds (S,), with replicates (S, G), and its degrees of freedom.
+
+    NaN and 0 if there is a single seed and no replicates.
+    """
     own = float(seeds.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0
     return _total(own, len(seeds) - 1, replicates)
 
 
 def _total(v_seeds: float, freedom: int, replicates: np.ndarray) -> tuple[float, float]:
-    """The sum of both parts of a variance, and its degrees of freedom: those of the first part at most, if it has any."""
+    """The sum of both parts of a variance, and its degrees of freedom, at most `freedom` unless it is 0."""
     groups = replicates.mean(0) if replicates.size else np.zeros(0)
     known = len(groups) > 1 and bool(np.isfinite(groups).all())
     v_cases = (len(groups) - 1) * float(groups.var()) if known else 0.0
@@ -77,13 +86,13 @@ def _total(v_seeds: float, freedom: int, replicates: np.ndarray) -> tuple[float,
 
 
 def half_interval(seeds: np.ndarray, replicates: np.ndarray) -> float:
-    """Half of the 95% interval of a mean over seeds (S,); NaN where there is nothing to tell it by."""
+    """Half of the 95% confidence interval of a mean over seeds (S,); NaN if it cannot be estimated."""
     total, freedom = variance(seeds, replicates)
     return float(stdtrit(freedom, 0.975) * np.sqrt(total)) if freedom else np.nan
 
 
 def worse(values: Values, comparisons: int) -> np.ndarray:
-    """Whether method i is worse than method j, (K, K), by the test at `ALPHA` over a number of comparisons."""
+    """Whether method i is worse than method j, (K, K), by the test at level `ALPHA` / `comparisons`."""
     known = np.flatnonzero(np.isfinite(values.seeds).all(1))
     result = np.zeros((len(values.seeds),) * 2, bool)
     seeds, replicates = _compared(values, known)
@@ -103,7 +112,7 @@ def worse(values: Values, comparisons: int) -> np.ndarray:
 
 
 def _compared(values: Values, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the methods that were measured, such that less is better, on the scale that they are compared on."""
+    """The values and replicates of the measured methods, on the scale of the comparison; lower is better."""
     seeds, replicates = values.seeds[known], values.replicates[known]
     if not values.lower:
         return -seeds, -replicates
@@ -112,7 +121,7 @@ def _compared(values: Values, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def marked(values: Values) -> tuple[np.ndarray, bool]:
-    """Which methods (K,) are marked, and whether any two can be told apart."""
+    """Which methods (K,) are marked, and whether any two differ significantly."""
     known = np.isfinite(values.seeds).all(1)
     if not known.any():
         return known, False

@@ -1,4 +1,4 @@
-"""Numbers of the report: means and deviations over seeds, marks, and warnings."""
+"""Tables of the report: means and standard deviations over seeds, marks and warnings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from plumbline.reporting.marks import RULE, Values, half_interval, marked
 from plumbline.study import REAL
 
 COST_COLUMNS = {
-    "cost_network_evaluations": ("network evaluations a sample", "1"),
-    "cost_backward_passes": ("backward passes a sample", "1"),
-    "cost_projection_solves": ("projection solves a sample", "1"),
-    "cost_sampling_seconds_per_sample": ("sampling time a sample", "s"),
+    "cost_network_evaluations": ("network evaluations per sample", "1"),
+    "cost_backward_passes": ("backward passes per sample", "1"),
+    "cost_projection_solves": ("projection solves per sample", "1"),
+    "cost_sampling_seconds_per_sample": ("sampling time per sample", "s"),
 }
 ABOUT_CONSTRAINT = (
     "distance_",
@@ -26,26 +26,27 @@ ABOUT_CONSTRAINT = (
     "mean_relative_violation_",
     "feasible_",
 )
-# Share of the largest distance under which distances are rounding, and say nothing of an order.
+# Distances below this fraction of the largest are rounding errors, which do not determine an order.
 ROUNDING = 1e-4
-# Share of a floor that a metric must be below it for the report to warn. The floor is one draw, often the same for all seeds.
+# The report warns about a metric that is below its floor by more than this fraction of it. The floor is a
+# single estimate, often the same for all seeds.
 BELOW_FLOOR = 0.5
-# Shares of real data's recall and distance to the training data under which the report warns.
+# The report warns below these fractions of the recall and the distance to the training data of real data.
 LOW_RECALL = 0.5
 CLOSE_COPIES = 0.7
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry: mean and standard deviation over seeds, and half the 95% interval of the mean.
+    """An entry of a table: mean and standard deviation over seeds, and half of the 95% interval of the mean.
 
     Attributes:
         mean: the mean over seeds.
-        deviation: the standard deviation over seeds; zero for one.
-        half_interval: half the interval of the mean; NaN where there is nothing to tell it by.
-        over: what the interval is over, in words.
-        best: whether it is marked.
-        within_floor: whether it is better than real data is, which no method can be but by chance.
+        std: the standard deviation over seeds; zero for a single seed.
+        half_interval: half of the interval of the mean; NaN if it cannot be estimated.
+        over: the sources of variation that the interval covers, as text.
+        best: whether the entry is marked as best.
+        within_floor: whether the mean is better than that of real data, which can only happen by chance.
     """
 
     mean: float
@@ -57,7 +58,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The entry in three significant digits, or a dash where nothing was measured."""
+        """The entry with three significant digits, or a dash if nothing was measured."""
         if np.isnan(self.mean):
             return "–"
         spread = f" ± {number(self.std, 2)}" if self.std > 1e-9 * abs(self.mean) else ""
@@ -65,9 +66,9 @@ class Cell:
 
     @property
     def hint(self) -> str:
-        """The confidence interval in words."""
+        """The confidence interval as text."""
         if np.isnan(self.half_interval):
-            return "no interval: one seed, and none over test samples"
+            return "no interval: a single seed, and no interval over test samples"
         floor = "; within the floor of real data" if self.within_floor else ""
         return f"95% interval over {self.over}: {number(self.mean)} ± {number(self.half_interval, 2)}{floor}"
 
@@ -77,12 +78,12 @@ class Column:
     """One metric or cost.
 
     Attributes:
-        name: its variable.
-        title: its name in words.
+        name: the name of its variable in the comparison store.
+        title: its name as text.
         unit: its unit.
         better: `lower`, `higher` or `neither`.
-        floor: whether no method can be expected to be better than real data.
-        remark: what the marks of this column are to be read with.
+        floor: whether real data is the floor, which no method can be expected to surpass.
+        remark: a remark on the marks of this column.
     """
 
     name: str
@@ -95,19 +96,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Methods by metrics; `seeds` is how many there are."""
+    """A table of methods by metrics.
+
+    Attributes:
+        columns: the metrics.
+        rows: the entries of each method, in the order of the columns.
+        seeds: the number of seeds.
+    """
 
     columns: list[Column]
     rows: dict[str, list[Cell]] = field(default_factory=dict)
     seeds: int = 1
 
     def notes(self) -> list[str]:
-        """The rule of marking, and what columns are to be read with, a sentence each."""
-        judged = [column for column in self.columns if column.better != "neither"]
-        if not judged or REAL not in self.rows:
-            return []  # nothing is marked among checkpoints of one training
+        """The rule of marking and the remarks on columns, as sentences."""
+        ranked = [column for column in self.columns if column.better != "neither"]
+        if not ranked or REAL not in self.rows:
+            return []  # checkpoints of a training are not marked
         remarks: dict[str, list[str]] = {}
-        for column in judged:
+        for column in ranked:
             if column.remark:
                 remarks.setdefault(column.remark, []).append(column.title)
         within = [
@@ -118,7 +125,8 @@ class Table:
         seeds = (
             ""
             if self.seeds > 1
-            else " With one seed the intervals are over test samples alone: marks are of the weights that were trained."
+            else " With a single seed the intervals are over test samples alone: "
+            "the marks compare the trained weights."
         )
         return [
             f"{RULE}{seeds}",
@@ -131,12 +139,12 @@ class Table:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number in `digits` significant digits, with a power of ten where it is very small or large."""
+    """Formats a number with `digits` significant digits, and a power of ten if it is very small or large."""
     if np.isnan(value):
         return "–"
     if value == round(value) and abs(value) < 1e5:
         return f"{value:.0f}"
-    # Rounding may carry: 9.97 in two digits is 10.
+    # Rounding may change the exponent: 9.97 with two digits is 10.
     exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
     if -3 <= exponent < 5:
         return f"{value:.{max(0, digits - 1 - exponent)}f}"
@@ -145,12 +153,13 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def ordered_methods(comparison: xr.Dataset) -> list[str]:
-    """Real data first, then the methods from the farthest from the first constraint to the nearest.
+    """Real data first, then the methods in decreasing order of their distance to the first constraint.
 
-    Those that are feasible to rounding, and all where there is no constraint, stand in the study's order.
+    Methods whose distance is a rounding error come last, in the study's order. Without a constraint, all
+    methods are in the study's order.
     """
     others = [str(g) for g in comparison["methods"].values if g != REAL]
-    # The order of variables in a store is that of its folder's listing, which means nothing.
+    # Variables of a store are in the arbitrary order of its folder listing.
     distances = [v for v in sorted(map(str, comparison.data_vars)) if v.startswith("distance_")]
     each = [name for name in distances if set(comparison[name].dims) == {"methods", "seed"}]
     if not each:
@@ -162,46 +171,50 @@ def ordered_methods(comparison: xr.Dataset) -> list[str]:
 
 
 def metric_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
-    """The metrics: every variable that is one number a method and seed and says what is better.
+    """The table of metrics: all variables with one value per method and seed and an attribute `better`.
 
     Args:
         comparison: a study's comparison.
-        names: the metrics wanted, in order; all of them if None.
+        names: the requested metrics, in order; None for all.
 
     Raises:
-        ValueError: a name that the comparison does not have.
+        ValueError: the comparison does not have one of the requested metrics.
     """
     return _table(comparison, _metric_columns(comparison, "methods", names))
 
 
 def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None) -> Table:
-    """The same of methods at the checkpoints of their models, with the time of all training up to each; no best.
+    """The table of metrics at checkpoints of the methods' models, with the training time; without marks.
 
     Raises:
-        ValueError: no method of the study was judged at checkpoints, or a name that the comparison does not have.
+        ValueError: no method of the study was evaluated at checkpoints, or the comparison does not have one
+            of the requested metrics.
     """
     if "checkpoint_seconds" not in comparison:
-        raise ValueError("no method was judged at checkpoints: set `at_checkpoints` of one in the study.")
+        raise ValueError(
+            "no method was evaluated at checkpoints: set `at_checkpoints` of a method in the study."
+        )
     renamed = {
         n: str(n).removeprefix("checkpoint_")
         for n in comparison.data_vars
         if str(n).startswith("checkpoint_")
     }
-    judged = comparison[list(renamed)].rename(renamed)
+    evaluated = comparison[list(renamed)].rename(renamed)
     columns = [
         Column("seconds", "training time", "s", "neither"),
-        *_metric_columns(judged, "judged", names),
+        *_metric_columns(evaluated, "judged", names),
     ]
-    labels = [f"{g}, step {s}" for g, s in zip(judged["method"].values, judged["step"].values, strict=True)]
+    steps = zip(evaluated["method"].values, evaluated["step"].values, strict=True)
+    labels = [f"{g}, step {s}" for g, s in steps]
     rows = {
-        label: [_cell(judged[c.name].isel(judged=i).values) for c in columns]
+        label: [_cell(evaluated[c.name].isel(judged=i).values) for c in columns]
         for i, label in enumerate(labels)
     }
     return Table(columns, rows)
 
 
 def _metric_columns(comparison: xr.Dataset, along: str, names: Sequence[str] | None) -> list[Column]:
-    """The metrics that are one number for each seed and whatever is judged `along` a dimension."""
+    """The metrics with one value per seed and entry of the dimension `along`."""
     known = {
         str(name): Column(
             str(name),
@@ -223,19 +236,19 @@ def _metric_columns(comparison: xr.Dataset, along: str, names: Sequence[str] | N
 
 
 def _about_constraint_first(column: Column) -> tuple[int, str]:
-    """How near and how far from the constraint, then everything else, then more on the constraint."""
+    """Sort key: distances and violations of constraints, other metrics, further metrics of constraints."""
     first = column.name.startswith(("distance_", "relative_violation_"))
     return (0 if first else 2 if column.name.startswith(ABOUT_CONSTRAINT) else 1), column.name
 
 
 def cost_table(comparison: xr.Dataset) -> Table:
-    """What one sample costs; real data costs nothing here, and shows a dash."""
+    """The table of costs per sample; real data has no cost, shown as a dash."""
     columns = [Column(name, title, unit, "neither") for name, (title, unit) in COST_COLUMNS.items()]
     return _table(comparison, columns)
 
 
 def as_markdown(table: Table) -> str:
-    """A table for a README, the best in bold."""
+    """A table as Markdown, with the best entries in bold."""
     titles = [c.title if c.unit == "1" else f"{c.title} ({c.unit})" for c in table.columns]
     lines = [f"| method | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
     for method, cells in table.rows.items():
@@ -248,19 +261,19 @@ def as_markdown(table: Table) -> str:
 def _table(comparison: xr.Dataset, columns: list[Column]) -> Table:
     methods = ordered_methods(comparison)
     cells: dict[str, list[Cell]] = {g: [] for g in methods}
-    judged = []
+    remarked = []
     for column in columns:
         column, own = _column_cells(comparison, column, methods)
-        judged.append(column)
+        remarked.append(column)
         for g in methods:
             cells[g].append(own[g])
-    return Table(judged, cells, comparison.sizes.get("seed", 1))
+    return Table(remarked, cells, comparison.sizes.get("seed", 1))
 
 
 def _column_cells(
     comparison: xr.Dataset, column: Column, methods: list[str]
 ) -> tuple[Column, dict[str, Cell]]:
-    """A column with its remark, and its cells with their marks."""
+    """The column with its remark, and the cells of each method with their marks."""
     table, replicates = _seeds_and_replicates(comparison, column.name, methods)
     cells = {g: _cell(table[i], replicates[i]) for i, g in enumerate(methods)}
     if column.better == "neither":
@@ -281,14 +294,16 @@ def _column_cells(
     if apart or len(drawn) < 2 or not np.isfinite(values.seeds).any():
         return column, cells
     if table.shape[1] == 1 and not replicates.size:
-        return replace(column, remark="one seed, and no interval over test samples: not compared"), cells
+        return replace(
+            column, remark="not compared, since there is a single seed and no interval over test samples"
+        ), cells
     return replace(column, remark="not distinguishable"), cells
 
 
 def _seeds_and_replicates(
     comparison: xr.Dataset, name: str, methods: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of a metric (K, S), and its replicates (K, S, G), where G is zero if it has none."""
+    """The values (K, S) of a metric, and its replicates (K, S, G), where G is zero if it has none."""
     table = comparison[name].sel(methods=methods).transpose("methods", "seed").values.astype(float)
     key = f"{PREFIX}{name}"
     if key not in comparison:
@@ -298,7 +313,10 @@ def _seeds_and_replicates(
 
 
 def _feasible(comparison: xr.Dataset, name: str, methods: list[str]) -> tuple[np.ndarray, bool]:
-    """Which methods are feasible to the tolerance of the constraint that a metric measures, and whether real data is not."""
+    """Which methods satisfy the constraint that a metric measures, and whether real data violates it.
+
+    A method satisfies a constraint if its largest relative violation is within the tolerance.
+    """
     attrs = comparison[name].attrs
     violation = f"relative_violation_{attrs.get('constraint')}"
     none = np.zeros(len(methods), bool)
@@ -318,16 +336,16 @@ def _cell(values: np.ndarray, replicates: np.ndarray | None = None) -> Cell:
     values = values[known]
     again = np.zeros((len(values), 0)) if replicates is None else replicates[known]
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    told = [
+    sources = [
         what
         for what, there in (("seeds", len(values) > 1), ("test samples", np.isfinite(again).any()))
         if there
     ]
-    return Cell(float(values.mean()), spread, half_interval(values, again), " and ".join(told))
+    return Cell(float(values.mean()), spread, half_interval(values, again), " and ".join(sources))
 
 
 def warnings_of(comparison: xr.Dataset) -> list[str]:
-    """Sentences on methods that look better than real data, collapse, copy, or miss their constraint."""
+    """Warnings about methods that seem better than real data, collapse to a part of it or copy it."""
     table = metric_table(comparison)
     index = {column.name: i for i, column in enumerate(table.columns)}
     floor = table.rows[REAL]
@@ -342,29 +360,31 @@ def warnings_of(comparison: xr.Dataset) -> list[str]:
             if cell.mean < real.mean - max(2 * real.std, BELOW_FLOOR * abs(real.mean)):
                 found.append(
                     f"{method}: its {column.title} ({number(cell.mean)}) is below that of real data "
-                    f"({number(real.mean)}). No method can be nearer to the test split than another real set "
-                    f"is: look for copies of the data, or draw more samples."
+                    f"({number(real.mean)}). No method can be closer to the test split than another set of "
+                    "real data: look for copies of the data, or draw more samples."
                 )
         if "recall" in index:
             recall, real_recall = cells[index["recall"]].mean, floor[index["recall"]].mean
             precision, real_precision = cells[index["precision"]].mean, floor[index["precision"]].mean
             if recall < LOW_RECALL * real_recall and precision >= real_precision:
                 found.append(
-                    f"{method}: precision is that of real data ({number(precision)}) and recall is low "
-                    f"({number(recall)} of {number(real_recall)}): it has collapsed to a part of the data."
+                    f"{method}: its precision is at least that of real data ({number(precision)}), but its "
+                    f"recall is low ({number(recall)}, real data {number(real_recall)}): it has collapsed to "
+                    "a part of the data."
                 )
         if "collapsed" in index and cells[index["collapsed"]].mean > 0:
             asked = "label_accuracy" if "label_accuracy" in index else "attribute_accuracy"
             accuracy, recall = (cells[index[name]].mean for name in (asked, "recall_over_real"))
             found.append(
-                f"{method}: its samples more often have what was wanted ({number(accuracy)}) than real ones are told to, "
-                f"at {number(recall)} times the recall of real data: this is collapse, not success."
+                f"{method}: its samples match their requested labels more often ({number(accuracy)}) than "
+                f"real data does, but its recall is {number(recall)} times that of real data: this is "
+                "collapse, not success."
             )
         if "memorisation" in index:
             near, real_near = cells[index["memorisation"]].mean, floor[index["memorisation"]].mean
             if near < CLOSE_COPIES * real_near:
                 found.append(
-                    f"{method}: its samples are {number(near)} times as far from the training data as those of "
-                    f"the test split, real ones {number(real_near)} times: they may be copies."
+                    f"{method}: its samples are {number(near)} times as far from the training data as the "
+                    f"test split is, real data {number(real_near)} times: they may be copies."
                 )
     return found

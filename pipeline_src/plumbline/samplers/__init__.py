@@ -1,24 +1,38 @@
-"""Samplers: algorithms that draw from trained models, freely or under a constraint.
+"""Samplers: algorithms that draw samples from trained models, with or without a constraint.
 
-Most build an azula `Sampler` for a denoiser. The constrained kinds wrap another one, given under `base`, so that they compose:
-guidance around Heun's method, a final projection around guidance. A constraint acts
+Most kinds build an azula `Sampler` for a denoiser. The constrained kinds wrap another sampler, given under
+`base`, so they compose: guidance around Heun's method, a final projection around guidance. A constraint can
+act on
 
-- on the denoiser, whose posterior mean is corrected (`guided`, `conditioned`);
-- on the step, whose result is moved (`projected`, `dps`);
-- on the finished samples, in the data's own units and in double precision (`finish`);
-- on the choice among several draws (`best_of_n`).
+- the denoiser: its posterior mean is corrected (`guided`, `conditioned`);
+- the step: its result is corrected (`projected`, `dps`);
+- the finished samples, in the data's units and in double precision (`finish`);
+- the choice among several samples (`best_of_n`).
 
-`spec.sample(model, task)` draws: a `SamplingTask` says what is asked for, `Samples` what came out and what it cost.
+`spec.sample(model, task)` draws: a `SamplingTask` holds the inputs, and `Samples` holds the results and their
+cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator
 
 from plumbline._lazy import exports
+from plumbline.constraints import ProjectableConstraint, ReportingConstraint
+from plumbline.samplers._models import (
+    Criticising,
+    Denoising,
+    LabelCriticising,
+    LatentEditing,
+    LatentVariable,
+    PosteriorEncoding,
+    Predictive,
+    PriorSampling,
+    Rewarding,
+)
 from plumbline.samplers._task import Costs, Samples, SamplingTask
 from plumbline.spec import ByKind, Kind
 
@@ -30,56 +44,84 @@ if TYPE_CHECKING:
     from plumbline.samplers._denoising import DenoisingContext
 
 
+REQUIRED_OF_MODELS: tuple[type, ...] = (
+    Denoising,
+    Predictive,
+    PriorSampling,
+    LatentVariable,
+    PosteriorEncoding,
+    LatentEditing,
+    Criticising,
+    LabelCriticising,
+    Rewarding,
+)
+"""The Protocols that the library's samplers require of models. Each sampler requires one of them."""
+
+
 class SamplerSpec(Kind):
     """Base of the sampler kinds."""
 
-    def sample(self, model: Any, task: SamplingTask) -> Samples:
-        """Finished samples on the CPU, in the data's units and single precision.
+    def sample(self, model: object, task: SamplingTask) -> Samples:
+        """Draws and finishes samples.
 
-        Where states are observed, `misfit` (B,) is the mean square of the residual over the noise, and `truth` the true states.
+        Args:
+            model: a model that satisfies the Protocol `requires_of_model()`.
+            task: the conditions, constraints and observation of the samples.
+
+        Returns:
+            The samples on the CPU, in the data's units and single precision. If the task has an observation,
+            the details contain the true states as `truth`, and `misfit` (B,), the mean square of the
+            observation's residual in units of the noise.
         """
         import torch
 
         drawn = self.draw(model, task)
-        details = dict(drawn.details)
         with torch.no_grad():
-            state = self.finish(drawn.state.double(), task, drawn.costs)
+            finished = self.finish(Samples(drawn.state.double(), drawn.details, drawn.costs), task)
+            state, details = finished.state, dict(finished.details)
             if task.observation is not None:
                 details["misfit"] = task.observation.residual(state).square().mean(1)
                 details["truth"] = task.batch["state"]
         on_cpu = {name: tensor.float().cpu() for name, tensor in details.items()}
         return Samples(state.float().cpu(), on_cpu, drawn.costs)
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
-        """Samples on the task's device, as the algorithm leaves them."""
+    def draw(self, model: object, task: SamplingTask) -> Samples:
+        """Draws samples on the task's device, not yet finished.
+
+        Each kind annotates `model` with the Protocol that it requires.
+        """
         raise NotImplementedError
 
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        """The finished samples (B, ...) of drawn ones, in the data's units and double precision."""
-        return x
+    def finish(self, drawn: Samples, task: SamplingTask) -> Samples:
+        """Finishes drawn samples, in the data's units and double precision. The default changes nothing."""
+        return drawn
 
-    def needs(self) -> str:
-        """What a model must offer: `denoiser`, `law`, `prior`."""
+    def requires_of_model(self) -> type:
+        """The Protocol that a model must satisfy, such as `Denoising`."""
         raise NotImplementedError
 
     def nested(self) -> Iterator[SamplerSpec]:
-        """This sampler and those that it wraps, from the outside in."""
+        """This sampler and the samplers that it wraps, outermost first."""
         yield self
 
     def differentiates(self) -> bool:
-        """Whether it goes back through the denoiser, and hands on what cannot be gone back through again."""
+        """Whether it backpropagates through the denoiser. Its result cannot be differentiated again."""
         return False
 
+    def is_timed(self) -> bool:
+        """Whether its wall time is the cost of the method, to be reported."""
+        return True
+
     def observes(self) -> bool:
-        """Whether it needs the study's observation."""
+        """Whether it requires the study's observation."""
         return False
 
     def tradeoff_parameter(self) -> str | None:
-        """The key whose number the sampler trades one merit for another by, which the report draws metrics against."""
+        """The key that trades one metric for another; the report plots metrics against its value."""
         return None
 
     def constraint_names(self) -> list[str]:
-        """The constraints that this sampler and those within use."""
+        """The names of the constraints that this sampler and the samplers it wraps use."""
         return sorted({s.constraint for s in self.nested() if isinstance(s, WrappingSpec)})
 
 
@@ -87,102 +129,116 @@ AnySampler = Annotated[SamplerSpec, ByKind()]
 
 
 class DenoisingSpec(SamplerSpec):
-    """Base of the kinds that draw by denoising: they build an azula `Sampler` for a denoiser."""
+    """Base of the kinds that draw by denoising. They build an azula `Sampler` for a denoiser."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
-        """An azula sampler in the model's space."""
+        """Builds the azula sampler, which works in the model's space."""
         raise NotImplementedError
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: Denoising, task: SamplingTask) -> Samples:
         from plumbline.samplers._denoising import denoise
 
         costs = Costs()
         return Samples(denoise(model, self, task, costs), {}, costs)
 
-    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
-        """What is returned of the point (B, ...) that the sampler ends at: what is left when its noise is taken off."""
+    def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
+        """Denoises the last point z (B, ...) of the sampler once more, at the sampler's last time."""
         import torch
 
         return sampler.denoiser(z, torch.tensor(sampler.stop, device=z.device), **conditions).mean
 
-    def needs(self) -> str:
-        return "denoiser"
+    def requires_of_model(self) -> type:
+        return Denoising
 
 
-def _that_denoises(sampler: SamplerSpec) -> SamplerSpec:
+def _require_denoising(sampler: SamplerSpec) -> SamplerSpec:
     if not isinstance(sampler, DenoisingSpec):
         raise ValueError(f"`{sampler.kind}` does not draw by denoising")
     return sampler
 
 
-AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_that_denoises)]
+AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_require_denoising)]
 
 
 class WrappingSpec(SamplerSpec):
-    """Base of the kinds that wrap another sampler to obey a constraint."""
+    """Base of the kinds that wrap another sampler to impose a constraint."""
 
     enforces: ClassVar[bool] = False
-    """Whether it moves the finished samples onto the constraint, so that they need not obey another one any more."""
+    """Whether it projects the finished samples onto the constraint, which can undo another constraint."""
     within_denoising: ClassVar[bool] = False
-    """Whether it takes part in the denoising of the sampler that it wraps, which must then draw by denoising."""
+    """Whether it changes the denoising of the wrapped sampler, which must then draw by denoising."""
 
     constraint: str
     """Name of the constraint, one of the study's `constraints`."""
     base: AnySampler
-    """The sampler that is wrapped."""
+    """The wrapped sampler."""
 
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        return self.base.finish(x, task, costs)
+    def finish(self, drawn: Samples, task: SamplingTask) -> Samples:
+        return self.base.finish(drawn, task)
 
-    def needs(self) -> str:
-        return self.base.needs()
+    def requires_of_model(self) -> type:
+        return self.base.requires_of_model()
 
     def nested(self) -> Iterator[SamplerSpec]:
         yield self
         yield from self.base.nested()
 
-    def requires(self) -> tuple[str, ...]:
-        """Methods that the constraint must have (`project`, `condition`), for the check of the study."""
+    def requires(self) -> tuple[type, ...]:
+        """The Protocols that the constraint must satisfy beyond `Constraint`."""
         return ()
 
 
 class ConstrainedSpec(WrappingSpec, DenoisingSpec):
-    """Base of the wrapping kinds that can stand within the denoising of another one."""
+    """Base of the wrapping kinds that change the denoising of the wrapped sampler."""
 
     within_denoising: ClassVar[bool] = True
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         return self.denoising_base().build(denoiser, context)
 
-    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+    def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         return self.denoising_base().last(sampler, z, conditions)
 
     def denoising_base(self) -> DenoisingSpec:
-        """The wrapped sampler, which must denoise; studies are checked for that."""
+        """The wrapped sampler. The study's check ensures that it draws by denoising."""
         assert isinstance(self.base, DenoisingSpec)
         return self.base
 
 
 class EnforcingSpec(ConstrainedSpec):
-    """Base of the wrapping kinds that move the finished samples onto the constraint."""
+    """Base of the wrapping kinds that project the finished samples onto the constraint."""
 
     enforces: ClassVar[bool] = True
 
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        costs.projection_solves += 1
-        return self.moved(self.base.finish(x, task, costs), task)
+    def finish(self, drawn: Samples, task: SamplingTask) -> Samples:
+        finished = self.base.finish(drawn, task)
+        finished.costs.projection_solves += 1
+        state, details = self.moved(finished.state, task)
+        return Samples(state, {**finished.details, **details}, finished.costs)
 
-    def moved(self, x: Tensor, task: SamplingTask) -> Tensor:
-        """The nearest feasible point of each sample (B, ...)."""
-        return task.projectable(self.constraint).project(x)
+    def moved(self, x: Tensor, task: SamplingTask) -> tuple[Tensor, dict[str, Tensor]]:
+        """Projects samples (B, ...).
 
-    def requires(self) -> tuple[str, ...]:
-        return ("project",)
+        Returns:
+            The nearest feasible point of each sample (B, ...), and the details of the projection if the
+            constraint reports them.
+        """
+        constraint = task.projectable(self.constraint)
+        if not isinstance(constraint, ReportingConstraint):
+            return constraint.project(x), {}
+        report = constraint.project_with_report(x)
+        report.warn(self.constraint)
+        return report.points, report.details()
+
+    def requires(self) -> tuple[type, ...]:
+        return (ProjectableConstraint,)
 
 
 __getattr__ = exports(
     __name__,
     {
+        "_models": ("LatentVectors", "Space", "WantedLabels", "WantedLevels"),
+        "_azula": ("draw",),
         "annealed_langevin": ("AnnealedLangevinSpec",),
         "best_of_n": ("BestOfNSpec",),
         "conditioned": ("ConditionedSpec",),
@@ -192,6 +248,7 @@ __getattr__ = exports(
         "euler_maruyama": ("EulerMaruyamaSpec",),
         "final_completion": ("FinalCompletionSpec",),
         "final_projection": ("FinalProjectionSpec",),
+        "from_file": ("FromFileSpec",),
         "guided": ("GuidedSpec",),
         "heun": ("HeunSpec",),
         "latent_descent": ("LatentDescentSpec",),
@@ -205,4 +262,4 @@ __getattr__ = exports(
         "tilted": ("TiltedSpec",),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the package's modules, imported on first access."""

@@ -1,15 +1,16 @@
-"""Drawing by denoising: an azula sampler from its first noise to samples in the data's units."""
+"""Drawing by denoising: runs an azula sampler from pure noise to samples in the data's units."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior, Posterior
 from torch import Tensor
 
+from plumbline.samplers._models import Denoising, Space
 from plumbline.samplers._task import Costs, SamplingTask
 
 if TYPE_CHECKING:
@@ -18,32 +19,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DenoisingContext:
-    """What a sampler is built with beside a denoiser.
+    """What a sampler may use besides the denoiser.
 
     Attributes:
-        task: what is asked for.
-        space: maps the model's space to the data's units: `encode(x)`, `decode(z)`, `scale`.
-        costs: counted along the way.
+        task: the sampling task.
+        space: the space that the denoiser works in.
+        costs: the costs so far; updated in place.
     """
 
     task: SamplingTask
-    space: Any
+    space: Space
     costs: Costs
 
     def decode(self, z: Tensor) -> Tensor:
-        """From the model's space to the data's units, at its cost: a mirror map evaluates a network."""
+        """Maps points (B, *Z) of the model's space to samples (B, *S) in the data's units.
+
+        It counts the network evaluations of this step, since the inverse of a mirror map is a network.
+        """
         self.costs.network_evaluations += int(getattr(self.space, "decoding_evaluations", 0))
         return self.space.decode(z)
 
+    @property
+    def scale(self) -> Tensor:
+        """The size of one unit of each coordinate of the model's space, in the data's unit.
 
-def denoise(model: Any, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -> Tensor:
-    """As many samples as the batch has conditions, in the data's units and double precision.
+        Raises:
+            ValueError: the space is not a shifted and scaled data space, such as the space of a mirror map.
+        """
+        scale = getattr(self.space, "scale", None)
+        if not isinstance(scale, Tensor):
+            raise ValueError(
+                f"this sampler requires a space with the coordinates of the data, found a "
+                f"{type(self.space).__name__}: draw from a model of standardised data."
+            )
+        return scale
+
+
+def denoise(model: Denoising, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -> Tensor:
+    """Draws one sample per entry of the task's batch, in the data's units and double precision.
 
     Args:
         model: a model with a denoiser.
         spec: the sampler.
-        task: what is asked for.
-        costs: counted along the way.
+        task: the sampling task.
+        costs: the costs so far; updated in place.
+
+    Returns:
+        The samples (B, *S) on the task's device.
     """
     batch = task.batch_on_device()
     context = DenoisingContext(task, model.space_of(batch), costs)
@@ -58,7 +80,7 @@ def denoise(model: Any, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -
 
 
 class CountingDenoiser(Denoiser):
-    """Wraps a denoiser: adds one to `costs.network_evaluations`, then calls `progress`, for each evaluation."""
+    """Wraps a denoiser. Each evaluation adds one to `costs.network_evaluations`, then calls `progress`."""
 
     def __init__(self, denoiser: Denoiser, costs: Costs, progress: Callable[[Costs], None]) -> None:
         super().__init__()
@@ -66,15 +88,15 @@ class CountingDenoiser(Denoiser):
         self.schedule = denoiser.schedule
         self.costs, self.progress = costs, progress
 
-    def forward(self, x_t: Tensor, t: Tensor, **conditions: Any) -> Posterior:
-        """The posterior of the wrapped denoiser, of the shape of `x_t` (B, ...)."""
+    def forward(self, x_t: Tensor, t: Tensor, **conditions: object) -> Posterior:
+        """The posterior of the wrapped denoiser at `x_t` (B, ...)."""
         self.costs.network_evaluations += 1
         self.progress(self.costs)
         return self.denoiser(x_t, t, **conditions)
 
 
 class CorrectedDenoiser(Denoiser):
-    """Wraps a denoiser: its mean becomes `correction(denoiser, x_t, t, **conditions)`."""
+    """Wraps a denoiser and replaces its mean by `correction(denoiser, x_t, t, **conditions)`."""
 
     def __init__(self, denoiser: Denoiser, correction: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -82,6 +104,6 @@ class CorrectedDenoiser(Denoiser):
         self.schedule = denoiser.schedule
         self.correction = correction
 
-    def forward(self, x_t: Tensor, t: Tensor, **conditions: Any) -> DiracPosterior:
-        """The posterior with the corrected mean, of the shape of `x_t` (B, ...)."""
+    def forward(self, x_t: Tensor, t: Tensor, **conditions: object) -> DiracPosterior:
+        """The posterior with the corrected mean, which has the shape of `x_t` (B, ...)."""
         return DiracPosterior(self.correction(self.denoiser, x_t, t, **conditions))

@@ -1,4 +1,4 @@
-"""What a trained diffusion model draws for a whole dataset, when another model is prepared to learn from it."""
+"""Draws samples of a trained diffusion model for a whole dataset, to train another model on."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from plumbline.progress import Progress
-from plumbline.samplers import Costs, DenoisingSpec, SamplingTask
+from plumbline.samplers import Costs, Denoising, DenoisingSpec, SamplingTask
 from plumbline.samplers._denoising import denoise
 
 logger = logging.getLogger("plumbline.training")
 
-# Samples that are drawn together.
+# Number of samples in one batch.
 CHUNK = 512
 
 
 @contextmanager
 def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[str]:
-    """The device to draw on, to which the module moves for as long, and from which it comes back to `home`.
+    """Moves a module to the GPU, if there is one, and back to the device `home` afterwards.
 
-    Models are prepared on the CPU; thousands of samples are drawn on a GPU if there is one.
+    Models are prepared on the CPU, where drawing thousands of samples would be slow.
+
+    Yields:
+        The name of the device to draw on.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module.to(device)
@@ -36,12 +38,24 @@ def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[str
 
 
 @torch.no_grad()
-def drawn_for(model: Any, spec: DenoisingSpec, data: dict[str, Tensor], device: str) -> Iterator[Tensor]:
-    """Samples (B, ...) for one batch of the data after another, on the device and in the dtype of the data's states."""
+def drawn_for(
+    model: Denoising, spec: DenoisingSpec, data: dict[str, Tensor], device: str
+) -> Iterator[Tensor]:
+    """Draws samples (B, ...) for each batch of the data in turn.
+
+    Args:
+        model: a model with a denoiser.
+        spec: the sampler.
+        data: the variables of the dataset (N, ...), by name.
+        device: the device to draw on.
+
+    Yields:
+        The samples of one batch on `device`, with the dtype of the data's states.
+    """
     states, progress = data["state"], Progress(logger)
     for first in range(0, len(states), CHUNK):
         batch = {name: tensor[first : first + CHUNK] for name, tensor in data.items()}
-        reported = partial(_report, progress, f"{first} of {len(states)} samples drawn to learn from")
+        reported = partial(_report, progress, f"{first} of {len(states)} training samples drawn")
         task = SamplingTask(batch, device=device, progress=reported)
         yield denoise(model, spec, task, Costs()).to(states.dtype)
 

@@ -1,9 +1,9 @@
-"""An azula sampler whose step is a function: what the iterative samplers of this room share."""
+"""An azula sampler whose step is a given function, shared by the iterative samplers of this package."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from azula.denoise import Denoiser
 from azula.sample import Sampler
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class Step(Protocol):
-    """One step of a sampler, from the time t to the time s; of the shape of `x_t` (B, ...)."""
+    """One step of a sampler, from time t to time s. The result has the shape of `x_t` (B, ...)."""
 
-    def __call__(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, **conditions: Any) -> Tensor:
+    def __call__(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, **conditions: object) -> Tensor:
         """The point x_s."""
         ...
 
@@ -23,11 +23,11 @@ class SteppedSampler(Sampler):
 
     Args:
         denoiser: the denoiser.
-        step: one step.
+        step: the function that takes one step.
         steps: number of steps.
         start: first time.
         stop: last time.
-        times: the times as a function of the sampler; equal steps from `start` to `stop` unless it is given.
+        times: a function from the sampler to its times; None for equal steps from `start` to `stop`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class SteppedSampler(Sampler):
 
     @property
     def timesteps(self) -> Tensor:
-        """The times (steps + 1,), from noise to data."""
+        """The times (steps + 1,), in decreasing order: from noise to data."""
         return super().timesteps if self._times is None else self._times(self)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, **conditions: Any) -> Tensor:
-        """The point at time s, of the shape of `x_t` (B, ...)."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, **conditions: object) -> Tensor:
+        """Takes one step from `x_t` (B, ...) at time t to time s."""
         return self._step(self.denoiser, x_t, t, s, **conditions)

@@ -1,4 +1,4 @@
-"""What is asked of a sampler, and what it returns."""
+"""The input of a sampler (`SamplingTask`), its output (`Samples`), and its cost (`Costs`)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from plumbline.constraints import ConditionableConstraint, Constraint, ProjectableConstraint
+    from plumbline.constraints import (
+        ConditionableConstraint,
+        Constraint,
+        LinearEqualityConstraint,
+        ProjectableConstraint,
+    )
     from plumbline.observations._observation import Observation
 
 
 @dataclass
 class Costs:
-    """What drawing a batch costs, in operations on the whole batch: counted as it is drawn."""
+    """The cost of drawing a batch, in operations on the whole batch. Unknown counts are NaN.
 
-    network_evaluations: int = 0
-    backward_passes: int = 0
-    projection_solves: int = 0
+    Attributes:
+        network_evaluations: number of forward passes of the network.
+        backward_passes: number of backward passes through the network.
+        projection_solves: number of projections, or of solves with the constraint.
+    """
+
+    network_evaluations: float = 0
+    backward_passes: float = 0
+    projection_solves: float = 0
 
     def __add__(self, other: Costs) -> Costs:
         return Costs(
@@ -36,14 +47,16 @@ def _no_progress(costs: Costs) -> None:
 
 @dataclass(frozen=True)
 class SamplingTask:
-    """What is asked of a sampler.
+    """The input of a sampler.
 
     Attributes:
-        batch: the variables of the test samples that these are drawn for (B, ...), by name. What is drawn must not depend on
+        batch: the variables (B, ...) of the test samples to draw for, by name. The result must not depend on
             `state`, except through its shape.
-        constraints: constraints by name, bound to the conditions of this batch.
-        observation: what was measured of the true states, where the study observes them.
-        device: where to draw.
+        constraints: constraints by name, bound to this batch.
+        observation: the measurements of the true states, if the study has an observation.
+        device: the device to draw on.
+        seed: seed of the method.
+        first: index of the first of these samples among all samples of the method and seed.
         progress: called with the costs so far after each network evaluation.
     """
 
@@ -51,39 +64,45 @@ class SamplingTask:
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     observation: Observation | None = None
     device: str | torch.device = "cpu"
+    seed: int = 0
+    first: int = 0
     progress: Callable[[Costs], None] = _no_progress
 
     def batch_on_device(self) -> dict[str, Tensor]:
-        """The batch, on the device."""
+        """The batch, moved to the device."""
         return {name: tensor.to(self.device) for name, tensor in self.batch.items()}
 
     def projectable(self, name: str) -> ProjectableConstraint:
-        """A constraint that has a projection; the study's check has seen to that."""
+        """The constraint of this name. The study's check ensures that it has a projection."""
         return cast("ProjectableConstraint", self.constraints[name])
 
-    def linear(self, name: str) -> ConditionableConstraint:
-        """A linear constraint; the study's check has seen to that."""
+    def conditionable(self, name: str) -> ConditionableConstraint:
+        """The constraint of this name. The study's check ensures that a Gaussian can be conditioned on it."""
         return cast("ConditionableConstraint", self.constraints[name])
+
+    def linear(self, name: str) -> LinearEqualityConstraint:
+        """The constraint of this name. The study's check ensures that it is a linear equality."""
+        return cast("LinearEqualityConstraint", self.constraints[name])
 
     def observed(self) -> Observation:
         """The observation.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the task has no observation.
         """
         if self.observation is None:
-            raise ValueError("this sampler draws for an observation, and the task has none.")
+            raise ValueError("this sampler requires an observation, and the task has none.")
         return self.observation
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a sampler returns.
+    """The output of a sampler.
 
     Attributes:
         state: the samples (B, ...), in the data's units.
-        details: further tensors (B, ...) that say more of each sample, by name.
-        costs: what they cost.
+        details: further tensors (B, ...) about each sample, by name.
+        costs: the cost of the samples.
     """
 
     state: Tensor
@@ -91,5 +110,5 @@ class Samples:
     costs: Costs
 
     def by_name(self) -> dict[str, Tensor]:
-        """The samples under `state`, with their details."""
+        """The samples as `state`, together with the details."""
         return {"state": self.state, **self.details}

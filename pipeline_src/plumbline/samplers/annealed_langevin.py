@@ -1,20 +1,25 @@
-r"""Annealed Langevin dynamics (Song, Ermon, NeurIPS 2019; Du et al., ICML 2023, for products of models).
+r"""Annealed Langevin dynamics, from the largest noise level to the smallest.
 
-From the largest noise level to the least, with u = x_t / alpha_t, the ratio of noise to signal rho and the denoiser m, whose
-score is (m(u) - u) / rho^2: a step along the flow of probability to the next level, and there some steps of the unadjusted
-Langevin algorithm (predictor and corrector of Song et al., ICLR 2021),
+Let u = x_t / alpha_t, let rho be the noise-to-signal ratio, and let m be the denoiser, whose score is
+(m(u) - u) / rho^2. At each level, a step along the probability flow goes to the next level (the predictor).
+Steps of the unadjusted Langevin algorithm follow there (the corrector):
 
     u <- m(u) + (rho' / rho) (u - m(u)),        u <- u + c (m(u) - u) + (2 c)^(1/2) rho' e.
 
-Ancestral sampling and the flow alone ask that the densities of all levels be those of one noised distribution. A product of
-experts is not of that kind: the product of the noised experts is not the noised product. Langevin dynamics asks that of
-none but the last level, where there is no noise any more; the flow only starts it nearby.
+Ancestral sampling and the probability flow assume that the densities at all levels are noised versions of one
+distribution. A product of experts violates this: the product of the noised experts is not the noised product.
+Langevin dynamics needs the right density only at the last level, where no noise is left; the flow only
+provides a start nearby.
+
+Sources: Song, Ermon (NeurIPS 2019), https://arxiv.org/abs/1907.05600; predictor and corrector: Song et al.
+(ICLR 2021), https://arxiv.org/abs/2011.13456; products of models: Du et al. (ICML 2023),
+https://arxiv.org/abs/2302.11552.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
@@ -28,15 +33,18 @@ if TYPE_CHECKING:
 
 
 class AnnealedLangevinSpec(DenoisingSpec):
-    """Langevin steps at falling noise levels. As many evaluations as levels, times one more than steps a level."""
+    """Annealed Langevin dynamics (Song, Ermon 2019, https://arxiv.org/abs/1907.05600).
+
+    It takes `levels` times (`steps` + 1) network evaluations.
+    """
 
     kind: Literal["annealed_langevin"] = "annealed_langevin"
     levels: int = key(ge=2, default=40)
-    """Noise levels, at equal steps of the schedule's time."""
+    """Number of noise levels, at equal steps of the schedule's time."""
     steps: int = key(ge=1, default=5)
-    """Langevin steps at each level."""
+    """Langevin steps per level."""
     step_size: float = key("squared noise levels", gt=0, lt=1, default=0.1)
-    """c: the share of the way to the denoised point that a step goes. Large ones widen the distribution."""
+    """c: fraction of the way to the denoised point covered by a step. A large c widens the distribution."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         from plumbline.samplers._stepped import SteppedSampler
@@ -46,9 +54,29 @@ class AnnealedLangevinSpec(DenoisingSpec):
 
 
 def langevin_step(
-    denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, *, steps: int, step_size: float, **conditions: Any
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t: Tensor,
+    s: Tensor,
+    *,
+    steps: int,
+    step_size: float,
+    **conditions: object,
 ) -> Tensor:
-    """To the noise level of the time s along the flow, and all Langevin steps there; of the shape of `x_t` (B, ...)."""
+    """Follows the flow from time t to time s, then takes all Langevin steps there.
+
+    Args:
+        denoiser: the denoiser.
+        x_t: points (B, ...) at time t.
+        t: the time before the step.
+        s: the time after the step.
+        steps: number of Langevin steps.
+        step_size: c.
+        conditions: keyword arguments of the denoiser.
+
+    Returns:
+        Points at time s, with the shape of `x_t`.
+    """
     import torch
 
     alpha, sigma = denoiser.schedule(t)

@@ -1,14 +1,15 @@
-r"""Best of n: draw n times by any sampler, and keep for each sample the draw that is nearest to the constraint.
+r"""Best of n: draws n candidates per sample with any sampler, and keeps the one with the smallest distance.
 
-An equality holds with probability zero, so that exact rejection sampling never ends. With n draws a sample the kept ones come from
-the share 1/n of least distance, which tends to the constrained distribution as n grows.
+An equality constraint holds with probability zero, so exact rejection sampling would never end. With n
+candidates per sample, the kept ones come from the fraction 1/n with the smallest distance to the constraint.
+Their distribution tends to the constrained distribution as n grows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import Costs, Samples, SamplingTask, WrappingSpec
+from plumbline.samplers import Samples, SamplingTask, WrappingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class BestOfNSpec(WrappingSpec):
-    """The best of several finished draws by constraint distance, sample by sample."""
+    """Draws several candidates per sample and keeps the one with the smallest constraint distance."""
 
     kind: Literal["best_of_n"] = "best_of_n"
     draws: int = key(ge=2, default=8)
-    """Draws for each sample that is kept."""
+    """Candidates per sample."""
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: object, task: SamplingTask) -> Samples:
         import torch
 
         best = self._finished(model, task)
@@ -41,13 +42,12 @@ class BestOfNSpec(WrappingSpec):
             )
         return best
 
-    def _finished(self, model: Any, task: SamplingTask) -> Samples:
+    def _finished(self, model: object, task: SamplingTask) -> Samples:
         drawn = self.base.draw(model, task)
-        finished = self.base.finish(drawn.state.double(), task, drawn.costs)
-        return Samples(finished, drawn.details, drawn.costs)
+        return self.base.finish(Samples(drawn.state.double(), drawn.details, drawn.costs), task)
 
-    def finish(self, x: Tensor, task: SamplingTask, costs: Costs) -> Tensor:
-        return x
+    def finish(self, drawn: Samples, task: SamplingTask) -> Samples:
+        return drawn
 
 
 def _chosen(better: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -1,34 +1,41 @@
-r"""The denoiser's Gaussian posterior, conditioned on A x = k at every evaluation.
+r"""Conditioning: the denoiser's Gaussian posterior is conditioned on A x = k at every evaluation.
 
-A denoiser says x | x_t is about N(m, V). Given the constraint, its mean is
+The posterior x | x_t is approximated by N(m, V), where m is the denoiser. Given the constraint, its mean is
 
     m' = m + V A^T (A V A^T)^{-1} (k - A m),
 
-and the sampler goes on with m'. Were the posterior exactly Gaussian, this would be the score of the
-constrained distribution. Two choices of V:
+and the sampler continues with m'. If the posterior were exactly Gaussian, m' would give the score of the
+constrained distribution. There are two choices of V:
 
-- `isotropic`: V = sigma_t^2 / (alpha_t^2 + sigma_t^2) times the square of the data's scale, which is the
+- `isotropic`: V = sigma_t^2 / (alpha_t^2 + sigma_t^2) times the square of the data's scale. This is the
   posterior variance of a standardised coordinate that is independent of the others. A structured A keeps
   its structure.
-- `tweedie`: V = (sigma_t^2 / alpha_t) dm/dx_t, the exact posterior covariance, from one backward pass a row
-  of A. For few rows (moment matching posterior sampling, Rozet et al., NeurIPS 2024, without noise). The
-  derivative of a learned m is neither symmetric nor positive, and its error is multiplied by the noise. So it is used
-  where sigma_t / alpha_t < 1 in standardised units, where models are trained most, and `isotropic` above.
-  `shrinkage` s gives the isotropic covariance the weight s, the other one 1 - s. Zero says that the denoiser is
-  exact: the Tweedie covariance is then used at every noise.
+- `tweedie`: V = (sigma_t^2 / alpha_t) dm/dx_t, the exact posterior covariance, which takes one backward pass
+  per row of A and is therefore meant for few rows. The derivative of a learned m is neither symmetric nor
+  positive definite, and the noise multiplies its error. It is therefore used only where
+  sigma_t / alpha_t < 1 in standardised units, where models are trained most; `isotropic` is used above.
+  With `shrinkage` s, the isotropic covariance has weight s and the Tweedie covariance weight 1 - s. A
+  shrinkage of zero states that the denoiser is exact: the Tweedie covariance is then used at every noise
+  level.
 
-Of the Tweedie covariance, conditioning needs the columns V A^T. Whatever the derivative is, they are made those of a
-covariance: along the rows of A, variances are at least s (or `LEAST_SHARE`) times the isotropic one and at most the
-total variance n of standardised data, and no covariance is larger than the root of the product of two variances.
+Conditioning uses only the columns V A^T of the Tweedie covariance. They are bounded so that they belong to a
+valid covariance for any derivative: along the rows of A, variances are at least s (or `LEAST_SHARE`) times
+the isotropic variance and at most the total variance n of standardised data, and no covariance exceeds the
+square root of the product of the two variances.
 
-At the end the samples are projected in double precision, which removes the rounding of single precision.
+Finally the samples are projected in double precision, which removes rounding errors of single precision.
+
+Sources: Tweedie moment projected diffusion, Boys et al. (2023), https://arxiv.org/abs/2310.06721; moment
+matching posterior sampling, Rozet et al. (NeurIPS 2024), https://arxiv.org/abs/2405.13712. Both are used here
+without observation noise.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from plumbline.constraints import ConditionableConstraint, MatrixConstraint
 from plumbline.samplers import EnforcingSpec
 from plumbline.spec import key
 
@@ -42,16 +49,19 @@ if TYPE_CHECKING:
 
 
 class ConditionedSpec(EnforcingSpec):
-    """Conditioning: each denoised estimate becomes the posterior mean given the constraint."""
+    """Conditioning: each denoised estimate is replaced by its posterior mean given the constraint.
+
+    The covariance `tweedie` is that of moment matching (Boys et al. 2023, https://arxiv.org/abs/2310.06721).
+    """
 
     kind: Literal["conditioned"] = "conditioned"
     covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
-    """Posterior covariance that decides where a correction goes."""
+    """Approximation of the posterior covariance, which determines the direction of the correction."""
     shrinkage: float = key(ge=0, le=1, default=0.1)
-    """Share of the isotropic covariance in the Tweedie one; zero for an exact denoiser, whatever the noise."""
+    """Weight of the isotropic covariance in `tweedie`; zero for an exact denoiser, at every noise level."""
 
-    def requires(self) -> tuple[str, ...]:
-        return ("condition", "project") if self.covariance == "isotropic" else ("matrix", "project")
+    def requires(self) -> tuple[type, ...]:
+        return (ConditionableConstraint,) if self.covariance == "isotropic" else (MatrixConstraint,)
 
     def differentiates(self) -> bool:
         return self.covariance == "tweedie"
@@ -68,11 +78,11 @@ class ConditionedSpec(EnforcingSpec):
         return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
 
 
-# Ratio of noise to signal from which on the Tweedie covariance of a learned denoiser is not used.
+# The Tweedie covariance of a learned denoiser is used only below this noise-to-signal ratio.
 LARGEST_RATIO = 1.0
-# Size of a derivative over which its square would not be finite.
+# Bound on derivatives, so that their squares are finite.
 LARGEST = 1e100
-# Share of the isotropic covariance under which rounding decides.
+# Smallest variance as a fraction of the isotropic one; below it, rounding errors dominate.
 LEAST_SHARE = 1e-6
 
 
@@ -83,14 +93,14 @@ def isotropic_mean(
     *,
     constraint: str,
     context: DenoisingContext,
-    **conditions: Any,
+    **conditions: object,
 ) -> Tensor:
-    """m' with an isotropic V, of the states x_t (B, ...) at the time t."""
+    """Computes m' with an isotropic V for the states x_t (B, ...) at time t."""
     mean = context.decode(denoiser(x_t, t, **conditions).mean)
     alpha, sigma = denoiser.schedule(t)
-    variance = (sigma**2 / (alpha**2 + sigma**2) * context.space.scale**2).expand(mean.shape[1:])
+    variance = (sigma**2 / (alpha**2 + sigma**2) * context.scale**2).expand(mean.shape[1:])
     context.costs.projection_solves += 1
-    conditional_mean, _ = context.task.linear(constraint).condition(mean, variance)
+    conditional_mean, _ = context.task.conditionable(constraint).condition(mean, variance)
     return context.space.encode(conditional_mean)
 
 
@@ -102,17 +112,20 @@ def tweedie_mean(
     constraint: str,
     shrinkage: float,
     context: DenoisingContext,
-    **conditions: Any,
+    **conditions: object,
 ) -> Tensor:
-    """m' with the Tweedie covariance V, of the states x_t (B, ...) at the time t."""
+    """Computes m' with the Tweedie covariance V for the states x_t (B, ...) at time t.
+
+    Above `LARGEST_RATIO`, unless `shrinkage` is zero, it uses the isotropic covariance instead.
+    """
     import torch
 
     alpha, sigma = denoiser.schedule(t)
     if shrinkage > 0 and bool((sigma >= LARGEST_RATIO * alpha).any()):
         return isotropic_mean(denoiser, x_t, t, constraint=constraint, context=context, **conditions)
     equality = context.task.linear(constraint)
-    # A in standardised units, and its rows made orthonormal.
-    matrix = equality.matrix.to(x_t.device) * context.space.scale.double().flatten()
+    # A in standardised units, with its rows made orthonormal.
+    matrix = equality.matrix.to(x_t.device) * context.scale.double().flatten()
     directions, factor = torch.linalg.qr(matrix.mT)
     rows = directions.mT
     with torch.enable_grad():
@@ -138,13 +151,13 @@ def bounded_correction(
     shrinkage: float,
     most: float,
 ) -> Float[Tensor, "B n"]:
-    """V R^T (R V R^T)^{-1} r, of a covariance V that is finite whatever the columns are.
+    """Computes V R^T (R V R^T)^{-1} r, with V bounded so that the result is finite for any columns.
 
     Args:
         columns: an estimate of V R^T, in units of the isotropic variance.
-        rows: R, orthonormal.
+        rows: R, with orthonormal rows.
         residual: r = R m - k.
-        shrinkage: share of the isotropic covariance, and the least variance along a row.
+        shrinkage: weight of the isotropic covariance, and the smallest variance along a row.
         most: the largest variance.
     """
     import torch
@@ -156,9 +169,9 @@ def bounded_correction(
     values, vectors = torch.linalg.eigh((along + along.mT) / 2)
     values = values.clamp(max(shrinkage, LEAST_SHARE), most)[:, None, :]
     across = (columns - rows.mT @ along) @ vectors
-    # No covariance is larger than the root of the product of two variances.
+    # No covariance exceeds the square root of the product of the two variances.
     size = across.norm(dim=1, keepdim=True).clamp(min=torch.finfo(across.dtype).tiny)
     across = across * ((most * values).sqrt() / size).clamp(max=1)
-    # What the rounding of large columns left along the rows is taken off once they are bounded.
+    # Rounding of large columns leaves a component along the rows. Remove it now that they are bounded.
     across = across - rows.mT @ (rows @ across)
     return residual @ rows + ((across / values) @ (vectors.mT @ residual[..., None])).squeeze(-1)

@@ -1,4 +1,7 @@
-"""Implicit sampling (DDIM), by azula (Song, Meng, Ermon, ICLR 2021, https://arxiv.org/abs/2010.02502)."""
+"""Implicit sampling (DDIM) with azula's sampler.
+
+Source: Song, Meng, Ermon (ICLR 2021), https://arxiv.org/abs/2010.02502.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ if TYPE_CHECKING:
 
 
 class DDIMSpec(DenoisingSpec):
-    """Implicit sampling (Song, Meng, Ermon 2021). One evaluation a step."""
+    """DDIM, implicit sampling (Song, Meng, Ermon 2021, https://arxiv.org/abs/2010.02502).
+
+    It takes one network evaluation per step.
+    """
 
     kind: Literal["ddim"] = "ddim"
     steps: int = key(ge=1, default=64)
     """Number of time steps."""
     eta: float = key(ge=0, le=1, default=0.0)
-    """Share of the ancestral noise: 0 is deterministic, 1 is DDPM."""
+    """Fraction of the ancestral noise: 0 is deterministic, 1 is DDPM."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         from azula.sample import DDIMSampler

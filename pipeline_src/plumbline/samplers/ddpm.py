@@ -1,4 +1,7 @@
-"""Ancestral sampling (DDPM), by azula (Ho, Jain, Abbeel, NeurIPS 2020, https://arxiv.org/abs/2006.11239)."""
+"""Ancestral sampling (DDPM) with azula's sampler.
+
+Source: Ho, Jain, Abbeel (NeurIPS 2020), https://arxiv.org/abs/2006.11239.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class DDPMSpec(DenoisingSpec):
-    """Ancestral sampling of the reverse diffusion (Ho, Jain, Abbeel 2020). One evaluation a step."""
+    """DDPM, ancestral sampling of the reverse diffusion (Ho, Jain, Abbeel 2020, https://arxiv.org/abs/2006.11239).
+
+    It takes one network evaluation per step.
+    """
 
     kind: Literal["ddpm"] = "ddpm"
     steps: int = key(ge=1, default=64)

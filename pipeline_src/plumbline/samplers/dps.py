@@ -1,27 +1,33 @@
-r"""Diffusion posterior sampling (Chung et al., ICLR 2023): ancestral steps that move down the misfit to an observation.
+r"""Diffusion posterior sampling (DPS): each ancestral step is followed by a step that reduces a misfit.
 
-With the denoised estimate x0(x_t), an ancestral step to x_s is followed by
+The misfit is that of the denoised estimate x0(x_t) to an observation y. An ancestral step to x_s is followed
+by
 
-    x_s <- x_s - scale (alpha_t^2 + sigma_t^2) grad_{x_t} [ |(y - A x0(x_t)) / noise| + w l(x0(x_t)) ],
+    x_s <- x_s - scale (alpha_t^2 + sigma_t^2) grad_{x_t} [ |(y - A x0(x_t)) / noise| + w l(x0(x_t)) ].
 
-the norm not squared, as in the publication, and the factor what makes steps the same for all schedules. With a
-constraint, its distance l joins the misfit (Feng, Baptista, Bouman 2025, "constraint-guided"); in the space of a
-mirror map x0 comes back through f before it is compared ("mirror DPS"): nothing else changes.
+As in the publication, the norm is not squared. The factor alpha_t^2 + sigma_t^2 makes the step equal for all
+schedules. If a constraint is given, its distance l is added to the misfit ("constraint-guided" in Feng,
+Baptista, Bouman). For a model in the space of a mirror map, x0 is mapped back through f before it is compared
+("mirror DPS"); nothing else changes.
 
-The last evaluation of the denoiser takes the noise that is left off. The published code instead adds the noise of
-its last step to what it returns, of 0.0074 in the space of the model; `last_noise` does the same.
+The last evaluation of the denoiser removes the remaining noise. The published code instead returns its last
+step with the noise of that step, whose standard deviation is 0.0074 in the space of the model. `last_noise`
+reproduces this.
+
+Sources: Chung et al. (ICLR 2023), https://arxiv.org/abs/2209.14687; Feng, Baptista, Bouman (ICLR 2025),
+https://arxiv.org/abs/2406.12816.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from azula.denoise import Denoiser
     from azula.sample import Sampler
@@ -31,19 +37,22 @@ if TYPE_CHECKING:
 
 
 class DPSSpec(DenoisingSpec):
-    """Draws from the posterior of an observation, approximately, by the gradient of its misfit."""
+    """DPS: approximate posterior samples given an observation (Chung et al. 2023, https://arxiv.org/abs/2209.14687).
+
+    Each ancestral step is followed by a step down the gradient of the misfit.
+    """
 
     kind: Literal["dps"] = "dps"
     steps: int = key(ge=1, default=1000)
-    """Ancestral steps."""
+    """Number of ancestral steps."""
     scale: float = key("scaled space", gt=0, default=0.05)
     """Length of the step along the gradient of the misfit."""
     constraint: str | None = None
-    """Name of a constraint whose distance joins the misfit."""
+    """Name of a constraint whose distance is added to the misfit; null for none."""
     constraint_weight: float = key(ge=0, default=200.0)
-    """w, its weight."""
+    """w: weight of the constraint's distance."""
     last_noise: float = key("scaled space", ge=0, default=0.0)
-    """Standard deviation of noise that is added to the finished sample, as the published code does (0.0074)."""
+    """Standard deviation of noise added to the finished sample (published code: 0.0074)."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         from plumbline.samplers._stepped import SteppedSampler
@@ -52,13 +61,13 @@ class DPSSpec(DenoisingSpec):
         return SteppedSampler(denoiser, step, steps=self.steps)
 
     def _misfit(self, context: DenoisingContext, x: Tensor) -> Tensor:
-        """How far the denoised estimates (B, ...) are from the observation, and from the constraint (B,)."""
+        """The misfit (B,) of denoised estimates (B, ...) to the observation and the constraint."""
         misfit = context.task.observed().residual(x).norm(dim=1)
         if self.constraint is not None:
             misfit = misfit + self.constraint_weight * context.task.constraints[self.constraint].distance(x)
         return misfit
 
-    def last(self, sampler: Sampler, z: Tensor, conditions: dict[str, Any]) -> Tensor:
+    def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         import torch
 
         mean = super().last(sampler, z, conditions)
@@ -83,9 +92,23 @@ def dps_step(
     misfit: Callable[[Tensor], Tensor],
     scale: float,
     context: DenoisingContext,
-    **conditions: Any,
+    **conditions: object,
 ) -> Tensor:
-    """An ancestral step from the time t to s, and one down the gradient of `misfit`; of the shape of `x_t` (B, ...)."""
+    """Takes an ancestral step from time t to time s, then a step down the gradient of `misfit`.
+
+    Args:
+        denoiser: the denoiser.
+        x_t: points (B, ...) at time t.
+        t: the time before the step.
+        s: the time after the step.
+        misfit: the misfit (B,) of denoised estimates (B, ...) in the data's units.
+        scale: length of the step along the gradient.
+        context: the space of the model, and the costs.
+        conditions: keyword arguments of the denoiser.
+
+    Returns:
+        Points at time s, with the shape of `x_t`.
+    """
     import torch
 
     (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule(t), denoiser.schedule(s)

@@ -1,17 +1,17 @@
-"""Free sampling, and the nearest feasible point of each finished sample: the baseline that a sceptic asks for."""
+"""Sampling without the constraint, after which each sample is projected: the simplest baseline."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from plumbline.samplers import EnforcingSpec, Samples, SamplingTask
 
 
 class FinalProjectionSpec(EnforcingSpec):
-    """Free sampling by whatever sampler, then the nearest feasible point."""
+    """Draws samples with any sampler, then projects each one onto the constraint."""
 
     kind: Literal["final_projection"] = "final_projection"
     within_denoising: ClassVar[bool] = False
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: object, task: SamplingTask) -> Samples:
         return self.base.draw(model, task)

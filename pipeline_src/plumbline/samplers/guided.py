@@ -1,25 +1,27 @@
 r"""Guidance by the gradient of the constraint distance of the denoised estimate.
 
 Let m(x_t) = E[x | x_t] be the denoised estimate and l its distance to the constraint. By Tweedie's
-formula the posterior covariance is V = (sigma_t^2 / alpha_t) dm/dx_t. Taking l as linear around m, the
-mean of the posterior given l = 0 is
+formula the posterior covariance is V = (sigma_t^2 / alpha_t) dm/dx_t. If l is linearised around m, the
+posterior mean given l = 0 is
 
     m' = m - l V grad_m l / (grad_m l . V grad_m l).
 
-As dm/dx_t is symmetric, V grad_m l is (sigma_t^2 / alpha_t) grad_{x_t} l(m(x_t)), one backward pass
-through the network, and the noise scales cancel:
+As dm/dx_t is symmetric, V grad_m l is (sigma_t^2 / alpha_t) grad_{x_t} l(m(x_t)), which takes one backward
+pass through the network, and the noise scales cancel:
 
     m' = m - strength * l * grad_{x_t} l / (grad_m l . grad_{x_t} l).
 
-This is diffusion posterior sampling (Chung et al., ICLR 2023) with the step length that the linearised
-posterior asks for, so that `strength` needs no unit. The distance is a mean of absolute residuals, which
-no single gradient step brings to zero; strengths well under one are the useful ones.
+This is diffusion posterior sampling with the step length of the linearised posterior, so `strength` has no
+unit. The distance is a mean of absolute residuals, which a single gradient step cannot bring to zero.
+Strengths well below one work best.
+
+Source: Chung et al. (ICLR 2023), https://arxiv.org/abs/2209.14687.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.samplers import ConstrainedSpec
 from plumbline.spec import key
@@ -31,16 +33,19 @@ if TYPE_CHECKING:
 
     from plumbline.samplers._denoising import DenoisingContext
 
-# A learned dm/dx_t is not quite symmetric: the curvature is kept above this share of its bound.
+# A learned dm/dx_t is not exactly symmetric: the curvature is kept above this fraction of its bound.
 LEAST_ALIGNMENT = 0.05
 
 
 class GuidedSpec(ConstrainedSpec):
-    """Guidance: each denoised estimate moves down the gradient of its constraint distance."""
+    """Guidance: each denoised estimate moves down the gradient of its constraint distance.
+
+    It is a form of DPS (Chung et al. 2023, https://arxiv.org/abs/2209.14687).
+    """
 
     kind: Literal["guided"] = "guided"
     strength: float = key(gt=0, le=2, default=0.2)
-    """Share of the linearised correction that is taken at each evaluation."""
+    """Fraction of the linearised correction that is applied at each evaluation."""
 
     def differentiates(self) -> bool:
         return True
@@ -60,9 +65,9 @@ def guided_mean(
     constraint: str,
     strength: float,
     context: DenoisingContext,
-    **conditions: Any,
+    **conditions: object,
 ) -> Tensor:
-    """m' of the states x_t (B, ...) at the time t."""
+    """Computes m' for the states x_t (B, ...) at time t."""
     import torch
 
     with torch.enable_grad():

@@ -1,4 +1,7 @@
-"""Heun's second-order method, by azula (Karras et al., NeurIPS 2022, https://arxiv.org/abs/2206.00364)."""
+"""Heun's second-order method with azula's sampler.
+
+Source: Karras et al. (NeurIPS 2022), https://arxiv.org/abs/2206.00364.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class HeunSpec(DenoisingSpec):
-    """Heun's method on the probability-flow equation (Karras et al. 2022). Two evaluations a step."""
+    """Heun's method for the probability-flow equation (Karras et al. 2022, https://arxiv.org/abs/2206.00364).
+
+    It takes two network evaluations per step.
+    """
 
     kind: Literal["heun"] = "heun"
     steps: int = key(ge=1, default=64)

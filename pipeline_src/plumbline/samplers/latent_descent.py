@@ -1,12 +1,16 @@
-r"""Gradient descent on a latent vector (Engel, Hoffman, Roberts, ICLR 2018, section 5; without an actor).
+r"""Gradient descent on latent vectors, with critics but without an actor.
 
-From a draw of the prior, or from the latent vector of a test sample that is to be changed, Adam minimises
+The descent starts from a sample of the prior, or from the latent vector of a test sample that is to be
+edited. Adam minimises
 
-    w_a [ cross-entropy of the labels, or shortfall of levels ] + w_r L_1(realism) + w_d L_dist(z, z_0)
+    w_a [ cross-entropy of the labels, or violation of the levels ] + w_r L_1(realism) + w_d L_dist(z, z_0)
 
-over z, each sample by itself, until the critics are content with it: further on they are asked about vectors that they were
-never trained on, and content with what is no sample at all. The released notebook stops there too. It asks its one conditional
-critic for the labels and the realism at once; these are two critics, as in the paper.
+over z, separately for each sample, until the critics accept it. Further descent would reach vectors that the
+critics were never trained on, where they accept vectors that decode to no realistic sample. The released
+notebook stops there too. It uses one conditional critic for both the labels and the realism; here they are
+two critics, as in the paper.
+
+Source: Engel, Hoffman, Roberts (ICLR 2018), section 5, https://arxiv.org/abs/1711.05772.
 """
 
 from __future__ import annotations
@@ -14,39 +18,46 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import model_validator
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, Criticising, SamplerSpec, Samples, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from plumbline.samplers._models import WantedLevels
+
 
 class LatentDescentSpec(SamplerSpec):
-    """Latent vectors moved by gradients of critics to where what is wanted holds."""
+    """Moves latent vectors down the gradients of critics until the requested labels or levels hold.
+
+    Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
+    """
 
     kind: Literal["latent_descent"] = "latent_descent"
     start: Literal["prior", "posterior"] = "prior"
-    """Where from: draws of the prior, for the labels of the test samples; or test samples, to be changed to other labels."""
+    """Starting point: `prior` draws from the prior and aims at the labels of the test samples; `posterior`
+    encodes the test samples and aims at other labels."""
     steps: int = key("Adam steps", ge=1, default=100)
-    """Steps (published: 100 to 300)."""
+    """Largest number of steps (published: 100 to 300)."""
     learning_rate: float = key(gt=0, default=0.05)
     """Learning rate of Adam."""
     attribute_weight: float = key(ge=0, default=1.0)
-    """w_a."""
+    """w_a: weight of the labels or levels."""
     realism_weight: float = key(ge=0, default=0.1)
-    """w_r."""
+    """w_r: weight of the realism critic."""
     distance_weight: float = key(ge=0, default=0.0)
-    """w_d."""
+    """w_d: weight of the distance from the starting point."""
     enough_realism: float = key("probability", gt=0, lt=1, default=0.7)
-    """Realism that a sample stops at, where that is weighted; published: 0.3, of a critic that is shown twice as many draws."""
+    """Realism at which a sample stops, if realism is weighted (published: 0.3, for a critic trained on twice
+    as many prior samples)."""
     enough_labels: float = key("probability", gt=0, lt=1, default=0.99)
-    """Probability of the labels that it stops at, where these are weighted; levels are reached or not."""
+    """Probability of the labels at which a sample stops, if labels are weighted. Levels must be reached."""
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: Criticising, task: SamplingTask) -> Samples:
         import torch
 
         batch, costs = task.batch_on_device(), Costs()
@@ -63,7 +74,7 @@ class LatentDescentSpec(SamplerSpec):
             with torch.enable_grad():
                 losses = self._losses(model, z, origin, y, batch)
                 sum(losses.values(), z.new_zeros(len(z))).sum().backward(inputs=[z])
-            done = done | self._content(losses)
+            done = done | self._accepted(losses)
             if bool(done.all()):
                 break
             before = z.detach().clone()
@@ -76,28 +87,29 @@ class LatentDescentSpec(SamplerSpec):
         with torch.no_grad():
             moved = z.detach()
             state = model.space.decode(moved, batch)
-            details = {"latent_shift": model.space.shift(moved, origin), **model.wanted.told(y)}
+            details = {"latent_shift": model.space.shift(moved, origin), **model.wanted.by_name(y)}
             if self.start == "posterior":
                 details["source"] = model.space.decode(origin, batch)
         return Samples(state, details, costs)
 
     def _losses(
-        self, model: Any, z: Tensor, origin: Tensor, y: Tensor, batch: dict[str, Tensor]
+        self, model: Criticising, z: Tensor, origin: Tensor, y: Tensor, batch: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The weighted terms (B,) that have a weight, by name."""
+        """The weighted loss terms (B,) with a nonzero weight, by name."""
         losses = {}
         if self.realism_weight:
             losses["realism"] = self.realism_weight * model.unrealistic(z)
         if self.attribute_weight and model.wanted.count:
             losses["labels"] = self.attribute_weight * model.mislabelled(z, y)
         elif self.attribute_weight:
-            losses["levels"] = self.attribute_weight * model.wanted.violation(model.space.decode(z, batch))
+            levels = cast("WantedLevels", model.wanted)
+            losses["levels"] = self.attribute_weight * levels.violation(model.space.decode(z, batch))
         if self.distance_weight:
             losses["distance"] = self.distance_weight * model.space.distance(z, origin)
         return losses
 
-    def _content(self, losses: dict[str, Tensor]) -> Tensor:
-        """Whether each sample has enough of all that is weighted."""
+    def _accepted(self, losses: dict[str, Tensor]) -> Tensor:
+        """Whether each sample (B,) satisfies every stopping criterion that has a weight."""
         enough = {
             "realism": -self.realism_weight * math.log(self.enough_realism),
             "labels": -self.attribute_weight * math.log(self.enough_labels),
@@ -110,12 +122,12 @@ class LatentDescentSpec(SamplerSpec):
     def _something_to_reach(self) -> LatentDescentSpec:
         if not (self.attribute_weight or self.realism_weight):
             raise ValueError(
-                "`attribute_weight` and `realism_weight` are both zero: nothing moves the vectors"
+                "`attribute_weight` and `realism_weight` are both zero: raise one, or no vector moves"
             )
         return self
 
-    def needs(self) -> str:
-        return "critics"
+    def requires_of_model(self) -> type:
+        return Criticising
 
     def tradeoff_parameter(self) -> str | None:
         return "realism_weight"

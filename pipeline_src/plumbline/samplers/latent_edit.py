@@ -1,18 +1,25 @@
-"""Test samples changed by an actor: encoded, moved to other labels, decoded."""
+"""Edits test samples with an actor: encodes them, moves them to other labels, and decodes them.
+
+Source: Engel, Hoffman, Roberts (ICLR 2018), https://arxiv.org/abs/1711.05772.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, LatentEditing, SamplerSpec, Samples, SamplingTask
 
 
 class LatentEditSpec(SamplerSpec):
-    """The next class, or the first attribute the other way, for each test sample; how far it was moved stands beside."""
+    """Edits each test sample with an actor: to the next class, or with its first attribute flipped.
+
+    The displacement in the latent space is stored with the samples. Source: Engel, Hoffman, Roberts (ICLR
+    2018, https://arxiv.org/abs/1711.05772).
+    """
 
     kind: Literal["latent_edit"] = "latent_edit"
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: LatentEditing, task: SamplingTask) -> Samples:
         import torch
 
         batch = task.batch_on_device()
@@ -24,9 +31,9 @@ class LatentEditSpec(SamplerSpec):
             details = {
                 "latent_shift": model.space.shift(moved, z),
                 "source": model.decode(z, batch),
-                **model.wanted.told(y),
+                **model.wanted.by_name(y),
             }
         return Samples(state, details, Costs(network_evaluations=3))
 
-    def needs(self) -> str:
-        return "actor"
+    def requires_of_model(self) -> type:
+        return LatentEditing

@@ -1,21 +1,21 @@
-"""Draws of the prior until one has the labels that are wanted, as the attribute critic tells."""
+"""Rejection sampling from the prior until the attribute critic finds the requested labels."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, LabelCriticising, SamplerSpec, Samples, SamplingTask
 from plumbline.spec import key
 
 
 class LatentRejectionSpec(SamplerSpec):
-    """Rejection sampling in the latent space; a sample that never had its labels keeps its last draw."""
+    """Rejection sampling in the latent space. If no proposal has the requested labels, it keeps the last."""
 
     kind: Literal["latent_rejection"] = "latent_rejection"
-    proposals: int = key("draws", ge=1, default=200)
-    """Most draws for a sample."""
+    proposals: int = key(ge=1, default=200)
+    """Largest number of proposals per sample."""
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: LabelCriticising, task: SamplingTask) -> Samples:
         import torch
 
         batch, costs = task.batch_on_device(), Costs()
@@ -32,7 +32,7 @@ class LatentRejectionSpec(SamplerSpec):
                 accepted = accepted | (model.has_labels(z, y) > 0)
             costs.network_evaluations += 1
             state = model.space.decode(z, batch)
-        return Samples(state, {"accepted": accepted.float(), **model.wanted.told(y)}, costs)
+        return Samples(state, {"accepted": accepted.float(), **model.wanted.by_name(y)}, costs)
 
-    def needs(self) -> str:
-        return "label_critic"
+    def requires_of_model(self) -> type:
+        return LabelCriticising

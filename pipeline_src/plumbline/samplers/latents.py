@@ -1,18 +1,18 @@
-"""Draws of latent vectors, decoded: of the prior, or what a model makes of it."""
+"""Decoded latent vectors that a model draws, from its prior or a transformed prior."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, LatentVariable, SamplerSpec, Samples, SamplingTask
 
 
 class LatentsSpec(SamplerSpec):
-    """Decoded means of the latent vectors that a model draws."""
+    """Draws latent vectors from a model and decodes them to their mean."""
 
     kind: Literal["latents"] = "latents"
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: LatentVariable, task: SamplingTask) -> Samples:
         import torch
 
         batch = task.batch_on_device()
@@ -20,5 +20,5 @@ class LatentsSpec(SamplerSpec):
             state = model.decode(model.latent_draws(batch), batch)
         return Samples(state, {}, Costs(network_evaluations=1))
 
-    def needs(self) -> str:
-        return "latents"
+    def requires_of_model(self) -> type:
+        return LatentVariable

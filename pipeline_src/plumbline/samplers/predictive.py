@@ -1,23 +1,26 @@
-"""Draws from a predictive distribution, one for the condition of each test sample."""
+"""Samples from a predictive distribution, one per test sample, given its condition."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, Predictive, SamplerSpec, Samples, SamplingTask
 
 
 class PredictiveSpec(SamplerSpec):
-    """One draw from the model's predictive distribution, with its mean, its deviation and the likelihood of the truth."""
+    """Draws one sample from the model's predictive distribution.
+
+    Its mean, its standard deviation and the log-likelihood of the true state are stored with the sample.
+    """
 
     kind: Literal["predictive"] = "predictive"
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: Predictive, task: SamplingTask) -> Samples:
         import torch
 
         with torch.no_grad():
             prediction = dict(model.predict(task.batch_on_device()))
         return Samples(prediction.pop("state"), prediction, Costs(network_evaluations=1))
 
-    def needs(self) -> str:
-        return "prediction"
+    def requires_of_model(self) -> type:
+        return Predictive

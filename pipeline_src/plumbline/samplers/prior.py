@@ -1,23 +1,26 @@
-"""Draws from the prior of a latent-variable model, decoded."""
+"""Decoded samples from the prior of a latent-variable model."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, PriorSampling, SamplerSpec, Samples, SamplingTask
 
 
 class PriorSpec(SamplerSpec):
-    """Decoded draws of the prior; beside each, how the model codes the test sample of the same number."""
+    """Draws from the prior and decodes.
+
+    The reconstruction and likelihood of the test sample with the same index are stored with each sample.
+    """
 
     kind: Literal["prior"] = "prior"
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: PriorSampling, task: SamplingTask) -> Samples:
         import torch
 
         with torch.no_grad():
             drawn = dict(model.draw(task.batch_on_device()))
         return Samples(drawn.pop("state"), drawn, Costs(network_evaluations=1))
 
-    def needs(self) -> str:
-        return "prior"
+    def requires_of_model(self) -> type:
+        return PriorSampling

@@ -1,14 +1,16 @@
-r"""Projected diffusion (Christopher, Baek, Fioretto, NeurIPS 2024): after every step the noisy state itself is projected.
+r"""Projected diffusion: the noisy state is projected onto the constraint after every step.
 
-A state at time s is alpha_s x plus noise; x_s / alpha_s is what is held against the constraint, so that the level set does not
-shrink with the signal.
+A state at time s is alpha_s x plus noise. The projection is applied to x_s / alpha_s, so that the feasible
+set does not shrink with the signal.
+
+Source: Christopher, Baek, Fioretto (NeurIPS 2024), https://arxiv.org/abs/2402.03559.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.samplers import EnforcingSpec
 from plumbline.spec import key
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 
 
 class ProjectedSpec(EnforcingSpec):
-    """Projected diffusion: the state is projected after every step."""
+    """Projected diffusion (Christopher, Baek, Fioretto 2024, https://arxiv.org/abs/2402.03559).
+
+    The state is projected after every step.
+    """
 
     kind: Literal["projected"] = "projected"
     noise_below: float | None = key("standard deviations of the model's space", gt=0, default=None)
-    """Noise above which states are left alone, as where the nearest feasible point takes long to find; null for none."""
+    """Noise-to-signal ratio above which states are not projected, such as where the projection is slow; null
+    to project always."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         from plumbline.samplers._stepped import SteppedSampler
@@ -49,9 +55,24 @@ def projected_step(
     constraint: str,
     noise_below: float,
     context: DenoisingContext,
-    **conditions: Any,
+    **conditions: object,
 ) -> Tensor:
-    """A step of `base`, then the nearest feasible point; of the shape of `x_t` (B, ...). More noise than `noise_below` is left alone."""
+    """Takes a step of `base`, then projects the result.
+
+    Args:
+        denoiser: the denoiser.
+        x_t: points (B, ...) at time t.
+        t: the time before the step.
+        s: the time after the step.
+        base: the sampler that takes the step.
+        constraint: name of the constraint.
+        noise_below: noise-to-signal ratio above which the result is not projected.
+        context: the task, the space of the model, and the costs.
+        conditions: keyword arguments of the denoiser.
+
+    Returns:
+        Points at time s, with the shape of `x_t`.
+    """
     alpha_s, sigma_s = denoiser.schedule(s)
     x_s = base.step(x_t, t, s, **conditions)
     if float(sigma_s / alpha_s) > noise_below:

@@ -1,18 +1,18 @@
-"""Test samples, encoded and decoded."""
+"""Reconstructions: test samples, encoded and decoded."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import Costs, PosteriorEncoding, SamplerSpec, Samples, SamplingTask
 
 
 class ReconstructionSpec(SamplerSpec):
-    """Test samples, encoded and decoded: the best that draws in the latent space can come to."""
+    """Encodes and decodes the test samples: a bound on the quality of samples from the latent space."""
 
     kind: Literal["reconstruction"] = "reconstruction"
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: PosteriorEncoding, task: SamplingTask) -> Samples:
         import torch
 
         batch = task.batch_on_device()
@@ -20,5 +20,5 @@ class ReconstructionSpec(SamplerSpec):
             state = model.decode(model.posterior_draws(batch), batch)
         return Samples(state, {}, Costs(network_evaluations=2))
 
-    def needs(self) -> str:
-        return "posterior"
+    def requires_of_model(self) -> type:
+        return PosteriorEncoding

@@ -1,20 +1,31 @@
-r"""Importance resampling of a pretrained model to levels of rewards: the optimum of an alignment, without any training.
+r"""Importance resampling of a pretrained model so that mean rewards reach their levels.
 
-The distribution nearest to q under E_p[r_i] >= b_i is the tilted one, q(x) exp(sum_i lambda_i r_i(x)) / Z, with the multipliers
-that maximise the dual function
+This gives the optimum of an alignment without training. The distribution closest to q under E_p[r_i] >= b_i
+is the tilted distribution q(x) exp(sum_i lambda_i r_i(x)) / Z, with the multipliers that maximise the dual
+function
 
-    g(lambda) = lambda^T b - log E_q[exp(lambda^T r)],    lambda >= 0
+    g(lambda) = lambda^T b - log E_q[exp(lambda^T r)],    lambda >= 0.
 
-(Khalafi, Hounie, Ding, Ribeiro 2025, section 4). On a pool of draws of q its maximum is found by convex optimisation, and samples are
-drawn from the pool with the weights exp(lambda^T r). This is exact for a large pool and a small tilt; as the tilt grows, few draws have
-all the weight, and samples repeat.
+Its maximum on a pool of samples from q is found by convex optimisation, and samples are drawn from the pool
+with weights proportional to exp(lambda^T r). This is exact in the limit of a large pool. As the tilt grows, a
+few samples carry all the weight, and the result contains duplicates.
+
+Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), section 4, https://arxiv.org/abs/2508.19104.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import AnyDenoisingSampler, Costs, DenoisingSpec, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers import (
+    AnyDenoisingSampler,
+    Costs,
+    DenoisingSpec,
+    Rewarding,
+    SamplerSpec,
+    Samples,
+    SamplingTask,
+)
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -22,15 +33,18 @@ if TYPE_CHECKING:
 
 
 class TiltedSpec(SamplerSpec):
-    """Draws of the pretrained model of an alignment, resampled so that its rewards reach their levels."""
+    """Samples of the pretrained model of an alignment, resampled so that mean rewards reach their levels.
+
+    Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025, https://arxiv.org/abs/2508.19104), section 4.
+    """
 
     kind: Literal["tilted"] = "tilted"
     base: AnyDenoisingSampler
-    """How the pretrained model is drawn from."""
-    pool: int = key("draws a sample", ge=2, default=16)
-    """Draws of the pretrained model for each sample that is returned."""
+    """Sampler of the pretrained model."""
+    pool: int = key("samples", ge=2, default=16)
+    """Samples of the pretrained model per returned sample."""
 
-    def draw(self, model: Any, task: SamplingTask) -> Samples:
+    def draw(self, model: Rewarding, task: SamplingTask) -> Samples:
         import torch
 
         from plumbline.samplers._denoising import denoise
@@ -44,22 +58,30 @@ class TiltedSpec(SamplerSpec):
         count = len(draws) // self.pool
         fractions = torch.as_tensor(weights, device=draws.device)
         chosen = torch.multinomial(fractions, count, replacement=True)
-        told = {
+        multiplier_of = {
             f"multiplier_{name}": torch.full((count,), float(value))
             for name, value in zip(model.attributes, multipliers, strict=True)
         }
         effective = 1 / float(fractions.square().sum()) / len(draws)
-        return Samples(draws[chosen], {"effective_fraction": torch.full((count,), effective), **told}, costs)
+        details = {"effective_fraction": torch.full((count,), effective), **multiplier_of}
+        return Samples(draws[chosen], details, costs)
 
-    def needs(self) -> str:
-        return "rewards"
+    def requires_of_model(self) -> type:
+        return Rewarding
 
 
 def tilt(rewards: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The multipliers (m,) and the weights (N,) of draws with rewards (N, m), so that weighted means reach the levels (m,).
+    """Computes multipliers and sample weights for which the weighted mean rewards reach their levels.
+
+    Args:
+        rewards: rewards (N, m) of the samples.
+        levels: lower bounds (m,) on the weighted mean rewards.
+
+    Returns:
+        The multipliers (m,), and the weights (N,), which sum to one.
 
     Raises:
-        ValueError: no weights of these draws reach the levels.
+        ValueError: no weights of these samples reach the levels.
     """
     import numpy as np
     from scipy.optimize import minimize
@@ -78,7 +100,7 @@ def tilt(rewards: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     missing = levels - weights @ rewards
     if missing.max() > 0.01 * max(1.0, float(np.abs(levels).max())):
         raise ValueError(
-            f"no weights of {len(rewards)} draws reach the levels {levels.tolist()}; the nearest misses by {missing.max():.3g}: "
-            "raise `pool`, or lower the levels."
+            f"no weights of {len(rewards)} samples reach the levels {levels.tolist()}; the largest remaining "
+            f"violation is {missing.max():.3g}: raise `pool`, or lower the levels."
         )
     return found.x, weights

@@ -1,4 +1,4 @@
-"""Solvers of partial differential equations: batched torch on any device, without files."""
+"""Solvers of partial differential equations: batched, in torch, on any device, without file access."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ __getattr__ = exports(
         "kolmogorov": (),
     },
 )
-"""Public classes of the room's modules, imported when they are first asked for."""
+"""Public classes of the room's modules, imported on first access."""

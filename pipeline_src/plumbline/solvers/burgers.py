@@ -3,11 +3,11 @@ r"""Viscous Burgers' equation on a periodic interval, by a dealiased Fourier met
     u_t + (u^2 / 2)_x = nu u_xx,    x in [0, length).
 
 With modes u_k, k = 2 pi m / length, the linear part is L = -nu k^2 and the nonlinear term
-N_k = -(i k / 2) F[u^2]_k. Products are formed on the grid and only modes under a third of the sampling
-frequency are kept (the 2/3 rule), so that the quadratic term has no aliasing error. The kept modes are
-the whole state: one inverse and one forward transform an evaluation.
+N_k = -(i k / 2) F[u^2]_k. Products are formed on the grid, and only modes below a third of the sampling
+frequency are retained (the 2/3 rule), so that the quadratic term has no aliasing error. The retained modes
+are the whole state. An evaluation takes one inverse and one forward transform.
 
-Max |u| never grows (the maximum principle), so that a step that is stable at the start stays stable.
+By the maximum principle, max |u| never grows: a step that is stable at the start stays stable.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import Tensor
 
 from plumbline.solvers.exponential import Scheme, System, integrate
 
-# h |k u| of the longest step taken where the caller names none, for an error near 1e-9 on smooth data.
+# The largest h |k u| of a step if the caller gives no `max_step`, for an error near 1e-9 on smooth data.
 COURANT = 0.5
 
 
 def retained_modes(points: int) -> int:
-    """The number of non-negative modes that the 2/3 rule keeps of a grid of `points`."""
+    """The number of non-negative modes that the 2/3 rule retains on a grid of `points`."""
     return (points - 1) // 3 + 1
 
 
@@ -39,31 +39,34 @@ def solve(
     max_step: float | None = None,
     scheme: Scheme | None = None,
 ) -> Float[Tensor, "B T X"]:
-    """Solutions of Burgers' equation at `times`, for a batch of initial conditions, differentiable in them.
+    """Solves Burgers' equation for a batch of initial conditions; differentiable in them.
 
     Args:
-        u0: velocities at time zero on a uniform grid (length/time), float32 or float64, any device.
-        times: instants asked for, increasing, at least zero (time).
+        u0: velocities at time zero on a uniform grid (length/time), float32 or float64, on any device.
+        times: output times, increasing, at least zero (time).
         length: period of the interval (length).
         viscosity: kinematic viscosity nu (length^2/time), positive.
-        max_step: longest time step; None chooses one for accuracy. A step that would be unstable is
-            refined, each trajectory by itself.
-        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`). None takes `etdrk4` at a step
-            that is given, and `etdab4`, which is faster to the same error, at one of its own choice.
+        max_step: longest time step (time); None chooses one for accuracy. An unstable step is refined, for
+            each trajectory separately.
+        scheme: `etdrk4`, `etdab4` or `cnrk4` (see `plumbline.solvers.exponential`). None selects `etdrk4` if
+            `max_step` is given, and otherwise `etdab4`, which reaches the same error faster.
 
     Returns:
-        Velocities on the grid of `u0`. At time zero, `u0` as given; later, its dealiased evolution.
+        Velocities at `times` on the grid of `u0`. At time zero they are `u0` itself; later, its dealiased
+        evolution.
 
     Raises:
-        ValueError: a length or viscosity that is not positive, times that decrease, u0 not finite or not 2-D.
-        UnstableSolutionError: no step was found that keeps the solution finite.
+        ValueError: the length or viscosity is not positive, the times decrease, or `u0` is not finite or not
+            two-dimensional.
+        UnstableSolutionError: the solution is not finite even at the finest step allowed.
 
     Example:
         >>> import math
         >>> import torch
         >>> from plumbline.solvers import burgers
         >>> x = torch.arange(32, dtype=torch.float64) / 32
-        >>> u = burgers.solve(torch.sin(2 * math.pi * x)[None], torch.tensor([0.0, 0.1]), length=1.0, viscosity=0.01)
+        >>> u0, times = torch.sin(2 * math.pi * x)[None], torch.tensor([0.0, 0.1])
+        >>> u = burgers.solve(u0, times, length=1.0, viscosity=0.01)
         >>> u.shape
         torch.Size([1, 2, 32])
     """

@@ -3,24 +3,26 @@ r"""Two-dimensional Kolmogorov flow on a periodic square, in vorticity form, by 
     w_t + u . grad w = nu lap w - mu w + curl f,    f = A sin(2 pi n y / length) e_x,
 
 with vorticity w = v_x - u_y, stream function -lap psi = w, velocity u = psi_y, v = -psi_x, linear drag mu
-and forcing of amplitude A and wavenumber n (waves in a side). The Reynolds number of the literature is
-1/nu on a side of 2 pi. The first grid axis is x, the second y.
+and forcing of amplitude A and wavenumber n (waves per side). The literature's Reynolds number is 1/nu on a
+side of 2 pi. The first grid axis is x, the second y.
 
-Three things make it fast:
+Three measures make the solver fast:
 
-- Four transforms an evaluation instead of the textbook's five. As div u = 0, advection is the curl of the
+- An evaluation takes four transforms instead of the usual five. Since div u = 0, advection is the curl of the
   divergence of the velocity products,
 
       u . grad w = (d_xx - d_yy)(u v) + d_xy (v^2 - u^2),
 
-  so that two inverse transforms give (u, v) and two forward ones bring back uv and v^2 - u^2.
-- Two trajectories ride in one complex transform, w_a + i w_b. All that happens between the transforms is
-  linear, and products are formed of real and imaginary parts by themselves, so that the two never mix but
-  by rounding. Complex transforms of contiguous rows are several times faster than real ones here.
-- Only modes under a third of the sampling frequency are kept (the 2/3 rule), and the rows ky that it drops
-  are never transformed along x. The state is laid out (ky, kx), with kx contiguous.
+  so that two inverse transforms give (u, v) and two forward transforms return uv and v^2 - u^2 to Fourier
+  space.
+- Two trajectories share one complex transform, w_a + i w_b. All operations in Fourier space are linear, and
+  products on the grid are formed separately for real and imaginary parts, so that the two trajectories mix by
+  rounding alone. Complex transforms of contiguous rows are several times faster here than real transforms.
+- Only modes below a third of the sampling frequency are retained (the 2/3 rule), and the rows ky that this
+  rule drops are never transformed along x. The state has the layout (ky, kx), with kx contiguous.
 
-As rounding of the larger of two trajectories reaches the smaller, trajectories are paired by size.
+Since rounding errors of the larger of two trajectories affect the smaller one, trajectories of similar size
+are paired.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from torch import Tensor
 from plumbline.solvers.burgers import retained_modes
 from plumbline.solvers.exponential import Scheme, System, integrate
 
-# h |k u| of the longest step taken where the caller names none.
+# The largest h |k u| of a step if the caller gives no `max_step`.
 COURANT = 0.5
 
 
@@ -51,40 +53,42 @@ def solve(
     max_step: float | None = None,
     scheme: Scheme | None = None,
 ) -> Float[Tensor, "B T X Y"]:
-    """Vorticities at `times`, for a batch of initial vorticities, differentiable in them.
+    """Solves for a batch of initial vorticities; differentiable in them.
 
     Args:
-        vorticity0: vorticities at time zero on a uniform square grid (1/time); their mean is dropped.
-        times: instants asked for, increasing, at least zero (time).
+        vorticity0: vorticities at time zero on a uniform square grid (1/time); their mean is removed.
+        times: output times, increasing, at least zero (time).
         length: side of the square (length).
         viscosity: kinematic viscosity (length^2/time), positive.
         drag: linear drag (1/time), at least zero.
         forcing_amplitude: amplitude of the body force (length/time^2).
-        forcing_wavenumber: waves of the body force in a side.
-        max_step: longest time step; None chooses one for accuracy. A step that would be unstable is
-            refined, each trajectory by itself.
-        scheme: `etdrk4`, `etdab4` or `cnrk4` (`plumbline.solvers.exponential`). None takes `etdrk4` at a step
-            that is given, and `etdab4`, which is faster to the same error, at one of its own choice.
+        forcing_wavenumber: waves of the body force per side.
+        max_step: longest time step (time); None chooses one for accuracy. An unstable step is refined, for
+            each trajectory separately.
+        scheme: `etdrk4`, `etdab4` or `cnrk4` (see `plumbline.solvers.exponential`). None selects `etdrk4` if
+            `max_step` is given, and otherwise `etdab4`, which reaches the same error faster.
 
     Returns:
-        Vorticities on the grid given. At time zero, as given; later, the dealiased evolution.
+        Vorticities at `times` on the grid of `vorticity0`. At time zero they are `vorticity0` itself; later,
+        its dealiased evolution.
 
     Raises:
-        ValueError: a grid that is not square, a parameter out of its range, times that decrease, a
-            vorticity that is not finite.
-        UnstableSolutionError: no step was found that keeps the solution finite.
+        ValueError: the grid is not square, a parameter is out of its range, the times decrease, or a
+            vorticity is not finite.
+        UnstableSolutionError: the solution is not finite even at the finest step allowed.
     """
     if vorticity0.ndim != 3 or vorticity0.shape[1] != vorticity0.shape[2]:
         raise ValueError(f"vorticity0 must have the shape (batch, n, n), found {tuple(vorticity0.shape)}.")
     points = vorticity0.shape[-1]
     if not (length > 0 and viscosity > 0 and drag >= 0):
         raise ValueError(
-            f"length and viscosity must be positive and drag at least zero, found {length}, {viscosity}, {drag}."
+            f"length and viscosity must be positive and drag at least zero, "
+            f"found {length}, {viscosity} and {drag}."
         )
     if forcing_amplitude and not 1 <= forcing_wavenumber < retained_modes(points):
         raise ValueError(
-            f"forcing_wavenumber must be from 1 to {retained_modes(points) - 1} on a grid of {points} points, "
-            f"found {forcing_wavenumber}."
+            f"forcing_wavenumber must be between 1 and {retained_modes(points) - 1} on a grid of {points} "
+            f"points, found {forcing_wavenumber}."
         )
     system = kolmogorov_system(
         points,
@@ -96,7 +100,7 @@ def solve(
         vorticity0.dtype,
         vorticity0.device,
     )
-    # Pairs of about equal size: see the head of this module.
+    # Trajectories of similar size are paired: see the module docstring.
     members = vorticity0.detach().flatten(1).norm(dim=1).argsort()
     state = pack(vorticity0[members])
     solution = integrate(system, state, members, times, courant=COURANT, max_step=max_step, scheme=scheme)
@@ -105,9 +109,9 @@ def solve(
 
 
 def velocity(vorticity: Float[Tensor, "*B X Y"], *, length: float) -> Float[Tensor, "*B 2 X Y"]:
-    """The divergence-free velocity (u, v) of zero mean whose vorticity is given (length/time).
+    """The divergence-free velocity (u, v) of zero mean with the given vorticity (length/time).
 
-    Solves -lap psi = w in Fourier space. Modes at the sampling limit have no derivative on the grid and
+    Solves -lap psi = w in Fourier space. Modes at the Nyquist frequency have no derivative on the grid and
     are dropped.
     """
     points = vorticity.shape[-1]
@@ -122,7 +126,7 @@ def velocity(vorticity: Float[Tensor, "*B X Y"], *, length: float) -> Float[Tens
 
 
 def vorticity(velocity: Float[Tensor, "*B 2 X Y"], *, length: float) -> Float[Tensor, "*B X Y"]:
-    """v_x - u_y of a velocity (u, v), by derivatives in Fourier space (1/time): undoes `velocity`."""
+    """The vorticity v_x - u_y of a velocity (u, v), in 1/time, by Fourier derivatives; inverts `velocity`."""
     points = velocity.shape[-1]
     ky, kx = _wavenumbers(points, length, points // 2 + 1, velocity.device)
     u, v = torch.fft.rfft2(velocity).transpose(-1, -2).unbind(-3)
@@ -148,7 +152,7 @@ def kolmogorov_system(
     dtype: torch.dtype,
     device: torch.device,
 ) -> System:
-    """The semi-linear system of the retained modes of pairs of trajectories on a square grid."""
+    """The semi-linear system for the retained modes of pairs of trajectories on a square grid."""
     half = retained_modes(points)
     ky, kx = _wavenumbers(points, length, half, device)
     ky = torch.cat([ky, -ky[1:].flip(0)])
@@ -157,12 +161,12 @@ def kolmogorov_system(
     inverse_square = torch.where(square > 0, 1 / square, 0.0) * kept
     to_velocity = torch.stack([1j * ky * inverse_square, -1j * kx * inverse_square])
     to_velocity = to_velocity[:, None].to(dtype.to_complex())
-    # N = curl f - advection, and in Fourier space -(d_xx - d_yy) is kx^2 - ky^2, -d_xy is kx ky.
+    # N = curl f - advection. In Fourier space, -(d_xx - d_yy) is kx^2 - ky^2 and -d_xy is kx ky.
     shear = ((kx**2 - ky**2) * kept / points**2).to(dtype).repeat_interleave(2, -1)
     strain = (kx * ky * kept / points**2).to(dtype).repeat_interleave(2, -1)
     forcing = torch.zeros(*square.shape, 2, dtype=torch.float64, device=device)
     if forcing_amplitude:
-        # curl f = -A k cos(k y), alike for both trajectories of a pair: (1 + i) times its modes at +-k.
+        # curl f = -A k cos(k y) for both trajectories of a pair: (1 + i) times its modes at +-k.
         amplitude = -forcing_amplitude * 2 * math.pi / length * forcing_wavenumber
         forcing[[forcing_wavenumber, -forcing_wavenumber], 0, :] = amplitude / 2
     forcing = forcing.flatten(1).to(dtype)
@@ -193,9 +197,9 @@ def kolmogorov_system(
 
 
 def pack(field: Float[Tensor, "B X X"]) -> Float[Tensor, "P K X2"]:
-    """Retained modes of pairs of fields, a + i b, laid out (ky, kx), without their means.
+    """Retained modes of pairs of fields, a + i b, in the layout (ky, kx), without their means.
 
-    The last pair of an odd batch is filled up with zero.
+    A batch of odd size is padded with a field of zeros.
     """
     points = field.shape[-1]
     half = retained_modes(points)
@@ -210,7 +214,7 @@ def pack(field: Float[Tensor, "B X X"]) -> Float[Tensor, "P K X2"]:
 
 
 def unpack(state: Float[Tensor, "P K X2"], points: int) -> Float[Tensor, "B X X"]:
-    """The fields of a packed state."""
+    """The fields of a packed state, including the padding of an odd batch."""
     pairs = torch.view_as_real(_rows_to_grid(_complex(state), points))
     return pairs.movedim(-1, 1).flatten(0, 1)
 
@@ -220,7 +224,7 @@ def _complex(state: Tensor) -> Tensor:
 
 
 def _rows_to_grid(modes: Tensor, points: int) -> Tensor:
-    """Complex fields from their retained rows ky: along x first, then padded and along y."""
+    """Complex fields from their retained rows ky: transforms along x, pads, then transforms along y."""
     half = (modes.shape[-2] + 1) // 2
     columns = torch.fft.ifft(modes, dim=-1, norm="forward").transpose(-1, -2)
     padded = columns.new_empty(*columns.shape[:-1], points)
@@ -231,7 +235,7 @@ def _rows_to_grid(modes: Tensor, points: int) -> Tensor:
 
 
 def _grid_to_rows(pairs: Tensor, half: int) -> Tensor:
-    """The retained rows ky of pairs of fields (..., x, y, 2), interleaved and without the factor 1/points^2."""
+    """The retained rows ky of pairs of fields (..., x, y, 2), interleaved and not divided by points^2."""
     modes = torch.fft.fft(torch.view_as_complex(pairs), dim=-1)
     points = modes.shape[-1]
     kept = (modes[..., :half].transpose(-1, -2), modes[..., points - half + 1 :].transpose(-1, -2))

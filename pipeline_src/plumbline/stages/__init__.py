@@ -1,1 +1,1 @@
-"""Stages: one function a rule, glue between the stores and the library."""
+"""Stages: one function per rule, which connects the stores with the library."""

@@ -1,4 +1,4 @@
-"""compare: all that a study's report shows, in one store."""
+"""compare: collects everything that a study's report shows in one store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from plumbline.plan import Plan
+from plumbline.reporting.summary import summarise
 from plumbline.stages.evaluate import COSTS
 from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
@@ -18,11 +19,11 @@ from plumbline.storage.store import load_store, open_parts, open_store, provenan
 from plumbline.study import REAL, Study
 
 EXAMPLES = 6
-"""Samples of each method that the report shows, at most."""
+"""Largest number of samples per method that the report shows."""
 POINTS = 300
-"""The same where samples are points in the plane."""
+"""The same for samples that are points in the plane."""
 
-# Beginnings of the names of columns of a training log that are kept, beside step, loss and time.
+# Prefixes of the columns of a training log that are kept, besides step, loss and time.
 FURTHER_COLUMNS = (
     "validation_loss",
     "validation_absolute_error",
@@ -39,12 +40,15 @@ def compare(
     results: Path,
     output: Path,
 ) -> None:
-    """Gathers metrics, costs, examples and training logs.
+    """Collects metrics, costs, examples and training logs.
 
     Args:
         spec: the whole study as JSON.
-        results: the folder of results, in which all that is gathered lies.
+        results: the folder of results, which contains all inputs.
         output: the store to write.
+
+    Raises:
+        CorruptStoreError: an input cannot be read.
     """
     started = time.perf_counter()
     study = Study.model_validate_json(spec)
@@ -55,18 +59,24 @@ def compare(
     checkpoints = {name: [plan.metrics(name, seed) for seed in seeds] for name in plan.at_checkpoints()}
     samples = {name: plan.samples(name, seeds[0])[0] for name in study.methods}
     models = {name: [plan.model_folder(name, seed) for seed in seeds] for name in study.models}
-    judged = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
-    with_costs = {name: [_with_costs(one) for one in stores] for name, stores in judged.items()}
+    evaluated = {name: [load_store(path) for path in paths] for name, paths in metrics.items()}
+    with_costs = {name: [_with_costs(one) for one in stores] for name, stores in evaluated.items()}
     table = _gathered(with_costs, "methods").assign_coords(seed=seeds)
     table = table.merge(_examples(dataset, samples, study.samples.samples_per_case)).merge(
         _training(models, seeds)
     )
     if checkpoints:
         table = table.merge(_at_checkpoints(plan, checkpoints, models))
-    devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in judged.items()}
+    devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in evaluated.items()}
     own = provenance(spec, started=started)
     made = [*_made(dataset, samples, models, {**metrics, **checkpoints}), ("the comparison", origin_of(own))]
-    table.attrs = {"study": spec, "samples_devices": json.dumps(devices), "origins": as_attribute(made)}
+    summary = summarise(study).model_dump_json()
+    table.attrs = {
+        "study": spec,
+        "summary": summary,
+        "samples_devices": json.dumps(devices),
+        "origins": as_attribute(made),
+    }
     write_store(table, output, own)
 
 
@@ -76,7 +86,7 @@ def _made(
     models: Mapping[str, Sequence[Path]],
     metrics: Mapping[str, Sequence[Path]],
 ) -> Iterator[tuple[str, str]]:
-    """What the comparison is made of, each store with the state of the library that made it."""
+    """The inputs of the comparison: a description of each store, and the library state that wrote it."""
     for path in dataset:
         yield "the dataset", origin_of(open_store(path).attrs)
     for name, folders in models.items():
@@ -92,30 +102,36 @@ def _made(
             yield f"metrics of {name}", origin_of(attrs)
 
 
-def _gathered(judged: Mapping[str, Sequence[xr.Dataset]], dim: str) -> xr.Dataset:
-    """What was judged under each name, one a seed, along (dim, seed), each variable with the attributes of its first."""
+def _gathered(evaluated: Mapping[str, Sequence[xr.Dataset]], dim: str) -> xr.Dataset:
+    """Concatenates the metrics of each name, one store per seed, along (dim, seed).
+
+    Each variable keeps the attributes of its first occurrence.
+    """
     runs = [
-        xr.concat(stores, dim="seed", join="outer", combine_attrs="override") for stores in judged.values()
+        xr.concat(stores, dim="seed", join="outer", combine_attrs="override") for stores in evaluated.values()
     ]
-    names = xr.DataArray(list(judged), dims=dim)
+    names = xr.DataArray(list(evaluated), dims=dim)
     table = xr.concat(runs, dim=names, join="outer", data_vars="all", combine_attrs="override")
     for name in table.data_vars:
-        table[name].attrs = next(d[name] for stores in judged.values() for d in stores if name in d).attrs
+        table[name].attrs = next(d[name] for stores in evaluated.values() for d in stores if name in d).attrs
     return table
 
 
-def _with_costs(judged: xr.Dataset) -> xr.Dataset:
-    """The metrics with the costs of the samples as further numbers; what was not drawn cost nothing known."""
-    costs = {f"cost_{name}": float(judged.attrs.get(name, np.nan)) for name in COSTS}
-    return judged.assign(costs)
+def _with_costs(evaluated: xr.Dataset) -> xr.Dataset:
+    """The metrics with the costs of the samples as further variables; unknown costs are NaN."""
+    costs = {f"cost_{name}": float(evaluated.attrs.get(name, np.nan)) for name in COSTS}
+    return evaluated.assign(costs)
 
 
 def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) -> xr.Dataset:
-    """The first samples of each method, and of the test split under `real`; of ensembles of `draws`, the first draw."""
+    """The first samples of each method, and of the test split as `real`.
+
+    If there are several `draws` per test sample, the first one is shown.
+    """
     test = select_split(open_parts(dataset), "test")
     drawn = {name: open_store(path)["state"][::draws] for name, path in samples.items()}
     states = {REAL: test["state"]} | drawn
-    # Parts may be smaller than that; every method shows as many.
+    # A part may contain fewer samples. Every method shows the same number.
     most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
     count = min(most, *(state.sizes["sample"] for state in states.values()))
     shown = [
@@ -130,10 +146,10 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 def _at_checkpoints(
     plan: Plan, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
 ) -> xr.Dataset:
-    """The metrics of methods at checkpoints, along (judged, seed), with step and seconds of all training up to it."""
+    """The metrics of methods at checkpoints along (judged, seed), with the step and the training time so far."""
     named = plan.at_checkpoints()
-    judged = {name: [_numbers(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
-    table = _gathered(judged, "judged").assign_coords(seed=list(plan.study.seeds))
+    evaluated = {name: [_scalars(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
+    table = _gathered(evaluated, "judged").assign_coords(seed=list(plan.study.seeds))
     table = table.rename({name: f"checkpoint_{name}" for name in table.data_vars})
     table["checkpoint_method"] = ("judged", [method for method, _ in named.values()])
     table["checkpoint_step"] = ("judged", [step for _, step in named.values()])
@@ -141,20 +157,20 @@ def _at_checkpoints(
         [_training_seconds(plan, models, method, step, i) for i in range(len(plan.study.seeds))]
         for method, step in named.values()
     ]
-    about = {"units": "s", "long_name": "training time, with that of all models below"}
+    about = {"units": "s", "long_name": "training time, including all models it depends on"}
     table["checkpoint_seconds"] = (("judged", "seed"), seconds, about)
     return table
 
 
-def _numbers(judged: xr.Dataset) -> xr.Dataset:
-    """The metrics that are one number."""
-    return judged[[name for name, v in judged.data_vars.items() if not v.dims and "better" in v.attrs]]
+def _scalars(evaluated: xr.Dataset) -> xr.Dataset:
+    """The scalar metrics."""
+    return evaluated[[name for name, v in evaluated.data_vars.items() if not v.dims and "better" in v.attrs]]
 
 
 def _training_seconds(
     plan: Plan, models: Mapping[str, Sequence[Path]], method: str, step: int, seed: int
 ) -> float:
-    """Wall time of the training of a method's model up to a step, and of all its ancestors."""
+    """Wall time in seconds to train a method's model up to a step, including all models it depends on."""
     (model,) = plan.study.methods[method].models()
     below = [read_training_log(models[name][seed]) for name in plan.ancestors(model)]
     own = [row for row in read_training_log(models[model][seed]) if row["step"] >= step]
@@ -170,8 +186,8 @@ def _training(models: Mapping[str, Sequence[Path]], seeds: list[int]) -> xr.Data
     gathered = xr.Dataset({"parameters": parameters}, coords={"model": list(models)})
     longest = max((len(run) for runs in trained.values() for run in runs), default=0)
     logged = {name for runs in trained.values() for run in runs for row in run for name in row}
-    told = [name for name in sorted(logged) if name.startswith(FURTHER_COLUMNS)]
-    for column in ("step", "loss", "wall_time_seconds", *told):
+    further = [name for name in sorted(logged) if name.startswith(FURTHER_COLUMNS)]
+    for column in ("step", "loss", "wall_time_seconds", *further):
         values = np.full((len(models), len(seeds), longest), np.nan)
         for i, name in enumerate(models):
             for j, run in enumerate(logs[name]):

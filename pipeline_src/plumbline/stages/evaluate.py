@@ -1,4 +1,4 @@
-"""evaluate: all metrics of one method and seed, or of held-out real data."""
+"""evaluate: computes all metrics of one method and seed, or of held-out real data."""
 
 from __future__ import annotations
 
@@ -30,29 +30,32 @@ def evaluate(
     output: Path,
     models: Sequence[Path] = (),
 ) -> None:
-    """Judges samples against the test split.
+    """Evaluates samples against the test split.
 
     Args:
-        spec: the slice with metrics, constraints and the number of samples.
-        seed: seed of the method; without samples, that of the draw from the validation split.
+        spec: the slice with metrics, constraints and the number of samples, as JSON.
+        seed: seed of the method; without samples, seed of the choice from the validation split.
         dataset: the parts of the dataset.
-        samples: the parts of the samples. None: as many samples of the validation split are judged as the samples are for, which
-            gives the floor of every metric.
+        samples: the parts of the samples. If empty, samples of the validation split are evaluated instead, one
+            per test sample that methods draw for. This gives the floor of every metric.
         output: the store to write.
-        models: folders of the models that constraints and metrics measure by, in the order of the slice.
+        models: folders of the models that constraints and metrics use, in the order of the slice.
+
+    Raises:
+        CorruptStoreError: a part or a model cannot be read.
     """
     started = time.perf_counter()
     values = json.loads(spec)
     data = load_parts(dataset)
     counts = SampleCounts.model_validate(values["samples"])
-    judged = load_parts(samples) if samples else held_out(data, counts.cases, seed)
-    first = judged.isel(sample=slice(None, None, counts.samples_per_case if samples else 1))
+    evaluated = load_parts(samples) if samples else held_out(data, counts.cases, seed)
+    first = evaluated.isel(sample=slice(None, None, counts.samples_per_case if samples else 1))
     example = example_of(data)
     measuring = load_models(values["models"], models, example)
     constraints = build_constraints(values["constraints"], example, measuring)
     given = {
         every: (among, EvaluationContext({name: c.bind(among) for name, c in constraints.items()}, measuring))
-        for every, among in ((True, judged), (False, first))
+        for every, among in ((True, evaluated), (False, first))
     }
     metrics = {name: of_kind(MetricSpec, m) for name, m in values["metrics"].items()}
     found = {}
@@ -62,23 +65,23 @@ def evaluate(
     parts = [_numbered(one) for one in found.values()]
     parts.append(replicates(metrics, found, given, data, counts.cases))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
-    costs = {name: judged.attrs[name] for name in COSTS if name in judged.attrs}
+    costs = {name: evaluated.attrs[name] for name in COSTS if name in evaluated.attrs}
     origins = json.dumps([origin_of(open_store(path).attrs) for path in samples])
     result.attrs = {
         **costs,
         "samples_origins": origins,
-        "samples_device": judged.attrs.get("device", "none") if samples else "none",
+        "samples_device": evaluated.attrs.get("device", "none") if samples else "none",
     }
     write_store(result, output, provenance(spec, started=started))
 
 
 def _numbered(found: xr.Dataset) -> xr.Dataset:
-    """With a number for each sample, so that what is known of fewer samples goes beside what is known of more."""
+    """Adds an index along `sample`, so that metrics of the first samples can be merged with metrics of all."""
     return found.assign_coords(sample=np.arange(found.sizes["sample"])) if "sample" in found.dims else found
 
 
 def held_out(data: xr.Dataset, count: int, seed: int) -> xr.Dataset:
-    """`count` samples of the validation split, another choice for each seed."""
+    """Chooses `count` samples of the validation split at random, depending on the seed."""
     validation = select_split(data, "validation")
     chosen = np.random.default_rng(seed).permutation(validation.sizes["sample"])[:count]
     return validation.isel(sample=np.sort(chosen))

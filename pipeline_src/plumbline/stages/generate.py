@@ -1,4 +1,4 @@
-"""generate: one part of a dataset."""
+"""generate: writes one part of a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from plumbline.storage.store import provenance, write_store
 
 
 def generate(spec: str, *, part: int, output: Path) -> None:
-    """Draws part `part` of the dataset `spec` (JSON) into the store `output`."""
+    """Generates one part of a dataset.
+
+    Args:
+        spec: the dataset as JSON.
+        part: index of the part.
+        output: the store to write.
+    """
     started = time.perf_counter()
     dataset = of_kind(DatasetSpec, json.loads(spec))
     write_store(dataset.draw_part(part), output, provenance(spec, started=started))

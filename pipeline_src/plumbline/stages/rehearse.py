@@ -1,11 +1,13 @@
-"""rehearse: everything that studies do with a dataset, once and small, before anything is trained.
+"""rehearse: runs the studies of a dataset once, at small size, before anything is trained.
 
-On the first samples of each split, every constraint and model is built, each model takes one training step, each method draws a
-few samples, and each metric judges them. What cannot work fails here, with the path of its key, and not hours later. The weights
-are untrained: no number of a rehearsal says anything of a method.
+On the first samples of each split, every constraint and model is built, each model takes one training step,
+each method draws a few samples, and each metric evaluates them. A setting that cannot work fails here, with
+the path of its key, and not hours later. The weights are untrained, so the results of a rehearsal say nothing
+about a method.
 
-A rehearsal is kept by what was rehearsed. A training looks whether its studies, as they are now, have been, and rehearses those
-that have not: Snakemake repeats no training because of a rehearsal, and begins none without.
+The file of a rehearsal records the digests of the studies that were rehearsed. A training checks whether the
+current versions of its studies are among them and rehearses those that are not. Snakemake therefore never
+repeats a training because of a rehearsal, and no training starts without one.
 """
 
 from __future__ import annotations
@@ -19,22 +21,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
+from plumbline.constraints import Constraint
 from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import EvaluationContext
-from plumbline.models import TrainingSpec
+from plumbline.models import Preparing, TakesOverWeights, TrainingSpec
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
 from plumbline.samplers import SamplerSpec, SamplingTask
-from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import digest
-from plumbline.stages.sample import as_dataset, observation_of
+from plumbline.stages.sample import as_dataset, model_of, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
 from plumbline.storage.lock import only_writer
 from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
@@ -44,32 +46,32 @@ from plumbline.training.loop import train
 logger = logging.getLogger("plumbline.rehearse")
 
 TRAINED_ON = 1024
-"""Samples of the train split that models are fitted to, at most."""
+"""Largest number of train samples that models are fitted to."""
 TRAINED_BYTES = 2**26
-"""Bytes of them, at most."""
+"""Largest size of these samples in bytes."""
 CASES = 8
-"""Test samples that methods draw for."""
+"""Number of test samples that methods draw for."""
 BATCH = 2
-"""Samples in the one batch that a model learns from."""
+"""Number of samples in the one batch that a model is trained on."""
 FEWEST_STEPS = {"steps": 2, "proposals": 2, "draws": 2}
-"""Keys of samplers that say how long they draw, and what a rehearsal takes for them at most."""
+"""Keys that determine how long a sampler runs, and their largest value in a rehearsal."""
 
 
 class RehearsalError(RuntimeError):
-    """Something of a study cannot work with its dataset."""
+    """A part of a study cannot work with its dataset."""
 
 
 def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, output: Path) -> None:
-    """Rehearses the studies of one dataset that have not been rehearsed as they are now.
+    """Rehearses those studies of a dataset whose current versions have not been rehearsed yet.
 
     Args:
         specs: the studies as JSON.
         dataset: the parts of their dataset.
-        scale: the scale that they run at. At `paper`, jobs may run where the GPUs are that this one lacks.
-        output: the file that says what has been rehearsed, in a folder of its own; written if all is well.
+        scale: the scale of the studies. At `paper`, the real jobs may run on GPUs that this job does not have.
+        output: the file that records what has been rehearsed, in its own folder; written if nothing fails.
 
     Raises:
-        RehearsalError: naming, for each fault, the study and the path of its key.
+        RehearsalError: something failed; the message names the study and the path of the key of each fault.
     """
     with only_writer(output.parent):
         known = _known(output)
@@ -86,7 +88,7 @@ def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, out
             faults += Rehearsal(study, few, scale, rehearsed).run()
         if faults:
             listing = "\n".join(f"  - {fault}" for fault in faults)
-            raise RehearsalError(f"this cannot work with the data:\n{listing}")
+            raise RehearsalError(f"these settings cannot work with the data:\n{listing}")
         logger.info("rehearsed %d models in %.1f s.", len(rehearsed), time.perf_counter() - started)
         partial = partial_of(output)
         partial.write_text(json.dumps(known, indent=2))
@@ -94,7 +96,7 @@ def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, out
 
 
 def _known(output: Path) -> dict[str, str]:
-    """The names of the studies that have been rehearsed, by the digest of what they were."""
+    """The names of the rehearsed studies, by the digest of the version that was rehearsed."""
     try:
         known = json.loads(output.read_text())
     except (OSError, ValueError):
@@ -103,13 +105,14 @@ def _known(output: Path) -> dict[str, str]:
 
 
 class Rehearsal:
-    """One study on the first samples of its dataset.
+    """Rehearses one study on the first samples of its dataset.
 
     Args:
         study: the study.
         few: the first samples of each split.
-        scale: the scale that it runs at.
-        rehearsed: models that other studies have rehearsed, by the names of their folders; this one adds its own.
+        scale: the scale of the study.
+        rehearsed: models that other studies have rehearsed, by the names of their folders; this study adds
+            its own.
     """
 
     def __init__(self, study: Study, few: xr.Dataset, scale: Scale, rehearsed: dict[str, nn.Module]) -> None:
@@ -121,7 +124,7 @@ class Rehearsal:
         self.faults: list[str] = []
 
     def run(self) -> list[str]:
-        """Rehearses all, and returns a line for each fault. What stands on something faulty is left out."""
+        """Rehearses everything except what depends on something faulty, and returns one line per fault."""
         sound = {
             name
             for name in self.study.constraints
@@ -144,13 +147,13 @@ class Rehearsal:
                         break
         return self.faults
 
-    def _try(self, where: str, what: Callable[..., Any], *arguments: Any) -> bool:
-        """Whether it works; what is wrong is noted under the path of the key."""
+    def _try(self, where: str, what: Callable[..., object], *arguments: object) -> bool:
+        """Calls a function and returns whether it succeeded. An error is recorded with the path of the key."""
         try:
             what(*arguments)
         except (
             Exception
-        ) as error:  # whatever a user's settings and data lead to is to be told, and all of it at once
+        ) as error:  # a user's settings and data can cause any error; all of them are reported together
             logger.debug("%s: %s", self.study.name, where, exc_info=True)
             text = " ".join(str(error).split()) or "no further reason given"
             self.faults.append(f"{self.study.name}: {where}: {text} ({type(error).__name__})")
@@ -161,13 +164,13 @@ class Rehearsal:
         build_constraints(self._specs([name]), self.example, {})
 
     def _distance(self, name: str) -> None:
-        """Asks a constraint of real samples."""
+        """Evaluates a constraint on real samples."""
         if set(self.study.constraints[name].depends_on()) <= set(self.models):
             constraint = self._bound([name], self.test)[name]
             constraint.distance(torch.as_tensor(self.test["state"].values))
 
     def _model(self, name: str) -> None:
-        """Builds a model, fits what it fits, and takes one step."""
+        """Builds a model, prepares it, and takes one training step."""
         known = self.plan.trained_name(name)
         if known not in self.rehearsed:
             self.rehearsed[known] = self._trained(name)
@@ -180,10 +183,10 @@ class Rehearsal:
         torch.manual_seed(0)
         model = build_model(values, self.example, below)
         data = batch_of(select_split(self.few, "train") if spec.dataset is None else self._own(spec.dataset))
-        model.prepare(data)
+        cast("Preparing", model).prepare(data)
         if spec.initialise is not None:
             weights = self.models[spec.initialise].state_dict()
-            if hasattr(model, "start_from"):
+            if isinstance(model, TakesOverWeights):
                 model.start_from(weights)
             else:
                 require_fit(weights, model, Path(f"models.{spec.initialise}"))
@@ -204,20 +207,20 @@ class Rehearsal:
         return trained.eval().requires_grad_(False).cpu()
 
     def _own(self, dataset: DatasetSpec) -> xr.Dataset:
-        """The first samples that a model with a dataset of its own learns from."""
+        """The first training samples of a model's own dataset."""
         splits = dataset.splits.names()
         chosen = np.flatnonzero(splits == "train")[:CASES]
         drawn = dataset.draw(chosen, splits[chosen])
         shape = self.example["state"].shape[1:]
         if drawn["state"].shape[1:] != shape:
             raise ValueError(
-                f"`dataset`: `{dataset.kind}` has samples of the shape {drawn['state'].shape[1:]}, where those of the study "
-                f"have {shape}"
+                f"`dataset`: `{dataset.kind}` has samples of shape {drawn['state'].shape[1:]}, and the study's "
+                f"dataset has samples of shape {shape}"
             )
         return drawn
 
     def _one_step(self, training: TrainingSpec) -> TrainingSpec:
-        short: dict[str, Any] = {
+        short: dict[str, int | bool | str] = {
             "steps": 1, "batch": BATCH, "devices": 1, "checkpoints": 0, "validate_every": 0, "tensorboard": False,
         }  # fmt: skip
         if self.scale == "paper" and not torch.cuda.is_available():
@@ -230,22 +233,23 @@ class Rehearsal:
         observation = self.study.observation
         task = SamplingTask(batch_of(self.test), self._bound(method.sampler.constraint_names(), self.test))
         if observation is not None:
-            observed = observation_of(observation.model_dump(mode="json"), self.example)
-            assert observed is not None
-            measured = observed.of(task.batch["state"], self.test["sample"].values)
+            measured = observation_of(observation, self.example).of(
+                task.batch["state"], self.test["sample"].values
+            )
             task = replace(task, observation=measured)
         torch.manual_seed(0)
-        drawn = shortened(method.sampler).sample(members[0] if len(members) == 1 else Ensemble(members), task)
+        seed = self.study.seeds[0]
+        drawn = shortened(method.sampler).sample(model_of(members), replace(task, seed=seed))
         state = drawn.state
         if state.shape != self.test["state"].shape:
             raise ValueError(
-                f"draws samples of the shape {tuple(state.shape)} for {self.test['state'].shape}"
+                f"draws samples of shape {tuple(state.shape)}, expected {self.test['state'].shape}"
             )
         draws[name] = as_dataset(drawn.by_name(), self.test).assign(case=("sample", np.arange(len(state))))
 
     def _evaluate(self, name: str, drawn: xr.Dataset, sound: set[str]) -> None:
         if not np.isfinite(drawn["state"].values).all():
-            return  # an untrained model may well draw what no metric can judge
+            return  # an untrained model may draw values that no metric can evaluate
         metric = self.study.metrics[name]
         measuring = {
             model: self.models[model] for model in self.plan.measuring_models() if model in self.models
@@ -258,14 +262,14 @@ class Rehearsal:
     def _specs(self, names: Sequence[str]) -> dict[str, Any]:
         return {name: self.study.constraints[name].model_dump(mode="json") for name in names}
 
-    def _bound(self, names: Sequence[str], samples: xr.Dataset) -> dict[str, Any]:
+    def _bound(self, names: Sequence[str], samples: xr.Dataset) -> dict[str, Constraint]:
         built = build_constraints(self._specs(names), self.example, self.models)
         return {name: constraint.bind(samples) for name, constraint in built.items()}
 
 
 def shortened(sampler: SamplerSpec) -> SamplerSpec:
-    """The sampler, and those that it wraps, with the fewest steps."""
-    changes: dict[str, Any] = {
+    """The sampler, and the samplers that it wraps, with at most `FEWEST_STEPS`."""
+    changes: dict[str, int | SamplerSpec] = {
         key: min(fewest, getattr(sampler, key))
         for key, fewest in FEWEST_STEPS.items()
         if isinstance(getattr(sampler, key, None), int)
@@ -277,7 +281,7 @@ def shortened(sampler: SamplerSpec) -> SamplerSpec:
 
 
 def _few(opened: xr.Dataset) -> xr.Dataset:
-    """The first samples of each split, in memory."""
+    """Loads the first samples of each split."""
     splits = opened["split"].values
     sample_bytes = max(1, int(np.prod(opened["state"].shape[1:])) * opened["state"].dtype.itemsize)
     most = {"train": int(np.clip(TRAINED_BYTES // sample_bytes, BATCH, TRAINED_ON))}
@@ -287,7 +291,7 @@ def _few(opened: xr.Dataset) -> xr.Dataset:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines of a training's progress."""
+    """Suppresses the progress lines of a training."""
     training = logging.getLogger("plumbline.training")
     level = training.level
     training.setLevel(logging.WARNING)

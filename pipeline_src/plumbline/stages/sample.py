@@ -1,26 +1,28 @@
-"""sample: one part of a method's samples."""
+"""sample: draws one part of a method's samples."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
+from plumbline.constraints import Constraint
 from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations._observation import Observation
 from plumbline.progress import Progress
-from plumbline.samplers import Costs, Samples, SamplingTask
+from plumbline.samplers import Costs, Predictive, Samples, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
@@ -44,18 +46,23 @@ def sample(
     output: Path,
     constraint_models: Sequence[Path] = (),
 ) -> None:
-    """Draws part `part` of the samples of the method `spec` (JSON).
+    """Draws one part of the samples of a method.
 
-    Sample i is drawn for the condition of test sample i, where the dataset has conditions.
+    The samples are drawn for the test samples in order, `samples_per_case` for each, under its condition if
+    the dataset has conditions.
 
     Args:
-        spec: the method's slice.
-        seed: seed of the method; the part's own follows from both.
-        part: which part.
+        spec: the method's slice as JSON.
+        seed: seed of the method. Seed and part together determine the random numbers.
+        part: index of the part.
         dataset: the parts of the dataset.
         model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
-        constraint_models: folders of the models that its constraints measure by, in the order of its slice.
+        constraint_models: folders of the models that the method's constraints use, in the order of its slice.
+
+    Raises:
+        CorruptStoreError: a part or a model cannot be read.
+        DivergedSamplingError: some samples are not finite.
     """
     started = time.perf_counter()
     values = json.loads(spec)
@@ -64,62 +71,119 @@ def sample(
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
     cases = np.arange(first, last) // counts.samples_per_case
-    known = select_split(opened, "test").isel(sample=cases)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     example = example_of(opened)
-    members = [load_model(folder, example).to(device) for folder in model]
-    trained = members[0] if len(members) == 1 else Ensemble(members)
     measuring = load_models(values["constraint_models"], constraint_models, example)
-    constraints = build_constraints(values["constraints"], example, measuring)
-    observation = observation_of(values["observation"], example)
-    torch.manual_seed(seed * 1_000_003 + part)
+    observation = values["observation"]
+    samples = draw_samples(
+        method,
+        [load_model(folder, example) for folder in model],
+        select_split(opened, "test").isel(sample=cases),
+        constraints=build_constraints(values["constraints"], example, measuring),
+        observation=None if observation is None else of_kind(ObservationSpec, observation),
+        seed=seed,
+        first=first,
+        torch_seed=seed * 1_000_003 + part,
+        device=device,
+    )
+    samples["case"] = ("sample", cases)
+    write_store(samples, output, provenance(spec, str(device), started))
+
+
+def draw_samples(
+    method: MethodSpec,
+    members: Sequence[nn.Module],
+    known: xr.Dataset,
+    *,
+    constraints: Mapping[str, Constraint],
+    observation: ObservationSpec | None,
+    seed: int,
+    torch_seed: int,
+    first: int = 0,
+    device: str | torch.device = "cpu",
+) -> xr.Dataset:
+    """Draws one sample of a method per given test sample.
+
+    Args:
+        method: the method.
+        members: its trained model, or the members of its ensemble; empty if it draws from no model.
+        known: the test samples.
+        constraints: the constraints of its sampler, not yet bound to samples.
+        observation: the study's observation; None if it has none.
+        seed: seed of the method.
+        torch_seed: seed of the random numbers.
+        first: index of the first of these samples among all samples of the method and seed.
+        device: the device to draw on.
+
+    Returns:
+        The samples as `state`, the distance of each sample to every constraint, and the costs as attributes.
+
+    Raises:
+        DivergedSamplingError: some samples are not finite.
+    """
+    model = model_of([member.to(device) for member in members])
+    observing = None if observation is None else observation_of(observation, known)
+    torch.manual_seed(torch_seed)
     progress = Progress(logger)
+    count = known.sizes["sample"]
     drawn: list[Samples] = []
-    judged = []
-    drawing = time.perf_counter()
-    for start in range(0, last - first, method.batch):
+    distances = []
+    started = time.perf_counter()
+    for start in range(0, count, method.batch):
         batch = known.isel(sample=slice(start, start + method.batch))
         bound = {name: constraint.bind(batch) for name, constraint in constraints.items()}
-        progress.report(f"{start} of {last - first} samples drawn")
-        task = SamplingTask(batch_of(batch), bound, device=device, progress=partial(_report, progress))
-        if observation is not None:
-            task = replace(task, observation=observation.of(task.batch["state"], batch["sample"].values))
-        drawn.append(method.sampler.sample(trained, task))
+        progress.report(f"{start} of {count} samples drawn")
+        task = SamplingTask(
+            batch_of(batch),
+            bound,
+            device=device,
+            seed=seed,
+            first=first + start,
+            progress=partial(_report, progress),
+        )
+        if observing is not None:
+            task = replace(task, observation=observing.of(task.batch["state"], batch["sample"].values))
+        drawn.append(method.sampler.sample(model, task))
         x = drawn[-1].state
-        judged.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
-    wall = time.perf_counter() - drawing
+        distances.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
+    wall = time.perf_counter() - started
     parts = [one.by_name() for one in drawn]
     samples = as_dataset({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, known)
     refuse_diverged(samples["state"].values)
     for name in constraints:
-        samples[f"final_distance_{name}"] = ("sample", torch.cat([j[name][0] for j in judged]).numpy())
-        samples[f"converged_{name}"] = ("sample", torch.cat([j[name][1] for j in judged]).numpy())
-    samples["case"] = ("sample", cases)
-    attrs = {**asdict(drawn[-1].costs), "sampling_seconds_per_sample": wall / (last - first)}
-    write_store(samples.assign_attrs(attrs), output, provenance(spec, str(device), started))
+        samples[f"final_distance_{name}"] = ("sample", torch.cat([d[name][0] for d in distances]).numpy())
+        samples[f"converged_{name}"] = ("sample", torch.cat([d[name][1] for d in distances]).numpy())
+    costs = {name: cost for name, cost in asdict(drawn[-1].costs).items() if not math.isnan(cost)}
+    if method.sampler.is_timed():
+        costs["sampling_seconds_per_sample"] = wall / count
+    return samples.assign_attrs(costs)
+
+
+def model_of(members: Sequence[nn.Module]) -> object:
+    """The object that a sampler draws from: the model, an ensemble of several models, or None."""
+    if len(members) > 1:
+        return Ensemble([cast("Predictive", one) for one in members])
+    return members[0] if members else None
 
 
 def refuse_diverged(state: np.ndarray) -> None:
     """Checks that samples (sample, ...) are finite.
 
     Raises:
-        DivergedSamplingError: some are not.
+        DivergedSamplingError: some samples are not finite.
     """
     bad = ~np.isfinite(state.reshape(len(state), -1)).all(1)
     if bad.any():
         raise DivergedSamplingError(
             f"{int(bad.sum())} of {len(state)} samples are not finite, the first of them sample "
-            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, or less guidance, or train the model longer."
+            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, weaken the guidance, or train the "
+            f"model longer."
         )
 
 
-def observation_of(values: dict[str, Any] | None, example: xr.Dataset) -> Observation | None:
-    """The study's observation, without measurements, from the values of its spec; None from None."""
-    if values is None:
-        return None
-    return of_kind(ObservationSpec, values).build(
-        {str(d): example.sizes[d] for d in example["state"].dims[1:]}
-    )
+def observation_of(spec: ObservationSpec, example: xr.Dataset) -> Observation:
+    """The observation of states with the dimensions of `example`, without measurements."""
+    return spec.build({str(d): example.sizes[d] for d in example["state"].dims[1:]})
 
 
 def _report(progress: Progress, costs: Costs) -> None:
@@ -127,12 +191,17 @@ def _report(progress: Progress, costs: Costs) -> None:
 
 
 def as_dataset(drawn: dict[str, Tensor], known: xr.Dataset) -> xr.Dataset:
-    """Samples with the coordinates and units of the test samples they were drawn for, and what those were given.
+    """Samples with the coordinates, units and conditions of the test samples that they were drawn for.
 
-    A tensor beside `state` has its dimensions if it has its shape; otherwise `sample`, and of a vector a sample an index of its own.
+    A tensor with the shape of `state` has its dimensions. Any other tensor has the dimension `sample`, and an
+    index of its own for each further axis.
+
+    Args:
+        drawn: tensors (B, ...) by name, with the samples as `state`.
+        known: the test samples.
     """
     state = known["state"]
-    kept: dict[str, Any] = {}
+    kept: dict[str, tuple[tuple[Hashable, ...], np.ndarray, dict[Hashable, object]]] = {}
     for name, tensor in drawn.items():
         whole = tensor.shape == state.shape
         attrs = state.attrs if name == "state" or whole else {}

@@ -1,4 +1,4 @@
-"""train: one model with one seed."""
+"""train: trains one model with one seed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 import xarray as xr
 from torch import nn
 
-from plumbline.models import ModelSpec
+from plumbline.models import ModelSpec, Preparing, TakesOverWeights
 from plumbline.models._spaces import batch_of
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, WEIGHTS
 from plumbline.spec import of_kind
@@ -48,26 +48,31 @@ def train(
     models: Sequence[Path] = (),
     initialise: Path | None = None,
 ) -> None:
-    """Trains the model of the slice `spec` (JSON) on the train split.
+    """Trains a model on the train split.
 
     Args:
-        spec: the model, the constraints that it is built with, and the slices of the models that it stands on.
+        spec: the slice as JSON: the model, the constraints that it is built with, and the slices of the models
+            that it depends on.
         seed: seed of weights, batches and noise.
         dataset: the parts of the dataset.
-        output: folder for weights.pt, training_log.csv, model.json, and a folder of numbered checkpoints, each like
-            it but for the log.
+        output: folder for weights.pt, training_log.csv, model.json, and a folder of numbered checkpoints. Each
+            checkpoint contains the same files except the log.
         models: folders of the trained models that it is built with, in the order of its slice.
-        initialise: folder of a trained model of the same shape to start from.
+        initialise: folder of a trained model with the same weight shapes to start from.
+
+    Raises:
+        CorruptStoreError: a part or a model cannot be read.
+        WeightsError: the weights to start from do not fit the model.
     """
     begun = time.time()
-    # The processes that a training on several devices starts run this too: they belong to the one that holds the folder.
+    # The further processes of a training on several devices run this too. The first process holds the lock.
     with nullcontext() if "LOCAL_RANK" in os.environ else only_writer(output):
         training = of_kind(ModelSpec, json.loads(spec)["model"]).training
         seed += training.seed_offset
         depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
         identity = hashlib.sha256(depends_on.encode()).hexdigest()
         if is_saved(output, identity, since=begun):
-            logger.info("%s: another process has ended this training meanwhile: its result is kept.", output)
+            logger.info("%s: another process has finished this training; its result is kept.", output)
         else:
             _train(spec, seed, identity, dataset, output, models, initialise)
 
@@ -97,11 +102,11 @@ def _train(
     below = load_models([*values["models"], *values["constraint_models"]], models, example_of(opened))
     model = build_model(values, opened, below)
     started = time.perf_counter()
-    model.prepare(data)
+    cast("Preparing", model).prepare(data)
     spent = time.perf_counter() - started
     if initialise is not None:
         _start_from(model, initialise)
-    # Named for the training that they belong to, lest another one that is resumed here takes them for its own.
+    # The name identifies the training, so that another training resumed in this folder does not use its checkpoints.
     checkpoints = output / f"checkpoints-{identity[:10]}.partial"
     checkpoints.mkdir(parents=True, exist_ok=True)
     trained = run_training(
@@ -118,8 +123,8 @@ def _train(
     if is_first_process():
         save_model(trained, output, spec, identity)
         _put_in_place(checkpoints, output / CHECKPOINTS)
-        # From here on the result is on the disk. A training that is killed before goes on from its last saved state, for
-        # which the checkpoints so far are needed: they go last.
+        # The result is on disk now. A training killed before this point resumes from its last saved state and
+        # needs the checkpoints written so far, so they are deleted last.
         forget(output)
         for name in (WEIGHTS, CARD, CHECKPOINTS):
             remove_left_overs(output / name)
@@ -127,10 +132,10 @@ def _train(
             shutil.rmtree(left)
 
 
-def _start_from(model: Any, folder: Path) -> None:
-    """Takes over the weights of a trained model of the same shape."""
+def _start_from(model: nn.Module, folder: Path) -> None:
+    """Loads the weights of a trained model into this one."""
     weights = load_weights(folder)
-    if hasattr(model, "start_from"):
+    if isinstance(model, TakesOverWeights):
         model.start_from(weights)
     else:
         require_fit(weights, model, folder / WEIGHTS)
@@ -138,7 +143,7 @@ def _start_from(model: Any, folder: Path) -> None:
 
 
 def _put_in_place(partial_folder: Path, folder: Path) -> None:
-    """Makes a folder of links to the files of another one."""
+    """Replaces a folder by hard links to the files of another one, or by copies if links are not possible."""
     copy = partial_of(folder)
     shutil.rmtree(copy, ignore_errors=True)
     try:

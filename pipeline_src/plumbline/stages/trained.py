@@ -1,4 +1,4 @@
-"""Trained models on disk, and the shape of the data that they are built for."""
+"""Trained models on disk: building, saving, loading and verifying them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from plumbline.storage.tensors import read_tensors, write_tensors
 from plumbline.training.log import read_log
 
 DIGEST = "digest"
-"""Key of a card with the SHA-256 of the others."""
+"""Key of a card with the SHA-256 of its other keys."""
 
 
 class WeightsError(ValueError):
     """Weights do not fit the model that they are loaded into."""
 
 
-def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]) -> Any:
-    """An untrained model from the values of its slice: a module with the interface in `plumbline.models`.
+def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]) -> nn.Module:
+    """Builds an untrained model, with the interface described in `plumbline.models`.
 
     Args:
-        values: the slice.
-        example: the shape of the data.
-        trained: models that it stands on, by name. Others are built untrained: their weights are among its own.
+        values: the values of its slice.
+        example: one sample, which defines the shape of the data.
+        trained: trained models that it depends on, by name. The others are built untrained: the weights of this
+            model include theirs.
     """
     models = {
         name: trained[name] if name in trained else build_model(below, example, {})
@@ -48,12 +49,13 @@ def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[st
 def build_constraints(
     values: dict[str, Any], example: xr.Dataset, trained: Mapping[str, nn.Module]
 ) -> dict[str, Constraint]:
-    """Constraints by name from the values of their specs, not yet bound to samples.
+    """Builds constraints by name, not yet bound to samples.
 
     Args:
-        values: the specs by name.
-        example: the shape of the data.
-        trained: the models that they measure by. One that lacks its own can be built, but not asked.
+        values: the values of their specs, by name.
+        example: one sample, which defines the shape of the data.
+        trained: the models that they use, by name. A constraint whose model is missing is built, but cannot be
+            evaluated.
     """
     return {
         name: of_kind(ConstraintSpec, spec).build(example).bind_models(trained)
@@ -62,7 +64,11 @@ def build_constraints(
 
 
 def load_models(names: Iterable[str], folders: Sequence[Path], example: xr.Dataset) -> dict[str, nn.Module]:
-    """Trained models by name, with weights that stay as they are."""
+    """Loads trained models by name, with frozen weights.
+
+    Raises:
+        CorruptStoreError: a folder contains no readable model.
+    """
     return {
         name: load_model(folder, example).requires_grad_(False)
         for name, folder in zip(names, folders, strict=True)
@@ -70,20 +76,20 @@ def load_models(names: Iterable[str], folders: Sequence[Path], example: xr.Datas
 
 
 def example_of(dataset: xr.Dataset) -> xr.Dataset:
-    """The first sample with everything that does not depend on samples: the shape of the data."""
+    """The first sample of a dataset, with all variables that do not depend on samples."""
     return dataset.isel(sample=slice(0, 1)).load()
 
 
 def save_model(model: nn.Module, folder: Path, spec: str, identity: str) -> None:
-    """Writes weights.pt and model.json, each under a temporary name first.
+    """Writes weights.pt and the card model.json, each under a temporary name first.
 
-    The card has the digest of the training log beside it, if there is one, and one of itself.
+    The card contains its own digest, and the digest of the training log if there is one in the folder.
 
     Args:
         model: the trained model.
-        folder: where to.
+        folder: the folder to write to.
         spec: the slice of the training.
-        identity: what the training depended on, seed and data included.
+        identity: digest of everything that the training depended on, including seed and data.
     """
     write_tensors({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -96,39 +102,45 @@ def save_model(model: nn.Module, folder: Path, spec: str, identity: str) -> None
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a trained model: its slice, its identity, the number of its parameters and its provenance.
+    """Reads the card of a trained model: its slice, its identity, its number of parameters and its provenance.
 
     Raises:
-        CorruptStoreError: there is no readable card, or it is not what was written.
+        CorruptStoreError: there is no readable card, or it has changed since it was written.
     """
     try:
         card = json.loads((folder / CARD).read_text())
         if not isinstance(card.get("spec"), dict) or not isinstance(card.get("parameters"), int):
-            raise ValueError("it does not say what the model is")
+            raise ValueError("it does not describe a model")
         if card.pop(DIGEST, None) not in (None, _card_digest(card)):
-            raise ValueError("it is not what was written")
+            raise ValueError("it has changed since it was written")
     except Exception as error:
         raise CorruptStoreError(_unreadable(folder / CARD, error)) from error
     return dict(card)
 
 
 def read_training_log(folder: Path) -> list[dict[str, float]]:
-    """The rows of the log of a trained model.
+    """Reads the rows of the training log of a model.
 
     Raises:
-        CorruptStoreError: there is no readable log or card, or the log is not what the card is of.
+        CorruptStoreError: there is no readable log or card, or the log differs from the digest in the card.
     """
     written = read_card(folder).get(LOG)
     try:
         if written not in (None, _file_digest(folder / LOG)):
-            raise ValueError("it is not what was written")
+            raise ValueError("it has changed since it was written")
         return read_log(folder / LOG)
     except Exception as error:
         raise CorruptStoreError(_unreadable(folder / LOG, error)) from error
 
 
 def is_saved(folder: Path, identity: str, since: float) -> bool:
-    """Whether a folder holds the whole result of a training of this identity that ended after a time (`time.time()`)."""
+    """Whether a folder contains the complete result of a training.
+
+    Args:
+        folder: the folder.
+        identity: the identity of the training.
+        since: the training must have ended at or after this time, as of `time.time()`.
+    """
     try:
         return (
             bool(read_card(folder)["identity"] == identity)
@@ -139,11 +151,16 @@ def is_saved(folder: Path, identity: str, since: float) -> bool:
         return False
 
 
-def load_model(folder: Path, example: xr.Dataset) -> Any:
-    """A trained model, ready to draw from.
+def load_model(folder: Path, example: xr.Dataset) -> nn.Module:
+    """Loads a trained model in evaluation mode.
+
+    Args:
+        folder: the model's folder.
+        example: one sample, which defines the shape of the data.
 
     Raises:
-        CorruptStoreError: the folder holds no readable model.
+        CorruptStoreError: the folder contains no readable model.
+        WeightsError: the weights do not fit the model.
     """
     slice_of_model = read_card(folder)["spec"]
     try:
@@ -158,10 +175,10 @@ def load_model(folder: Path, example: xr.Dataset) -> Any:
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a trained model by name.
+    """Loads the tensors of a trained model by name.
 
     Raises:
-        CorruptStoreError: there are none, or they hold numbers that are not finite.
+        CorruptStoreError: there are no readable tensors, or some values are not finite.
     """
     path = folder / WEIGHTS
     try:
@@ -173,17 +190,22 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     bad = [name for name, t in weights.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
         raise CorruptStoreError(
-            f"{path}: {len(bad)} of {len(weights)} tensors hold numbers that are not finite, the first of them {bad[0]}. "
-            f"Delete {folder} and run again: the training will be repeated."
+            f"{path}: {len(bad)} of {len(weights)} tensors contain values that are not finite, the first of "
+            f"them {bad[0]}. Delete {folder} and run again: the training will be repeated."
         )
     return weights
 
 
 def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Path) -> None:
-    """Checks that weights are those of a model like this.
+    """Checks that weights fit a model.
+
+    Args:
+        weights: the tensors by name.
+        model: the model.
+        path: the file of the weights, for the message.
 
     Raises:
-        WeightsError: names or shapes differ, or numbers are of another precision.
+        WeightsError: names or shapes differ, or a tensor has another or a narrower type.
     """
     own = model.state_dict()
     if set(weights) != set(own):
@@ -196,13 +218,13 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
         )
     for name, tensor in own.items():
         found = weights[name]
-        # A training in double precision leaves double weights, which are drawn from in single.
+        # A training in double precision writes double weights, which are loaded into single precision.
         narrower = found.dtype.is_floating_point and found.dtype.itemsize < tensor.dtype.itemsize
         other = found.dtype.is_floating_point != tensor.dtype.is_floating_point
         if found.shape != tensor.shape or narrower or other:
             raise WeightsError(
-                f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the type "
-                f"{found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
+                f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the "
+                f"type {found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
             )
 
 
@@ -215,9 +237,9 @@ def _file_digest(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    # torch advises at length, and in colours: its first sentence says what is wrong.
+    # Errors of torch are long and contain colour codes. The first sentence states the cause.
     reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "no further reason"
     return (
-        f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the workflow again: the "
-        f"training will be repeated."
+        f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the workflow "
+        f"again: the training will be repeated."
     )

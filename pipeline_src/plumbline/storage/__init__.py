@@ -1,10 +1,10 @@
-"""What lies on disk: zarr stores of ours, HDF5, files of tensors, locks, origins, and the stores and files of users.
+"""Storage: zarr stores of plumbline, HDF5, tensor files, locks, provenance, and stores and files of users.
 
-Stores and files of users are opened read-only, never changed, and never advised to be deleted.
+Stores and files of users are opened read-only and never changed, and no message advises to delete them.
 """
 
 from __future__ import annotations
 
 
 class CorruptStoreError(RuntimeError):
-    """A store that cannot be read, or lacks what it should hold."""
+    """Raised when a store cannot be read or is incomplete."""

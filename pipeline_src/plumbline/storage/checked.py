@@ -1,7 +1,8 @@
-"""A zarr store of ours on disk, whose chunks are checked as they are read.
+"""A zarr store written by plumbline, whose chunks are checked when they are read.
 
-Chunks end with the CRC-32C of what is before it, by zarr's codec of that name. The codec knows no path; this store does, so that an
-error names the store and the chunk. A chunk that is missing would be read as the fill value; ours are all written.
+Zarr's codec `crc32c` appends the CRC-32C checksum of its content to each chunk. The codec does not know the
+path, so the checksum is verified here, and an error names the store and the chunk. Zarr would read a missing
+chunk as the fill value. Plumbline writes all chunks, so a missing chunk is an error.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ CHECKSUM_BYTES = 4
 
 
 class CheckedStore(LocalStore):
-    """A folder of which every chunk must be there and have the checksum that it was written with."""
+    """A store on disk in which every chunk must be present and match its checksum."""
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """The bytes of a file of the store.
+        """The content of a file of the store; None if a file other than a chunk is missing.
 
         Raises:
-            CorruptStoreError: a chunk is missing, or is not what was written.
+            CorruptStoreError: a chunk is missing, or does not match its checksum.
         """
         found = await super().get(key, prototype, byte_range)
         array, is_chunk, _ = key.partition("/c")
@@ -44,11 +45,11 @@ class CheckedStore(LocalStore):
             or google_crc32c.value(content[:-CHECKSUM_BYTES]).to_bytes(CHECKSUM_BYTES, "little")
             != content[-CHECKSUM_BYTES:]
         ):
-            raise CorruptStoreError(self._damaged(key, "is not what was written"))
+            raise CorruptStoreError(self._damaged(key, "does not match its checksum"))
         return found
 
     def _has_checksums(self, array: str) -> bool:
-        """Whether an array's last codec is the checksum: stores of other programs have none."""
+        """Whether the last codec of an array is the checksum, which arrays of other programs lack."""
         known: dict[str, bool] = self.__dict__.setdefault("_checksums", {})
         if array not in known:
             try:
@@ -58,8 +59,8 @@ class CheckedStore(LocalStore):
             known[array] = bool(codecs) and codecs[-1].get("name") == "crc32c"
         return known[array]
 
-    def _damaged(self, key: str, what: str) -> str:
+    def _damaged(self, key: str, fault: str) -> str:
         return (
-            f"{self.root} is damaged: its chunk {key} {what}. Delete it and run the workflow again: the job that makes it "
-            f"will be rerun."
+            f"{self.root} is damaged: its chunk {key} {fault}. Delete it and run the workflow again: "
+            "the job that writes it will be rerun."
         )

@@ -1,13 +1,13 @@
-"""Zarr stores that users bring: format 2 or 3, a folder, a zip file or a remote address.
+"""Reading of users' zarr stores: format 2 or 3, in a folder, a zip file or at a remote address.
 
-A store of another program is read as its format says, and what the format leaves open is decided here:
+A store is read according to its format, with these conventions where the format allows several:
 
-- A fill value of zero is a value. Zarr 2 gives every array one, which xarray would take for a mask and turn zeros to NaN.
-  Any other fill value, and a `missing_value`, marks missing values: they are read as NaN, and the error that refuses them
-  names the fill value.
-- Numbers packed by `scale_factor` and `add_offset` are unpacked.
-- A chunk that is not stored holds the fill value. How many there are is logged.
-- Dates (`datetime64`, `cftime`) are decoded. Durations are decoded where xarray wrote them.
+- A fill value of zero is an ordinary value. Zarr 2 sets it for every array, and xarray would convert zeros to
+  NaN. Any other fill value, and a `missing_value`, marks missing values. They are read as NaN, and the error
+  that refuses them names the fill value.
+- Values packed with `scale_factor` and `add_offset` are unpacked.
+- A chunk that is not stored contains the fill value. The number of such chunks is logged.
+- Dates (`datetime64`, `cftime`) are decoded. Durations are decoded if xarray wrote them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("plumbline.storage")
 
-# The package that fsspec reads each kind of address with, where it needs one.
+# The package that fsspec needs for each kind of address.
 PACKAGES = {
     "s3": "s3fs",
     "gs": "gcsfs",
@@ -40,7 +40,7 @@ PACKAGES = {
     "https": "aiohttp",
 }
 MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
-"""Files of which one lies at the root of a zarr group."""
+"""Files that mark the root of a zarr group; it contains one of them."""
 
 
 def is_remote(path: str) -> bool:
@@ -49,13 +49,14 @@ def is_remote(path: str) -> bool:
 
 
 def open_foreign_store(path: str) -> xr.Dataset:
-    """A user's zarr store as a lazy dataset.
+    """Opens a user's zarr store as a lazy dataset.
 
     Args:
-        path: a folder, a `.zip` file, or an address that fsspec knows.
+        path: a folder, a `.zip` file, or an address that fsspec supports.
 
     Raises:
-        DataFileError: nothing is there, it is not a zarr group, or an array of it cannot be read by name.
+        DataFileError: the path does not exist, it is not a zarr group with arrays, an array does not name its
+            dimensions, or the store cannot be read.
     """
     import zarr
 
@@ -67,12 +68,12 @@ def open_foreign_store(path: str) -> xr.Dataset:
         raise _unreadable(path, error) from error
     if not arrays:
         inside = ", ".join(name for name, _ in group.groups()) or "nothing"
-        raise DataFileError(f"{path}: this zarr group holds no array; it holds {inside}.")
+        raise DataFileError(f"{path}: this zarr group contains no arrays; it contains {inside}.")
     unnamed = [name for name, array in arrays.items() if array.ndim and not _dimensions(array)]
     if unnamed:
         raise DataFileError(
-            f"{path}: the arrays {', '.join(unnamed)} do not name their dimensions. Write the store with xarray, or "
-            f"set `dimension_names` (zarr 3) or the attribute `_ARRAY_DIMENSIONS` (zarr 2)."
+            f"{path}: the arrays {', '.join(unnamed)} do not name their dimensions. Write the store with "
+            "xarray, or set `dimension_names` (zarr 3) or the attribute `_ARRAY_DIMENSIONS` (zarr 2)."
         )
     _log_missing_chunks(path, arrays)
     try:
@@ -84,7 +85,7 @@ def open_foreign_store(path: str) -> xr.Dataset:
 
 
 def _store(path: str) -> Any:
-    """What zarr opens: a path, or a store of a zip file or an address."""
+    """The object for zarr to open: a path, or the store of a zip file or an address."""
     from zarr.storage import FsspecStore, ZipStore
 
     if is_remote(path):
@@ -104,13 +105,14 @@ def _store(path: str) -> Any:
     if local.is_file():
         if not zipfile.is_zipfile(local):
             raise DataFileError(
-                f"{path} is a file, and not a zip file with a zarr store in it. Other formats are read by `plumbline import`."
+                f"{path} is a file, but not a zip file with a zarr store. Import other formats with "
+                "`plumbline import`."
             )
         return ZipStore(local, mode="r")
     if not any((local / marker).exists() for marker in MARKERS):
         raise DataFileError(
-            f"{path} is a folder without {' or '.join(MARKERS)}: it is not a zarr group. Name the folder that "
-            f"holds one of these files."
+            f"{path} is a folder without {' or '.join(MARKERS)}: it is not a zarr group. Give the path of "
+            "the folder that contains one of these files."
         )
     return local
 
@@ -121,13 +123,13 @@ def _unreadable(path: str, error: Exception) -> DataFileError:
 
 
 def _dimensions(array: zarr.Array) -> tuple[str, ...]:
-    """The names of an array's dimensions; none where it does not name all."""
+    """The names of the dimensions of an array; empty if not all have names."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
     return tuple(names) if len(names) == array.ndim and all(names) else ()
 
 
 def _log_missing_chunks(path: str, arrays: dict[str, zarr.Array]) -> None:
-    # Listing the chunks of a remote store takes a request for each thousand of them.
+    # Listing the chunks of a remote store takes one request per thousand chunks.
     if is_remote(path):
         return
     for name, array in arrays.items():
@@ -169,13 +171,13 @@ def _decoded(path: str, store: Any, zarr_format: int) -> xr.Dataset:
     }
     result = decoded.drop_encoding().assign_attrs(raw.attrs)
     for name, fill in fills.items():
-        if np.issubdtype(np.asarray(fill).dtype, np.number):  # an error that finds missing values names it
+        if np.issubdtype(np.asarray(fill).dtype, np.number):  # for error messages about missing values
             result[name].encoding["_FillValue"] = float(np.real(fill))
     return result
 
 
 def _without_default_fill(variable: xr.Variable, zarr_format: int) -> xr.Variable:
-    """The variable without a fill value of zero that masks nothing: that of every array of zarr 2."""
+    """The variable without the fill value of zero that every array of zarr 2 has."""
     attrs = dict(variable.attrs)
     packed = "scale_factor" in attrs or "add_offset" in attrs
     if zarr_format == 2 and not packed and not attrs.get("_FillValue", 1):

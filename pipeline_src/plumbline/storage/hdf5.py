@@ -1,8 +1,10 @@
-"""Datasets and samples as HDF5, in PDEBench's layout where it has a place, and back exactly.
+"""Export of datasets and samples to HDF5 in PDEBench's layout, and exact import of these files.
 
-PDEBench (Takamoto et al., NeurIPS 2022) keeps a field as `tensor` (sample, time, x, ...), several under their own names, such as
-`Vx`, `Vy`, `density`, and coordinates as `x-coordinate`, `t-coordinate`. What that layout lacks (splits, conditions, units,
-dates) stands beside it; attributes say what each array is, so that it comes back as it was.
+PDEBench (Takamoto et al., NeurIPS 2022, https://arxiv.org/abs/2210.07182) stores a single field as `tensor`
+(sample, time, x, ...), several fields under their own names, such as `Vx`, `Vy` and `density`, and
+coordinates as `x-coordinate` and `t-coordinate`. Splits, conditions, units and dates are not part of this
+layout and are stored in addition. Attributes describe each array, so that the dataset can be restored
+exactly.
 """
 
 from __future__ import annotations
@@ -27,25 +29,26 @@ if TYPE_CHECKING:
 COORDINATES = {"time": "t-coordinate", "x": "x-coordinate", "y": "y-coordinate", "z": "z-coordinate"}
 VELOCITIES = {"u": "Vx", "v": "Vy", "w": "Vz"}
 COMPRESSED = 2**16
-"""Bytes over which an array is compressed."""
+"""Size in bytes above which an array is compressed."""
 
 
 class ExportError(ValueError):
-    """A dataset that HDF5 has no place for."""
+    """Raised when a dataset cannot be stored as HDF5."""
 
 
 def export_hdf5(
     dataset: xr.Dataset, path: Path, reading: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> None:
-    """Writes a dataset as HDF5, block by block, under a temporary name that is gone if it fails.
+    """Writes a dataset as HDF5, block by block; a failure leaves no incomplete file.
 
     Args:
-        dataset: what to write; it may be lazy.
-        path: the file.
-        reading: the context that lazy values are read in, which names what cannot be read.
+        dataset: the dataset, which may be lazy.
+        path: path of the file, which is replaced if it exists.
+        reading: context manager in which lazy values are read; it can convert errors to ones that name the
+            source.
 
     Raises:
-        ExportError: a variable is of a type that HDF5 has not.
+        ExportError: the path is a folder, or HDF5 has no type for a variable.
     """
     import h5py
 
@@ -55,7 +58,7 @@ def export_hdf5(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     taken = {str(name) for name in dataset.variables}
     try:
-        # Older formats hold no attributes of more than 64 kilobytes.
+        # Older versions of the format do not allow attributes larger than 64 kilobytes.
         with h5py.File(partial, "w", libver=("v108", "latest")) as file:
             for name, variable in dataset.variables.items():
                 for written, part, attrs in _laid_out(str(name), variable, dataset, taken):
@@ -74,9 +77,14 @@ def export_hdf5(
 def export_stores(paths: Sequence[Path], output: Path) -> None:
     """Writes parts of a dataset or of samples, or a store of a user, as one HDF5 file.
 
+    Args:
+        paths: paths of the stores, in the order of their samples.
+        output: path of the file, which is replaced if it exists.
+
     Raises:
-        CorruptStoreError, DataFileError: a store cannot be read; the latter for a user's.
-        ExportError: it holds what HDF5 has no place for.
+        CorruptStoreError: a store of plumbline cannot be read.
+        DataFileError: a store of a user cannot be read.
+        ExportError: the stores do not fit together, or HDF5 cannot represent their content.
     """
     from plumbline.storage.store import open_parts, reading
 
@@ -127,30 +135,30 @@ def _foreign_parts(paths: Sequence[Path]) -> xr.Dataset:
 
 
 def _require_no_groups(store: Path) -> None:
-    """Refuses a store with groups of arrays in it, which a dataset does not see."""
+    """Raises an error if a store contains groups, whose arrays would not be exported."""
     import zarr
 
     try:
         groups = [name for name, _ in zarr.open_group(store, mode="r").groups()]
     except Exception:
-        return  # opening it says what is wrong
+        return  # opening the store will raise an error
     if groups:
         raise ExportError(
-            f"{store} holds the groups {', '.join(groups)}, whose arrays are no variables of its dataset: rename arrays such as "
-            f"a/b, or take them out."
+            f"{store} contains the groups {', '.join(groups)}, whose arrays are not variables of its "
+            "dataset: rename arrays such as a/b, or remove them."
         )
 
 
 def is_exported(source: Source) -> bool:
-    """Whether `export_hdf5` wrote a file."""
+    """Whether `export_hdf5` wrote the file."""
     return "plumbline_coordinates" in source.attrs
 
 
 def read_exported(source: Source) -> xr.Dataset:
-    """A file of `export_hdf5` as it was, lazy.
+    """The exported dataset in a file of `export_hdf5`, lazy along `sample`.
 
     Raises:
-        CorruptStoreError: the file lacks a part of what it says it holds.
+        CorruptStoreError: an array or its description is missing.
     """
     import dask.array as da
     import xarray as xr
@@ -160,7 +168,7 @@ def read_exported(source: Source) -> xr.Dataset:
     for written in source.arrays:
         attrs = source.attrs_of.get(written, {})
         if "plumbline_name" not in attrs:
-            raise CorruptStoreError(f"{source.path}: `{written}` does not say which variable it belongs to.")
+            raise CorruptStoreError(f"{source.path}: `{written}` has no attribute that names its variable.")
         name, dims = attrs["plumbline_name"], json.loads(attrs["plumbline_dims"])
         values = _restored(source, written, dims, attrs.get("plumbline_dtype"))
         if "plumbline_place" in attrs:
@@ -171,7 +179,7 @@ def read_exported(source: Source) -> xr.Dataset:
             values = da.stack([part for _, part in sorted(parts.pop(name), key=lambda p: p[0])], axis)
         variables[name] = xr.Variable(dims, values, json.loads(attrs["plumbline_attrs"]))
     if parts:
-        raise CorruptStoreError(f"{source.path} lacks a component of {', '.join(parts)}.")
+        raise CorruptStoreError(f"{source.path}: a component of {', '.join(parts)} is missing.")
     coordinates = set(json.loads(source.attrs["plumbline_coordinates"]))
     return xr.Dataset(
         {name: v for name, v in variables.items() if name not in coordinates},
@@ -183,7 +191,7 @@ def read_exported(source: Source) -> xr.Dataset:
 def _laid_out(
     name: str, variable: xr.Variable, dataset: xr.Dataset, taken: set[str]
 ) -> Iterator[tuple[str, xr.Variable, dict[str, Any]]]:
-    """The arrays that a variable is written as: their names, what they hold, and how they make up the variable."""
+    """The arrays that a variable is written as: the name, the values and the description of each."""
     dims = json.dumps([str(d) for d in variable.dims])
     parts = _components(variable, dataset, taken) if name == "state" else None
     if parts:
@@ -198,7 +206,7 @@ def _laid_out(
 
 
 def _components(variable: xr.Variable, dataset: xr.Dataset, taken: set[str]) -> tuple[str, list[str]] | None:
-    """The dimension of the fields, and a name for each; None where they have no names, or these are taken by others."""
+    """The dimension of the fields and the name of each; None if they have no names or these are taken."""
     for dim in ("component", "channel"):
         if dim not in variable.dims or dim not in dataset.coords:
             continue
@@ -236,13 +244,14 @@ def _write(
             texts = np.asarray(variable.values, dtype=object)
         if strange := [type(v).__name__ for v in texts.ravel() if not isinstance(v, str)]:
             raise ExportError(
-                f"`{name}` holds objects ({strange[0]}), which HDF5 has not: leave it out, or write it as text."
+                f"`{name}` holds objects ({strange[0]}), which HDF5 does not support: remove it, or store "
+                "it as text."
             )
         if any("\0" in v for v in texts.ravel()):
-            raise ExportError(f"`{name}` holds text with zero characters, which HDF5 has not.")
+            raise ExportError(f"`{name}` holds text with null characters, which HDF5 does not support.")
         return file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
     if kind not in "fiubc":
-        raise ExportError(f"`{name}` is of the type {variable.dtype}, which HDF5 has not.")
+        raise ExportError(f"`{name}` has the type {variable.dtype}, which HDF5 does not support.")
     large = variable.ndim > 0 and variable.nbytes > COMPRESSED
     keys: dict[str, Any] = {"compression": "gzip", "shuffle": True, "chunks": True} if large else {}
     node = file.create_dataset(name, variable.shape, variable.dtype, **keys)
@@ -259,7 +268,7 @@ def _write(
 
 
 def _restored(source: Source, name: str, dims: list[str], dtype: str | None) -> Any:
-    """The values of an array: those along `sample` lazy, dates and text as they were."""
+    """The values of an array, lazy along `sample`, with dates and text in their original type."""
     array = source.arrays[name]
     if dtype is not None:
         return source.values(name).view(dtype)

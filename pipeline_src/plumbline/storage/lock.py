@@ -1,7 +1,7 @@
-"""One live writer a folder: a lock file that its holder touches as long as it lives.
+"""At most one running writer per folder, enforced by a lock file that its holder touches regularly.
 
-A job may live on after the Snakemake that started it was killed, and be started again by the next one. The second waits until
-the first has ended or died, and goes on with what it left.
+A job may keep running after Snakemake was killed, and a new Snakemake may start it again. The second process
+waits until the first has ended or died, and continues from the files that the first has left.
 """
 
 from __future__ import annotations
@@ -19,25 +19,29 @@ from plumbline.storage.store import is_alive, writer
 logger = logging.getLogger("plumbline")
 
 NAME = ".writer"
-"""The lock file, in the folder that it is for."""
+"""Name of the lock file in the locked folder."""
 BEAT = 15.0
-"""Seconds between touches."""
+"""Seconds between two touches of the lock file."""
 STALE = 600.0
-"""Seconds without a touch after which the holder is taken for dead, wherever it ran."""
+"""Seconds without a touch after which the holder is considered dead, on any machine."""
 LOOK = 1.0
-"""Seconds between two looks at a lock that another process holds."""
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, after waiting for the live process that holds it, if there is one."""
+    """Holds the lock of a folder in the `with` block, after waiting for a running process that holds it.
+
+    Args:
+        folder: the folder to lock, which is created if it does not exist.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     last = -STALE
     while not _taken(path):
         if time.monotonic() - last > 60:
             last = time.monotonic()
-            logger.info("%s: the process %s is at work here: waiting for it.", folder, _holder(path))
+            logger.info("%s: waiting for the process %s, which is writing here.", folder, _holder(path))
         time.sleep(LOOK)
     ended = threading.Event()
     threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
@@ -50,7 +54,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def _taken(path: Path) -> bool:
-    """Whether the lock is ours now; one that a dead process left is taken over."""
+    """Tries to take the lock, also from a dead process; returns whether this process holds it now."""
     try:
         with open(path, "x") as file:
             file.write(writer())
@@ -60,18 +64,19 @@ def _taken(path: Path) -> bool:
     try:
         holder, touched = path.read_text(), path.stat().st_mtime
     except FileNotFoundError:
-        return False  # just given back: the next look takes it
-    # A lock in our own name was left by a dead process that had our number, as in containers, which count from one.
+        return False  # just released: the next attempt takes it
+    # A lock under our own name was left by a dead process with the same process number, as happens in
+    # containers.
     if holder != writer() and is_alive(holder, touched) and time.time() - touched < STALE:
         return False
-    # Of several processes that find it stale, one succeeds in moving it away.
+    # If several processes find the lock stale, only one of them succeeds in moving it.
     stale = path.with_name(f"{NAME}.{writer()}.stale")
     try:
         path.rename(stale)
     except FileNotFoundError:
         return False
     if stale.read_text() != holder:
-        stale.rename(path)  # another process had taken it over in between
+        stale.rename(path)  # another process has taken it in the meantime
         return False
     stale.unlink()
     return _taken(path)

@@ -1,4 +1,4 @@
-"""Which state of the library made a store: its version, and its commit with the changes that were not committed."""
+"""The version, commit and uncommitted changes of the library that wrote a store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 SHORT = 10
-"""Digits of a commit that are shown."""
+"""Number of digits of a commit that are shown."""
 
 
 def commit_of(folder: Path) -> str:
-    """The last commit that changed a folder of code, with `+changes-` and their digest where it differs from that.
+    """The last commit that changed a folder of code.
 
-    Files that git does not know yet count, files that it ignores do not. `unknown` outside a git repository.
+    If the folder has uncommitted changes, `+changes-` and a digest of them are appended. Untracked files
+    count as changes, ignored files do not. Outside a git repository the result is `unknown`.
     """
 
     def git(*arguments: str) -> bytes:
@@ -40,14 +41,18 @@ def commit_of(folder: Path) -> str:
 
 
 def origin_of(provenance: Mapping[str, Any]) -> str:
-    """Version and commit in the attributes of a store or the card of a model, as text for a reader."""
+    """Text with the version and commit from the attributes of a store or from a model card."""
     version = provenance.get("plumbline_version", "unknown version")
     head, *changes = str(provenance.get("plumbline_commit", "unknown")).split("+", 1)
     return "+".join([f"{version}, commit {head[:SHORT]}", *changes])
 
 
 def as_attribute(made: Iterable[tuple[str, str]]) -> str:
-    """What each origin made, as the JSON of an attribute: pairs of what was made and its origin."""
+    """JSON for the attribute `origins`: for each origin, the names of its results.
+
+    Args:
+        made: pairs of the name of a result and its origin.
+    """
     by_origin: dict[str, dict[str, None]] = {}
     for what, origin in made:
         by_origin.setdefault(origin, {})[what] = None
@@ -55,18 +60,18 @@ def as_attribute(made: Iterable[tuple[str, str]]) -> str:
 
 
 def origin_warnings(comparison: Mapping[Any, Any]) -> list[str]:
-    """A sentence where the stores of a comparison were made by different states of the library.
+    """A warning if different versions of the library wrote the results of a comparison; else an empty list.
 
     Args:
-        comparison: the attributes of the comparison's store.
+        comparison: the attributes of the store of the comparison.
     """
     by_origin: dict[str, list[str]] = json.loads(comparison.get("origins", "{}"))
     if len(by_origin) < 2:
         return []
     listing = "; ".join(f"{origin} made {_listed(names)}" for origin, names in by_origin.items())
     return [
-        f"Different versions of the library made the parts of this comparison: {listing}. Numbers may differ for that "
-        f"reason alone; `snakemake --forceall` makes all of them anew."
+        f"Different versions of the library made the parts of this comparison: {listing}. Results may "
+        "differ for this reason alone; `snakemake --forceall` recomputes all of them."
     ]
 
 

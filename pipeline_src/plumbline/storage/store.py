@@ -1,13 +1,13 @@
-"""Stores: zarr v3 through xarray, written whole or not at all, with their provenance.
+"""Zarr v3 stores, written through xarray atomically and with their provenance.
 
-A dataset, or a set of samples, is a folder of parts; each part is one store, and together they open as one
-lazy dataset. A store is written under a temporary name, flushed to the disk, and renamed when it is complete.
+A dataset or a set of samples is a folder of parts. Each part is one store, and together they open as one lazy
+dataset. A store is written under a temporary name, flushed to disk, and renamed when it is complete.
 
-Damage is noticed when a store is read. Every chunk carries a checksum (CRC-32C), and every chunk is written, also one that
-holds the fill value alone, so that a missing chunk is damage. A digest of all metadata stands among the attributes.
+Damage is detected when a store is read. Every chunk has a checksum (CRC-32C). Every chunk is written, even if
+it contains only the fill value, so a missing chunk is an error. An attribute is a digest of all metadata.
 
-Two processes may write the same store, where a job lives on after Snakemake was killed and is started again. Each writes
-under a name of its own; the one that ends later finds the result there and keeps it.
+Two processes may write the same store, if a job keeps running after Snakemake was killed and is started
+again. Each writes under its own temporary name. The process that finishes later finds the store and keeps it.
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline")
 
 ABANDONED = 24 * 3600.0
-"""Seconds after which what another machine left half-written is taken for abandoned."""
+"""Seconds after which an incomplete store or file of another machine is considered abandoned."""
 METADATA = "plumbline_metadata"
-"""Attribute with the digest of all metadata of a store."""
-
+"""Name of the attribute with the digest of all metadata of a store."""
 CHUNK_BYTES = 4 * 2**20
-"""Target size of a chunk, in whole samples: small enough to read a part of, large enough to compress."""
-
+"""Target size of a chunk: small enough to read parts of a store, large enough to compress."""
 LARGEST_CHUNK_BYTES = 64 * 2**20
-"""Size of a chunk over which a sample is divided: what is worked on at once has to fit into memory."""
+"""Largest size of a chunk; larger samples are divided, because a chunk must fit into memory."""
 
 LIBRARIES = ("torch", "azula", "numpy", "xarray", "zarr", "cantera")
 
 
 def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
-    """Writes a dataset as a zarr v3 store, replacing one that was there before the work on this one began.
+    """Writes a dataset as a zarr v3 store, replacing an existing store.
+
+    A store that another process wrote from the same settings in the meantime is not replaced.
 
     Args:
-        dataset: what to write. Attributes of the user's that have the names of provenance are kept as `source_...`.
-        path: the folder of the store.
-        provenance: attributes to add, as by `provenance`.
+        dataset: the dataset to write. Attributes of the user with the name of a provenance attribute are
+            stored as `source_...`.
+        path: folder of the store.
+        provenance: attributes to add, as returned by `provenance`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     prepared = dataset.assign_attrs(
         {**_as_source(dataset.attrs, provenance), **(provenance or {})}
     ).drop_encoding()
-    # Strings of fixed length have no specification in zarr v3; those of variable length do.
+    # Zarr v3 specifies strings of variable length, but not of fixed length.
     texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}
     prepared = prepared.assign({name: v for name, v in texts.items() if name in prepared.data_vars})
     prepared = prepared.assign_coords({name: v for name, v in texts.items() if name in prepared.coords})
@@ -85,13 +86,15 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
         raise
     flush(partial)
     if _made_meanwhile(path, prepared.attrs):
-        logger.info("%s was written by another process meanwhile, from the same settings: it is kept.", path)
+        logger.info(
+            "%s was written by another process in the meantime, from the same settings: it is kept.", path
+        )
         shutil.rmtree(partial)
         return
     try:
         _put_in_place(partial, path)
     except OSError:
-        # Another writer may have come between the last look and the renaming.
+        # Another process may have written the store since the last check.
         made = _made_meanwhile(path, prepared.attrs)
         shutil.rmtree(partial, ignore_errors=True)
         if not made:
@@ -99,14 +102,14 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
 
 
 def _as_source(attrs: dict[Any, Any], provenance: dict[str, Any] | None) -> dict[Any, Any]:
-    """The user's attributes, of which those that are called as ours are get the prefix `source_`."""
+    """The user's attributes, with the prefix `source_` if they have a name of provenance."""
     if not provenance or "plumbline_spec" in attrs:
         return attrs
     return {f"source_{name}" if name in provenance else name: value for name, value in attrs.items()}
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Renames a whole store into place, and the one that is there out of its way."""
+    """Renames a complete store to its path, after moving an existing store away."""
     if path.exists():
         retired = path.with_name(f".{path.name}.{writer()}.retired")
         path.rename(retired)
@@ -117,21 +120,24 @@ def _put_in_place(partial: Path, path: Path) -> None:
 
 
 def writer() -> str:
-    """The name of this process among those that may write to a shared disk: machine and process number."""
+    """The name of this process among all that may write to a shared disk: host name and process number."""
     return f"{socket.gethostname()}.{os.getpid()}"
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process writes what is to be renamed to `path`."""
+    """The temporary path to which this process writes before renaming to `path`."""
     return path.with_name(f".{path.name}.{writer()}.partial")
 
 
 def is_alive(name: str, touched: float) -> bool:
-    """Whether the writer of this name may still be at work: one of this machine that runs, or one of another that wrote lately.
+    """Whether a writer may still be running.
+
+    On this machine, the process must exist. On other machines, it must have written within the last
+    `ABANDONED` seconds.
 
     Args:
-        name: as `writer` gives it.
-        touched: when it last wrote, in seconds of `time.time()`.
+        name: name of the writer, as returned by `writer`.
+        touched: time of its last write, as from `time.time()`.
     """
     host, _, process = name.rpartition(".")
     if host == socket.gethostname() and process.isdigit():
@@ -150,13 +156,13 @@ def _runs(process: int) -> bool:
 
 
 def remove_left_overs(path: Path) -> None:
-    """Removes what dead writers left beside a store or file: never what a live one is writing."""
+    """Removes incomplete copies of a store or file that dead writers left, but not those of running ones."""
     for left_over in path.parent.glob(f".{path.name}.*"):
         name = left_over.name.removeprefix(f".{path.name}.").rpartition(".")[0]
         try:
             touched = max(p.stat().st_mtime for p in (left_over, *left_over.rglob("*")))
         except FileNotFoundError:
-            continue  # its writer has renamed it
+            continue  # its writer has renamed it in the meantime
         if is_alive(name, touched):
             continue
         if left_over.is_dir():
@@ -166,14 +172,14 @@ def remove_left_overs(path: Path) -> None:
 
 
 def replace_durably(partial: Path, path: Path) -> None:
-    """Renames a file once its content is on the disk, so that the name never stands for half of it."""
+    """Renames a file after its content is flushed to disk, so that `path` is never an incomplete file."""
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
 def flush(path: Path) -> None:
-    """Has the disk hold what was written below `path`: one call for the file system that it lies on."""
+    """Flushes everything written below `path` to disk, with one call for its file system."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if ctypes.CDLL(None).syncfs(descriptor):
@@ -185,7 +191,7 @@ def flush(path: Path) -> None:
 
 
 def _made_meanwhile(path: Path, attrs: dict[Any, Any]) -> bool:
-    """Whether a whole store from the same settings has come to stand at `path` while this one was made."""
+    """Whether another process wrote this store, with the same settings, since this job started."""
     if "plumbline_spec" not in attrs or "wall_time_seconds" not in attrs:
         return False
     try:
@@ -215,10 +221,10 @@ def _metadata_digest(path: Path, metadata: dict[str, Any]) -> str:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a store of ours is read into an error that names it.
+    """Converts any error while a store of plumbline is read into one that names the store.
 
     Raises:
-        CorruptStoreError: in place of any other error.
+        CorruptStoreError: instead of any other error.
     """
     try:
         yield
@@ -231,23 +237,23 @@ def reading(path: str | Path) -> Iterator[None]:
 
 def _damaged(path: str | Path, reason: str) -> str:
     return (
-        f"{path} is not a readable store ({reason}). Delete it and run the workflow again: the job that makes it will be "
-        f"rerun."
+        f"{path} is not a readable store ({reason}). Delete it and run the workflow again: the job that "
+        "writes it will be rerun."
     )
 
 
 def open_store(path: str | Path) -> xr.Dataset:
-    """A store of ours as a lazy dataset, whose chunks are checked as they are read.
+    """Opens a store of plumbline as a lazy dataset whose chunks are checked when they are read.
 
     Raises:
-        CorruptStoreError: there is no readable store at this path, or its metadata is not what was written.
+        CorruptStoreError: there is no readable store at this path, or its metadata is damaged.
     """
     import xarray as xr
 
     from plumbline.storage.checked import CheckedStore
 
     with reading(path), warnings.catch_warnings():
-        # Snakemake leaves its time stamp in the folders that jobs make.
+        # Snakemake writes a time stamp to the folders that jobs create.
         warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
         if not (root := Path(path) / "zarr.json").is_file():
             raise CorruptStoreError(_damaged(path, "there is no zarr.json"))
@@ -261,17 +267,17 @@ def open_store(path: str | Path) -> xr.Dataset:
 
 
 def load_store(path: str | Path) -> xr.Dataset:
-    """A store of ours, read into memory.
+    """Reads a store of plumbline into memory.
 
     Raises:
-        CorruptStoreError: it cannot be read whole.
+        CorruptStoreError: the store is missing or damaged.
     """
     with reading(path):
         return open_store(path).load()
 
 
 def open_parts(paths: Iterable[str | Path]) -> xr.Dataset:
-    """Parts as one lazy dataset along `sample`; variables without samples are those of the first part.
+    """Opens parts as one lazy dataset along `sample`, with other variables from the first part.
 
     Raises:
         CorruptStoreError: a part cannot be read, or the parts do not fit together.
@@ -289,17 +295,18 @@ def open_parts(paths: Iterable[str | Path]) -> xr.Dataset:
         )  # fmt: skip
     except ValueError as error:
         raise CorruptStoreError(
-            f"the parts in {named[0].parent} do not fit together ({error}). Delete them and run the workflow again."
+            f"the parts in {named[0].parent} do not fit together ({error}). Delete them and run the "
+            "workflow again."
         ) from error
     whole.encoding["source"] = str(named[0].parent)
     return whole
 
 
 def load_parts(paths: Iterable[str | Path]) -> xr.Dataset:
-    """Parts as one dataset in memory.
+    """Reads parts into memory as one dataset along `sample`.
 
     Raises:
-        CorruptStoreError: as `open_parts` does, or a chunk is damaged.
+        CorruptStoreError: a part cannot be read, or the parts do not fit together.
     """
     named = [Path(path) for path in paths]
     with reading(named[0].parent if named else "the parts"):
@@ -307,10 +314,10 @@ def load_parts(paths: Iterable[str | Path]) -> xr.Dataset:
 
 
 def select_split(dataset: xr.Dataset, split: str) -> xr.Dataset:
-    """The samples of one split, read into memory.
+    """Reads the samples of one split into memory.
 
     Raises:
-        CorruptStoreError: the split has no samples.
+        CorruptStoreError: the split has no samples, or they cannot be read.
     """
     mask = dataset["split"].values == split
     if not mask.any():
@@ -320,12 +327,13 @@ def select_split(dataset: xr.Dataset, split: str) -> xr.Dataset:
 
 
 def provenance(spec: str, device: str = "cpu", started: float | None = None) -> dict[str, Any]:
-    """Attributes that say where a store comes from.
+    """Attributes that describe how a store was made: settings, versions, time and machine.
 
     Args:
         spec: the slice of the study, as JSON.
-        device: where the work was done.
-        started: `time.perf_counter()` at the start of the work, for the wall time.
+        device: device of the computation.
+        started: `time.perf_counter()` at the start of the computation, for the wall time; None for no wall
+            time.
     """
     return {
         "plumbline_spec": spec,
@@ -342,7 +350,7 @@ def provenance(spec: str, device: str = "cpu", started: float | None = None) -> 
 
 
 def is_provenance(attribute: str) -> bool:
-    """Whether an attribute of this name is one that `provenance` writes."""
+    """Whether `provenance` writes an attribute of this name."""
     own = ("created", "device", "host", "python", "wall_time_seconds")
     written = {"plumbline_spec", "plumbline_spec_sha256", "plumbline_version", "plumbline_commit", *own}
     return attribute in written | {f"version_{name}" for name in LIBRARIES}
@@ -350,7 +358,7 @@ def is_provenance(attribute: str) -> bool:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide results."""
+    """Versions of the installed libraries that influence results."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -362,12 +370,15 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """The commit of the library that runs, with a digest of its changes where it has any."""
+    """The commit of this library, with a digest of uncommitted changes if there are any."""
     return commit_of(Path(__file__).parents[1])
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """The shape of an array's chunks: about `CHUNK_BYTES` of whole samples, and parts of samples over `LARGEST_CHUNK_BYTES`."""
+    """The shape of the chunks of an array, from its shape and the size of an entry in bytes.
+
+    A chunk contains about `CHUNK_BYTES` of whole samples. Samples over `LARGEST_CHUNK_BYTES` are divided.
+    """
     chunk: list[int] = []
     size = itemsize
     for length in reversed(shape[1:]):
@@ -377,7 +388,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def _encoding(variable: xr.Variable) -> dict[str, Any]:
-    """Chunks of whole samples; floats are shuffled before compression, which is what makes them compress."""
+    """The chunks and compressors of a variable; shuffling the bytes of floats makes them compressible."""
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     if variable.dtype.kind not in "fiub" or variable.ndim == 0:

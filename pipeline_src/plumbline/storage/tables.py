@@ -1,7 +1,8 @@
-"""Tables in text files and Parquet files: a header of names, and a line a row.
+"""Reading of tables from text and Parquet files, with column names in a header and one line per row.
 
-The suffix says the format: `.csv` (commas or semicolons), `.tsv` and `.tab` (tabs), each also compressed (`.gz`, `.bz2`,
-`.zst`), and `.parquet`. With semicolons or tabs between the fields, numbers may have a decimal comma.
+The suffix determines the format: `.csv` (commas or semicolons), `.tsv` and `.tab` (tabs), each also
+compressed (`.gz`, `.bz2`, `.zst`), and `.parquet`. If semicolons or tabs separate the fields, numbers may
+have a decimal comma.
 """
 
 from __future__ import annotations
@@ -22,52 +23,54 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline.storage")
 
 DELIMITERS = {".csv": (",", ";"), ".tsv": ("\t",), ".tab": ("\t",)}
-"""What may stand between the fields, by suffix; the first is usual."""
+"""Allowed field separators, by suffix; the first is the usual one."""
 COMPRESSIONS = (".gz", ".bz2", ".zst")
 PARQUET = (".parquet", ".pq")
 MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
-"""Fields that stand for a missing value."""
+"""Fields that denote a missing value."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 NUMBER_OF_DATA = re.compile(r"\s*[-+]?(\d*[.,]\d+|\d+[.,]|\d+(\.\d*)?e[-+]?\d+|nan)\s*", re.IGNORECASE)
-"""Numbers that no column is named by: those with a fraction or an exponent."""
+"""Numbers that are not plausible as column names: those with a fraction or an exponent."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether the suffix of a file is that of a table."""
+    """Whether a file has the suffix of a table."""
     return _suffix(path) in {*DELIMITERS, *PARQUET}
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The columns of a table, by name; row i is the i-th line below the header.
+    """Reads a table; row i of the result is the i-th line below the header.
 
-    A first column without a name that counts the rows, as pandas writes its index, is left out, and the log says so.
+    A first column that numbers the rows and has no name, as pandas writes its index, is left out with a note
+    in the log.
 
     Raises:
-        DataFileError: the file is no such table, has no header, a column without a name or two of one name, or a line with another
-            number of fields.
+        DataFileError: the file is not a table, has no header, has a column without a name or two columns of
+            the same name, or has a line with a different number of fields.
     """
     if not path.is_file():
         raise DataFileError(f"{path}: there is no such file.")
     if not is_table(path):
         known = ", ".join([*DELIMITERS, *PARQUET])
         raise DataFileError(
-            f"{path} has the suffix {path.suffix or '(none)'}, expected that of a table: {known}, or one of them "
-            f"followed by {', '.join(COMPRESSIONS)}."
+            f"{path} has the suffix {path.suffix or '(none)'}, expected the suffix of a table: {known}, or "
+            f"one of them followed by {', '.join(COMPRESSIONS)}."
         )
     table = _parquet(path) if _suffix(path) in PARQUET else _text(path)
     return _without_index(path, table)
 
 
 def numbers_of(path: Path, table: pd.DataFrame, remedy: str) -> np.ndarray:
-    """The table as numbers, float64 (rows, columns).
+    """The values of a table, float64 (rows, columns).
 
     Args:
-        path: of the file, for the message.
-        table: as `read_table` reads it.
-        remedy: what to do about a column that is not of numbers.
+        path: path of the file, for the error message.
+        table: the table, as `read_table` returns it.
+        remedy: advice for a value that is not a number, at the end of the error message.
 
     Raises:
-        DataFileError: a value is missing, infinite or no number; the first is named by row and column.
+        DataFileError: a value is missing, infinite or not a number. The message names the row and column of
+            the first one.
     """
     import pandas as pd
 
@@ -86,8 +89,9 @@ def numbers_of(path: Path, table: pd.DataFrame, remedy: str) -> np.ndarray:
                 "a missing value" if pd.api.types.is_scalar(found) and pd.isna(found) else repr(str(found))
             )
             raise DataFileError(
-                f"{path}, column {str(name)!r}, row {row + 1}: expected a number, found {shown} ({int(strange.sum())} of "
-                f"{len(table)} rows of this column are no finite numbers): {remedy}."
+                f"{path}, column {str(name)!r}, row {row + 1}: expected a number, found {shown} "
+                f"({int(strange.sum())} of {len(table)} rows of this column are not finite numbers): "
+                f"{remedy}."
             )
     return values
 
@@ -135,7 +139,7 @@ def _text(path: Path) -> pd.DataFrame:
         with pa.input_stream(str(path), compression="detect") as stream:
             table = text.read_csv(
                 stream,
-                # In one thread, so that errors know the row.
+                # A single thread, so that errors contain the row.
                 read_options=text.ReadOptions(column_names=header, skip_rows=1, use_threads=False),
                 parse_options=text.ParseOptions(delimiter=delimiter),
                 convert_options=text.ConvertOptions(
@@ -148,7 +152,7 @@ def _text(path: Path) -> pd.DataFrame:
 
 
 def _first_lines(path: Path, count: int = 200) -> list[str]:
-    """The header and the lines that follow it, as text."""
+    """The header and the first lines below it, as text."""
     import io
 
     import pyarrow as pa
@@ -162,7 +166,9 @@ def _first_lines(path: Path, count: int = 200) -> list[str]:
     except (OSError, pa.ArrowException) as error:
         raise DataFileError(f"{path} cannot be read ({_first_line(error)}).") from error
     if len(lines) < 2 or not lines[0].strip():
-        raise DataFileError(f"{path}: expected a line of names and a line a row, found {len(lines)} lines.")
+        raise DataFileError(
+            f"{path}: expected a line of names and one line per row, found {len(lines)} lines."
+        )
     return lines
 
 
@@ -175,8 +181,9 @@ def _delimiter(path: Path, header: str) -> str:
         return allowed[0]
     if len(found) > 1 or found[0] not in allowed:
         raise DataFileError(
-            f"{path}: expected {' or '.join(names[d] for d in allowed)} between the names of the header, found "
-            f"{' and '.join(names[d] for d in found)}. Save it with one of them, under the suffix that belongs to it."
+            f"{path}: expected {' or '.join(names[d] for d in allowed)} between the names of the header, "
+            f"found {' and '.join(names[d] for d in found)}. Save it with one of these separators and the "
+            "suffix that belongs to it."
         )
     if found[0] != allowed[0]:
         logger.info("%s: its fields are separated by %s.", path, names[found[0]])
@@ -186,13 +193,15 @@ def _delimiter(path: Path, header: str) -> str:
 def _require_header(path: Path, header: list[str]) -> None:
     if header[0].startswith("#"):
         raise DataFileError(
-            f"{path}: its first line begins with #. If it names the columns, take the # away; if not, take the line out."
+            f"{path}: its first line begins with #. If it names the columns, remove the #; if not, delete "
+            "the line."
         )
     numbers = [name for name in header if NUMBER_OF_DATA.fullmatch(name)]
     if numbers or all(re.fullmatch(r"[-+]?\d+", name) for name in header if name):
         shown = ", ".join(header[:5])
         raise DataFileError(
-            f"{path} has no header: expected names in its first line, found numbers ({shown}). Add a line of names."
+            f"{path} has no header: expected names in its first line, found numbers ({shown}). Add a line "
+            "of names."
         )
     _require_names(path, header)
 
@@ -214,13 +223,13 @@ def _without_index(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         counted = values.to_numpy() - values.iloc[0]
         if values.iloc[0] in (0, 1) and np.array_equal(counted, np.arange(len(values))):
             logger.info(
-                "%s: its first column %scounts the rows and is left out.", path, f"{first!r} " * bool(first)
+                "%s: its first column %snumbers the rows and is left out.", path, f"{first!r} " * bool(first)
             )
             return table.iloc[:, 1:]
     if first:
         return table
     raise DataFileError(
-        f"{path}: its first column has no name and does not count the rows. Give it a name, or leave it out."
+        f"{path}: its first column has no name and does not number the rows. Name it, or delete it."
     )
 
 

@@ -1,7 +1,7 @@
-"""Files of tensors, written by `torch.save` and checked as they are read.
+"""Tensor files, written by `torch.save` and checked when they are read.
 
-Such a file is a zip archive, and its records carry a checksum each (CRC-32), which `torch.load` does not compare: a damaged record
-is read as other numbers. It is compared here.
+Such a file is a zip archive whose records have checksums (CRC-32). `torch.load` does not verify them and
+would return wrong values from a damaged record, so they are verified here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ from plumbline.storage.store import partial_of, replace_durably
 
 
 def write_tensors(content: Any, path: Path) -> None:
-    """Writes tensors under a temporary name, and renames the file once it is on the disk."""
+    """Writes tensors to a temporary file, and renames it after it is flushed to disk.
+
+    Args:
+        content: tensors in plain containers, as `torch.save` takes them.
+        path: path of the file, which is replaced if it exists.
+    """
     partial = partial_of(path)
     torch.save(content, partial)
     replace_durably(partial, path)
 
 
 def read_tensors(path: Path) -> Any:
-    """The content of a file of tensors, on the CPU.
+    """The content of a tensor file, on the CPU.
 
     Raises:
-        Exception: the file is missing, is no such archive, has a record that is not what was written, or holds other objects
-            than tensors and plain containers. The types are those of `zipfile` and `torch`.
+        Exception: the file is missing, is not a zip archive, has a damaged record, or contains objects other
+            than tensors and plain containers. The types of the exceptions are those of `zipfile` and `torch`.
     """
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()

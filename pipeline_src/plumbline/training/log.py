@@ -1,4 +1,4 @@
-"""The log of a training: one CSV file, written anew after every interval, that a resumed training goes on with."""
+"""The training log: a CSV file that is rewritten after every interval and continued by a resumed training."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from plumbline.storage.store import partial_of
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a log; what a row does not tell is left out of it."""
+    """The rows of a log, by column; empty cells are left out."""
     with path.open(newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 class TrainingLog:
-    """training_log.csv: a row an interval, with the mean of every term, the learning rate, speed and wall time.
+    """training_log.csv: a row per interval, with the mean of every term, learning rate, speed and wall time.
 
-    Wall time is that of the training itself: what happens while the log is `paused` does not count.
+    The wall time counts the training alone: the time while the log is `paused` is excluded.
 
     Args:
-        folder: where the log goes.
-        rows: those of the training that this one resumes. They come from its saved state: of a killed job, Snakemake deletes
-            the file.
-        enabled: whether this process writes it.
-        tensorboard: whether TensorBoard events are written too.
-        spent: seconds that the training took before its first step.
+        folder: the folder of the log file.
+        rows: the rows of the training that is resumed. They are taken from its saved state, since Snakemake
+            deletes the log file of a killed job.
+        enabled: whether this process writes the log.
+        tensorboard: whether to write TensorBoard events too.
+        spent: seconds of preparation before the first step, included in the wall time.
     """
 
     def __init__(
@@ -68,21 +68,21 @@ class TrainingLog:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the clock, for validations and files."""
+        """Stops the clock during validations and while files are written."""
         started = time.perf_counter()
         yield
         self.last += time.perf_counter() - started
 
     def flush(self, validation: Mapping[str, float]) -> None:
-        """Ends the interval: a row, and the file written anew under a temporary name.
+        """Ends the interval: appends a row, and replaces the file atomically.
 
         Args:
-            validation: what a validation at this step told, by term; empty if there was none.
+            validation: the results of a validation at this step, by term; empty if there was none.
         """
         if not self.count or not self.enabled:
             return
         row = {"step": float(self.step), **{name: float(s) / self.count for name, s in self.sums.items()}}
-        # Only now has a GPU done what it was asked.
+        # Converting the sums to floats has waited for the GPU: the time is read after that.
         now = time.perf_counter()
         self.elapsed += now - self.last
         row["learning_rate"] = self.learning_rate
@@ -96,7 +96,7 @@ class TrainingLog:
                 self.events.add_scalar(name, value, int(row["step"]))
         partial = partial_of(self.path)
         with partial.open("w", newline="") as file:
-            # Rows without a validation lack its columns, the first ones as a rule.
+            # Rows without a validation, usually the first ones, lack its columns.
             writer = csv.DictWriter(
                 file, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row))
             )
@@ -105,14 +105,14 @@ class TrainingLog:
         os.replace(partial, self.path)
 
     def summary(self) -> str:
-        """The last row in a few words."""
+        """The loss and speed of the last row, as text."""
         if not self.rows:
             return "no interval is complete yet"
         row = self.rows[-1]
-        return f"loss {row['loss']:.4g}, {row['steps_per_second']:.3g} steps a second"
+        return f"loss {row['loss']:.4g}, {row['steps_per_second']:.3g} steps per second"
 
     def close(self) -> None:
-        """Ends the last interval; a training without steps leaves a log of its header."""
+        """Ends the last interval; the log of a training without steps contains only its header."""
         self.flush({})
         if self.enabled and not self.rows:
             self.path.write_text("step,loss,learning_rate,steps_per_second,wall_time_seconds\n")

@@ -1,22 +1,22 @@
-r"""The one training loop, on Lightning Fabric: device, precision, several devices.
+r"""The training loop of all models. Lightning Fabric handles the device, precision and several processes.
 
-The loop knows a model by `loss(batch)` and `after_step(terms)`. It makes results depend on (seed, step)
-alone: the batch of a step is read off a permutation that is seeded by (seed, epoch), and the random numbers
-within a step come from a generator that is seeded by (seed, step, rank) before it. A training that was killed
-and resumed from its saved state therefore ends, on a CPU, at bitwise the same weights, and there is no state
-of a random generator to save.
+The loop calls a model's `loss(batch)` and, if the model has it, `after_step(terms)`. The random numbers of a
+step depend on (seed, step) alone: its batch is a slice of a permutation seeded by (seed, epoch), and the
+generator is seeded by (seed, step, rank) before each step. A training that was killed and resumed from its
+saved state therefore ends, on a CPU, with bitwise the same weights, and no generator state needs to be saved.
 
-Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written beside
-the result and renamed into place. Whoever writes the result deletes it with `forget`, once the result is on the disk.
+Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written
+next to the result under a temporary name and then renamed. The code that writes the result deletes the saved
+state with `forget` once the result is on disk.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -29,17 +29,28 @@ from plumbline.plan import LOG
 from plumbline.progress import Progress
 from plumbline.storage.store import partial_of, remove_left_overs, replace_durably
 from plumbline.storage.tensors import read_tensors
+from plumbline.training import Trainable, UpdatesAfterStep
 from plumbline.training.log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 
 
 STATE = "state.pt"
-"""File of the state saved last, in the folder of a training."""
+"""Name of the file of the last saved state, in the folder of a training."""
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class _Stateful(Protocol):
+    """A part of a training that is saved: model, optimiser, schedule, moving average."""
+
+    def load_state_dict(self, state_dict: dict[str, object], /) -> object:
+        """Takes over a saved state."""
+        ...
 
 
 class DivergedTrainingError(RuntimeError):
-    """The loss or a gradient stopped being finite."""
+    """The loss or a gradient is no longer finite."""
 
 
 class SavedStateError(RuntimeError):
@@ -47,7 +58,7 @@ class SavedStateError(RuntimeError):
 
 
 class DevicesError(RuntimeError):
-    """A training does not run on as many devices as were asked for."""
+    """The number of processes of a training differs from the number of devices requested."""
 
 
 def train(
@@ -62,32 +73,35 @@ def train(
     keep: Callable[[nn.Module, int], None] = lambda model, step: None,
     spent: float = 0.0,
 ) -> nn.Module:
-    """Trains a model and returns it with the weights to draw from: the moving average, if there is one.
+    """Trains a model and returns it with the weights to sample from: the moving average, if there is one.
 
     Args:
-        model: the model, prepared.
-        data: tensors of equal length, by the names that the model's loss knows them under.
-        spec: how to train.
-        validation: tensors like those of `data`, that `validate_every` judges the weights by.
-        seed: seed of batches and noise.
-        folder: where the training log and the saved state go.
-        identity: what the training depends on; a saved state of another identity is not resumed.
-        keep: called in the first process with the weights to draw from and the step, at each checkpoint.
-        spent: seconds of preparation, which the log's wall time begins with.
+        model: the prepared model.
+        data: tensors of equal length, by the names that the model's loss expects; one is named `state`.
+        spec: the training settings.
+        validation: tensors like those of `data`, used by the validations every `validate_every` steps.
+        seed: seed of the batches and the noise.
+        folder: folder of the training log and the saved state.
+        identity: identifies everything that the training depends on; a saved state of another identity is not
+            resumed.
+        keep: called in the first process at each checkpoint, with the weights to sample from and the step.
+        spent: seconds of preparation, at which the log's wall time starts.
 
     Raises:
-        DivergedTrainingError: a loss or gradient that is not finite. The last saved state is kept.
-        DevicesError: there are fewer processes than `devices`.
-        SavedStateError: the saved state is of this training and does not fit the model.
+        DivergedTrainingError: a loss or gradient is not finite. The last saved state is kept.
+        DevicesError: the number of processes differs from `devices`.
+        SavedStateError: the saved state belongs to this training but does not fit the model.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if spec.steps == 0:
         TrainingLog(folder, [], enabled=True, tensorboard=False).close()
         return model
-    # Of models that train in turns, such as an actor and its critic, parts have no gradient at some steps.
+    # Models with alternating updates, such as an actor and its critic, have parts without gradients at some
+    # steps.
     strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
-    # The loop launches its own processes. Within an allocation of SLURM, Fabric would take the tasks of the job step for them.
+    # The loop launches its own processes. Within a SLURM allocation, Fabric would otherwise use the tasks of
+    # the job step instead.
     fabric = Fabric(
         accelerator=spec.accelerator, strategy=strategy, devices=spec.devices, precision=spec.precision,
         plugins=[LightningEnvironment()],
@@ -95,10 +109,10 @@ def train(
     fabric.launch()
     if fabric.world_size != spec.devices:
         raise DevicesError(
-            f"`training.devices` asks for {spec.devices}, and {fabric.world_size} processes take part: unset LOCAL_RANK and "
-            f"WORLD_SIZE, or set `devices` to {fabric.world_size}."
+            f"`training.devices` is {spec.devices}, but the number of processes is {fabric.world_size}: "
+            f"unset LOCAL_RANK and WORLD_SIZE, or set `devices` to {fabric.world_size}."
         )
-    # Where multipliers alone are learned, there may be no parameters, which optimisers refuse.
+    # A model that learns multipliers alone may have no parameters, and optimisers refuse an empty list.
     parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0))]
     optimiser = torch.optim.AdamW(
         parameters,
@@ -113,7 +127,7 @@ def train(
         AveragedModel(model, multi_avg_fn=_moving_average(spec.ema), use_buffers=True) if spec.ema else None
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, spec))
-    state = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    state: dict[str, _Stateful] = {"model": model, "optimiser": optimiser, "schedule": schedule}
     if averaged is not None:
         state["averaged"] = averaged
     saved = folder / STATE
@@ -144,14 +158,14 @@ def train(
         if averaged is not None:
             averaged.update_parameters(model)
         if hasattr(model, "after_step"):
-            cast(Any, model).after_step(terms)
+            cast("UpdatesAfterStep", model).after_step(terms)
         log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
         done, current = step + 1, model if averaged is None else averaged.module
         if done % spec.log_every == 0 or done == spec.steps:
-            judged = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
+            due = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
             with log.paused():
-                told = _validate(current, validation, spec.batch, seed) if judged and log.enabled else {}
-            log.flush(told)
+                results = _validate(current, validation, spec.batch, seed) if due and log.enabled else {}
+            log.flush(results)
         with log.paused():
             if done in kept and fabric.is_global_zero:
                 keep(current, done)
@@ -163,7 +177,10 @@ def train(
 
 
 def forget(folder: Path) -> None:
-    """Deletes the saved state of a training whose result is in place, and what dead processes left half-written in its folder."""
+    """Deletes the saved state of a finished training, and partial files left in its folder by dead processes.
+
+    Call it once the result of the training is on disk.
+    """
     (folder / STATE).unlink(missing_ok=True)
     for name in (STATE, LOG):
         remove_left_overs(folder / name)
@@ -171,14 +188,14 @@ def forget(folder: Path) -> None:
 
 @torch.no_grad()
 def _validate(model: nn.Module, data: dict[str, Tensor], size: int, seed: int) -> dict[str, float]:
-    """Loss and terms of the weights that would be drawn from now, mean over the samples of `data`."""
+    """Loss and terms of the current weights to sample from, mean over the samples of `data`."""
     training = model.training
     model.eval()
     torch.manual_seed(seed)  # the same noise at every validation
     sums: dict[str, float] = {}
     for first in range(0, len(data["state"]), size):
         batch = {name: tensor[first : first + size] for name, tensor in data.items()}
-        loss, terms = cast(Any, model).loss(batch)
+        loss, terms = cast("Trainable", model).loss(batch)
         for name, value in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch["state"])
     model.train(training)
@@ -186,12 +203,16 @@ def _validate(model: nn.Module, data: dict[str, Tensor], size: int, seed: int) -
 
 
 def is_first_process() -> bool:
-    """Whether this process is to write results: the only one, or the first of several that train together."""
+    """Whether this process writes the results: it is the only process or the first of several."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def batches(samples: int, spec: TrainingSpec, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
-    """Steps from `start` on with the indices of their batch, in epochs of one permutation each."""
+    """Yields the steps from `start` on, with the indices of their batches.
+
+    Each epoch passes through one permutation of the samples. Samples that do not fill a batch at its end are
+    left out of that epoch.
+    """
     size = min(spec.batch, samples)
     per_epoch = samples // size
     permutation, epoch = torch.empty(0), -1
@@ -205,7 +226,7 @@ def batches(samples: int, spec: TrainingSpec, seed: int, start: int) -> Iterator
 
 
 def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
-    """The share of the peak learning rate at a step: a linear rise, then a half cosine or a constant."""
+    """Learning rate at a step over its peak: linear warm-up, then a half cosine or a constant."""
     if step < spec.warmup:
         return (step + 1) / spec.warmup
     if spec.decay == "constant":
@@ -214,14 +235,14 @@ def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
 
 
-def _moving_average(decay: float) -> Any:
-    """Exponential moving average whose decay rises from zero, so that the first weights are forgotten.
+def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    """Update of an exponential moving average, whose decay rises from a small value to forget early weights.
 
-    Torch hands over tensors of one dtype at a time; counters among the buffers are copied.
+    Torch passes the tensors of one dtype at a time; integer buffers, such as counters, are copied.
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+    def update(averages: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
         count = float(updates)
         weight = 1 - min(decay, (1 + count) / (10 + count))
         if averages[0].is_floating_point():
@@ -233,7 +254,7 @@ def _moving_average(decay: float) -> Any:
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed from three numbers, well mixed (splitmix64)."""
+    """A seed from three integers, mixed by the finaliser of splitmix64 (https://doi.org/10.1145/2660193.2660195)."""
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + (rank + 2) * 0x94D049BB133111EB) % 2**64
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
@@ -242,14 +263,14 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
 
 def _require_finite(value: Tensor, step: int, saved: Path) -> None:
     if not bool(torch.isfinite(value).all()):
-        kept = f"The state saved last is kept in {saved}." if saved.exists() else "No state was saved yet."
+        kept = f"The last saved state is kept in {saved}." if saved.exists() else "No state was saved yet."
         raise DivergedTrainingError(
             f"the loss or its gradient is not finite at step {step + 1}. Lower `training.learning_rate`, set "
             f"`training.gradient_clip`, or check the data for NaN. {kept}"
         )
 
 
-def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+def _save(fabric: Fabric, path: Path, state: Mapping[str, object]) -> None:
     partial = partial_of(path)
     fabric.save(partial, state)
     if fabric.is_global_zero:
@@ -258,65 +279,72 @@ def _save(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
 
 
 def _resume(
-    path: Path, state: dict[str, Any], identity: str, spec: TrainingSpec
+    path: Path, state: Mapping[str, _Stateful], identity: str, spec: TrainingSpec
 ) -> tuple[int, list[dict[str, float]]]:
-    """Loads a saved state of the same identity into `state`; its step, and the rows of its log: zero and none without one."""
+    """Loads a saved state of the same identity into `state`, if there is one.
+
+    Returns:
+        The step of the saved state and the rows of its log; zero and no rows if there is no such state.
+
+    Raises:
+        SavedStateError: the saved state has this identity but does not fit the model.
+    """
     if not path.exists():
         return 0, []
     try:
         found = read_tensors(path)
     except Exception as error:
-        logger.warning("%s cannot be read (%s): training starts afresh.", path, error)
+        logger.warning("%s cannot be read (%s): training starts from scratch.", path, error)
         return 0, []
     if not isinstance(found, dict) or not {"identity", "step", "log", *state} <= set(found):
-        logger.warning("%s is not the saved state of a training: training starts afresh.", path)
+        logger.warning("%s is not the saved state of a training: training starts from scratch.", path)
         return 0, []
     if found["identity"] != identity:
-        logger.info("%s belongs to another training: training starts afresh.", path)
+        logger.info("%s belongs to another training: training starts from scratch.", path)
         return 0, []
     try:
-        _require_sound(found, state["optimiser"], spec)
+        _require_sound(found, cast("torch.optim.Optimizer", state["optimiser"]), spec)
         for name, part in state.items():
             target = getattr(part, "module", part) if name == "model" else part
             target.load_state_dict(found[name])
     except Exception as error:
         reason = str(error).splitlines()[-1].strip()
         raise SavedStateError(
-            f"{path} names this training and does not fit its model ({type(error).__name__}: {reason}). Delete it, and the "
-            f"training starts afresh."
+            f"{path} belongs to this training but does not fit its model ({type(error).__name__}: {reason}). "
+            f"Delete it to start the training from scratch."
         ) from error
     logger.info("resuming at step %d", found["step"])
     return found["step"], found["log"]
 
 
 def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec: TrainingSpec) -> None:
-    """Checks what `load_state_dict` takes as it is: the step, the log, finite numbers, and the shapes of Adam's moments.
+    """Checks what `load_state_dict` does not: step, log, finite values, and the shapes of Adam's moments.
 
-    The fused steps of Adam write beyond moments that are smaller than their parameters.
+    Fused Adam steps would write out of bounds if a moment were smaller than its parameter.
 
     Raises:
-        ValueError: saying what is wrong.
+        ValueError: one of these is invalid.
     """
     step, rows = found["step"], found["log"]
     if type(step) is not int or not 0 < step < spec.steps:
-        raise ValueError(f"it was saved at the step {step!r} of {spec.steps}")
+        raise ValueError(f"its step is {step!r}, expected an integer between 0 and {spec.steps}")
     if (counted := found["schedule"]["last_epoch"]) != step:
-        raise ValueError(f"its learning rate is that of step {counted!r}, and its weights are of step {step}")
-    numbers = isinstance(rows, list) and all(
+        raise ValueError(f"its learning rate is that of step {counted!r}, but its weights are of step {step}")
+    numeric = isinstance(rows, list) and all(
         isinstance(row, dict)
         and {"step", "loss", "wall_time_seconds"} <= set(row)
         and all(isinstance(value, float) for value in row.values())
         for row in rows
     )
-    if not numbers:
-        raise ValueError("its log does not hold rows of numbers")
+    if not numeric:
+        raise ValueError("its log does not consist of rows of numbers")
     logged = [row["step"] for row in rows]
     if logged != [float(s) for s in range(spec.log_every, step + 1, spec.log_every)]:
-        raise ValueError(f"its log does not hold the rows of {step} steps")
+        raise ValueError(f"its log does not have the rows of {step} steps")
     for name in ("model", "averaged", "optimiser"):
         for place, tensor in _tensors(found.get(name, {}), name):
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise ValueError(f"{place} holds numbers that are not finite")
+                raise ValueError(f"{place} has values that are not finite")
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for index, moments in found["optimiser"]["state"].items():
         for name, value in moments.items():
@@ -327,8 +355,8 @@ def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec
                 )
 
 
-def _tensors(values: Any, place: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested containers, each with its place."""
+def _tensors(values: object, place: str) -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors in nested containers, each with its path."""
     if isinstance(values, Tensor):
         yield place, values
     elif isinstance(values, dict):

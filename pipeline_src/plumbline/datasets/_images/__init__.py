@@ -1,7 +1,8 @@
-"""Images as samples, and the total brightness that a constraint fixes.
+"""Images as samples, optionally scaled to a common total brightness.
 
-Photographs and digits differ in brightness. Where a study fixes it, each image is multiplied by the one number that
-gives its values the total asked for; the data then satisfies the constraint to the rounding of its numbers.
+Photographs and digits differ in brightness. If a study fixes the brightness by a constraint, each image is
+multiplied by a factor so that its values have the required sum. The data then satisfies the constraint up to
+rounding.
 """
 
 from __future__ import annotations
@@ -19,22 +20,35 @@ if TYPE_CHECKING:
 
 
 class ImagesSpec(DatasetSpec):
-    """Base of the image datasets: a random choice, by the seed, of the images there are."""
+    """Base class of the image datasets: a random selection of the available images."""
 
     brightness: float | None = key("sum of values", gt=0, default=None)
-    """Sum of the values, in [0, 1] before, that every image is scaled to; null leaves them as they are."""
+    """Sum of the values that every image is scaled to, from values in [0, 1]; null for no scaling."""
 
     def choice(self, available: int, indices: np.ndarray) -> np.ndarray:
-        """Which images the samples with these indices are.
+        """Numbers of the images that the samples with these indices are.
+
+        Args:
+            available: number of available images.
+            indices: indices of the samples.
 
         Raises:
-            ValueError: the splits ask for more images than there are.
+            ValueError: the splits require more images than there are.
         """
         self._require(available)
         return np.random.default_rng(self.seed).permutation(available)[indices]
 
     def as_dataset(self, images: np.ndarray, labels: np.ndarray | None, title: str) -> xr.Dataset:
-        """Images (N, H, W) or (N, 3, H, W) with values in [0, 1], and a class each."""
+        """The dataset of these images, scaled to `brightness` if it is given.
+
+        Args:
+            images: values in [0, 1], (N, H, W) or (N, 3, H, W).
+            labels: class of each image (N,); None if there are no classes.
+            title: title of the dataset.
+
+        Raises:
+            ValueError: an image is black and cannot be scaled.
+        """
         import xarray as xr
 
         values = images.astype(np.float64)
@@ -42,7 +56,8 @@ class ImagesSpec(DatasetSpec):
             totals = values.reshape(len(values), -1).sum(1)
             if not (totals > 0).all():
                 raise ValueError(
-                    f"`brightness`: {int((totals <= 0).sum())} of {len(totals)} images are black, and cannot be scaled."
+                    f"`brightness`: {int((totals <= 0).sum())} of {len(totals)} images are black and cannot "
+                    "be scaled."
                 )
             values *= (self.brightness / totals).reshape(-1, *(1,) * (values.ndim - 1))
         grid = ("y", "x")
@@ -63,13 +78,13 @@ class ImagesSpec(DatasetSpec):
 
 
 class LabelledImagesSpec(ImagesSpec):
-    """Base of the image datasets with classes, of which some may be rare in the train split."""
+    """Base class of the image datasets with classes, some of which can be made rare in the train split."""
 
     rare: dict[int, Annotated[float, Field(ge=0, le=1)]] = key(default_factory=dict)
-    """Share of the images of a class, by its number, that the train split may take; of classes not named, all."""
+    """Fraction of the images of a class, by class number, in the train split; one for other classes."""
 
     classes: tuple[int, ...] | None = None
-    """Classes that there are, by their numbers; null for all."""
+    """Numbers of the classes to use; null for all."""
 
     @model_validator(mode="after")
     def _each_class_once(self) -> LabelledImagesSpec:
@@ -80,25 +95,25 @@ class LabelledImagesSpec(ImagesSpec):
     def choice_of(
         self, labels: np.ndarray, indices: np.ndarray, published: np.ndarray | None = None
     ) -> np.ndarray:
-        """Which images of these classes the samples with these indices are.
+        """Numbers of the images of the chosen classes that the samples with these indices are.
 
-        Where classes are rare, validation and test split are the last of all images in random order: those of a dataset
-        without rare classes that takes every image.
+        If classes are rare, the validation and test splits are the last of all images in random order. These
+        are the validation and test splits of a dataset without rare classes that uses every image.
 
         Args:
-            labels: the class of each image there is.
-            indices: of the samples.
-            published: the split of each image, where the source has splits. A split that it lacks is made of images of
-                the train split that are then not trained on.
+            labels: class of each available image.
+            indices: indices of the samples.
+            published: split of each available image, if the source has splits. If one of them is missing, it
+                is taken from the images of the train split, which are then not used for training.
 
         Raises:
-            ValueError: the splits ask for more images than there are, or a class has none.
+            ValueError: the splits require more images than there are, or a class has no images.
         """
         for name, wanted in (("classes", self.classes or ()), ("rare", self.rare)):
             if absent := sorted(set(wanted) - set(labels.tolist())):
                 known = sorted(set(labels.tolist()))
                 raise ValueError(
-                    f"`{name}`: no image is of the class {absent[0]}; there are {_shown(known)}."
+                    f"`{name}`: no image has the class {absent[0]}; there are the classes {_shown(known)}."
                 )
         there = (
             np.arange(len(labels)) if self.classes is None else np.flatnonzero(np.isin(labels, self.classes))
@@ -115,7 +130,7 @@ class LabelledImagesSpec(ImagesSpec):
         return np.concatenate([first[: self.splits.train], last])[indices]
 
     def _published(self, there: np.ndarray, labels: np.ndarray, published: np.ndarray) -> np.ndarray:
-        """The images of all samples, split by split."""
+        """Numbers of the images of all samples, split by split."""
         order = there[np.random.default_rng(self.seed).permutation(len(there))]
         pools = {split: order[published[order] == split] for split in SPLITS}
         for split in SPLITS[1:]:
@@ -127,12 +142,13 @@ class LabelledImagesSpec(ImagesSpec):
             wanted = getattr(self.splits, split)
             if len(pool) < wanted:
                 raise ValueError(
-                    f"`splits.{split}`: there are {len(pool)} images for it, and it asks for {wanted}: lower it."
+                    f"`splits.{split}`: there are {len(pool)} images for this split, and {wanted} are "
+                    "required: lower it."
                 )
         return np.concatenate([pools[split][: getattr(self.splits, split)] for split in SPLITS])
 
     def _thinned(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Those of the images of the train split that are left where classes are rare."""
+        """The images of the train split without those of rare classes that exceed their fraction."""
         kept = np.ones(len(images), dtype=bool)
         for rare, fraction in self.rare.items():
             members = np.flatnonzero(labels[images] == rare)

@@ -1,4 +1,4 @@
-"""Batches of CIFAR-10, of the binary version or of that for Python, as records of a label and three colour planes."""
+"""Reading of CIFAR-10 batches, binary or pickled, as records of a label and three colour planes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIXELS = 3 * 32 * 32  # the red, green and blue planes
 RECORD = 1 + PIXELS
 CLASSES = 10
 PICKLED = b"\x80"
-# The functions that pickled arrays are put together by; a pickle may call no other.
+# The functions that reconstruct pickled arrays; a pickle may call only these.
 ARRAYS = {
     ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
@@ -27,55 +27,57 @@ ARRAYS = {
 
 
 def read_batch(path: Path) -> np.ndarray:
-    """The records (N, 3073) of one file, each a label and the pixels.
+    """The records of one file, unsigned bytes (N, 3073): a label and the pixels of three colour planes.
 
     Raises:
-        DataFileError: it is no batch of CIFAR-10, or is cut short.
+        DataFileError: the file is not a batch of CIFAR-10, or is truncated.
     """
     raw = path.read_bytes()
     records = _of_python(raw, path) if raw[:1] == PICKLED else None
     if records is None:
         if not raw or len(raw) % RECORD:
             raise DataFileError(
-                f"{path} is no whole batch of CIFAR-10: it has {len(raw)} bytes, no multiple of {RECORD}."
+                f"{path} is not a complete batch of CIFAR-10: it has {len(raw)} bytes, not a multiple of "
+                f"{RECORD}."
             )
         records = np.frombuffer(raw, np.uint8).reshape(-1, RECORD)
     if (strange := np.flatnonzero(records[:, 0] >= CLASSES)).size:
         raise DataFileError(
-            f"{path} is no batch of CIFAR-10: {strange.size} of {len(records)} labels are over {CLASSES - 1}, the first in "
-            f"record {strange[0]} ({records[strange[0], 0]}). Is it of CIFAR-100, or damaged?"
+            f"{path} is not a batch of CIFAR-10: {strange.size} of {len(records)} labels are above "
+            f"{CLASSES - 1}, the first in record {strange[0]} ({records[strange[0], 0]}). Is it a file of "
+            "CIFAR-100, or damaged?"
         )
     return records
 
 
 class ForeignPickleError(pickle.UnpicklingError):
-    """A pickle that asks for more than arrays."""
+    """Raised when a pickle calls functions other than those that reconstruct arrays."""
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
-            raise ForeignPickleError(f"{module}.{name} has no place in a batch")
+            raise ForeignPickleError(f"a batch must not contain {module}.{name}")
         module, name = ARRAYS[module, name]
         return getattr(importlib.import_module(module), name)
 
 
 def _of_python(raw: bytes, path: Path) -> np.ndarray | None:
-    """The records of a pickled batch; None where the file is no pickle."""
+    """The records of a pickled batch; None if the file is not a pickle."""
     try:
         batch = _ArraysOnly(io.BytesIO(raw), encoding="bytes").load()
     except ForeignPickleError as error:
-        raise DataFileError(f"{path} is no batch of CIFAR-10: {error}.") from error
-    # A damaged pickle fails in whatever its bytes happen to ask for.
+        raise DataFileError(f"{path} is not a batch of CIFAR-10: {error}.") from error
+    # A damaged pickle can raise any error.
     except Exception:
         return None
     if not isinstance(batch, dict):
-        raise DataFileError(f"{path} is no batch of CIFAR-10: it holds a {type(batch).__name__}.")
+        raise DataFileError(f"{path} is not a batch of CIFAR-10: it holds a {type(batch).__name__}.")
     named = {key.decode() if isinstance(key, bytes) else str(key): value for key, value in batch.items()}
     pixels, labels = np.asarray(named.get("data")), np.asarray(named.get("labels"))
     if pixels.shape != (len(labels) if labels.ndim else -1, PIXELS) or pixels.dtype != np.uint8:
         raise DataFileError(
-            f"{path} is no batch of CIFAR-10: expected `data` of bytes (N, {PIXELS}) and N `labels`, found "
-            f"{pixels.dtype} {pixels.shape} and {labels.shape}; it has {', '.join(sorted(named))}."
+            f"{path} is not a batch of CIFAR-10: expected `data` of bytes (N, {PIXELS}) and N `labels`, "
+            f"found {pixels.dtype} {pixels.shape} and {labels.shape}; it has {', '.join(sorted(named))}."
         )
     return np.concatenate([labels.astype(np.uint8)[:, None], pixels], axis=1)

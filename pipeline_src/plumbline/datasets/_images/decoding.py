@@ -1,12 +1,13 @@
-"""An encoded image as red, green and blue, or as grey of more than eight bits.
+"""Decoding of images to red, green and blue, or to grey values of more than eight bits.
 
 | stored as | read as |
 |---|---|
-| 8 bits a channel, 1 bit, a palette, CMYK | 8 bits a channel; of 16-bit colours, the upper eight bits |
-| 16-bit grey | values over 65535; of a TIFF, over the largest number of the bits that it states |
-| 32-bit float grey | the values as they are, which must lie in [0, 1] |
-| any of these with transparency | laid over a background; refused without one if a pixel is transparent |
-| a photograph with an orientation in its EXIF data | turned as it says |
+| 8 bits per channel, 1 bit, a palette, CMYK | 8 bits per channel |
+| 16-bit colours | the upper 8 bits per channel |
+| 16-bit grey | values divided by 65535, or by the largest value of the bit depth that a TIFF states |
+| 32-bit float grey | unchanged values, which must lie in [0, 1] |
+| any of these with transparent pixels | composited over a background; refused without a background |
+| a photograph with an orientation in its EXIF data | rotated accordingly |
 | several frames (an animation, pages) | refused |
 """
 
@@ -25,24 +26,26 @@ if TYPE_CHECKING:
 SUFFIXES = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""Formats that are read, by the ends of their names."""
+"""Suffixes of the formats that are read."""
 # A phone's JPEG may carry a second, smaller frame of the same photograph.
 ANIMATED = ("GIF", "PNG", "TIFF", "WEBP")
-# Tags of a TIFF.
+# TIFF tags.
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 WHITE_IS_ZERO = 0
 
 
 def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> Image:
-    """An image of the mode `RGB`, or of the mode `F` with grey values in [0, 1].
+    """Decodes an image to the mode `RGB`, or to the mode `F` with grey values in [0, 1].
 
     Args:
         encoded: the file, or a stream of its content.
-        where: what errors name it by.
-        background: grey in [0, 1] that shows through transparent pixels; None where none may be transparent.
+        where: name of the image in error messages.
+        background: grey value in [0, 1] behind transparent pixels; None refuses images with transparent
+            pixels.
 
     Raises:
-        DataFileError: it is no whole image, or is one whose values have no certain meaning.
+        DataFileError: the file is not a complete image, it has several frames or transparent pixels without a
+            background, or the meaning of its values is not certain.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -51,7 +54,7 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
             frames = getattr(opened, "n_frames", 1) if opened.format in ANIMATED else 1
             if frames > 1:
                 raise DataFileError(
-                    f"{where} has {frames} frames, where one image is expected: save the frame that is meant."
+                    f"{where} has {frames} frames, expected a single image: save the frame to use."
                 )
             ends = _black_and_white(opened, where)
             opened.load()
@@ -63,21 +66,21 @@ def decoded(encoded: Path | BinaryIO, where: str, background: float | None) -> I
         raise
     except UnidentifiedImageError as error:
         raise DataFileError(
-            f"{where} is no image of a format that is known: replace it by a whole one, or move it elsewhere."
+            f"{where} is not an image of a known format: replace it by an intact one, or move it elsewhere."
         ) from error
-    # Each decoder has errors of its own: of files, of values, of syntax, of unpacking, of sizes.
+    # Decoders raise errors of many types.
     except Exception as error:
         raise DataFileError(
-            f"{where} cannot be read as an image ({type(error).__name__}: {error}): replace it by a whole one, "
-            f"or move it elsewhere."
+            f"{where} cannot be read as an image ({type(error).__name__}: {error}): replace it by an intact "
+            "one, or move it elsewhere."
         ) from error
 
 
 def _black_and_white(image: Image, where: str) -> tuple[float, float] | None:
-    """The values of black and of white where grey has more than eight bits; None where it has not.
+    """The values of black and white of a grey image of more than eight bits; None for other images.
 
     Raises:
-        DataFileError: nothing says what they are.
+        DataFileError: the file does not determine them.
     """
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
@@ -88,7 +91,8 @@ def _black_and_white(image: Image, where: str) -> tuple[float, float] | None:
         white = float(2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1)
     elif image.mode.startswith("I"):
         raise DataFileError(
-            f"{where} holds {image.mode} whole numbers, of which nothing says what is white: save it with 8 or 16 bits."
+            f"{where} holds integers of mode {image.mode}, and the value of white is unknown: save it with "
+            "8 or 16 bits."
         )
     else:
         return None
@@ -103,8 +107,8 @@ def _deep_grey(image: Image, ends: tuple[float, float], where: str, background: 
     scaled = (values - black) / (white - black)
     if not ((scaled >= 0) & (scaled <= 1)).all():
         raise DataFileError(
-            f"{where} holds values from {values.min():g} to {values.max():g}, where grey is expected from 0 to "
-            f"{max(ends):g}: scale them, or save it with 8 or 16 bits."
+            f"{where} holds values from {values.min():g} to {values.max():g}, expected grey values from 0 to "
+            f"{max(ends):g}: scale them, or save the image with 8 or 16 bits."
         )
     clear = values == image.info["transparency"] if "transparency" in image.info else np.zeros(1, bool)
     if clear.any():
@@ -115,7 +119,7 @@ def _deep_grey(image: Image, ends: tuple[float, float], where: str, background: 
 def _colours(image: Image, where: str, background: float | None) -> Image:
     from PIL import Image
 
-    if image.mode in ("La", "RGBa"):  # colours that are multiplied by their opacity
+    if image.mode in ("La", "RGBa"):  # colours premultiplied by opacity
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -129,7 +133,7 @@ def _colours(image: Image, where: str, background: float | None) -> Image:
 def _over(background: float | None, where: str) -> float:
     if background is None:
         raise DataFileError(
-            f"{where} has transparent pixels: set `dataset.background` to the grey that shows through them, "
+            f"{where} has transparent pixels: set `dataset.background` to the grey value behind them, "
             f"from 0 (black) to 1 (white)."
         )
     return background

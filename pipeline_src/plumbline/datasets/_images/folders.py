@@ -1,7 +1,7 @@
-"""The images of a folder and those below it, what their folders say of them, and what else lies there.
+"""The images in a folder and its subfolders, with the splits and classes that folder names determine.
 
-Links are followed. Hidden files and folders, and what systems leave (`__MACOSX`, `Thumbs.db`), are left out; so are files that are no
-images by their names. What is left out is counted in the log.
+Links are followed. Hidden files and folders, files of operating systems (`__MACOSX`, `Thumbs.db`) and files
+without the suffix of an image are left out; the log counts them.
 """
 
 from __future__ import annotations
@@ -26,31 +26,40 @@ SPLIT_FOLDERS = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""Names of folders that say which split images are of, in lower case."""
+"""Folder names in lower case, with the split that each denotes."""
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images, in the order of their paths.
+    """The paths of the images in a folder and its subfolders, sorted.
 
     Raises:
-        DataFileError: there is no such folder, no image in it, a link to nothing, or a link to what is there already.
+        DataFileError: the folder does not exist or contains no images, a link is broken, or a link points to
+            an image or a folder that is read anyway.
     """
     if not folder.is_dir():
-        raise DataFileError(f"{folder} is no folder: set `dataset.data_dir` to a folder of images.")
+        raise DataFileError(f"{folder} is not a folder: set `dataset.data_dir` to a folder of images.")
     walk = _Walk()
     walk.gather(folder)
     walk.refuse_links_to_images()
     if not walk.images:
         raise DataFileError(
-            f"{folder} holds no images ({', '.join(SUFFIXES)}){_told(walk.others)}: set `dataset.data_dir`."
+            f"{folder} contains no images ({', '.join(SUFFIXES)}){_left_out(walk.others)}: set "
+            "`dataset.data_dir`."
         )
-    logger.info("%s: %d images%s", folder, len(walk.images), _told(walk.others))
+    logger.info("%s: %d images%s", folder, len(walk.images), _left_out(walk.others))
     return sorted(walk.images)
 
 
 @dataclass
 class _Walk:
-    """What is found below a folder: images, counts of what is none, real folders, and what linked images are links to."""
+    """The content of a folder and its subfolders.
+
+    Attributes:
+        images: paths of the images.
+        others: number of other files and folders, by reason for leaving them out.
+        folders: path of each folder, by its real path.
+        links: path of each linked image, by its real path.
+    """
 
     images: list[Path] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -58,21 +67,21 @@ class _Walk:
     links: dict[str, Path] = field(default_factory=dict)
 
     def gather(self, folder: Path) -> None:
-        """Adds what a folder holds."""
+        """Adds the content of a folder and its subfolders."""
         _once(self.folders, os.path.realpath(folder), folder)
         before = len(self.images)
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda one: one.name):
                 path = folder / entry.name
                 if entry.name.startswith(".") or entry.name.lower() in LEFT_BY_SYSTEMS:
-                    self.others["hidden or left by a system"] += 1
+                    self.others["hidden or of the operating system"] += 1
                 elif entry.is_dir():
                     self.gather(path)
                 elif path.suffix.lower() not in SUFFIXES:
                     self.others[path.suffix.lower() or "without a suffix"] += 1
                 elif not entry.is_file():
                     raise DataFileError(
-                        f"{path} is a link to nothing, or no file: mend it, or move it elsewhere."
+                        f"{path} is a broken link, or not a file: repair it, or move it elsewhere."
                     )
                 else:
                     if entry.is_symlink():
@@ -82,7 +91,7 @@ class _Walk:
             self.others["folders without images"] += 1
 
     def refuse_links_to_images(self) -> None:
-        """Refuses links to files in folders that are read as well."""
+        """Raises an error if a link points to an image in a folder that is read anyway."""
         for real, path in self.links.items():
             if (folder := self.folders.get(os.path.dirname(real))) is not None:
                 _once({real: folder / os.path.basename(real)}, real, path)
@@ -91,26 +100,30 @@ class _Walk:
 def _once(seen: dict[str, Path], real: str, path: Path) -> None:
     if real in seen:
         raise DataFileError(
-            f"{path} and {seen[real]} are the same, so that images would count twice: take the link out."
+            f"{path} and {seen[real]} are the same, so images would be counted twice: remove the link."
         )
     seen[real] = path
 
 
-def _told(others: Counter[str]) -> str:
+def _left_out(others: Counter[str]) -> str:
     counts = ", ".join(f"{count} {what}" for what, count in sorted(others.items()))
     return f"; left out: {counts}" if others else ""
 
 
 def common_folder(images: Sequence[Path]) -> Path:
-    """The deepest folder that all images lie below."""
+    """The deepest folder that contains all images."""
     return Path(os.path.commonpath({image.parent for image in images}))
 
 
 def published_splits(images: Sequence[Path], root: Path) -> np.ndarray | None:
-    """The split of each image where folders such as `train` and `test` say it; None where none do.
+    """The split of each image, from folders such as `train` and `test`; None if there are no such folders.
+
+    Args:
+        images: the images.
+        root: the folder that contains all of them.
 
     Raises:
-        DataFileError: such folders stand beside others, or below folders of classes.
+        DataFileError: folders of splits are next to other folders with images, or below folders of classes.
     """
     places = [folder.parts for folder in _folders(images, root)]
     beside = {parts[0] if parts else "." for parts in places}
@@ -118,29 +131,29 @@ def published_splits(images: Sequence[Path], root: Path) -> np.ndarray | None:
     if len(beside) > 1 and named:
         if strange := sorted(beside - named):
             raise DataFileError(
-                f"{root} has images in {', '.join(sorted(named))}, which are splits, and in {', '.join(strange)}: "
-                f"set `dataset.data_dir` to one of them, or move the others elsewhere."
+                f"{root} has images in {', '.join(sorted(named))}, which are splits, and in "
+                f"{', '.join(strange)}: set `dataset.data_dir` to one of them, or move the others elsewhere."
             )
         return np.array([SPLIT_FOLDERS[parts[0].lower()] for parts in places])
     deeper = {part for parts in set(places) for part in parts[1:] if part.lower() in SPLIT_FOLDERS}
     if len(deeper) > 1:
         raise DataFileError(
-            f"{root} has folders {', '.join(sorted(deeper))} below others: put the folders of splits above those of "
-            f"classes, as {root / min(deeper)}."
+            f"{root} has folders {', '.join(sorted(deeper))} below others: put the folders of splits above "
+            f"those of classes, as in {root / min(deeper)}."
         )
     return None
 
 
 def classes_by_folder(images: Sequence[Path], root: Path, *, split_first: bool) -> np.ndarray:
-    """The number of the folder that each image is in, in the order of their paths; all zero where there is one.
+    """The class of each image: the number of its folder among the sorted folders with images.
 
     Args:
         images: the images.
-        root: the folder that all lie below.
-        split_first: whether the first folder below it is that of a split, which is no class.
+        root: the folder that contains all of them.
+        split_first: whether the folders directly below `root` are splits rather than classes.
 
     Raises:
-        DataFileError: images lie beside folders of images.
+        DataFileError: a folder contains both images and folders of images.
     """
     folders = [Path(*folder.parts[int(split_first) :]) for folder in _folders(images, root)]
     classes = sorted(set(folders))
@@ -149,8 +162,8 @@ def classes_by_folder(images: Sequence[Path], root: Path, *, split_first: bool) 
         if folder in above:
             there = images[folders.index(folder)].parent
             raise DataFileError(
-                f"{there} holds {folders.count(folder)} images beside folders of images, which makes it a class of its own: "
-                f"move them into a folder, or elsewhere."
+                f"{there} holds {folders.count(folder)} images beside folders of images, so it would be a "
+                "class of its own: move them into a folder, or elsewhere."
             )
     if len(classes) > 1:
         shown = ", ".join(f"{number} {folder}" for number, folder in enumerate(classes[:10]))

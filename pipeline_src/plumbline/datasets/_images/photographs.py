@@ -1,4 +1,4 @@
-"""Photographs of many sizes: a square is cut from the middle of each and scaled down."""
+"""Photographs of different sizes: the central square of each is cropped and resized."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from plumbline.spec import key
 
 
 class PhotographsSpec(ImagesSpec):
-    """Base of the datasets of encoded photographs."""
+    """Base class of the datasets of encoded photographs."""
 
     crop: int | None = key("pixels", ge=1, default=None)
-    """Side of the square that is cut from the middle; null for the largest."""
+    """Side of the central square that is cropped; null for the largest."""
     size: int = key("pixels", ge=1, default=64)
-    """Side that it is scaled to."""
+    """Side that the square is resized to."""
     background: float | None = key(ge=0, le=1, default=None)
-    """Grey behind transparent pixels, from 0 (black) to 1 (white); null refuses images that have such pixels."""
+    """Grey value behind transparent pixels, from 0 (black) to 1 (white); null refuses such images."""
 
     def square(self, encoded: Path | BinaryIO, where: str) -> np.ndarray:
-        """The middle of a photograph, (3, size, size), with values in [0, 1].
+        """The resized central square of a photograph, (3, size, size), with values in [0, 1].
 
         Args:
             encoded: the file, or a stream of its content.
-            where: what errors name it by.
+            where: name of the image in error messages.
 
         Raises:
-            DataFileError: it is no whole image, or is one whose values have no certain meaning.
+            DataFileError: the image cannot be decoded, or the meaning of its values is not certain.
         """
         from PIL import Image
 
@@ -41,6 +41,6 @@ class PhotographsSpec(ImagesSpec):
         square = image.crop((left, top, left + side, top + side))
         scaled = np.asarray(square.resize((self.size, self.size), Image.Resampling.LANCZOS))
         if image.mode == "F":
-            # Lanczos' filter overshoots at edges, which eight bits cut off by themselves.
+            # The Lanczos filter overshoots at edges; images of eight bits are clipped anyway.
             return np.repeat(scaled.clip(0, 1)[None], 3, axis=0)
         return scaled.transpose(2, 0, 1) / 255

@@ -1,1 +1,1 @@
-"""Variational autoencoders, whose output may obey an equality."""
+"""Variational autoencoders, whose output or latent vector may be constrained."""

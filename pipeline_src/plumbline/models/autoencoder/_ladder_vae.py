@@ -1,16 +1,19 @@
 r"""The ladder autoencoder of two levels (Sonderby, Raiko, Maaloe, Sonderby, Winther 2016).
 
-Bottom up, features d_1(x) and d_2(d_1) give likelihood-like Gaussians N(m_1, s_1) and q(z_2 | x) = N(m_2, s_2). Top
-down, the prior p(z_1 | z_2) = N(m_p(z_2), s_p(z_2)) and the bottom-up one meet by their precisions,
+Bottom up, features d_1(x) and d_2(d_1) give likelihood-like Gaussians N(m_1, s_1) and q(z_2 | x) = N(m_2,
+s_2). Top down, the prior p(z_1 | z_2) = N(m_p(z_2), s_p(z_2)) and the bottom-up Gaussian are combined by
+their precisions,
 
     q(z_1 | x, z_2) = N((m_1 / s_1 + m_p / s_p) v, v),    1/v = 1/s_1 + 1/s_p,
 
-and the decoder reads z_1. The divergence is KL(q(z_2) || N(0, I)) + E KL(q(z_1 | z_2) || p(z_1 | z_2)).
+and the decoder takes z_1. The divergence is KL(q(z_2) || N(0, I)) + E KL(q(z_1 | z_2) || p(z_1 | z_2)).
+
+Source: https://arxiv.org/abs/1602.02282.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -18,23 +21,24 @@ from torch.distributions import kl_divergence
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models.autoencoder._autoencoder import Autoencoder
+from plumbline.models.autoencoder._specs import OutputOptions
 from plumbline.networks import RegressorSpec, SampleShape
 from plumbline.networks._blocks import GaussianHead
 
-# Deviations at the start, and the least.
-INITIAL_DEVIATION, SMALLEST_DEVIATION = 0.5, 1e-3
+# Standard deviation of the latent Gaussians at initialisation, and its lower bound.
+INITIAL_STD, SMALLEST_STD = 0.5, 1e-3
 
 
 class LadderVAE(Autoencoder):
-    """An autoencoder with an upper and a lower latent vector.
+    """The ladder autoencoder of Sonderby et al. (2016, https://arxiv.org/abs/1602.02282) with two levels.
 
     Args:
         sample: the shape of samples.
-        latent: numbers of the lower latent vector.
-        upper_latent: numbers of the upper one.
-        encoder: makes the networks from samples, and from features, to features.
-        decoder: makes the networks from latent vectors to features, and the head of the output.
-        others: as for `Autoencoder`.
+        latent: number of entries in the lower latent vector.
+        upper_latent: number of entries in the upper latent vector.
+        encoder: builds the networks from samples, and from features, to features.
+        decoder: builds the networks from latent vectors to features, and the head of the output.
+        others: options of the output, as for `Autoencoder`.
     """
 
     def __init__(
@@ -45,20 +49,20 @@ class LadderVAE(Autoencoder):
         upper_latent: int,
         encoder: RegressorSpec,
         decoder: RegressorSpec,
-        **others: Any,
+        **others: Unpack[OutputOptions],
     ) -> None:
         super().__init__(sample, latent, encoder=encoder, decoder=decoder, **others)
         features = encoder.features()
         self.upper_encoder = encoder.build(features)
         self.prior_network = decoder.build(upper_latent)
-        stds = (INITIAL_DEVIATION, SMALLEST_DEVIATION)
+        stds = (INITIAL_STD, SMALLEST_STD)
         self.lower_head = GaussianHead(features, latent, *stds)
         self.upper_head = GaussianHead(features, upper_latent, *stds)
         self.prior_head = GaussianHead(decoder.features(), latent, *stds)
         self.upper = upper_latent
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of the output plus the divergences of both levels, and both."""
+        """The objective of the output plus the KL divergence of both levels, and both terms."""
         z, _, divergence = self._ladder(self.scaled(batch), 1)
         each, terms = self.output.loss(self.by, *self.decoded(z[0]), batch)
         return (each + divergence[0]).mean(), {**terms, "divergence": divergence.detach().mean()}
@@ -73,7 +77,7 @@ class LadderVAE(Autoencoder):
         return IndependentGaussian(*self.prior_head(self.prior_network(upper)), validate_args=False)
 
     def _ladder(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Lower latent vectors (S, B, d), log p - log q of both levels, and their divergence."""
+        """Lower latent vectors (S, B, d), log p - log q (S, B) and KL divergence (S, B) of both levels."""
         features = self.encoder(x)
         upper_posterior = IndependentGaussian(
             *self.upper_head(self.upper_encoder(features)), validate_args=False
@@ -81,7 +85,7 @@ class LadderVAE(Autoencoder):
         upper_prior = IndependentGaussian(*_standard(upper_posterior.mean), validate_args=False)
         upper = upper_posterior.rsample((samples,))
         lower_prior = self._prior(upper)
-        lower_posterior = _meeting(self.lower_head(features), lower_prior)
+        lower_posterior = _combined(self.lower_head(features), lower_prior)
         lower = lower_posterior.rsample()
         log_ratio = (
             upper_prior.log_prob(upper) - upper_posterior.log_prob(upper)
@@ -95,8 +99,8 @@ def _standard(like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(like), torch.ones_like(like)
 
 
-def _meeting(bottom_up: tuple[Tensor, Tensor], prior: Any) -> IndependentGaussian:
-    """The Gaussian whose precision is the sum of both, and whose mean is theirs, weighted by it."""
+def _combined(bottom_up: tuple[Tensor, Tensor], prior: IndependentGaussian) -> IndependentGaussian:
+    """The Gaussian with the sum of both precisions, and the mean of both weighted by precision."""
     mean, variance = bottom_up
     precision = 1 / variance + 1 / prior.variance
     return IndependentGaussian(

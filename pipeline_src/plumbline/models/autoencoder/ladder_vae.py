@@ -15,22 +15,27 @@ if TYPE_CHECKING:
 
 
 class LadderVAESpec(AutoencoderSpec):
-    """The ladder autoencoder of two levels (Sonderby et al. 2016)."""
+    """The ladder autoencoder with two levels (Sonderby et al. 2016, https://arxiv.org/abs/1602.02282)."""
 
     kind: Literal["ladder_vae"] = "ladder_vae"
     encoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
-    """The network from a sample to features; another one like it reads these."""
+    """Network from a sample to features; a second one of the same kind takes these features."""
     decoder: AnyRegressor = PerceptronSpec(width=256, layers=2)
-    """The network from the lower latent vector to features, and another one from the upper vector to the prior's."""
+    """Network from the lower latent vector to features; a second one maps the upper vector to the prior's."""
     latent: int = key(ge=1, default=16)
-    """Numbers in the lower latent vector."""
+    """Number of entries in the lower latent vector."""
     upper_latent: int = key(ge=1, default=8)
-    """Numbers in the upper latent vector."""
+    """Number of entries in the upper latent vector."""
 
     def build(self, on: BuildContext) -> LadderVAE:
         from plumbline.models._spaces import sample_shape
         from plumbline.models.autoencoder._ladder_vae import LadderVAE
 
         return LadderVAE(
-            sample_shape(on.example), self.latent, upper_latent=self.upper_latent, **self.shared(on)
+            sample_shape(on.example),
+            self.latent,
+            upper_latent=self.upper_latent,
+            encoder=self.encoder,
+            decoder=self.decoder,
+            **self.output_options(on),
         )

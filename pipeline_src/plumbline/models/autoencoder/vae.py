@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.estimators import AnyEstimator, ReparameterisedSpec
-from plumbline.models import BuildContext
+from plumbline.models import BuildContext, PosteriorEncoding, PriorSampling
 from plumbline.models.autoencoder._specs import AutoencoderSpec
 from plumbline.spec import key
 
@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 
 class VAESpec(AutoencoderSpec):
-    """The autoencoder of Kingma and Welling (2014); its latent vector may be given its sum."""
+    """The autoencoder of Kingma and Welling (2014, https://arxiv.org/abs/1312.6114).
+
+    Its latent vector can be conditioned on its sum.
+    """
 
     kind: Literal["vae"] = "vae"
     latent: int = key(ge=1, default=16)
-    """Numbers in the latent vector."""
+    """Number of entries in the latent vector."""
     latent_total: float | None = None
-    """Sum that posterior and prior are conditioned on; null leaves them free."""
+    """Sum of the latent vector that posterior and prior are conditioned on; null leaves them free."""
     estimator: AnyEstimator = ReparameterisedSpec()
-    """How gradients pass the latent sample."""
+    """Estimator of the gradient through the latent sample."""
 
     def build(self, on: BuildContext) -> PlainVAE:
         from plumbline.models._spaces import sample_shape
@@ -33,8 +36,10 @@ class VAESpec(AutoencoderSpec):
             self.latent,
             estimator=self.estimator,
             latent_total=self.latent_total,
-            **self.shared(on),
+            encoder=self.encoder,
+            decoder=self.decoder,
+            **self.output_options(on),
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("prior", "latents", "posterior")
+    def provides(self) -> tuple[type, ...]:
+        return (PriorSampling, PosteriorEncoding)

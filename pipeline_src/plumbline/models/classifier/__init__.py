@@ -1,1 +1,1 @@
-"""Classifiers and counters, which metrics and learned constraints measure by."""
+"""Classifiers and counters of images, used by metrics and learned constraints."""

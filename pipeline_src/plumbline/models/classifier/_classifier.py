@@ -1,4 +1,4 @@
-"""What classifiers share: standardised images, and the features that they are told by."""
+"""Classifiers of images: standardisation, convolutional features and a linear head."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ImageClassifier(nn.Module):
 
     Args:
         sample: the shape of images.
-        outputs: logits of an image.
+        outputs: number of logits per image.
         channels: channels of the first layer; the second has twice as many.
-        features: features of the last layer but one.
+        features: number of features in the penultimate layer.
         dropout: fraction of the features dropped in training.
     """
 
@@ -43,37 +43,37 @@ class ImageClassifier(nn.Module):
         self.space.fit(data["state"])
 
     def features(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B F"]:
-        """What images are told by."""
+        """The features of the penultimate layer."""
         z = self.space.encode(x).to(self.head.weight.dtype)
         return self.encoder(z.reshape(-1, *self.grid))
 
     def logits(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B outputs"]:
-        """What is told of each image."""
+        """The logits of each image."""
         return self.head(self.dropout(self.features(x)))
 
 
 class Classifier(ImageClassifier):
-    """Class probabilities of images (B, *S): as many classes as `outputs`."""
+    """Class probabilities of images (B, *S), for as many classes as `outputs`."""
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation.
 
         Raises:
-            ValueError: there are no labels, or one is none of the classes.
+            ValueError: there are no labels, or one is not among the classes.
         """
         class_labels(data, self.head.out_features, "classes")
         super().prepare(data)
 
     def log_probabilities(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B classes"]:
-        """The logarithms of the probabilities of the classes."""
+        """The log-probabilities of the classes."""
         return self.logits(x).log_softmax(1)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean cross-entropy in nats, and the share of images that are told right."""
-        told = self.log_probabilities(batch["state"])
+        """The mean cross-entropy in nats, and the fraction of images that are classified correctly."""
+        predicted = self.log_probabilities(batch["state"])
         label = batch["label"].long()
-        loss = nn.functional.nll_loss(told, label)
-        right = (told.argmax(1) == label).float().mean()
+        loss = nn.functional.nll_loss(predicted, label)
+        right = (predicted.argmax(1) == label).float().mean()
         return loss, {"cross_entropy": loss.detach(), "accuracy": right}
 
 
@@ -84,19 +84,20 @@ class AttributeClassifier(ImageClassifier):
         """Fits the standardisation.
 
         Raises:
-            ValueError: the attributes are no ones and zeros, or not as many as those of the study's dataset.
+            ValueError: the attributes are not ones and zeros, or their number is not that of the study's
+                dataset.
         """
-        has = listed_attributes(data, "attribute_classifier")
-        if has.shape[1] != self.head.out_features:
+        present = listed_attributes(data, "attribute_classifier")
+        if present.shape[1] != self.head.out_features:
             raise ValueError(
-                f"`attribute_classifier`: its images list {has.shape[1]} attributes, and those of the study "
-                f"{self.head.out_features}."
+                f"`attribute_classifier`: its images list {present.shape[1]} attributes, and those of the "
+                f"study {self.head.out_features}."
             )
         super().prepare(data)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean cross-entropy of an attribute in nats, and the share that is told right."""
-        told, has = self.logits(batch["state"]), batch["attributes"]
-        loss = nn.functional.binary_cross_entropy_with_logits(told, has.float())
-        right = ((told > 0) == (has > 0)).float().mean()
+        """The mean cross-entropy per attribute in nats, and the fraction that is predicted correctly."""
+        logits, present = self.logits(batch["state"]), batch["attributes"]
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, present.float())
+        right = ((logits > 0) == (present > 0)).float().mean()
         return loss, {"cross_entropy": loss.detach(), "accuracy": right}

@@ -1,7 +1,8 @@
-r"""The counting network: two convolutions, each with a rectifier and a halving by means, and two layers.
+r"""The counting network of Feng, Baptista and Bouman (ICLR 2025, https://arxiv.org/abs/2406.12816).
 
-The published one; its number is smooth enough in the image to be a constraint that others are trained by. The loss
-is the squared error of the number.
+Two convolutions, each with a rectifier and average pooling by two, are followed by two linear layers. The
+predicted count is smooth enough in the image to be a constraint for training other models. The loss is its
+squared error.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from plumbline.networks._blocks import grid_of, image_encoder
 
 
 class Counter(nn.Module):
-    """The number of things in images (B, *S).
+    """The counting network of Feng et al. (ICLR 2025, https://arxiv.org/abs/2406.12816) for images (B, *S).
 
     Args:
         sample: the shape of images.
         channels: channels of the first layer; the second has twice as many.
-        features: features of the layer before the number.
+        features: number of features in the penultimate layer.
     """
 
     def __init__(self, sample: SampleShape, *, channels: int = 32, features: int = 256) -> None:
@@ -29,19 +30,19 @@ class Counter(nn.Module):
         self.layers = nn.Sequential(*image_encoder(self.grid, channels, features), nn.Linear(features, 1))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Checks the labels; images are counted as they are.
+        """Checks the labels; images are not standardised.
 
         Raises:
-            ValueError: there are no labels, or they are no counts.
+            ValueError: there are no labels, or they are not counts.
         """
         counts(data, "counter")
 
     def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
-        """The number, not rounded."""
+        """The predicted count, not rounded."""
         return self.layers(x.reshape(-1, *self.grid)).squeeze(1)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean squared error, and the mean absolute one."""
+        """The mean squared error, and the mean absolute error."""
         error = self.count(batch["state"]) - batch["label"]
         loss = error.square().mean()
         return loss, {"squared_error": loss.detach(), "absolute_error": error.detach().abs().mean()}

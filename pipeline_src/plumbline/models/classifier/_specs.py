@@ -1,4 +1,4 @@
-"""Classifiers of images, by which what is generated is counted and compared."""
+"""Spec of the classifiers of images, with which metrics count and compare generated images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from plumbline.spec import key
 
 
 class ImageClassifierSpec(ModelSpec):
-    """Base of the classifiers: a convolutional network from an image to what it is told by, trained on images of its own."""
+    """Base of the classifiers: a convolutional network on images, trained on a dataset of its own."""
 
     dataset: AnyDataset
-    """Images with what is to be told of them, of the shape of the study's; their train split is what is learned from."""
+    """Labelled images of the same shape as the study's; the classifier trains on their train split."""
     channels: int = key(ge=1, default=32)
     """Channels of the first layer; the second has twice as many."""
     features: int = key(ge=1, default=64)
-    """Features of the last layer but one, which images are compared in."""
+    """Number of features in the penultimate layer, in which images are compared."""
     dropout: float = key(ge=0, lt=1, default=0.2)
-    """Share of the features dropped in training."""
+    """Fraction of the features dropped in training."""

@@ -1,10 +1,10 @@
-"""A classifier of the attributes of pictures."""
+"""A classifier of the attributes of images."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext
+from plumbline.models import AttributePredicting, BuildContext, FeatureExtracting
 from plumbline.models.classifier._specs import ImageClassifierSpec
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AttributeClassifierSpec(ImageClassifierSpec):
-    """A classifier that tells which of the `attributes` that the dataset lists an image has, of which it may have several."""
+    """A multi-label classifier: predicts which of the dataset's listed `attributes` an image has."""
 
     kind: Literal["attribute_classifier"] = "attribute_classifier"
 
@@ -30,5 +30,5 @@ class AttributeClassifierSpec(ImageClassifierSpec):
             dropout=self.dropout,
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("attributes", "features")
+    def provides(self) -> tuple[type, ...]:
+        return (AttributePredicting, FeatureExtracting)

@@ -1,10 +1,10 @@
-"""A classifier of pictures."""
+"""A classifier of images."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext
+from plumbline.models import BuildContext, Classifying, FeatureExtracting
 from plumbline.models.classifier._specs import ImageClassifierSpec
 from plumbline.spec import key
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class ClassifierSpec(ImageClassifierSpec):
-    """A classifier that tells the class of an image, its `label`, one of several."""
+    """A classifier: predicts the `label` of an image, one of several classes."""
 
     kind: Literal["classifier"] = "classifier"
     classes: int = key(ge=2, default=10)
-    """Classes, the labels 0, 1, ..."""
+    """Number of classes; the labels are 0, 1, ..."""
 
     def build(self, on: BuildContext) -> Classifier:
         from plumbline.models._spaces import sample_shape
@@ -31,5 +31,5 @@ class ClassifierSpec(ImageClassifierSpec):
             dropout=self.dropout,
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("classes", "features")
+    def provides(self) -> tuple[type, ...]:
+        return (Classifying, FeatureExtracting)

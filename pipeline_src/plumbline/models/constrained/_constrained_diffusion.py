@@ -1,27 +1,29 @@
 r"""A diffusion model whose denoiser obeys A x = k.
 
-If all data satisfies A x = k, so does E[x | x_t], at every noise level: the constraint on the denoised estimate
-loses nothing, and none is asked of the noisy state. The backbone gives a mean and a variance for each coordinate of
-the clean sample,
+If all data satisfies A x = k, so does E[x | x_t] at every noise level: constraining the denoised estimate
+loses nothing, and the noisy state needs no constraint. The backbone gives a mean and a variance for each
+coordinate of the clean sample,
 
-    m = c_skip x_t + c_out F,    s = c_out^2 (floor + softplus(V)),    c_out^2 = sigma^2 / (alpha^2 + sigma^2),
+    m = c_skip x_t + c_out F,    s = c_out^2 (floor + softplus(V)),
+    c_out^2 = sigma^2 / (alpha^2 + sigma^2),
 
-and a law puts N(m, diag(s)) on the feasible set (Li et al. 2025). Its mean is what samplers see. With equal
-variances conditioning is the Euclidean projection of m; the learned ones decide which coordinates give way.
-Training is by the law's objective, in units of c_out: the usual weight (alpha^2 + sigma^2) / sigma^2 for errors.
+and a likelihood restricts N(m, diag(s)) to the feasible set (Li et al. 2025,
+https://arxiv.org/abs/2502.05416). Samplers use the mean of the result. With equal variances, conditioning is
+the Euclidean projection of m; with learned variances, uncertain coordinates are corrected more. The training
+objective is in units of c_out, which weights squared errors by the usual (alpha^2 + sigma^2) / sigma^2.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule
 from torch import Tensor, nn
 
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models._outputs import FeasibleOutput
@@ -31,9 +33,17 @@ from plumbline.networks import SampleShape
 
 
 class ConstrainedDenoiser(Denoiser):
-    """The mean of the law on the feasible set, in the scaled space.
+    """The denoiser whose posterior mean is that of the constrained distribution, in the scaled space.
 
-    Beside the backbone's condition it takes `known`, the variables of the batch that targets are read from.
+    Besides the backbone's condition it takes `known`: the variables of the batch, which hold the constraint's
+    targets.
+
+    Args:
+        backbone: the network, with two outputs per coordinate.
+        schedule: the noise schedule.
+        output: the constrained output.
+        initial_std: standard deviation at initialisation, in units of c_out.
+        min_std: lower bound of that standard deviation.
     """
 
     def __init__(
@@ -48,20 +58,20 @@ class ConstrainedDenoiser(Denoiser):
         super().__init__()
         self.backbone, self.schedule, self.output = backbone, schedule, output
         self.floor = min_std**2
-        # softplus^{-1} of the variance at the start.
+        # softplus^{-1} of the variance at initialisation.
         self.start = math.log(math.expm1(initial_std**2))
 
     def forward(
         self, x_t: Tensor, t: Tensor, known: dict[str, Tensor], condition: Tensor | None = None
     ) -> DiracPosterior:
-        """The posterior mean, of the shape of `x_t` (B, *S)."""
+        """The posterior mean, in the shape of `x_t` (B, *S)."""
         mean, variance = self.mean_and_variance(x_t, t, condition)
         return DiracPosterior(self.output.distribution(mean, variance, known).mean.view_as(x_t))
 
     def mean_and_variance(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The free mean and variance of the clean sample, (B, n)."""
+        """Mean and variance of the clean sample before the constraint, (B, n)."""
         alpha, sigma = (s.reshape(-1, 1).to(x_t) for s in self.schedule(t))
         total = alpha**2 + sigma**2
         out = sigma * total.rsqrt()
@@ -77,18 +87,20 @@ class ConstrainedDenoiser(Denoiser):
 
 
 class ConstrainedDiffusion(nn.Module):
-    """A diffusion model of feasible samples (B, *S), conditioned where the dataset has a condition.
+    """A diffusion model of feasible samples (B, *S) (Li et al. 2025, https://arxiv.org/abs/2502.05416).
+
+    It takes the dataset's condition where there is one.
 
     Args:
         sample: the shape of samples.
-        network: makes the backbone, which gives two tensors of that shape.
-        law: how mean and variance become a distribution.
-        objective: what the distribution is trained by.
-        schedule: the noise schedule, which says what is trained at.
+        network: builds the backbone, which returns two tensors of that shape.
+        likelihood: turns mean and variance into a distribution.
+        objective: the loss of the distribution, given the true state.
+        schedule: the noise schedule, with the distribution of times in training.
         scaling: how samples are standardised.
         constraint: the equality, or None.
-        initial_std: standard deviation at the start, in units of c_out.
-        min_std: its floor.
+        initial_std: standard deviation at initialisation, in units of c_out.
+        min_std: lower bound of that standard deviation.
     """
 
     def __init__(
@@ -100,7 +112,7 @@ class ConstrainedDiffusion(nn.Module):
         objective: ObjectiveSpec,
         schedule: TrainedSchedule,
         scaling: Scaling,
-        constraint: Any,
+        constraint: LinearEqualityConstraint | None,
         initial_std: float = 1.0,
         min_std: float = 1e-3,
     ) -> None:
@@ -127,12 +139,12 @@ class ConstrainedDiffusion(nn.Module):
         """The scaled space."""
         return self.output.space
 
-    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+    def conditions(self, batch: dict[str, Tensor]) -> dict[str, object]:
         """The denoiser's keyword arguments for a batch."""
         return {"known": batch, **self.condition.arguments(batch)}
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of the law of the clean sample, a coordinate, in units of c_out."""
+        """The objective per coordinate for the clean sample, in units of c_out."""
         z = self.output.space.encode(batch["state"])
         times = stratified_times(self.schedule, len(z), z)
         alpha, sigma = (s.view(-1, *(1,) * (z.ndim - 1)) for s in self.schedule(times))

@@ -1,11 +1,11 @@
-"""Diffusion models that know a linear equality: conditioned denoisers, and diffusion in the null space."""
+"""Diffusion models whose denoiser obeys a linear equality."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.distributions.objectives import AnyObjective
-from plumbline.models import BuildContext
+from plumbline.models import BuildContext, Denoising
 from plumbline.models._output_specs import ConstrainedOutputSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.networks import AnyNetwork
@@ -16,19 +16,22 @@ if TYPE_CHECKING:
 
 
 class ConstrainedDiffusionSpec(ConstrainedOutputSpec):
-    """A denoiser whose Gaussian of the clean sample is put on the feasible set by a law, in training and sampling."""
+    """A diffusion model whose Gaussian of the clean sample is restricted to the feasible set.
+
+    This holds in training and in sampling (Li et al. 2025, https://arxiv.org/abs/2502.05416).
+    """
 
     kind: Literal["constrained_diffusion"] = "constrained_diffusion"
     network: AnyNetwork
-    """The backbone; it gives a mean and a variance a coordinate."""
+    """Backbone network, which gives a mean and a variance per coordinate."""
     objective: AnyObjective
-    """What the law is trained by."""
+    """The objective that the distribution is trained with."""
     schedule: AnySchedule = EDMScheduleSpec()
-    """Noise schedule, and the noise levels seen in training."""
+    """Noise schedule, with the distribution of noise levels in training."""
     scaling: Literal["per_feature", "global", "max_abs"] = key(default="global")
-    """Standardisation: a mean and a scale a coordinate, or one of each."""
-    initial_std: float = key("posterior deviations of a standard normal", gt=0, default=1.0)
-    """Standard deviation that the law starts with: at one, that of a coordinate independent of all others."""
+    """Scaling: mean and scale per coordinate, one of each, or maximum absolute value per coordinate."""
+    initial_std: float = key("posterior standard deviations of a standard normal", gt=0, default=1.0)
+    """Standard deviation at the start of training; one is that of a coordinate independent of all others."""
 
     def build(self, on: BuildContext) -> ConstrainedDiffusion:
         from plumbline.models._spaces import sample_shape
@@ -41,10 +44,10 @@ class ConstrainedDiffusionSpec(ConstrainedOutputSpec):
             objective=self.objective,
             schedule=self.schedule.build(),
             scaling=self.scaling,
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
             initial_std=self.initial_std,
             min_std=self.min_std,
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("denoiser",)
+    def provides(self) -> tuple[type, ...]:
+        return (Denoising,)

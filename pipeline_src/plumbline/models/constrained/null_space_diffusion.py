@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models import BuildContext, ModelSpec
 from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
 from plumbline.networks import AnyNetwork
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class NullSpaceDiffusionSpec(ModelSpec):
-    """A diffusion model of the n - r free coordinates: what the equality fixes is put back at the end."""
+    """A diffusion model of the n - r null-space coordinates; decoding adds what the equality fixes."""
 
     kind: Literal["null_space_diffusion"] = "null_space_diffusion"
     constraint: str
     """Name of the equality, one of the study's `constraints`."""
     network: AnyNetwork
-    """The backbone, for a vector."""
+    """Backbone network, for vectors."""
     schedule: AnySchedule = EDMScheduleSpec()
-    """Noise schedule, and the noise levels seen in training."""
+    """Noise schedule, with the distribution of noise levels in training."""
     scaling: Literal["per_feature", "global"] = key(default="global")
-    """Scaling of the coordinates before the null space is taken: a mean and a scale each, or one of each."""
+    """Scaling before the null space is computed: a mean and a scale per coordinate, or one of each."""
 
     def build(self, on: BuildContext) -> NullSpaceDiffusion:
         from plumbline.models._spaces import sample_shape
@@ -35,11 +36,11 @@ class NullSpaceDiffusionSpec(ModelSpec):
             network=self.network.build,
             schedule=self.schedule.build(),
             scaling=self.scaling,
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
         )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def requires(self) -> tuple[str, ...]:
-        return ("condition",)
+    def requires(self) -> tuple[type, ...]:
+        return (LinearEqualityConstraint,)

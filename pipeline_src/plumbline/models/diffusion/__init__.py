@@ -1,1 +1,1 @@
-"""Diffusion models of the data as it is."""
+"""Diffusion models without constraints."""

@@ -4,8 +4,9 @@ With x_t = alpha_t x + sigma_t e, the network learns m(x_t) = E[x | x_t] by
 
     E_{x, t, e} [ (alpha_t^2 + sigma_t^2) / sigma_t^2 |m(x_t) - x|^2 ]
 
-(azula's `KarrasDenoiser`; Karras et al. 2022, table 1 with unit data). The times of a batch are stratified:
-one in each of B equal shares of their law, which takes the variance of the level out of the gradient.
+(azula's `KarrasDenoiser`; Karras et al. 2022, table 1 with unit data, https://arxiv.org/abs/2206.00364). The
+times of a batch are stratified: one from each of B equally likely intervals, which reduces the variance of
+the gradient.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from plumbline.networks import SampleShape
 
 
 class Diffusion(nn.Module):
-    """A denoiser of standardised samples (B, ...), conditioned where the dataset has a condition.
+    """A denoiser of standardised samples (B, ...) with the preconditioning of Karras et al. (2022).
+
+    It takes the dataset's condition where there is one. Source: https://arxiv.org/abs/2206.00364.
 
     Args:
         sample: the shape of samples.
         backbone: the network, for such samples.
-        schedule: the noise schedule, which says what is trained at.
-        space: the space that the denoiser works in, not fitted.
+        schedule: the noise schedule, with the distribution of times in training.
+        space: the space that the denoiser works in, before it is fitted.
     """
 
     def __init__(

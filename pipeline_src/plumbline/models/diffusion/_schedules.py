@@ -1,7 +1,7 @@
-r"""Noise schedules as azula's, with the law of the times that a model is trained at.
+r"""Noise schedules with the interface of azula's, and the distribution of times that a model is trained at.
 
-A schedule says alpha_t and sigma_t of x_t = alpha_t x + sigma_t e; what is known of x depends on their ratio
-rho = sigma_t / alpha_t alone, which grows with t, so that each ratio has its time.
+A schedule gives alpha_t and sigma_t of x_t = alpha_t x + sigma_t e. What x_t reveals about x depends only on
+the ratio rho = sigma_t / alpha_t, which grows with t, so that each ratio is reached at one time.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ from torch import Tensor
 
 @runtime_checkable
 class TrainedSchedule(Protocol):
-    """A schedule that knows which times to train at, and at which time a ratio of noise to signal is reached."""
+    """A schedule with a distribution of training times and the inverse of its noise-to-signal ratio."""
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t."""
         ...
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Times in [0, 1] from uniform numbers, by the inverse distribution function."""
+        """Training times in [0, 1] from uniform random numbers, by the inverse distribution function."""
         ...
 
     def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """The time t with sigma_t / alpha_t of this value."""
+        """The time t at which sigma_t / alpha_t has this value."""
         ...
 
 
 class EDMSchedule(Schedule):
-    """Karras et al. (2022), eq. 5 with t = 0 at the smallest noise; training levels as in their table 1.
+    """The schedule of Karras et al. (2022), eq. 5, with t = 0 at the smallest noise.
+
+    Training noise levels are log-normal, as in their table 1. Source: https://arxiv.org/abs/2206.00364.
 
     Args:
         sigma_min: noise level at the end of sampling.
         sigma_max: noise level at the start of sampling.
-        rho: exponent of the spacing; a larger one spends more steps on small noise.
+        rho: exponent of the spacing; larger values spend more steps on small noise.
         log_sigma_mean: mean of log sigma in training.
         log_sigma_std: standard deviation of log sigma in training.
     """
@@ -62,17 +64,20 @@ class EDMSchedule(Schedule):
         return torch.ones_like(t), (self.low + t * (self.high - self.low)) ** self.rho
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Times at which log sigma is normal, cut to the range of the schedule."""
+        """Times at which log sigma is normally distributed, clamped to the range of the schedule."""
         log_sigma = self.log_sigma_mean + self.log_sigma_std * torch.special.ndtri(uniform)
         return self.time_of(log_sigma.exp().clamp(self.sigma_min, self.sigma_max))
 
     def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """The time at which sigma_t is this."""
+        """The time at which sigma_t has this value."""
         return (ratio ** (1 / self.rho) - self.low) / (self.high - self.low)
 
 
 class UniformVPSchedule(VPSchedule):
-    """azula's variance-preserving schedule, trained at uniform times."""
+    """azula's variance-preserving schedule (Ho et al. 2020, https://arxiv.org/abs/2006.11239).
+
+    Training times are uniform.
+    """
 
     def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The uniform numbers themselves."""
@@ -85,12 +90,14 @@ class UniformVPSchedule(VPSchedule):
 
 
 class VPSDESchedule(Schedule):
-    """Song et al. (2021), eq. 33, with t = 0 at the time at which sampling ends.
+    """The variance-preserving SDE of Song et al. (2021), eq. 33, with t = 0 where sampling ends.
+
+    Source: https://arxiv.org/abs/2011.13456. Training times are uniform.
 
     Args:
-        beta_min: rate of the noising at its start.
-        beta_max: rate at its end, at time one.
-        first_time: time at which sampling ends, and the least that is trained at.
+        beta_min: noise rate at time zero.
+        beta_max: noise rate at time one.
+        first_time: time at which sampling ends, and the smallest time in training.
     """
 
     def __init__(self, *, beta_min: float = 0.1, beta_max: float = 20.0, first_time: float = 1e-3) -> None:
@@ -107,7 +114,7 @@ class VPSDESchedule(Schedule):
         return uniform
 
     def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """From -log alpha_t = log(1 + rho^2) / 2, a quadratic equation of the time."""
+        """From -log alpha_t = log(1 + rho^2) / 2, a quadratic equation in the time."""
         rest = 0.5 * torch.log1p(ratio**2)
         slope = self.beta_max - self.beta_min
         time = 2 * rest / (0.5 * self.beta_min + (0.25 * self.beta_min**2 + slope * rest).sqrt())
@@ -115,7 +122,7 @@ class VPSDESchedule(Schedule):
 
 
 def stratified_times(schedule: TrainedSchedule, count: int, like: Tensor) -> Float[Tensor, " B"]:
-    """Training times, one in each of `count` equal shares of their law, in random order."""
+    """Training times (count,), one from each of `count` equally likely intervals, in random order."""
     offsets = torch.rand(count, device=like.device)
     uniform = (torch.randperm(count, device=like.device) + offsets) / count
     return schedule.training_times(uniform.clamp(1e-6, 1 - 1e-6)).to(like.dtype)

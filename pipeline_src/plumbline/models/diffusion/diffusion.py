@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.models import BuildContext, ModelSpec
+from plumbline.models import BuildContext, MirrorMap, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    from plumbline.models._spaces import Mirror, MirrorSpace, Standardisation
+    from plumbline.models._spaces import MirrorSpace, Standardisation
     from plumbline.models.diffusion._diffusion import Diffusion
     from plumbline.models.diffusion._schedules import EDMSchedule, UniformVPSchedule, VPSDESchedule
 
 
 class EDMScheduleSpec(Spec):
-    """sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho, alpha = 1 (Karras et al. 2022)."""
+    """sigma(t) = (sigma_min^(1/rho) + t (sigma_max^(1/rho) - sigma_min^(1/rho)))^rho, alpha = 1.
+
+    Source: Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364.
+    """
 
     kind: Literal["edm"] = "edm"
     sigma_min: float = key("standard deviations of the data", gt=0, default=0.002)
-    """Noise at the end of sampling."""
+    """Noise level at the end of sampling."""
     sigma_max: float = key("standard deviations of the data", gt=0, default=80.0)
-    """Noise at the start of sampling."""
+    """Noise level at the start of sampling."""
     rho: float = key(ge=1, default=7.0)
-    """How much of the steps goes to small noise."""
+    """Exponent of the spacing of steps; larger values spend more steps on small noise."""
     log_sigma_mean: float = key(default=-1.2)
-    """Mean of log sigma in training, which is normal (published: -0.5 in this unit, better where structure is at stake)."""
+    """Mean of the normal log sigma in training (published: -0.5 in this unit, better for structure)."""
     log_sigma_std: float = key(gt=0, default=1.2)
     """Standard deviation of log sigma in training."""
 
@@ -40,6 +43,7 @@ class EDMScheduleSpec(Spec):
         return self
 
     def build(self) -> EDMSchedule:
+        """Builds the schedule."""
         from plumbline.models.diffusion._schedules import EDMSchedule
 
         return EDMSchedule(
@@ -52,30 +56,37 @@ class EDMScheduleSpec(Spec):
 
 
 class VPScheduleSpec(Spec):
-    """alpha(t) = alpha_min^(t^2), variance preserving (Ho et al. 2020); times are uniform in training."""
+    """alpha(t) = alpha_min^(t^2), variance preserving; training times are uniform.
+
+    Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, in azula's parametrisation.
+    """
 
     kind: Literal["vp"] = "vp"
     alpha_min: float = key(gt=0, lt=1, default=1e-3)
-    """Signal left at the start of sampling."""
+    """Signal level alpha at the start of sampling."""
     sigma_min: float = key("standard deviations of the data", gt=0, lt=1, default=1e-3)
-    """Noise at the end of sampling."""
+    """Noise level at the end of sampling."""
 
     def build(self) -> UniformVPSchedule:
+        """Builds the schedule."""
         from plumbline.models.diffusion._schedules import UniformVPSchedule
 
         return UniformVPSchedule(alpha_min=self.alpha_min, sigma_min=self.sigma_min)
 
 
 class VPSDEScheduleSpec(Spec):
-    """alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2 (Song et al. 2021)."""
+    """alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2.
+
+    Source: Song et al. (2021), eq. 33, https://arxiv.org/abs/2011.13456.
+    """
 
     kind: Literal["vp_sde"] = "vp_sde"
     beta_min: float = key("1/time", gt=0, default=0.1)
-    """Rate of the noising at its start."""
+    """Noise rate at time zero."""
     beta_max: float = key("1/time", gt=0, default=20.0)
-    """Rate at its end, at time one."""
+    """Noise rate at time one."""
     first_time: float = key("time", gt=0, lt=1, default=1e-3)
-    """Time at which sampling ends, and the least that is trained at; other times are uniform in training."""
+    """Time at which sampling ends and the smallest in training; training times are uniform."""
 
     @model_validator(mode="after")
     def _ordered(self) -> VPSDEScheduleSpec:
@@ -86,6 +97,7 @@ class VPSDEScheduleSpec(Spec):
         return self
 
     def build(self) -> VPSDESchedule:
+        """Builds the schedule."""
         from plumbline.models.diffusion._schedules import VPSDESchedule
 
         return VPSDESchedule(beta_min=self.beta_min, beta_max=self.beta_max, first_time=self.first_time)
@@ -98,28 +110,31 @@ class DenoiserSpec(ModelSpec):
     """Base of the models that learn a denoiser in the space of the data, or of a mirror map."""
 
     network: AnyNetwork
-    """The backbone."""
+    """Backbone network."""
     schedule: AnySchedule = EDMScheduleSpec()
-    """Noise schedule, and the noise levels seen in training."""
+    """Noise schedule, with the distribution of noise levels in training."""
     scaling: Literal["per_feature", "global", "none"] = key(default="global")
-    """Standardisation: a mean and a scale a coordinate, one of each, or none."""
+    """Standardisation: a mean and a scale per coordinate, one of each, or none."""
     space: str | None = None
-    """Name of a mirror map, in whose space the model works; null for that of the data."""
+    """Name of a mirror map in whose space the model works; null for the space of the data."""
 
     def build_space(self, on: BuildContext) -> Standardisation | MirrorSpace:
-        """The space that the denoiser works in, not fitted."""
+        """Builds the space that the denoiser works in, before it is fitted."""
         from plumbline.models._spaces import MirrorSpace, Standardisation, sample_shape
 
         if self.space is None:
             return Standardisation(sample_shape(on.example).shape, self.scaling)
-        return MirrorSpace(cast("Mirror", on.models[self.space]), self.scaling)
+        return MirrorSpace(on.model(self.space, MirrorMap), self.scaling)
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.space: "mirror"} if self.space else {}
+    def depends_on(self) -> dict[str, type]:
+        return {self.space: MirrorMap} if self.space else {}
 
 
 class DiffusionSpec(DenoiserSpec):
-    """A denoiser of standardised data, conditioned on the dataset's condition where it has one."""
+    """A diffusion model of standardised data, conditioned on the dataset's condition where it has one.
+
+    Preconditioning and loss are those of Karras et al. (2022, https://arxiv.org/abs/2206.00364).
+    """
 
     kind: Literal["diffusion"] = "diffusion"
 

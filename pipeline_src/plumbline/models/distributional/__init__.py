@@ -1,1 +1,1 @@
-"""Models under constraints on their distribution: thresholds on divergences, rewards, and products of experts."""
+"""Models under constraints on their distributions: divergences, rewards, and products of experts."""

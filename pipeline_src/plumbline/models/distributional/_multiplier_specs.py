@@ -1,4 +1,4 @@
-"""Lagrange multipliers of constraints on whole distributions, and the rules by which they are set."""
+"""Specs of the Lagrange multipliers of constraints on distributions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ if TYPE_CHECKING:
 
 
 class AscentSpec(Spec):
-    """Projected gradient ascent of a dual function."""
+    """Base of the projected gradient ascents of a dual function."""
 
     learning_rate: float = key("multiplier per unit of violation", gt=0, default=1e-3)
-    """Step of the multipliers. Too large, they overshoot before the model has followed."""
+    """Step size of the multipliers; if it is too large, they overshoot before the model can follow."""
     every: int = key("optimiser steps", ge=1, default=2)
-    """Primal steps to each dual step, which sees the mean violation over them."""
+    """Primal steps per dual step, which uses the mean violation over them."""
     start: int = key("optimiser steps", ge=0, default=0)
-    """Primal steps before the first dual step: an untrained model violates everything."""
+    """Primal steps before the first dual step, since an untrained model violates all constraints."""
 
 
 class DualAscentSpec(AscentSpec):
-    """A multiplier rises while its constraint is violated, and falls to zero where it holds with room to spare."""
+    """Dual ascent: a multiplier rises while its constraint is violated, and falls to zero where it is slack.
+
+    Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), https://arxiv.org/abs/2408.15094; resilience: Hounie,
+    Ribeiro, Chamon (NeurIPS 2023), https://arxiv.org/abs/2306.02426.
+    """
 
     kind: Literal["ascent"] = "ascent"
     initial: float = key(ge=0, default=0.0)
-    """Multipliers at the start; zero is no constraint."""
+    """Multipliers at the start; zero means no constraint."""
     resilience: float | None = key("unit of violation, squared", gt=0, default=None)
-    """alpha in the cost alpha z^2 / 2 of relaxing a threshold by z; null for thresholds that do not give way."""
+    """alpha in the cost alpha z^2 / 2 of relaxing a threshold by z; null for fixed thresholds."""
     largest: float = key(gt=0, default=100.0)
-    """Multiplier at which a constraint without resilience is taken to be infeasible, which ends the training."""
+    """Multiplier at which a constraint without resilience counts as infeasible, which ends the training."""
 
     @model_validator(mode="after")
     def _starts_below_the_largest(self) -> DualAscentSpec:
@@ -41,7 +45,7 @@ class DualAscentSpec(AscentSpec):
         return self
 
     def build(self, constraints: int) -> DualAscent:
-        """Multipliers of so many constraints."""
+        """Builds the multipliers of a number of constraints."""
         from plumbline.models.distributional._multipliers import DualAscent
 
         return DualAscent(
@@ -56,12 +60,15 @@ class DualAscentSpec(AscentSpec):
 
 
 class SimplexAscentSpec(AscentSpec):
-    """Multipliers that sum to one: they rise for the constraints that are violated most, whatever the bound is."""
+    """Multipliers that sum to one and rise for the most violated constraints; the bound is minimised.
+
+    Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), https://arxiv.org/abs/2508.19104.
+    """
 
     kind: Literal["simplex_ascent"] = "simplex_ascent"
 
     def build(self, constraints: int) -> SimplexAscent:
-        """Multipliers of so many constraints, all alike at first."""
+        """Builds the multipliers of a number of constraints, equal at the start."""
         from plumbline.models.distributional._multipliers import SimplexAscent
 
         return SimplexAscent(
@@ -70,26 +77,26 @@ class SimplexAscentSpec(AscentSpec):
 
 
 class EqualMultipliersSpec(Spec):
-    """Multipliers that sum to one and are all alike, throughout."""
+    """Constant and equal multipliers that sum to one."""
 
     kind: Literal["equal"] = "equal"
 
     def build(self, constraints: int) -> Multipliers:
-        """Multipliers of so many constraints."""
+        """Builds the multipliers of a number of constraints."""
         from plumbline.models.distributional._multipliers import Multipliers
 
         return Multipliers([1 / constraints] * constraints)
 
 
 class FixedMultipliersSpec(Spec):
-    """The same multiplier for every constraint, throughout: the usual weights, set by hand."""
+    """One constant multiplier for all constraints: the usual weighted sum of losses."""
 
     kind: Literal["fixed"] = "fixed"
     value: float = key(ge=0)
     """The multiplier."""
 
     def build(self, constraints: int) -> Multipliers:
-        """Multipliers of so many constraints."""
+        """Builds the multipliers of a number of constraints."""
         from plumbline.models.distributional._multipliers import Multipliers
 
         return Multipliers([self.value] * constraints)

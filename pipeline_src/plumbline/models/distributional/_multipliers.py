@@ -1,19 +1,18 @@
-r"""Lagrange multipliers as a module, which stay as they are.
+r"""Lagrange multipliers, constant or set by projected ascent of the dual function of a constrained problem.
 
-Projected ascent of the dual function of a constrained problem.
-
-Of the problem min_p F(p) subject to c_i(p) <= 0, with the Lagrangian F(p) + sum_i lambda_i c_i(p), the dual function is
-the minimum of the Lagrangian over p. It is concave, and the violation c_i at the minimiser is its gradient. With primal
-steps that keep p near the minimiser,
+For the problem min_p F(p) subject to c_i(p) <= 0, with the Lagrangian F(p) + sum_i lambda_i c_i(p), the dual
+function is the minimum of the Lagrangian over p. It is concave, and the violation c_i at the minimiser is its
+gradient. With primal steps that keep p near the minimiser, the dual step is
 
     lambda_i <- [ lambda_i + eta c_i ]_+.
 
-A constraint that holds with room to spare loses its multiplier, and one that cannot hold has a multiplier without bound.
-**Resilience** lets thresholds give way at a cost: with c_i(p) <= z_i and the cost alpha |z|^2 / 2 in the objective, the best
-relaxation is z_i = lambda_i / alpha, and the gradient becomes c_i - lambda_i / alpha: the multipliers stay bounded.
+The multiplier of a slack constraint falls to zero, and that of an infeasible one grows without bound.
+**Resilience** relaxes thresholds at a cost: with c_i(p) <= z_i and the cost alpha |z|^2 / 2 in the objective,
+the optimal relaxation is z_i = lambda_i / alpha, and the gradient becomes c_i - lambda_i / alpha, so that
+multipliers stay bounded.
 
-Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), section 3; Hounie, Ribeiro, Chamon, "Resilient constrained learning"
-(NeurIPS 2023), eq. 8.
+Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), section 3, https://arxiv.org/abs/2408.15094; Hounie, Ribeiro,
+Chamon, "Resilient constrained learning" (NeurIPS 2023), eq. 8, https://arxiv.org/abs/2306.02426.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ from torch import Tensor, nn
 
 
 class Multipliers(nn.Module):
-    """One multiplier a constraint.
+    """One multiplier per constraint; in this base class they are constant.
+
+    Args:
+        values: the multipliers.
 
     Attributes:
         values: the multipliers (m,), a buffer: they are saved, resumed and averaged with the weights.
@@ -43,14 +45,14 @@ class Multipliers(nn.Module):
         return {f"multiplier_{name}": value for name, value in zip(names, self.values.clone(), strict=True)}
 
     def fit(self, fractions: Float[Tensor, " m"], thresholds: Float[Tensor, " m"]) -> None:
-        """Takes note, before the training, of shares in the data and thresholds; needed by closed forms alone."""
+        """Called before the training with fractions in the data and thresholds; used by closed forms only."""
 
     def update(self, violations: Float[Tensor, " m"]) -> None:
-        """Takes note of what a step found the constraints to be violated by; here they stay as they are."""
+        """Called with the violations at a primal step; in this class the multipliers do not change."""
 
 
 class InfeasibleConstraintsError(RuntimeError):
-    """A multiplier grew beyond all bounds: no model satisfies the constraints together."""
+    """No model seems to satisfy the constraints together."""
 
 
 class Ascent(Multipliers):
@@ -60,8 +62,12 @@ class Ascent(Multipliers):
         constraints: m.
         initial: the multipliers at the start.
         learning_rate: eta.
-        every: primal steps to each dual step.
+        every: primal steps per dual step.
         start: primal steps before the first dual step.
+
+    Attributes:
+        violations: the mean violations accumulated since the last dual step (m,).
+        steps: number of primal steps so far.
     """
 
     violations: Tensor
@@ -77,7 +83,7 @@ class Ascent(Multipliers):
 
     @torch.no_grad()
     def update(self, violations: Float[Tensor, " m"]) -> None:
-        """Adds the violations that a primal step found; every so many, a dual step."""
+        """Accumulates the violations of a primal step, and takes a dual step after every `every` of them."""
         self.steps += 1
         done = int(self.steps)
         if done <= self.start:
@@ -93,15 +99,17 @@ class Ascent(Multipliers):
 
 
 class DualAscent(Ascent):
-    """Multipliers of inequalities: they are not negative.
+    """Nonnegative multipliers of inequality constraints, by dual ascent.
+
+    Sources: https://arxiv.org/abs/2408.15094; with resilience https://arxiv.org/abs/2306.02426.
 
     Args:
         constraints: m.
-        initial: the multipliers at the start; zero is no constraint.
-        resilience: alpha in the cost of relaxing a threshold; None for thresholds that do not give way.
+        initial: the multipliers at the start; zero means no constraint.
+        resilience: alpha in the cost of relaxing a threshold; None for fixed thresholds.
         largest: multiplier at which a constraint without resilience counts as infeasible.
         learning_rate: eta.
-        every: primal steps to each dual step.
+        every: primal steps per dual step.
         start: primal steps before the first dual step.
     """
 
@@ -123,31 +131,34 @@ class DualAscent(Ascent):
         """The multipliers after a dual step.
 
         Raises:
-            InfeasibleConstraintsError: one reached the largest that is allowed.
+            InfeasibleConstraintsError: a multiplier without resilience reached `largest`.
         """
         moved = (self.values + self.learning_rate * self.gradient(violations)).clamp(min=0)
         if self.resilience is None and float(moved.max()) >= self.largest:
             raise InfeasibleConstraintsError(
-                f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {self.largest} at step {int(self.steps)}: "
-                f"no model seems to satisfy the constraints together. Loosen the thresholds, set `resilience` so that they "
-                f"give way at a cost, or lower `learning_rate` if the multipliers only overshot."
+                f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {self.largest} at step "
+                f"{int(self.steps)}: no model seems to satisfy the constraints together. Loosen the "
+                f"thresholds, set `resilience` to relax them at a cost, or lower `learning_rate` if the "
+                f"multipliers only overshot."
             )
         return moved
 
     def gradient(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """The gradient of the dual function where the constraints are violated by so much."""
+        """The gradient of the dual function at these violations."""
         if self.resilience is None:
             return violations
         return violations - self.values / self.resilience
 
 
 class SimplexAscent(Ascent):
-    """Multipliers of c_i(p) <= u with the least u that there is: its own stationarity makes them sum to one.
+    """Multipliers of c_i(p) <= u where u is minimised; stationarity in u makes them sum to one.
+
+    Source: https://arxiv.org/abs/2508.19104.
 
     Args:
         constraints: m; all multipliers are 1 / m at the start.
         learning_rate: eta.
-        every: primal steps to each dual step.
+        every: primal steps per dual step.
         start: primal steps before the first dual step.
     """
 
@@ -164,14 +175,17 @@ class SimplexAscent(Ascent):
 
 
 def onto_simplex(x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """The nearest vector without negative entries that sums to one (Held, Wolfe, Crowder 1974)."""
-    falling, count = x.sort(descending=True).values, torch.arange(1, len(x) + 1, device=x.device)
-    levels = (falling.cumsum(0) - 1) / count
-    return (x - levels[(falling > levels).sum() - 1]).clamp(min=0)
+    """The Euclidean projection onto the probability simplex.
+
+    Source: Held, Wolfe, Crowder (1974), https://doi.org/10.1007/BF01580223.
+    """
+    descending, count = x.sort(descending=True).values, torch.arange(1, len(x) + 1, device=x.device)
+    levels = (descending.cumsum(0) - 1) / count
+    return (x - levels[(descending > levels).sum() - 1]).clamp(min=0)
 
 
 def _mean_over_processes(values: Tensor) -> Tensor:
-    """Every process trains on its own share of a batch; the multipliers are one set for all."""
+    """The mean over processes: each trains on its own part of a batch, and all share the multipliers."""
     if not torch.distributed.is_initialized():
         return values
     total = values.clone()

@@ -1,4 +1,4 @@
-"""What a constraint distribution is: part of the training data, a dataset of its own, or what a model draws."""
+"""Specs of the constraint distributions: part of the training data, another dataset, or model samples."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from plumbline.samplers import AnyDenoisingSampler
 from plumbline.spec import Spec, key
 
 Objective = Literal["data", "largest_divergence", "largest_cross_entropy"]
-"""What is least: the divergence from the data, under thresholds; the largest divergence from a set; or the largest cross-entropy."""
+"""What is minimised: the divergence from the data, or the largest divergence or cross-entropy of the sets."""
 
 
 def constrained_columns(sets: Iterable[str], objective: Objective) -> dict[str, str]:
-    """The names in the training log of what is constrained, by the sets."""
+    """The columns of the training log that are constrained, by the names of the sets."""
     quantity = "cross_entropy" if objective == "largest_cross_entropy" else "divergence"
     return {name: f"{quantity}_{name}" for name in sets}
 
@@ -27,32 +27,35 @@ class DrawnSetSpec(Spec):
     model: str
     """Name of the model."""
     sampler: AnyDenoisingSampler
-    """How it is drawn from."""
+    """Sampler of the model."""
     samples: int = key("samples", ge=2, default=4096)
-    """Samples that are drawn, once, before the training."""
+    """Number of samples, drawn once before the training."""
 
 
 class ConstraintSetSpec(Spec):
-    """A distribution that the model must stay near to: part of the training data, or a dataset of its own."""
+    """A distribution that the model must stay close to.
+
+    It is part of the training data, another dataset, or samples of a model.
+    """
 
     where: dict[str, tuple[int, ...]] | None = None
-    """Values of whole-numbered variables, such as `label`, that make a training sample one of the set."""
+    """Values of integer variables, such as `label`, by which a training sample belongs to the set."""
     dataset: AnyDataset | None = None
-    """The dataset whose train split is the set, in place of `where`; its samples have the shape of the study's."""
+    """Dataset whose train split is the set, in place of `where`; samples must have the study's shape."""
     drawn: DrawnSetSpec | None = None
-    """The model that the set is drawn from, in place of `where`."""
+    """Model that the set is drawn from, in place of `where`."""
     threshold: float | None = key("nats", ge=0, default=None)
-    """b in KL(q_i || p) <= b. Of sets that do not overlap, a share of w in what is generated is b = -log w."""
+    """b in KL(q_i || p) <= b; for disjoint sets, b = -log w requires a fraction w of generated samples."""
     oracle: str | None = None
-    """Name of a diffusion model that knows the set; null for the one that it is drawn from, or to learn one beside the
-    model, by telling its network the set. Cross-entropies need none."""
+    """Name of a diffusion model of the set; null for the one that it is drawn from, or to learn one by
+    conditioning the model's network on the set. Cross-entropies need none."""
 
     def known_by(self) -> str | None:
-        """Name of the model that knows the set; None if there is none."""
+        """Name of the trained model of the set; None if there is none."""
         return self.oracle or (self.drawn.model if self.drawn else None)
 
     @model_validator(mode="after")
     def _one_source(self) -> ConstraintSetSpec:
         if [self.where, self.dataset, self.drawn].count(None) != 2:
-            raise ValueError("needs one of `where`, `dataset` and `drawn`, which say what the set is")
+            raise ValueError("needs one of `where`, `dataset` and `drawn`, which define the set")
         return self

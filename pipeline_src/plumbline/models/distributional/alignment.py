@@ -1,4 +1,4 @@
-"""Diffusion models finetuned to reach levels of rewards (Khalafi, Hounie, Ding, Ribeiro, 2025)."""
+"""Diffusion models finetuned to reach levels of rewards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from plumbline.attributes import AnyAttribute
-from plumbline.models import BuildContext, ModelSpec
+from plumbline.models import BuildContext, Denoising, ModelSpec, Rewarding
 from plumbline.models.distributional._multiplier_specs import AnyMultipliers, DualAscentSpec
 from plumbline.spec import Spec, key
 
@@ -16,32 +16,35 @@ if TYPE_CHECKING:
 
 
 class RewardSpec(Spec):
-    """An attribute that is to reach a level on average."""
+    """An attribute, and the level that its mean should reach."""
 
     attribute: AnyAttribute
-    """What is measured of each sample."""
+    """The attribute to measure on each sample."""
     level: float = key("standard deviations of the pretrained model's samples")
-    """b: the mean to be reached, from that of the pretrained model's samples."""
+    """b: the mean to reach, relative to that of the pretrained model's samples."""
 
 
 class AlignmentSpec(ModelSpec):
-    """The diffusion model nearest to a pretrained one whose samples reach a level of each reward on average."""
+    """The diffusion model closest to a pretrained one whose mean rewards reach their levels.
+
+    Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), algorithm 1, https://arxiv.org/abs/2508.19104.
+    """
 
     kind: Literal["alignment"] = "alignment"
     pretrained: str
-    """Name of the diffusion model that this one starts from and stays near to."""
+    """Name of the diffusion model that this one starts from and stays close to."""
     rewards: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], RewardSpec] = Field(
         min_length=1
     )
     """The rewards by name."""
     multipliers: AnyMultipliers = DualAscentSpec()
-    """How the multipliers of the constraints are set: by ascent, or fixed, which is a sum of rewards with weights."""
+    """Multipliers of the constraints: by dual ascent, or fixed, which gives a weighted sum of rewards."""
     steps: int = key(ge=2, default=20)
-    """Steps of ancestral sampling that the model is finetuned through, and made for: draw with `ddpm` and as many."""
+    """Steps of ancestral sampling to finetune through; sample the model with `ddpm` and as many steps."""
     backpropagated: int = key(ge=1, default=20)
-    """Last steps that gradients go back through; the earlier ones learn from the divergence and the state they lead to."""
+    """Final steps that reward gradients pass through; earlier steps learn from their divergences only."""
     calibration: int = key("samples", ge=2, default=512)
-    """Samples of the pretrained model by which the rewards are put into standard deviations."""
+    """Samples of the pretrained model that set mean and standard deviation of the rewards."""
 
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> AlignmentSpec:
@@ -56,7 +59,7 @@ class AlignmentSpec(ModelSpec):
 
         below = {name for reward in self.rewards.values() for name in reward.attribute.depends_on()}
         return Alignment(
-            on.models[self.pretrained],
+            on.model(self.pretrained, Denoising),
             attributes={
                 name: reward.attribute.build(on.example, on.models) for name, reward in self.rewards.items()
             },
@@ -68,14 +71,14 @@ class AlignmentSpec(ModelSpec):
             calibration=self.calibration,
         )
 
-    def depends_on(self) -> dict[str, str]:
-        needed = {self.pretrained: "denoiser"}
+    def depends_on(self) -> dict[str, type]:
+        needed: dict[str, type] = {self.pretrained: Denoising}
         for reward in self.rewards.values():
             needed |= reward.attribute.depends_on()
         return needed
 
-    def provides(self) -> tuple[str, ...]:
-        return ("denoiser", "rewards")
+    def provides(self) -> tuple[type, ...]:
+        return (Denoising, Rewarding)
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {name: (f"reward_{name}", reward.level) for name, reward in self.rewards.items()}

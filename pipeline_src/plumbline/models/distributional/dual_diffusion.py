@@ -1,4 +1,4 @@
-"""Diffusion models whose divergences to several distributions are under thresholds (Khalafi, Ding, Ribeiro, NeurIPS 2024)."""
+"""Diffusion models under constraints on their divergences from several distributions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from plumbline.models import BuildContext
+from plumbline.models import BuildContext, Denoising
 from plumbline.models.diffusion.diffusion import DenoiserSpec
 from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 
 
 class DisjointMultipliersSpec(Spec):
-    """The optimal multipliers in closed form, for sets that do not overlap: what ascent should find, without searching."""
+    """The optimal multipliers in closed form, for disjoint sets: dual ascent should converge to them."""
 
     kind: Literal["disjoint"] = "disjoint"
 
     def build(self, constraints: int) -> DisjointMultipliers:
-        """Multipliers of so many constraints."""
+        """Builds the multipliers of a number of constraints."""
         from plumbline.models.distributional._divergences import DisjointMultipliers
 
         return DisjointMultipliers([0.0] * constraints)
 
 
 class DualDiffusionSpec(DenoiserSpec):
-    """A diffusion model near to its data under the constraint that it is near enough to each of several sets."""
+    """A diffusion model of its data under constraints on its divergence from each of several sets.
+
+    Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), https://arxiv.org/abs/2408.15094; for the objectives
+    without data Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), https://arxiv.org/abs/2508.19104.
+    """
 
     kind: Literal["dual_diffusion"] = "dual_diffusion"
     sets: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], ConstraintSetSpec] = Field(
@@ -43,10 +47,10 @@ class DualDiffusionSpec(DenoiserSpec):
     )
     """The constraint distributions by name."""
     objective: Objective = "data"
-    """What is least: the divergence from the data, under thresholds; or the largest divergence from a set, whatever it is;
-    or the largest cross-entropy, which is that and the entropy of the set."""
+    """What is minimised: the divergence from the data, under thresholds; the largest divergence from a set;
+    or the largest cross-entropy, which adds the entropy of the set."""
     set_batch: int = key("samples", ge=1, default=32)
-    """Samples of each set in a step, drawn with replacement, beside the batch of the data."""
+    """Samples of each set per step, drawn with replacement, in addition to the batch of the data."""
     multipliers: Annotated[
         DualAscentSpec
         | FixedMultipliersSpec
@@ -55,9 +59,9 @@ class DualDiffusionSpec(DenoiserSpec):
         | EqualMultipliersSpec,
         Field(discriminator="kind"),
     ] = DualAscentSpec()
-    """How the multipliers of the constraints are set; those of the largest divergence sum to one."""
+    """Multipliers of the constraints; those of the largest divergence or cross-entropy sum to one."""
     smoothing: float = key("standard deviations of the data", gt=0, default=0.3)
-    """Noise on both sides of a divergence: finer detail, in which networks err more than sets differ, does not count."""
+    """Noise on both distributions of a divergence; hides details where networks err more than sets differ."""
 
     @model_validator(mode="after")
     def _multipliers_of_the_objective(self) -> DualDiffusionSpec:
@@ -85,8 +89,8 @@ class DualDiffusionSpec(DenoiserSpec):
         for name, entry in self.sets.items():
             if known := entry.known_by():
                 raise ValueError(
-                    f"`sets.{name}`: {known!r} is not asked in the space of the map {self.space!r}; let the set be learned, "
-                    f"by `where` or `dataset` without `oracle`"
+                    f"`sets.{name}`: {known!r} cannot be evaluated in the space of the map {self.space!r}; "
+                    f"let the set be learned, by `where` or `dataset` without `oracle`"
                 )
         return self
 
@@ -96,7 +100,11 @@ class DualDiffusionSpec(DenoiserSpec):
 
         return DualDiffusion(
             sample_shape(on.example),
-            on.models,
+            {
+                name: on.model(name, Denoising)
+                for name, capability in self.depends_on().items()
+                if capability is Denoising
+            },
             network=self.network.build,
             schedule=self.schedule.build(),
             space=self.build_space(on),
@@ -107,13 +115,13 @@ class DualDiffusionSpec(DenoiserSpec):
             smoothing=self.smoothing,
         )
 
-    def depends_on(self) -> dict[str, str]:
+    def depends_on(self) -> dict[str, type]:
         named = [
             name
             for entry in self.sets.values()
             for name in (entry.oracle, entry.drawn.model if entry.drawn else None)
         ]
-        return {**super().depends_on(), **{name: "denoiser" for name in named if name}}
+        return {**super().depends_on(), **{name: Denoising for name in named if name}}
 
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {

@@ -1,7 +1,7 @@
 r"""A Gaussian fitted to standardised data, with the exact denoiser that follows from it.
 
-Given a condition c, z ~ N(b + W c, Q diag(l) Q^T), the least-squares regression on c and the covariance of
-its residuals by eigenvectors Q and eigenvalues l. With x_t = alpha z + sigma e,
+Given a condition c, z ~ N(b + W c, Q diag(l) Q^T): b and W are the least-squares regression on c, and the
+covariance of its residuals has eigenvectors Q and eigenvalues l. With x_t = alpha z + sigma e,
 
     E[z | x_t] = b + W c + Q diag(alpha l / (alpha^2 l + sigma^2)) Q^T (x_t - alpha (b + W c)).
 """
@@ -21,25 +21,32 @@ from plumbline.networks import SampleShape
 
 
 class GaussianRegressionDenoiser(Denoiser):
-    """The exact denoiser of z ~ N(offset + weights c, Q diag(l) Q^T)."""
+    """The exact denoiser of z ~ N(offset + weights c, Q diag(l) Q^T).
+
+    Args:
+        dim: number of coordinates of z.
+        condition: number of entries of c.
+        schedule: the noise schedule.
+    """
 
     offset: Tensor
     weights: Tensor
     directions: Tensor
     variances: Tensor
 
-    def __init__(self, numbers: int, condition: int, schedule: Schedule) -> None:
+    def __init__(self, dim: int, condition: int, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
-        self.register_buffer("offset", torch.zeros(numbers))
-        self.register_buffer("weights", torch.zeros(numbers, condition))
-        self.register_buffer("directions", torch.eye(numbers))
-        self.register_buffer("variances", torch.ones(numbers))
+        self.register_buffer("offset", torch.zeros(dim))
+        self.register_buffer("weights", torch.zeros(dim, condition))
+        self.register_buffer("directions", torch.eye(dim))
+        self.register_buffer("variances", torch.ones(dim))
 
     def fit(self, z: Float[Tensor, "N n"], condition: Float[Tensor, "N c"]) -> None:
-        """Least squares on the condition, and the eigenvectors of the residuals' covariance."""
+        """Fits the regression on the condition, and the eigendecomposition of the residuals' covariance."""
         design = torch.cat([torch.ones(len(z), 1, dtype=z.dtype, device=z.device), condition], dim=1)
-        # Conditions may depend on each other (an inventory of fuel and air does): the pseudo-inverse copes.
+        # The pseudo-inverse also works for linearly dependent conditions, such as an inventory of fuel and
+        # air.
         solution = torch.linalg.pinv(design, rtol=1e-6) @ z
         residuals = z - design @ solution
         variances, directions = torch.linalg.eigh(residuals.mT @ residuals / len(z))
@@ -49,7 +56,7 @@ class GaussianRegressionDenoiser(Denoiser):
         self.variances.copy_(variances.clamp(min=0))
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> DiracPosterior:
-        """The posterior mean, of the shape of `x_t` (B, ...)."""
+        """The posterior mean, in the shape of `x_t` (B, ...)."""
         alpha, sigma = (value.reshape(-1, 1) for value in self.schedule(t))
         flat = x_t.flatten(1)
         prior = self.offset if condition is None else self.offset + condition @ self.weights.mT
@@ -59,7 +66,7 @@ class GaussianRegressionDenoiser(Denoiser):
 
 
 class FittedGaussian(nn.Module):
-    """The Gaussian of the training data; has nothing to train.
+    """The Gaussian of the training data, fitted in closed form.
 
     Args:
         sample: the shape of samples.
@@ -74,7 +81,7 @@ class FittedGaussian(nn.Module):
         self.denoiser = GaussianRegressionDenoiser(math.prod(sample.shape), sample.condition, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits everything."""
+        """Fits the standardisations and the Gaussian."""
         self.space.fit(data["state"])
         z = self.space.encode(data["state"].double()).flatten(1)
         self.condition.fit(data)

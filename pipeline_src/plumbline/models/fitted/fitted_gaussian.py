@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 class FittedGaussianSpec(FittedModelSpec):
     """Mean and covariance of the training data, and their linear dependence on the condition.
 
-    Its denoiser is exact, so that every sampler can draw from it.
+    Its denoiser is exact, so every sampler can draw from it without training.
     """
 
     kind: Literal["fitted_gaussian"] = "fitted_gaussian"
     schedule: AnySchedule = EDMScheduleSpec()
-    """Noise schedule that samplers follow."""
+    """Noise schedule, which samplers follow."""
     scaling: Literal["per_feature", "global"] = key(default="global")
-    """Standardisation: a mean and a scale a coordinate, or one of each."""
+    """Standardisation: a mean and a scale per coordinate, or one of each."""
 
     def build(self, on: BuildContext) -> FittedGaussian:
         from plumbline.models._spaces import sample_shape

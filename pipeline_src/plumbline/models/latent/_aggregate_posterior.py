@@ -1,38 +1,41 @@
-r"""The aggregate posterior of an autoencoder: where its latent vectors of data are (Hoffman, Johnson, 2016).
+r"""The aggregate posterior: the distribution of the latent vectors of data (Hoffman, Johnson, 2016).
 
     q(z) = 1/N sum_n q(z | x_n)    over training samples x_n.
 
-It is what a realism critic tells from the prior, and so what draws that content a perfect one would have: the floor of all that is
-drawn in the latent space without labels. It is not a method to prefer, since it makes training samples again. As with real
-data, to which it is the counterpart, no sample is taken twice before all have been taken.
+A realism critic distinguishes it from the prior, and a perfect critic accepts only its samples. It is
+therefore the floor for all methods that sample the latent space without labels. It is no method to recommend,
+since it reproduces training samples. As with the floor of real data, each training sample is used once before
+any is used twice.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from plumbline.models import PosteriorEncoding
 from plumbline.models.latent._space import LatentSpace
 
 
 class AggregatePosterior(nn.Module):
-    """The mixture of the posteriors of training samples, with means (N, d) and deviations (N, d).
+    """The aggregate posterior (Hoffman, Johnson, 2016): the mixture of the posteriors of N training samples.
 
     Args:
         autoencoder: the trained autoencoder.
         components: N.
+
+    Attributes:
+        means, stds: means and standard deviations of the posteriors (N, d).
     """
 
     means: Tensor
     stds: Tensor
 
-    def __init__(self, autoencoder: Any, *, components: int = 1000) -> None:
+    def __init__(self, autoencoder: PosteriorEncoding, *, components: int = 1000) -> None:
         super().__init__()
         self.space = LatentSpace(autoencoder)
-        shape = components, self.space.numbers
+        shape = components, self.space.dim
         self.register_buffer("means", torch.zeros(shape))
         self.register_buffer("stds", torch.ones(shape))
 
@@ -45,7 +48,7 @@ class AggregatePosterior(nn.Module):
         self.stds.copy_(variances.sqrt())
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
-        """As many draws of q(z) as the batch has samples."""
+        """Samples one latent vector from q(z) per sample of the batch."""
         component = each_once(len(self.means), len(batch["state"])).to(self.means.device)
         return self.means[component] + self.stds[component] * torch.randn_like(self.means[component])
 
@@ -54,7 +57,7 @@ class AggregatePosterior(nn.Module):
         return self.space.decode(z, batch)
 
 
-def each_once(count: int, wanted: int) -> Int[Tensor, " W"]:
-    """Indices below `count`, as many as wanted, in random order: each once before any twice."""
-    rounds = -(-wanted // count)
-    return torch.cat([torch.randperm(count) for _ in range(rounds)])[:wanted]
+def each_once(count: int, requested: int) -> Int[Tensor, " R"]:
+    """Random indices below `count`, as many as requested; each occurs once before any occurs twice."""
+    rounds = -(-requested // count)
+    return torch.cat([torch.randperm(count) for _ in range(rounds)])[:requested]

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from plumbline.models import PosteriorEncoding
+from plumbline.models._labels import Labels
 from plumbline.models.latent._space import LatentSpace
 
 LEAST_VARIANCE = 1e-6
-"""Added to the variances, of which a class with few samples may have none in some direction."""
+"""Added to the variances, since a class with few samples may have none in some direction."""
 MOST_CLASSES = 256
-"""Of more, the covariances are too many to keep, and the samples of each too few."""
+"""Above this number the covariances take too much memory, and each class has too few samples."""
 
 
 class ClassGaussian(nn.Module):
-    """Labels (K, C) of each of K classes, means (K, d) and roots of covariances (K, d, d) of its latent vectors.
+    """One Gaussian of latent vectors for each of K classes.
 
-    The covariance is that of draws of the posterior: the covariance of its means plus the mean of its variances.
+    The covariance is that of samples of the posterior: the covariance of its means plus the mean of its
+    variances.
+
+    Args:
+        autoencoder: the trained autoencoder.
+        wanted: computes the labels of a batch.
+
+    Attributes:
+        labels: the labels of the classes (K, C).
+        means: the means (K, d).
+        roots: Cholesky factors of the covariances (K, d, d).
 
     Raises:
         ValueError: there are too many combinations of labels.
@@ -29,19 +39,19 @@ class ClassGaussian(nn.Module):
     means: Tensor
     roots: Tensor
 
-    def __init__(self, autoencoder: Any, wanted: Any) -> None:
+    def __init__(self, autoencoder: PosteriorEncoding, wanted: Labels) -> None:
         super().__init__()
         self.wanted = wanted
         self.space = LatentSpace(autoencoder)
         if wanted.combinations > MOST_CLASSES:
             raise ValueError(
-                f"`wanted`: a Gaussian each takes {MOST_CLASSES} classes or combinations of labels at most; "
+                f"`wanted`: `class_gaussian` takes {MOST_CLASSES} classes or combinations of labels at most; "
                 "take `attribute_gaussian`."
             )
-        classes, numbers = wanted.combinations, self.space.numbers
+        classes, dim = wanted.combinations, self.space.dim
         self.register_buffer("labels", wanted.all())
-        self.register_buffer("means", torch.zeros(classes, numbers))
-        self.register_buffer("roots", torch.eye(numbers).repeat(classes, 1, 1))
+        self.register_buffer("means", torch.zeros(classes, dim))
+        self.register_buffer("roots", torch.eye(dim).repeat(classes, 1, 1))
 
     @torch.no_grad()
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -56,9 +66,10 @@ class ClassGaussian(nn.Module):
         for index, y in enumerate(self.labels):
             own = classes == index
             if int(own.sum()) < 2:
-                told = ", ".join(f"{name} {int(one)}" for name, one in self.wanted.told(y[None]).items())
+                named = self.wanted.by_name(y[None]).items()
+                label = ", ".join(f"{name} {int(value)}" for name, value in named)
                 raise ValueError(
-                    f"`wanted`: the training data has {int(own.sum())} samples of {told}; two are needed. "
+                    f"`wanted`: the training data has {int(own.sum())} samples of {label}; two are needed. "
                     "Where combinations of labels are rare, take `attribute_gaussian`."
                 )
             means, variances = all_means[own], all_variances[own]
@@ -67,9 +78,9 @@ class ClassGaussian(nn.Module):
             self.roots[index] = torch.linalg.cholesky(covariance)
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
-        """A draw of the Gaussian of each sample's class."""
+        """Samples one latent vector per sample of the batch, from the Gaussian of its class."""
         index = self._class_of(self.wanted.of(batch))
-        noise = torch.randn(len(index), self.space.numbers, device=self.means.device)
+        noise = torch.randn(len(index), self.space.dim, device=self.means.device)
         return self.means[index] + torch.einsum("bij,bj->bi", self.roots[index], noise)
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:

@@ -1,31 +1,39 @@
-r"""An actor in the latent space of an autoencoder, against a critic (Engel, Hoffman, Roberts, ICLR 2018, section 3).
+r"""An actor and its critic in the latent space of an autoencoder (Engel, Hoffman, Roberts, ICLR 2018).
 
-The critic D(z, y) tells latent vectors of data with their labels from all others, and the actor G(z, y) moves draws of the
-prior to where the critic accepts them:
+The critic D(z, y) distinguishes latent vectors of data with their labels from all others, and the actor
+G(z, y) moves samples of the prior to where the critic accepts them:
 
-    critic:  E_{q(z | x)} L_1(z, y) + E_{p(z), G(p(z), y)} L_0(z, y) + E_{q(z | x), y' != y} L_0(z, y') + w E (|grad l| - 1)^2
+    critic:  E_{q(z | x)} L_1(z, y) + E_{p(z), G(p(z), y)} L_0(z, y) + E_{q(z | x), y' != y} L_0(z, y')
+             + w E (|grad l| - 1)^2
     actor:   E_{p(z)} [ L_1(G(z, y), y) + lambda L_dist(G(z, y), z) ]
 
-(`critics` has L_1 and L_0, `space` L_dist). Each expectation is a mean of its own; the released notebook weighs them by the
-number of rows, takes for labels that do not fit those of neighbours that may well fit, and penalises the gradient between real
-vectors and real vectors. With lambda > 0 the actor learns to move latent vectors of data too, for which labels are wanted that
-others have. Where levels are wanted in place of labels, the critic judges realism alone, and the shortfall of the decoded sample
-is added to the actor's loss.
+(L_1 and L_0 are those of `_latent_critics`, L_dist that of `_space`). Each expectation is estimated by a mean
+of its own. The released notebook differs in three ways: it weights the expectations by their numbers of rows,
+takes the labels of neighbouring rows as wrong ones although they may be right, and penalises the gradient
+between pairs of real vectors.
 
-One optimiser serves both: at a step of the critic alone the actor has no gradient, and stays.
+With lambda > 0 the actor also learns to move latent vectors of data, towards the labels of other samples.
+Where levels are requested instead of labels, the critic evaluates realism only, and the violation of the
+levels by the decoded sample is added to the actor's loss.
+
+One optimiser serves both networks. At a step of the critic alone the actor has no gradient and does not
+change.
+
+Source: https://arxiv.org/abs/1711.05772, section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from plumbline.models import PosteriorEncoding
+from plumbline.models._labels import Levels, Wanted
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
@@ -35,26 +43,28 @@ from plumbline.networks._latent import Actor, Critic
 class LatentActor(nn.Module):
     """An actor G and its critic D over latent vectors (B, d) and labels (B, C).
 
+    Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
+
     Args:
-        autoencoder: the trained autoencoder whose latent vectors these are.
-        wanted: reads the labels of a batch.
+        autoencoder: the trained autoencoder, which defines the latent space.
+        wanted: computes the labels of a batch.
         network: the trunk of the actor and of its critic.
-        distance: weight of the distance that a vector is moved.
-        gradient_penalty: weight of the squared distance from one of the gradient of the critic.
-        critic_steps: steps of the critic for each of the actor.
-        prior_fraction: fraction of draws of the prior, not moved, among what the critic is to refuse.
-        level_weight: weight of the shortfall of levels, where levels are what is wanted.
+        distance: weight of the distance by which the actor moves a vector.
+        gradient_penalty: weight of the squared difference between one and the norm of the critic's gradient.
+        critic_steps: steps of the critic per step of the actor.
+        prior_fraction: fraction of unmoved prior samples among the vectors that the critic should refuse.
+        level_weight: weight of the violation of levels, where levels are requested.
 
     Attributes:
-        steps: steps of the critic so far.
+        steps: number of steps of the critic so far.
     """
 
     steps: Tensor
 
     def __init__(
         self,
-        autoencoder: Any,
-        wanted: Any,
+        autoencoder: PosteriorEncoding,
+        wanted: Wanted,
         *,
         network: RegressorSpec,
         distance: float = 0.1,
@@ -67,8 +77,8 @@ class LatentActor(nn.Module):
         self.wanted, self.distance, self.penalty_weight = wanted, distance, gradient_penalty
         self.critic_steps, self.prior_fraction, self.level_weight = critic_steps, prior_fraction, level_weight
         self.space = LatentSpace(autoencoder)
-        self.critic = Critic(network, self.space.numbers, wanted.count, 1)
-        self.actor = Actor(network, self.space.numbers, wanted.count)
+        self.critic = Critic(network, self.space.dim, wanted.count, 1)
+        self.actor = Actor(network, self.space.dim, wanted.count)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
@@ -77,7 +87,7 @@ class LatentActor(nn.Module):
         self.wanted.fit(data)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The critic's loss, plus that of the actor at its steps; both, and how far the actor moves vectors."""
+        """The critic's loss, plus the actor's at its steps; and terms, with the mean latent shift."""
         real, drawn, y = (
             self.space.posterior_draws(batch),
             self.space.prior_draws(batch),
@@ -100,11 +110,11 @@ class LatentActor(nn.Module):
         self.steps += 1
 
     def moved(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, "B d"]:
-        """G(z, y)."""
+        """The moved vectors G(z, y)."""
         return self.actor(z, y)
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
-        """Draws of the prior, moved to the labels of the samples of the batch."""
+        """Samples of the prior, moved towards the labels of the batch."""
         return self.actor(self.space.prior_draws(batch), self.wanted.of(batch))
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
@@ -116,14 +126,15 @@ class LatentActor(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         from_prior = torch.rand(len(real), 1, device=real.device) < self.prior_fraction
         refused = torch.where(from_prior, drawn, moved)
-        accepted, told = self.critic(real, y), self.critic(refused, y)
+        accepted_logits, refused_logits = self.critic(real, y), self.critic(refused, y)
         penalty = gradient_penalty(self.critic, real, refused, y)
-        loss = softplus(-accepted).mean() + softplus(told).mean() + self.penalty_weight * penalty
+        loss = softplus(-accepted_logits).mean() + softplus(refused_logits).mean()
+        loss = loss + self.penalty_weight * penalty
         other = y[torch.randperm(len(y), device=y.device)]
         unlike = (other != y).any(1)
         if bool(unlike.any()):
             loss = loss + softplus(self.critic(real[unlike], other[unlike])).mean()
-        right = 0.5 * ((accepted > 0).float().mean() + (told < 0).float().mean())
+        right = 0.5 * ((accepted_logits > 0).float().mean() + (refused_logits < 0).float().mean())
         return loss, {"critic": loss.detach(), "critic_accuracy": right, "gradient_penalty": penalty.detach()}
 
     def _actor_loss(self, z: Tensor, y: Tensor, batch: dict[str, Tensor]) -> Tensor:
@@ -131,7 +142,7 @@ class LatentActor(nn.Module):
         loss = softplus(-self.critic(moved, y)).mean()
         if self.distance:
             loss = loss + self.distance * self.space.distance(moved, z).mean()
-        if not self.wanted.count:
+        if isinstance(self.wanted, Levels):
             violation = self.wanted.violation(self.space.decode(moved, batch)).mean()
             loss = loss + self.level_weight * violation
         return loss
@@ -139,7 +150,7 @@ class LatentActor(nn.Module):
 
 @contextmanager
 def _unchanged(network: nn.Module) -> Iterator[None]:
-    """A network that gradients go through, but not to."""
+    """Lets gradients pass through a network without reaching its weights."""
     network.requires_grad_(False)
     try:
         yield

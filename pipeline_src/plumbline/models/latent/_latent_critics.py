@@ -1,24 +1,28 @@
-r"""Critics of latent vectors, trained on what an autoencoder knows (Engel, Hoffman, Roberts, ICLR 2018, section 3).
+r"""Critics of latent vectors of a trained autoencoder (Engel, Hoffman, Roberts, ICLR 2018, section 3).
 
-With logits l and the losses L_1 = -log sigmoid(l) = softplus(-l) of what is to be accepted and L_0 = softplus(l) of what is
-to be refused, the **realism critic** learns to tell latent vectors of data from those of the prior,
+With logits l, vectors to accept have the loss L_1 = -log sigmoid(l) = softplus(-l) and vectors to refuse the
+loss L_0 = softplus(l). The **realism critic** learns to distinguish latent vectors of data from those of the
+prior,
 
     E_{z ~ q(z | x)} L_1(z) + E_{z ~ p(z)} L_0(z) + w E (|grad l(z^)| - 1)^2,
 
-with z^ between one and the other, and the **attribute critic** the labels of the sample that a vector is of, by a cross-entropy for
-each label.
+with z^ on the line between a vector of data and one of the prior. The **attribute critic** learns the labels
+of the encoded sample, by a binary cross-entropy for each label.
+
+Source: https://arxiv.org/abs/1711.05772.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from plumbline.models import PosteriorEncoding
+from plumbline.models._labels import Wanted
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Critic
@@ -27,21 +31,29 @@ from plumbline.networks._latent import Critic
 class LatentCritics(nn.Module):
     """A realism critic and an attribute critic of latent vectors (B, d).
 
+    Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
+
     Args:
-        autoencoder: the trained autoencoder whose latent vectors these are.
-        wanted: reads the labels of a batch.
+        autoencoder: the trained autoencoder, which defines the latent space.
+        wanted: computes the labels of a batch.
         network: the trunk of each critic.
-        gradient_penalty: weight of the squared distance from one of the gradient of the realism critic.
+        gradient_penalty: weight of the squared difference between one and the norm of the realism critic's
+            gradient.
     """
 
     def __init__(
-        self, autoencoder: Any, wanted: Any, *, network: RegressorSpec, gradient_penalty: float = 10.0
+        self,
+        autoencoder: PosteriorEncoding,
+        wanted: Wanted,
+        *,
+        network: RegressorSpec,
+        gradient_penalty: float = 10.0,
     ) -> None:
         super().__init__()
         self.wanted, self.penalty_weight = wanted, gradient_penalty
         self.space = LatentSpace(autoencoder)
-        self.realism = Critic(network, self.space.numbers, 0, 1)
-        self.attributes = Critic(network, self.space.numbers, 0, wanted.count) if wanted.count else None
+        self.realism = Critic(network, self.space.dim, 0, 1)
+        self.attributes = Critic(network, self.space.dim, 0, wanted.count) if wanted.count else None
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the labels and the scale of distances."""
@@ -49,7 +61,7 @@ class LatentCritics(nn.Module):
         self.wanted.fit(data)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The losses of both critics, and what each tells right."""
+        """The sum of both critics' losses, and terms such as their accuracies."""
         real, drawn = self.space.posterior_draws(batch), self.space.prior_draws(batch)
         accepted, refused = unlabelled(self.realism, real), unlabelled(self.realism, drawn)
         penalty = gradient_penalty(self.realism, real, drawn, real.new_zeros(len(real), 0))
@@ -70,21 +82,21 @@ class LatentCritics(nn.Module):
         return softplus(-unlabelled(self.realism, z)[:, 0])
 
     def mislabelled(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        """The cross-entropy of the labels that are wanted of each vector, summed over labels; zero without labels."""
+        """The cross-entropy of the requested labels, summed over labels; zero without labels."""
         if self.attributes is None:
             return z.new_zeros(len(z))
         logits = unlabelled(self.attributes, z)
         return binary_cross_entropy_with_logits(logits, y, reduction="none").sum(1)
 
     def has_labels(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
-        """Whether the attribute critic gives each vector the labels that are wanted, each more likely than not."""
+        """Whether each vector has all requested labels by the attribute critic, each more likely than not."""
         assert self.attributes is not None
         logits = unlabelled(self.attributes, z)
         return ((logits > 0) == (y > 0.5)).all(1).float()
 
 
 def unlabelled(critic: Critic, z: Float[Tensor, "B d"]) -> Float[Tensor, "B L"]:
-    """The logits of a critic that is told no labels."""
+    """The logits of a critic that takes no labels."""
     return critic(z, z.new_zeros(len(z), 0))
 
 
@@ -94,7 +106,10 @@ def gradient_penalty(
     other: Float[Tensor, "B d"],
     y: Float[Tensor, "B C"],
 ) -> Float[Tensor, ""]:
-    """E (|grad_z l(z, y)| - 1)^2 on the lines between vectors to be accepted and to be refused (Gulrajani et al. 2017)."""
+    """E (|grad_z l(z, y)| - 1)^2 on lines between vectors to accept and to refuse.
+
+    Source: Gulrajani et al. (2017), https://arxiv.org/abs/1704.00028.
+    """
     fraction = torch.rand(len(real), 1, device=real.device)
     with torch.enable_grad():
         between = (fraction * real + (1 - fraction) * other).detach().requires_grad_(True)

@@ -1,49 +1,55 @@
-r"""The latent space of a trained autoencoder, and how far a move in it is (Engel, Hoffman, Roberts, ICLR 2018, section 4).
+r"""The latent space of an autoencoder, and a distance in it (Engel, Hoffman, Roberts, ICLR 2018, section 4).
 
-With the mean s_d of the posterior's standard deviation over the training data, a dimension,
+With s_d, the posterior's standard deviation in dimension d averaged over the training data,
 
     L_dist(z', z) = mean_d s_d^-2 log(1 + (z'_d - z_d)^2).
 
-Dimensions that tell much of a sample have a narrow posterior, and are dear; those that tell nothing have s_d near one. The
-logarithm lets a few dimensions go far while the others stay.
+Informative dimensions have a narrow posterior, and moves along them cost much; uninformative dimensions have
+s_d near one. The logarithm allows large moves in a few dimensions while the others stay.
+
+Source: https://arxiv.org/abs/1711.05772.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Samples that are encoded together.
+from plumbline.models import PosteriorEncoding
+
+# Number of samples that are encoded together.
 CHUNK = 1024
 
 
 class LatentSpace(nn.Module):
     """Latent vectors (B, d) of a frozen autoencoder.
 
+    Args:
+        autoencoder: the trained autoencoder.
+
     Attributes:
-        deviation: s (d,), the mean standard deviation of the posterior.
+        std: s (d,), the mean standard deviation of the posterior.
+        dim: d.
     """
 
     std: Tensor
 
-    def __init__(self, autoencoder: Any) -> None:
+    def __init__(self, autoencoder: PosteriorEncoding) -> None:
         super().__init__()
         self.autoencoder = autoencoder
-        self.numbers: int = autoencoder.latent
-        self.register_buffer("std", torch.ones(self.numbers))
+        self.dim = autoencoder.latent
+        self.register_buffer("std", torch.ones(self.dim))
 
     @torch.no_grad()
     def fit(self, data: dict[str, Tensor]) -> None:
-        """Measures the deviations of the posterior."""
+        """Measures the standard deviations of the posterior."""
         _, variances = self.posterior_moments(data)
         self.std.copy_(variances.sqrt().mean(0))
 
     @torch.no_grad()
     def posterior_moments(self, data: dict[str, Tensor]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
-        """Means and variances of the posterior of each sample of a whole dataset."""
+        """Means and variances of the posterior of each sample of a dataset, encoded in chunks."""
         parts = [
             self.autoencoder.posterior({name: tensor[i : i + CHUNK] for name, tensor in data.items()})
             for i in range(0, len(data["state"]), CHUNK)
@@ -52,12 +58,12 @@ class LatentSpace(nn.Module):
 
     @torch.no_grad()
     def posterior_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
-        """A latent vector of each sample."""
+        """Samples one latent vector per sample from the posterior."""
         return self.autoencoder.posterior(batch).sample()
 
     @torch.no_grad()
     def prior_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
-        """As many latent vectors of the prior."""
+        """Samples one latent vector per sample from the prior."""
         return self.autoencoder.latent_draws(batch)
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
@@ -69,5 +75,5 @@ class LatentSpace(nn.Module):
         return ((moved - z).square().log1p() / self.std.square()).mean(1)
 
     def shift(self, moved: Float[Tensor, "B d"], z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        """How far each sample was moved: the mean square over dimensions, in deviations of the posterior."""
+        """The mean square of each move over dimensions, in standard deviations of the posterior."""
         return ((moved - z) / self.std).square().mean(1)

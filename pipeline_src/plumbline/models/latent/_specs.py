@@ -1,8 +1,8 @@
-"""Latent constraints: critics and actors in an autoencoder's latent space (Engel, Hoffman, Roberts, ICLR 2018)."""
+"""What the specs of the latent critics and actors share."""
 
 from __future__ import annotations
 
-from plumbline.models import ModelSpec
+from plumbline.models import ModelSpec, PosteriorEncoding
 from plumbline.models._label_specs import AnyWanted, ClassLabelsSpec
 
 
@@ -12,7 +12,7 @@ class LatentSpec(ModelSpec):
     autoencoder: str
     """Name of the autoencoder, one of the study's `models`."""
     wanted: AnyWanted = ClassLabelsSpec()
-    """What samples are to have: a class, attributes, or levels of them."""
+    """Labels to request of samples: a class, attributes, or levels of attributes."""
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.depends_on()}
+    def depends_on(self) -> dict[str, type]:
+        return {self.autoencoder: PosteriorEncoding, **self.wanted.depends_on()}

@@ -1,10 +1,10 @@
-"""A Gaussian given attributes in the latent space."""
+"""A Gaussian in the latent space, given attributes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext, FittedModelSpec
+from plumbline.models import BuildContext, FittedModelSpec, Labelled, LatentVariable, PosteriorEncoding
 from plumbline.models._label_specs import AnyLabels
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AttributeGaussianSpec(FittedModelSpec):
-    """A Gaussian of latent vectors whose mean is linear in the labels, for labels of which there are too many combinations."""
+    """A Gaussian of latent vectors whose mean is linear in the labels, for many combinations of labels."""
 
     kind: Literal["attribute_gaussian"] = "attribute_gaussian"
     autoencoder: str
@@ -23,10 +23,10 @@ class AttributeGaussianSpec(FittedModelSpec):
     def build(self, on: BuildContext) -> AttributeGaussian:
         from plumbline.models.latent._attribute_gaussian import AttributeGaussian
 
-        return AttributeGaussian(on.models[self.autoencoder], self.wanted.build(on))
+        return AttributeGaussian(on.model(self.autoencoder, PosteriorEncoding), self.wanted.build(on))
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.depends_on()}
+    def depends_on(self) -> dict[str, type]:
+        return {self.autoencoder: PosteriorEncoding, **self.wanted.depends_on()}
 
-    def provides(self) -> tuple[str, ...]:
-        return ("latents", "labels")
+    def provides(self) -> tuple[type, ...]:
+        return (LatentVariable, Labelled)

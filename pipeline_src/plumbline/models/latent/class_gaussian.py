@@ -1,10 +1,10 @@
-"""A Gaussian a class in the latent space."""
+"""One Gaussian per class in the latent space."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext, FittedModelSpec
+from plumbline.models import BuildContext, FittedModelSpec, Labelled, LatentVariable, PosteriorEncoding
 from plumbline.models._label_specs import AnyLabels, ClassLabelsSpec
 
 if TYPE_CHECKING:
@@ -12,22 +12,21 @@ if TYPE_CHECKING:
 
 
 class ClassGaussianSpec(FittedModelSpec):
-    """A Gaussian for each class, or combination of labels, fitted to the latent vectors of its training samples: the baseline
-    without training."""
+    """One Gaussian per class or combination of labels, fitted in closed form: a baseline without training."""
 
     kind: Literal["class_gaussian"] = "class_gaussian"
     autoencoder: str
     """Name of the autoencoder, one of the study's `models`."""
     wanted: AnyLabels = ClassLabelsSpec()
-    """The classes, or the labels that are combined; of many labels, take `attribute_gaussian`."""
+    """The classes, or the labels to combine; for many labels, take `attribute_gaussian`."""
 
     def build(self, on: BuildContext) -> ClassGaussian:
         from plumbline.models.latent._class_gaussian import ClassGaussian
 
-        return ClassGaussian(on.models[self.autoencoder], self.wanted.build(on))
+        return ClassGaussian(on.model(self.autoencoder, PosteriorEncoding), self.wanted.build(on))
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.autoencoder: "posterior", **self.wanted.depends_on()}
+    def depends_on(self) -> dict[str, type]:
+        return {self.autoencoder: PosteriorEncoding, **self.wanted.depends_on()}
 
-    def provides(self) -> tuple[str, ...]:
-        return ("latents", "labels")
+    def provides(self) -> tuple[type, ...]:
+        return (LatentVariable, Labelled)

@@ -1,1 +1,1 @@
-"""Mirror maps: models that are trained where nothing is constrained, and the maps that lead there and back."""
+"""Mirror maps to a space without constraints and back, and diffusion models that use them."""

@@ -1,14 +1,20 @@
 r"""Gradients of convex potentials and their inverses (Liu, Chen, Theodorou, Tao 2023, section 3).
 
-    simplex  sum x = T, x > 0     g(x) = log x - mean log x                    f(y) = T softmax(y)
-    ball     |x| < R              g(x) = 2 beta x / (R^2 - |x|^2)              f(y) = R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)
-    box      low < x < high       g(x) = atanh(u), u in (-1, 1) from x         f(y) = tanh(y), scaled back
-    polytope low < A x < high     g(x) = A' atanh(u) + P x, u from A x         f(y) = A+ tanh(A+' y), scaled back, + P y
+    simplex   sum x = T, x > 0    g(x) = log x - mean log x
+                                  f(y) = T softmax(y)
+    ball      |x| < R             g(x) = 2 beta x / (R^2 - |x|^2)
+                                  f(y) = R^2 y / (sqrt(R^2 |y|^2 + beta^2) + beta)
+    box       low < x < high      g(x) = atanh(u), u in (-1, 1) from x
+                                  f(y) = tanh(y), rescaled
+    polytope  low < A x < high    g(x) = A' atanh(u) + P x, u from A x
+                                  f(y) = A+ tanh(A+' y), rescaled, + P y
 
-with A+ the pseudo-inverse of A, whose rows are linearly independent (orthonormal in the paper), A' its transpose, and
-P = I - A+ A the projection onto what A does not see, where g is the identity; a box is a polytope whose A is I. On the
-simplex the gradient of the entropy is known up to a constant, which softmax does not see; the symmetric choice keeps the
-shape of a state. What f gives is in the set whatever it is given.
+with A+ the pseudo-inverse of A, whose rows are linearly independent (orthonormal in the paper), A' its
+transpose, and P = I - A+ A the projection onto the null space of A, on which g is the identity. A box is a
+polytope with A = I. On the simplex the gradient of the entropy is defined up to a constant, to which softmax
+is invariant; the symmetric choice keeps the shape of a state. f maps every point into the set.
+
+Source: https://arxiv.org/abs/2310.01236.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from plumbline.models._spaces import Standardisation
 
 
 class ConvexSet(nn.Module):
-    """A map of states (B, *S) in a convex set to all of space, and back."""
+    """Base of the maps of states (B, *S) from a convex set to all of space, and back."""
 
     @abstractmethod
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
@@ -36,12 +42,12 @@ class ConvexSet(nn.Module):
 
 
 class Simplex(ConvexSet):
-    """Positive states of one total.
+    """Positive states with a fixed sum.
 
     Args:
         total: T, the sum of a state.
-        dimension: numbers of a state.
-        smallest: fraction of the mean that smaller values are lifted to before the logarithm.
+        dimension: number of entries in a state.
+        smallest: lower bound of the values in the logarithm, as a fraction of the mean value.
     """
 
     def __init__(self, *, total: float, dimension: int, smallest: float = 1e-4) -> None:
@@ -71,7 +77,11 @@ class Ball(ConvexSet):
         self.radius, self.barrier = radius, barrier
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """2 beta x / (R^2 - |x|^2)."""
+        """2 beta x / (R^2 - |x|^2).
+
+        Raises:
+            ValueError: a state is not inside the ball.
+        """
         room = self.radius**2 - _squared_norm(x)
         if bool((room <= 0).any()):
             raise ValueError(f"a state is not inside the ball of radius {self.radius}.")
@@ -89,7 +99,7 @@ class Box(ConvexSet):
     Args:
         low: the lower bound.
         high: the upper bound.
-        margin: fraction of the width by which values at a bound are moved inwards before the map.
+        margin: fraction of the width; values closer to a bound are moved inwards before the map.
     """
 
     def __init__(self, *, low: float = 0.0, high: float = 1.0, margin: float = 1e-4) -> None:
@@ -97,11 +107,11 @@ class Box(ConvexSet):
         self.low, self.high, self.margin = low, high, margin
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """atanh of the place between the bounds."""
+        """atanh of the position between the bounds."""
         return _spread(x, self.low, self.high, self.margin)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """The place between the bounds of tanh y."""
+        """tanh y, rescaled to the bounds."""
         return _between(y, self.low, self.high)
 
 
@@ -109,14 +119,14 @@ class Polytope(ConvexSet):
     """States between pairs of parallel faces.
 
     Args:
-        faces: A: normals a_i, linearly independent, each as long as a state.
+        faces: A: normals a_i, linearly independent, each with as many entries as a state.
         low: lower bounds of a_i x.
         high: upper bounds of a_i x.
-        dimension: numbers of a state.
-        margin: fraction of the width by which states at a face are moved inwards before the map.
+        dimension: number of entries in a state.
+        margin: fraction of the width; states closer to a face are moved inwards before the map.
 
     Raises:
-        ValueError: a face has not as many numbers as a state.
+        ValueError: a face has another number of entries than a state.
     """
 
     faces: Tensor
@@ -138,7 +148,8 @@ class Polytope(ConvexSet):
         normals = torch.tensor(faces, dtype=torch.float64)
         if normals.shape[1] != dimension:
             raise ValueError(
-                f"`faces` of {normals.shape[1]} numbers for states of {dimension}: give each one number a coordinate."
+                f"`faces` of {normals.shape[1]} numbers for states of {dimension}: give each face one number "
+                "per coordinate."
             )
         self.register_buffer("faces", normals, persistent=False)
         self.register_buffer("inverse", torch.linalg.pinv(normals), persistent=False)
@@ -146,27 +157,29 @@ class Polytope(ConvexSet):
         self.register_buffer("high", torch.tensor(high, dtype=torch.float64), persistent=False)
 
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """A' atanh(u) + P x, with u the place of A x between the bounds."""
+        """A' atanh(u) + P x, with u the position of A x between the bounds."""
         flat = x.flatten(1)
         across = flat @ self.faces.T.to(x)
         spread = _spread(across, self.low.to(x), self.high.to(x), self.margin)
-        beside = flat - across @ self.inverse.T.to(x)
-        return (spread @ self.faces.to(x) + beside).view_as(x)
+        rest = flat - across @ self.inverse.T.to(x)
+        return (spread @ self.faces.to(x) + rest).view_as(x)
 
     def restored(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """A+ (the place of tanh(A+' y) between the bounds) + P y."""
+        """A+ tanh(A+' y), with tanh rescaled to the bounds, + P y."""
         flat = y.flatten(1)
         spread = flat @ self.inverse.to(y)
         across = _between(spread, self.low.to(y), self.high.to(y))
-        beside = flat - spread @ self.faces.to(y)
-        return (across @ self.inverse.T.to(y) + beside).view_as(y)
+        rest = flat - spread @ self.faces.to(y)
+        return (across @ self.inverse.T.to(y) + rest).view_as(y)
 
 
 class AnalyticMirror(nn.Module):
-    """A mirror map in closed form, with the interface of a learned one; nothing to train.
+    """A mirror map in closed form, with the interface of a learned one.
+
+    Source: Liu, Chen, Theodorou, Tao (NeurIPS 2023), section 3, https://arxiv.org/abs/2310.01236.
 
     Args:
-        convex_set: the set that states are in.
+        convex_set: the set of feasible states.
         shape: the shape of a state.
     """
 
@@ -179,16 +192,16 @@ class AnalyticMirror(nn.Module):
         """Nothing to fit."""
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """g."""
+        """The images g(z) of states."""
         return self.set.image(z)
 
     @property
     def decoding_evaluations(self) -> int:
-        """Network evaluations of bringing an image back: none, by a formula."""
+        """Network evaluations of one `decoded`: none."""
         return 0
 
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """f."""
+        """The states f(y) of images."""
         return self.set.restored(y)
 
 
@@ -197,11 +210,11 @@ def _squared_norm(x: Tensor) -> Tensor:
 
 
 def _spread(a: Tensor, low: Tensor | float, high: Tensor | float, margin: float) -> Tensor:
-    """Numbers between two bounds on the whole line: atanh of their place, -1 at the lower bound and 1 at the upper one."""
+    """Maps values between two bounds to the real line: atanh of their position between -1 and 1."""
     most = 1 - 2 * margin
     return torch.atanh(((a - (high + low) / 2) / ((high - low) / 2)).clamp(-most, most))
 
 
 def _between(s: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """The inverse of `_spread`: numbers of the whole line between two bounds."""
+    """The inverse of `_spread`: maps real values to between two bounds."""
     return (high + low) / 2 + (high - low) / 2 * torch.tanh(s)

@@ -1,22 +1,26 @@
-r"""The maps g and f and their loss.
+r"""The maps g and f of neural approximate mirror maps, and their loss (Feng, Baptista, Bouman, ICLR 2025).
 
-In the scaled space, with a network N_g (the gradient of an input-convex potential, say) and a network N_f,
+In the scaled space, with a network N_g (such as the gradient of an input-convex potential) and a network N_f,
 
     g(x) = (1 - a) N_g(x) + a x,        f(y, s) = y + N_f(y, s),
 
-where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, g - a id is too: g is
-injective, and its inverse is Lipschitz with 1 / a. With noise e, s ~ U[0, sigma_max] a sample and y = g(x) + s std(g(x)) e, the loss is
+where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, so is the map
+g(x) - a x: g is injective, and its inverse is Lipschitz with constant 1 / a. With noise e, s ~ U[0, sigma_max]
+per sample and y = g(x) + s std(g(x)) e, the loss is
 
     w [ |f(g(x), 0) - x| + |f(y, s) - x| ] / 2 + lambda l(f(y, s)) + r |N_g(x)|,
 
-all norms means over coordinates, l the constraint distance in the data's units. The published loss has |g(f(y)) - y|
-in place of |f(y, s) - x|, and no std: it asks f to keep the noise that the constraint asks it to remove (for white
-noise the constraint only wins where lambda kappa > 0.4, kappa the growth of l with the noise). In units of 0.4 / kappa
-lambda means the same for every constraint.
+where all norms are means over coordinates and l is the constraint distance in the data's units. The published
+loss has |g(f(y)) - y| in place of |f(y, s) - x|, and no std. It rewards f for keeping the noise that the
+constraint requires it to remove: for white noise the constraint prevails only if lambda kappa > 0.4, where
+kappa is the growth of l with the noise. In units of 0.4 / kappa, lambda means the same for every constraint.
 
-What a diffusion model draws is not g(x) with white noise: its errors are of structure, such as one tile that differs from
-the next. An f that is trained up to much noise, and told of much, mends them, at the price of detail; a second pass,
-over the image of what the first restored, told of less, brings it back.
+Samples of a diffusion model are not g(x) plus white noise. Their errors are structured, such as one tile that
+differs from the next. If f is trained on high noise levels and conditioned on a high one, it corrects such
+errors but loses detail. A second pass over the image of the first result, conditioned on a lower noise level,
+restores the detail.
+
+Source: https://arxiv.org/abs/2406.12816.
 """
 
 from __future__ import annotations
@@ -33,30 +37,35 @@ from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._input_convex import InputConvexGradient
 
-# Standard deviation that f is told of images without noise, whose logarithm must be finite.
+# Smallest noise level that f is conditioned on, also for images without noise: its logarithm must be finite.
 NO_NOISE = 1e-3
 
 
-class MirrorMap(nn.Module):
-    """g and f of samples (B, *S).
+class LearnedMirrorMap(nn.Module):
+    """The maps g and f of samples (B, *S).
+
+    Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
 
     Args:
         sample: the shape of samples.
         constraint: the constraint that f restores.
-        forward: makes the network of g, which is mixed with the identity.
-        inverse: makes the network of f, conditioned on the noise level.
-        strong_convexity: a in g(x) = (1 - a) N(x) + a x; at one, g is the identity.
+        forward: builds the network of g, which is mixed with the identity.
+        inverse: builds the network of f, conditioned on the noise level.
+        strong_convexity: a in g(x) = (1 - a) N_g(x) + a x; at one, g is the identity.
         scaling: how samples are standardised.
-        sigma_max: largest standard deviation of the noise that f is trained on.
-        noise_unit: unit of noise: the standard deviation of the images, or that of the space.
+        sigma_max: maximum standard deviation of the noise that f is trained on.
+        noise_unit: unit of noise: the standard deviation of the images (`image`), or of the space (`space`).
         decoding_noise: noise level of each pass of f over generated samples.
-        cycle_weight: weight of the reconstruction.
-        noisy_target: what is reconstructed from a noisy image: the state, or the noisy image.
-        constraint_weight: lambda_c.
-        constraint_unit: unit of the weight: 0.4 over the sensitivity, or one.
-        regularisation_weight: weight of the mean absolute output of the network of g.
+        cycle_weight: w, the weight of the reconstruction.
+        noisy_target: target for a noisy image: the state (`state`), or the noisy image (`image`).
+        constraint_weight: lambda.
+        constraint_unit: unit of lambda: 0.4 over the sensitivity (`sensitivity`), or one (`distance`).
+        regularisation_weight: r, the weight of the mean absolute output of the network of g.
         residual: whether f adds its network's output to the image.
-        activation: what f ends with.
+        activation: the final activation of f.
+
+    Attributes:
+        weight: lambda in units of the distance.
     """
 
     weight: Tensor
@@ -97,33 +106,33 @@ class MirrorMap(nn.Module):
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits the scaling, and measures what white noise does to the constraint."""
+        """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
         self.space.fit(data["state"])
         self.weight.fill_(self.constraint_weight * self.unit_of_weight(self.constraint, data))
 
     def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:
-        """What a weight of one multiplies the distance to a constraint by."""
+        """The factor of the constraint distance at a weight of one."""
         if self.constraint_unit == "distance":
             return 1.0
         return unit_of_weight(constraint, data, self.space, self.sigma_max)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """g of scaled samples."""
+        """The images g(z) of scaled samples."""
         network = self.network_output(z.to(self._dtype()))
         return self.mixed(network, z)
 
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """f of generated images, as often as there are noise levels to tell it, with g in between."""
+        """f of generated images, with one pass per decoding noise level and g between passes."""
         return self.passes(y.to(self._dtype()))[-1][1].to(y.dtype)
 
     @property
     def decoding_evaluations(self) -> int:
-        """Network evaluations of bringing an image back: f in every pass, g between two."""
+        """Network evaluations of one `decoded`: f in every pass, and g between passes."""
         passes = len(self.decoding_noise)
         return passes if self._is_identity else 2 * passes - 1
 
     def passes(self, y: Float[Tensor, "B *S"]) -> list[tuple[Tensor, Tensor]]:
-        """What each pass of f over generated images is given, and what it restores."""
+        """The input and the result of each pass of f over generated images."""
         found: list[tuple[Tensor, Tensor]] = []
         for level in self.decoding_noise:
             given = self.image(found[-1][1]) if found else y
@@ -135,29 +144,30 @@ class MirrorMap(nn.Module):
     def noised(
         self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " B"], images: Float[Tensor, "B *S"]
     ) -> Float[Tensor, "B *S"]:
-        """y with white noise of `sigma` in the unit of noise, which may be the standard deviation of `images`."""
-        # Noise in absolute terms would be outgrown: g would blow images up, and the diffusion model's errors with them.
+        """y with white noise of `sigma` in the unit of noise, which may be the std of `images`."""
+        # With an absolute unit, g could make the noise negligible by scaling images up, and the errors of the
+        # diffusion model with them.
         unit = images.std() if self.noise_unit == "image" else 1.0
         return y + unit * sigma.view(-1, *(1,) * (y.ndim - 1)) * torch.randn_like(y)
 
     def network_output(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """N_g(x)."""
+        """The output N_g(z) of the network of g."""
         return self.forward_network(z, torch.zeros((), dtype=z.dtype, device=z.device))
 
     def mixed(self, network: Float[Tensor, "B *S"], z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """(1 - a) N_g(x) + a x."""
+        """g from the output of its network: (1 - a) N_g(z) + a z."""
         a = self.strong_convexity
         return (1 - a) * network.to(z.dtype) + a * z
 
     def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
-        """f of images with noise of the standard deviations `sigma`."""
+        """f of images with noise of standard deviations `sigma`."""
         level = sigma.clamp(min=NO_NOISE).log()
         output = self.inverse_network(y, level)
         output = y + output if self.residual else output
         return nn.functional.softplus(output) if self.activation == "softplus" else output
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms: reconstruction, noisy reconstruction, constraint distance, size of N_g."""
+        """The loss, and its terms: reconstructions, constraint distance, regularisation."""
         z = self.space.encode(batch["state"])
         network = self.network_output(z)
         y = self.mixed(network, z)
@@ -181,7 +191,7 @@ class MirrorMap(nn.Module):
         return loss, {name: term.detach() for name, term in terms.items()}
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
-        """Keeps the weights of a convex potential from going negative."""
+        """Projects the weights of a convex potential to nonnegative values."""
         for module in self.forward_network.modules():
             if isinstance(module, InputConvexGradient):
                 module.project_weights()
@@ -200,22 +210,22 @@ class MirrorMap(nn.Module):
 
 
 class _Zero(nn.Module):
-    """N_g where g is the identity, which has no use for a network."""
+    """N_g where g is the identity and needs no network."""
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         return torch.zeros_like(z)
 
 
-# Share of the noise that |g(f(y)) - y| costs to keep: half of E|e|.
+# Cost of removing noise of unit standard deviation in |g(f(y)) - y| / 2: half of E|e|.
 NOISE_COST = 0.4
-# Samples that the sensitivity is measured on, at most.
+# Maximum number of samples on which the sensitivity is measured.
 PROBES = 256
 
 
 def unit_of_weight(
     constraint: Constraint, data: dict[str, Tensor], space: Standardisation, sigma: float
 ) -> float:
-    """0.4 / kappa, with kappa the growth of the distance with noise of `sigma` in a space, on the first samples of the data."""
+    """0.4 / kappa, with kappa the sensitivity of the distance to noise of `sigma` on the first samples."""
     probes = {name: tensor[:PROBES] for name, tensor in data.items()}
     return NOISE_COST / sensitivity(constraint, probes, space, sigma)
 
@@ -224,7 +234,7 @@ def unit_of_weight(
 def sensitivity(
     constraint: Constraint, batch: dict[str, Tensor], space: Standardisation, sigma: float
 ) -> float:
-    """The mean distance that noise of the standard deviation `sigma` in a space makes, over `sigma`."""
+    """The mean constraint distance of samples with noise of `sigma` in a space, divided by `sigma`."""
     z = space.encode(batch["state"])
     noisy = space.decode(z + sigma * torch.randn_like(z))
     return float(constraint.bind(batch).distance(noisy).mean() / sigma)

@@ -1,43 +1,55 @@
-"""A diffusion model whose samples a restorer brings nearer to the constraint, as a model of its own."""
+"""A diffusion model whose samples are moved closer to the constraint by a restorer."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
+from azula.denoise import Denoiser
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models.mirror._restorer import Restorer
+from plumbline.models import Denoising, Restoring
+from plumbline.samplers._models import Space
 
 
 class RestoredDiffusion(nn.Module):
-    """The denoiser of a diffusion model, from whose space samples come back restored."""
+    """A diffusion model whose space restores samples when decoding.
 
-    def __init__(self, diffusion: Any, restorer: Any) -> None:
+    Args:
+        diffusion: the trained diffusion model.
+        restorer: the trained restorer.
+    """
+
+    def __init__(self, diffusion: Denoising, restorer: Restoring) -> None:
         super().__init__()
         self.diffusion, self.restorer = diffusion, restorer
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing is left to fit."""
+        """Nothing to fit."""
 
     @property
-    def denoiser(self) -> Any:
-        """The diffusion model's."""
+    def denoiser(self) -> Denoiser:
+        """The diffusion model's denoiser."""
         return self.diffusion.denoiser
 
     def space_of(self, batch: dict[str, Tensor]) -> RestoredSpace:
-        """The diffusion model's space, with the restorer on the way back."""
+        """The diffusion model's space, with the restorer applied when decoding."""
         return RestoredSpace(self.diffusion.space_of(batch), self.restorer)
 
-    def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
         """The denoiser's keyword arguments for a batch."""
         return self.diffusion.conditions(batch)
 
 
 class RestoredSpace:
-    """A space from which samples come back restored."""
+    """A space that restores samples when decoding.
 
-    def __init__(self, space: Any, restorer: Restorer) -> None:
+    Args:
+        space: the space of the diffusion model.
+        restorer: the trained restorer.
+    """
+
+    def __init__(self, space: Space, restorer: Restoring) -> None:
         self.space, self.restorer = space, restorer
 
     @property

@@ -1,18 +1,22 @@
-r"""A network that restores samples, in units of what is wrong with them.
+r"""A network that restores samples, with an output in units of the noise.
 
-The inverse map f of Feng, Baptista and Bouman (ICLR 2025) restores feasible samples from noisy ones, y = x + s e in the scaled
-space. Where its output is the sample, or the sample less y, what the network gets wrong is alike large for all noise levels, and
-bounds from below how near to the constraint it can bring a sample that was near already. Here its output is in units of
-the noise, as that of a preconditioned denoiser is (Karras, Aittala, Aila, Laine 2022, table 1):
+The inverse map f of Feng, Baptista and Bouman (ICLR 2025) restores feasible samples from noisy ones,
+y = x + s e in the scaled space. If its network predicts x or x - y, its error does not decrease with the
+noise level s, and limits how close to the constraint it can bring a sample that is already close. Here the
+output is in units of the noise, as in a preconditioned denoiser (Karras, Aittala, Aila, Laine 2022, table 1):
 
     f(y, s) = y + c(s) N(y, s),    c(s) = s / sqrt(1 + s^2),
 
-so that the errors of N fall with s, and f(y, 0) = y. It is trained with log s ~ U[log noise_min, log noise_max] on
+so that the error of f decreases with s, and f(y, 0) = y. With log s ~ U[log noise_min, log noise_max] it is
+trained on
 
     [ |f(y, s) - x| / 2 + lambda l(f(y, s)) ] / c(s),
 
-norms means over coordinates, l the constraint distance in the data's units, lambda in units of 0.4 / kappa, kappa the growth of l
-with the noise: all levels weigh alike. Since f(y, 0) = y is the inverse of the identity alone, there is no such f for another map g.
+where norms are means over coordinates, l is the constraint distance in the data's units, and lambda is in
+units of 0.4 / kappa with kappa the growth of l with the noise. All noise levels have equal weight. Since
+f(y, 0) = y is the inverse of the identity only, this f does not fit any other map g.
+
+Sources: https://arxiv.org/abs/2406.12816; https://arxiv.org/abs/2206.00364.
 """
 
 from __future__ import annotations
@@ -31,16 +35,22 @@ from plumbline.networks import SampleShape
 
 
 class Restorer(nn.Module):
-    """f of samples (B, *S), and the identity in the place of g.
+    """The map f of samples (B, *S), with the identity in place of g.
+
+    Sources: the inverse map of Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816, with the
+    preconditioning of Karras et al. (2022), https://arxiv.org/abs/2206.00364.
 
     Args:
         sample: the shape of samples.
         constraint: the constraint that f restores.
-        network: makes the network, conditioned on the noise level.
-        noise_min: least noise level in training.
-        noise_max: largest noise level in training.
+        network: builds the network, conditioned on the noise level.
+        noise_min: minimum noise level in training.
+        noise_max: maximum noise level in training.
         decoding_noise: noise level of each pass over generated samples.
         constraint_weight: lambda, in units of 0.4 / kappa.
+
+    Attributes:
+        weight: lambda in units of the distance.
     """
 
     weight: Tensor
@@ -64,29 +74,29 @@ class Restorer(nn.Module):
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits the scaling, and measures what white noise does to the constraint."""
+        """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
         self.space.fit(data["state"])
         unit = unit_of_weight(self.constraint, data, self.space, self.noise_max)
         self.weight.fill_(self.constraint_weight * unit)
 
     @property
     def decoding_evaluations(self) -> int:
-        """Network evaluations of restoring a generated sample."""
+        """Network evaluations of one `decoded`: one per pass."""
         return len(self.decoding_noise)
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """The identity: g of scaled samples."""
+        """The scaled samples themselves: g is the identity."""
         return z
 
     def decoded(self, y: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """f of generated samples in the scaled space, as often as there are noise levels to tell it."""
+        """f of generated samples in the scaled space, with one pass per decoding noise level."""
         restored = y.to(next(self.network.parameters()).dtype)
         for level in self.decoding_noise:
             restored = self.restored(restored, restored.new_full((1,), level))
         return restored.to(y.dtype)
 
     def restored(self, y: Float[Tensor, "B *S"], sigma: Float[Tensor, " #B"]) -> Float[Tensor, "B *S"]:
-        """f of samples with noise of the standard deviations `sigma`, in the scaled space."""
+        """f of samples with noise of standard deviations `sigma`, in the scaled space."""
         return y + _scale(sigma, y.ndim) * self.network(y, sigma.log())
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -107,5 +117,5 @@ class Restorer(nn.Module):
 
 
 def _scale(sigma: Tensor, dimensions: int) -> Tensor:
-    """c(s), for samples of so many dimensions."""
+    """c(s), broadcastable to tensors with this number of dimensions."""
     return (sigma / torch.sqrt(1 + sigma**2)).view(-1, *(1,) * (dimensions - 1))

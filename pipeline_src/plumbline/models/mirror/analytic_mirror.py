@@ -1,4 +1,4 @@
-"""Mirror maps in closed form (Liu, Chen, Theodorou, Tao, NeurIPS 2023): for convex sets, nothing is learned."""
+"""Mirror maps of convex sets in closed form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from plumbline.models import BuildContext, FittedModelSpec
+from plumbline.models import BuildContext, FittedModelSpec, MirrorMap
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class SimplexSpec(Spec):
-    """Positive states of one total: entropy, whose map is the logarithm."""
+    """Positive states with a fixed sum: the potential is the entropy, and the map the logarithm."""
 
     kind: Literal["simplex"] = "simplex"
     total: float = key("data's units", gt=0, default=1.0)
     """Sum of a state."""
     smallest: float = key("of the mean value", gt=0, lt=1, default=1e-4)
-    """Values under this one are lifted to it before the logarithm."""
+    """Lower bound of the values in the logarithm."""
 
     def build(self, dimension: int) -> Simplex:
-        """The set of states of so many numbers."""
+        """Builds the set of states with this number of entries."""
         from plumbline.models.mirror._analytic_mirror import Simplex
 
         return Simplex(total=self.total, dimension=dimension, smallest=self.smallest)
 
 
 class BallSpec(Spec):
-    """States inside a ball around the origin: the logarithmic barrier."""
+    """States inside a ball around the origin: the potential is the logarithmic barrier."""
 
     kind: Literal["ball"] = "ball"
     radius: float = key("data's units", gt=0, default=1.0)
@@ -41,14 +41,14 @@ class BallSpec(Spec):
     """beta in phi(x) = -beta log(R^2 - |x|^2)."""
 
     def build(self, dimension: int) -> Ball:
-        """The set of states of so many numbers."""
+        """Builds the set of states with this number of entries."""
         from plumbline.models.mirror._analytic_mirror import Ball
 
         return Ball(radius=self.radius, barrier=self.barrier)
 
 
 class BoxSpec(Spec):
-    """States between two bounds, coordinate by coordinate: the hyperbolic tangent."""
+    """States between two bounds per coordinate: the inverse map is the hyperbolic tangent."""
 
     kind: Literal["box"] = "box"
     low: float = key("data's units", default=0.0)
@@ -56,7 +56,7 @@ class BoxSpec(Spec):
     high: float = key("data's units", default=1.0)
     """Upper bound."""
     margin: float = key("of the width", gt=0, lt=0.5, default=1e-4)
-    """Values nearer to a bound than this are moved inwards before the map."""
+    """Values closer to a bound than this are moved inwards before the map."""
 
     @model_validator(mode="after")
     def _ordered(self) -> BoxSpec:
@@ -65,24 +65,24 @@ class BoxSpec(Spec):
         return self
 
     def build(self, dimension: int) -> Box:
-        """The set of states of so many numbers."""
+        """Builds the set of states with this number of entries."""
         from plumbline.models.mirror._analytic_mirror import Box
 
         return Box(low=self.low, high=self.high, margin=self.margin)
 
 
 class PolytopeSpec(Spec):
-    """States between pairs of parallel faces, as many as there are rows: the hyperbolic tangent across them."""
+    """States between pairs of parallel faces: the inverse map is the hyperbolic tangent across each pair."""
 
     kind: Literal["polytope"] = "polytope"
     faces: tuple[tuple[float, ...], ...] = Field(min_length=1)
-    """Normals a_i of the pairs of faces, linearly independent, each as long as a state."""
+    """Normals a_i of the pairs of faces, linearly independent, each with as many entries as a state."""
     low: tuple[float, ...]
-    """Lower bounds of a_i x, one a pair."""
+    """Lower bounds of a_i x, one per pair."""
     high: tuple[float, ...]
-    """Upper bounds of a_i x, one a pair."""
+    """Upper bounds of a_i x, one per pair."""
     margin: float = key("of the width", gt=0, lt=0.5, default=1e-4)
-    """States nearer to a face than this are moved inwards before the map."""
+    """States closer to a face than this are moved inwards before the map."""
 
     @model_validator(mode="after")
     def _slabs(self) -> PolytopeSpec:
@@ -102,7 +102,7 @@ class PolytopeSpec(Spec):
         return self
 
     def build(self, dimension: int) -> Polytope:
-        """The set of states of so many numbers."""
+        """Builds the set of states with this number of entries."""
         from plumbline.models.mirror._analytic_mirror import Polytope
 
         return Polytope(
@@ -111,11 +111,14 @@ class PolytopeSpec(Spec):
 
 
 class AnalyticMirrorSpec(FittedModelSpec):
-    """The gradient of a convex potential on a convex set, and its exact inverse; a `space` for diffusion models."""
+    """The gradient of a convex potential and its exact inverse, as a `space` for diffusion models.
+
+    Source: Liu, Chen, Theodorou, Tao (NeurIPS 2023), section 3, https://arxiv.org/abs/2310.01236.
+    """
 
     kind: Literal["analytic_mirror"] = "analytic_mirror"
     set: Annotated[SimplexSpec | BallSpec | BoxSpec | PolytopeSpec, Field(discriminator="kind")]
-    """The set that states are in, and stay in."""
+    """The convex set of feasible states."""
 
     def build(self, on: BuildContext) -> AnalyticMirror:
         from plumbline.models._spaces import sample_shape
@@ -124,5 +127,5 @@ class AnalyticMirrorSpec(FittedModelSpec):
         shape = sample_shape(on.example).shape
         return AnalyticMirror(self.set.build(math.prod(shape)), shape)
 
-    def provides(self) -> tuple[str, ...]:
-        return ("mirror",)
+    def provides(self) -> tuple[type, ...]:
+        return (MirrorMap,)

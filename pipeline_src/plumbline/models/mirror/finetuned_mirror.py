@@ -1,4 +1,4 @@
-"""A mirror map whose inverse is trained further, on what is drawn behind it."""
+"""A mirror map whose inverse is finetuned on samples of the diffusion model in its space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from plumbline.models import BuildContext, ModelSpec
+from plumbline.models import BuildContext, Denoising, ModelSpec
 from plumbline.samplers import AnyDenoisingSampler, DenoisingSpec
 from plumbline.spec import key
 
@@ -15,21 +15,24 @@ if TYPE_CHECKING:
 
 
 class FinetunedMirrorSpec(ModelSpec):
-    """A diffusion model in a mirror space, with an inverse map that is trained on with what the diffusion model draws."""
+    """A diffusion model in a mirror space, with an inverse map that is finetuned on the model's own samples.
+
+    Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
+    """
 
     kind: Literal["finetuned_mirror"] = "finetuned_mirror"
     finetune_on: str
     """Name of the diffusion model, which must work in the space of a mirror map."""
     sampler: AnyDenoisingSampler
-    """How images are drawn, one for each training sample."""
+    """Sampler of the images, one per training sample."""
     drawn_target: Literal["restored", "image"] = "restored"
-    """What f gives of a drawn image: what it restored before, in all its passes, or the image itself through g (published)."""
+    """Target for a drawn image: the state that f restored before, or through g the image (published)."""
     constraint: str
     """Name of the constraint, one of the study's `constraints`."""
     constraint_weight: float = key(ge=0, default=3.0)
-    """lambda_c, in the unit of the mirror map's own."""
+    """Weight of the constraint distance, in the unit of the mirror map's own weight."""
     sigma_max: float = key("the map's `noise_unit`", ge=0, default=0.0)
-    """Largest standard deviation of further noise on the drawn images (published: 0.1)."""
+    """Maximum standard deviation of additional noise on the drawn images (published: 0.1)."""
 
     @model_validator(mode="after")
     def _not_validated(self) -> FinetunedMirrorSpec:
@@ -44,7 +47,7 @@ class FinetunedMirrorSpec(ModelSpec):
 
         assert isinstance(self.sampler, DenoisingSpec)
         return FinetunedMirror(
-            on.models[self.finetune_on],
+            on.model(self.finetune_on, Denoising),
             on.constraints[self.constraint],
             sampler=self.sampler,
             drawn_target=self.drawn_target,
@@ -55,5 +58,5 @@ class FinetunedMirrorSpec(ModelSpec):
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def depends_on(self) -> dict[str, str]:
-        return {self.finetune_on: "denoiser"}
+    def depends_on(self) -> dict[str, type]:
+        return {self.finetune_on: Denoising}

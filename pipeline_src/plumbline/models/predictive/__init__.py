@@ -1,1 +1,1 @@
-"""Models that predict a state from what is known of it."""
+"""Models that predict the state from the other variables of a sample."""

@@ -1,25 +1,25 @@
-"""Mean and variance of each element's number, fitted in closed form."""
+"""Mean and variance of the atomic values of each element, fitted in closed form."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
-from plumbline.models.predictive._node_regression import ragged, told_of
+from plumbline.models.predictive._node_regression import predictions_of, ragged
 
-# Elements seen once have no variance: none is taken as smaller than this share of the variance of all.
-SMALLEST_SHARE = 1e-4
+# Lower bound of the variance of an element, as a fraction of the variance over all atoms: an element that
+# occurs once has none of its own.
+SMALLEST_FRACTION = 1e-4
 
 
 class ElementMeans(nn.Module):
-    """The law of a number an atom, (B, A) padded, given elements alone.
+    """The distribution of one value per atom, (B, A) padded, given the elements alone.
 
     Args:
         elements: number of elements.
-        law: how means and variances become a distribution.
+        likelihood: turns means and variances into a distribution.
         constraint: the sum over all atoms.
         by_element: whether each element has its own mean; if not, all atoms share one.
     """
@@ -28,7 +28,12 @@ class ElementMeans(nn.Module):
     variance: Tensor
 
     def __init__(
-        self, elements: int, *, likelihood: LikelihoodSpec, constraint: Any, by_element: bool = True
+        self,
+        elements: int,
+        *,
+        likelihood: LikelihoodSpec,
+        constraint: LinearEqualityConstraint,
+        by_element: bool = True,
     ) -> None:
         super().__init__()
         self.likelihood, self.constraint, self.by_element = likelihood, constraint, by_element
@@ -36,7 +41,7 @@ class ElementMeans(nn.Module):
         self.register_buffer("variance", torch.ones(elements, dtype=torch.float64))
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Fits means and variances; an element that the data lacks has those of all atoms."""
+        """Fits means and variances; an element that the data lacks gets those of all atoms."""
         graphs = ragged(data)
         values = graphs.gather(data["state"]).double()
         overall = torch.var_mean(values, correction=0)
@@ -50,13 +55,13 @@ class ElementMeans(nn.Module):
         variance = torch.bincount(graphs.species, residual, len(self.mean)) / count.clamp(min=1)
         self.mean.copy_(torch.where(count > 0, mean, overall[1]))
         self.variance.copy_(
-            torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_SHARE * float(overall[0]))
+            torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_FRACTION * float(overall[0]))
         )
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
+        """A sample, mean and standard deviation per atom, and the log-likelihood per framework."""
         graphs = ragged(batch)
         distribution = self.likelihood.distribution(
             self.mean[graphs.species], self.variance[graphs.species], graphs.totals(self.constraint)
         )
-        return told_of(distribution, graphs, batch["state"], feasible=self.likelihood.constrains())
+        return predictions_of(distribution, graphs, batch["state"], feasible=self.likelihood.constrains())

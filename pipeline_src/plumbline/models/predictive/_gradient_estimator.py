@@ -1,12 +1,15 @@
-r"""Single-sample gradients of expected losses, summed up problem by problem.
+r"""Bias, variance and error of single-sample gradients of expected losses, for each of several problems.
 
-For gradients g_1 ... g_S of a problem with the exact gradient g*, and their mean g (Li et al. 2025, Figure 3; after
-SIMPLE, Ahmed et al. 2023), for the parameters of the mean, of the variance, and for both together:
+For gradients g_1 ... g_S of a problem with the exact gradient g*, and their mean g, separately for the
+parameters of the mean, of the variance, and for both together:
 
-    bias = 1 - cos(g, g*),    error = mean_s [1 - cos(g_s, g*)],    variance = Var_s cos(g_s, g).
+    bias = 1 - cos(g, g*),    error = mean_s [1 - cos(g_s, g*)],    variance = Var_s cos(g_s, g),
 
-A gradient of zero has no direction: its cosine is told as zero. Relative errors of size stand beside,
-|g - g*| / |g*|.
+and the relative error of size |g - g*| / |g*|. A gradient of zero has no direction; its cosine is reported as
+zero.
+
+Sources: Li et al. (2025), Figure 3, https://arxiv.org/abs/2502.05416; after SIMPLE (Ahmed et al. 2023),
+https://arxiv.org/abs/2210.01941.
 """
 
 from __future__ import annotations
@@ -22,16 +25,16 @@ from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 from plumbline.linalg.covariance import Diagonal
 
 LOSSES = (AbsoluteLoss, SquaredLoss)
-# Numbers of a chunk of gradients, which bounds the memory of a problem.
+# Number of entries in a chunk of gradients, which bounds the memory per problem.
 CHUNK = 500_000
 
 
 class GradientEstimator(nn.Module):
-    """An estimator of gradients in mean and variance.
+    """Single-sample gradients with respect to mean and variance, by an estimator.
 
     Args:
         estimator: the estimator.
-        draws: gradients of each problem.
+        draws: number of gradients per problem.
     """
 
     def __init__(self, estimator: EstimatorSpec, *, draws: int = 10_000) -> None:
@@ -43,14 +46,14 @@ class GradientEstimator(nn.Module):
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean gradient, and bias, error, variance and size error by parameters, of each problem."""
-        # Problems differ in size: they are taken one by one, each with thousands of draws at once.
-        told = [
-            self._judged({name: values[i] for name, values in batch.items()})
+        # Problems differ in size: they are evaluated one by one, each with thousands of gradients at once.
+        results = [
+            self._evaluated({name: values[i] for name, values in batch.items()})
             for i in range(len(batch["state"]))
         ]
-        return {name: torch.stack([one[name] for one in told]) for name in told[0]}
+        return {name: torch.stack([result[name] for result in results]) for name in results[0]}
 
-    def _judged(self, problem: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _evaluated(self, problem: dict[str, Tensor]) -> dict[str, Tensor]:
         n, rows = int(problem["dimension"]), int(problem["equalities"])
         exact = problem["state"][:, :n].double()
         gradients = self.gradients(problem, n, rows)
@@ -67,7 +70,7 @@ class GradientEstimator(nn.Module):
 
     @torch.enable_grad()
     def gradients(self, problem: dict[str, Tensor], n: int, rows: int) -> Float[Tensor, "S 2 n"]:
-        """Single-sample gradients, double precision."""
+        """Single-sample gradients with respect to mean and variance, in double precision."""
         mean, variance, target = (problem[name][:n].double() for name in ("mean", "variance", "target"))
         matrix = problem["matrix"][:rows, :n].double()
         constraint = LinearEquality(matrix, matrix @ target)

@@ -1,23 +1,24 @@
-r"""Forecasts by graph filters, for several systems side by side.
+r"""Forecasts by graph filters, trained on several systems in parallel.
 
-Each system has its own standardisation, graph and weights, and its loss the mean square over its pairs in standard deviations: a
-forecast that knows nothing has an error of one. What the tangent kernel at the start says of each system (`tangent_kernel`) is kept,
-and told with the forecasts.
+Each system has its own standardisation, graph and weights. The loss is the mean square error in standard
+deviations, so that a forecast of the mean has an error of one. Properties of each system's tangent kernel
+before training (`tangent_kernel`) are stored and returned with the forecasts.
 
-Graph shift operators from pairs of signals.
-
-With the signals x_i that are known and y_i that are asked for, as columns of X and Y,
+The graph shift operators are computed from pairs of signals. With inputs x_i and targets y_i as columns of X
+and Y,
 
     C_XX = X X^T / M,    C_XY = (X Y^T + Y X^T) / (2 M).
 
-The cross-covariance is that of the tangent kernel's best alignment (arXiv:2310.10791, theorem 1); it is made of the training pairs alone.
-That of shuffled pairs has the same marginals, and nothing of what they have to do with each other.
+The cross-covariance C_XY maximises the alignment of the tangent kernel (theorem 1 of the source). It is
+computed from the training pairs alone. The cross-covariance of shuffled pairs has the same marginals, but no
+relation between x and y.
+
+Source: Khalafi, Sihag, Ribeiro (ICML 2024), https://arxiv.org/abs/2310.10791.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -30,23 +31,27 @@ Samples = dict[str, Tensor]
 
 
 class GraphFilter(nn.Module):
-    """The state (B, n) of each system given its condition (B, n).
+    """Forecasts the state (B, n) of each system from its condition (B, n) by graph filters.
+
+    Source: Khalafi, Sihag, Ribeiro (ICML 2024), https://arxiv.org/abs/2310.10791.
 
     Args:
         sample: the shape of states and conditions.
-        network: makes the filters of so many systems.
-        systems: R.
+        network: builds the filters for a number of systems.
+        systems: R, the number of systems.
         graph: the shift operator, one of those of `shift_operator`, or `learned`.
-        descent_steps: steps of gradient descent that the tangent kernel is asked about.
+        descent_steps: steps of gradient descent that the tangent kernel predicts.
 
     Attributes:
-        means, scales: of condition and state of each system (R, 2, n).
-        shift: the shift operators (R, n, n), whose symmetric part counts; weights where the graph is learned.
-        deviations: of the forecasts' errors, of each system (R, n), in standard deviations.
-        alignment, spectrum, descent: what the tangent kernel says of each system (R, ...).
+        means, scales: mean and scale of condition and state of each system (R, 2, n).
+        shift: the shift operators (R, n, n), of which the symmetric part is used; weights if the graph is
+            learned.
+        stds: root mean square errors of the forecasts of each system (R, n), in standard deviations of the
+            state.
+        alignment, spectrum, descent: properties of the tangent kernel of each system (R, ...).
 
     Raises:
-        ValueError: conditions and states differ in their number.
+        ValueError: condition and state do not have the same number of entries.
     """
 
     means: Tensor
@@ -72,10 +77,11 @@ class GraphFilter(nn.Module):
         (nodes,) = sample.shape if len(sample.shape) == 1 else (0,)
         if sample.condition != nodes:
             raise ValueError(
-                "a graph filter tells a state from one of as many numbers, such as the pairs of `vector_autoregressions`; "
-                f"found a state {sample.shape} and {sample.condition} numbers of `condition`."
+                "a graph filter needs a `condition` with as many entries as the state, such as the pairs of "
+                f"`vector_autoregressions`; found a state {sample.shape} and {sample.condition} entries of "
+                "`condition`."
             )
-        self.network: Any = network(systems)
+        self.network = network(systems)
         shift = torch.zeros(systems, nodes, nodes)
         if graph == "learned":
             self.shift = nn.Parameter(shift)
@@ -90,15 +96,15 @@ class GraphFilter(nn.Module):
         self.register_buffer("descent", torch.zeros(systems, descent_steps + 1))
 
     def prepare(self, data: Samples) -> None:
-        """Fits standardisations and graphs, and asks the tangent kernel of each system.
+        """Fits standardisations and graphs, and computes the tangent kernel of each system.
 
         Raises:
-            ValueError: the dataset has no `system`, or not as many as the model.
+            ValueError: the dataset has no `system`, or another number of systems than the model.
         """
         found = sorted(set(data["system"].tolist())) if "system" in data else []
         if found != list(range(self.systems)):
             raise ValueError(
-                f"`systems` is {self.systems}, and the training data has {len(found)}: give the dataset's number."
+                f"`systems` is {self.systems}, and the training data has {len(found)}: set it to that number."
             )
         for r in range(self.systems):
             own = data["system"] == r
@@ -109,24 +115,21 @@ class GraphFilter(nn.Module):
             x, y = (pair - mean[:, None]) / scale[:, None]
             with torch.no_grad():
                 self.shift[r] = shift_operator(self.graph, x, y)
-            known = self._kernel(r, x.float(), y.float())
-            self.alignment[r], self.spectrum[r], self.descent[r] = (
-                known.alignment,
-                known.spectrum,
-                known.descent,
-            )
+            kernel = self._kernel(r, x.float(), y.float())
+            self.alignment[r], self.spectrum[r] = kernel.alignment, kernel.spectrum
+            self.descent[r] = kernel.descent
 
     def loss(self, batch: Samples) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean square of the errors, in standard deviations of each system."""
+        """The mean squared error, in standard deviations of each system."""
         error = self._error(batch)
-        # Of this batch alone: the moving average of the weights takes its average with them.
+        # `stds` is that of this batch: the moving average of the weights also averages this buffer.
         if self.training:
             self._learn_stds(error.detach(), batch["system"])
         loss = error.square().mean()
         return loss, {"squared_error": loss.detach()}
 
     def predict(self, batch: Samples) -> dict[str, Tensor]:
-        """Mean and deviation of each state, a draw, and what the kernel of its system said before the training."""
+        """A sample, mean and standard deviation of each state, and the tangent kernel of its system."""
         system = batch["system"]
         mean = self.means[system, 1] + self.scales[system, 1] * self._forecast(batch)
         std = self.scales[system, 1] * self.stds[system]
@@ -140,7 +143,7 @@ class GraphFilter(nn.Module):
         }
 
     def _forecast(self, batch: Samples) -> Float[Tensor, "B n"]:
-        """The forecasts in standard deviations."""
+        """The forecasts, in standard deviations of the state."""
         system = batch["system"]
         x = (batch["condition"] - self.means[system, 0]) / self.scales[system, 0]
         return self.network(x, symmetric_part(self.shift)[system], system)
@@ -151,32 +154,38 @@ class GraphFilter(nn.Module):
 
     @torch.no_grad()
     def _learn_stds(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
-        """The root mean square of the errors of this batch, of the systems that it has samples of."""
+        """Sets the root mean square errors of the systems in this batch."""
         counts = torch.bincount(system, minlength=self.systems)
         sums = torch.zeros_like(self.stds).index_add_(0, system, error.square())
         present = counts > 0
         self.stds[present] = (sums[present] / counts[present, None]).sqrt()
 
     def _kernel(self, r: int, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> TangentKernel:
-        """The tangent kernel of one system at the weights of now."""
+        """The tangent kernel of one system at the current weights."""
         one = self.build_network(1)
         weights = {name: p[r : r + 1].detach() for name, p in self.network.named_parameters()}
         if self.graph == "learned":
             weights["shift"] = self.shift[r].detach()
         system = torch.zeros(len(x), dtype=torch.long)
 
-        def outputs(known: Any) -> Tensor:
-            known = dict(known)
-            shift = known.pop("shift", self.shift[r].detach())
+        def outputs(values: Mapping[str, Tensor]) -> Tensor:
+            parameters = dict(values)
+            shift = parameters.pop("shift", self.shift[r].detach())
             operator = symmetric_part(shift).expand(len(x), -1, -1)
-            return torch.func.functional_call(one, known, (x, operator, system))
+            return torch.func.functional_call(one, parameters, (x, operator, system))
 
         residual = (y - outputs(weights)).flatten()
         return tangent_kernel(jacobian(outputs, weights), residual, y.flatten(), self.descent_steps)
 
 
 def shift_operator(graph: str, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> Float[Tensor, "n n"]:
-    """The operator of a kind of graph, of spectral norm one."""
+    """The shift operator of a kind of graph, with spectral norm one.
+
+    Args:
+        graph: `identity`, `covariance`, `cross_covariance`, `shuffled` or `random`.
+        x: standardised inputs.
+        y: standardised targets.
+    """
     n = x.shape[1]
     if graph == "identity":
         return torch.eye(n, dtype=x.dtype)

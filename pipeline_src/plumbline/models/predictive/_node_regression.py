@@ -1,16 +1,20 @@
-"""Padded frameworks as one ragged batch: atoms in a row, bonds by their numbers in that row. No loop."""
+"""Regression of one value per atom, with padded frameworks as one ragged batch.
+
+A ragged batch concatenates the atoms of all frameworks; bonds refer to their positions in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.constraints._linear_equality import LinearEquality
+from plumbline.distributions import HasRowDensity, PredictiveDistribution
 from plumbline.linalg.maps import GroupSum
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import supervised_loss
@@ -19,7 +23,15 @@ from plumbline.networks._blocks import GaussianHead
 
 @dataclass(frozen=True)
 class RaggedBatch:
-    """B frameworks of N atoms and E bonds in all."""
+    """B frameworks with N atoms and E bonds in total.
+
+    Attributes:
+        present: whether each entry of the padded arrays is an atom.
+        species: the index of each atom's element.
+        bonds: the positions of both ends of each bond.
+        lengths: the length of each bond.
+        graph: the index of each atom's framework.
+    """
 
     present: Bool[Tensor, "B A"]
     species: Int[Tensor, " N"]
@@ -28,26 +40,28 @@ class RaggedBatch:
     graph: Int[Tensor, " N"]
 
     def gather(self, padded: Tensor) -> Tensor:
-        """From (B, A) to (N,)."""
+        """From padded (B, A) to ragged (N,)."""
         return padded[self.present]
 
     def scatter(self, values: Tensor) -> Tensor:
-        """From (N,) to (B, A), zero where there is no atom."""
+        """From ragged (N,) to padded (B, A), zero where there is no atom."""
         return values.new_zeros(self.present.shape).masked_scatter(self.present, values)
 
-    def totals(self, constraint: Any) -> LinearEquality | None:
-        """The total of each framework, from an equality that gives it for padded samples; None from None.
+    def totals(self, constraint: LinearEqualityConstraint | None) -> LinearEquality | None:
+        """The equality on the total of each framework, from that on padded samples; None from None.
 
         Raises:
-            ValueError: the equality is not a plain sum over all atoms.
+            ValueError: the equality is not an unweighted sum over all atoms.
         """
         if constraint is None:
             return None
-        rows = constraint.linear_map
+        rows = constraint.linear_map if isinstance(constraint, LinearEquality) else None
         if not isinstance(rows, GroupSum) or rows.rows != 1 or rows.weights is not None:
             raise ValueError(
-                "a law of frameworks needs the sum over all atoms: use a constraint of the kind `sum`."
+                "a distribution of frameworks needs the sum over all atoms: "
+                "use a constraint of the kind `sum`."
             )
+        assert isinstance(constraint, LinearEquality) and constraint.target is not None
         target = constraint.target.to(self.lengths.device).flatten().expand(len(self.present))
         return LinearEquality(GroupSum(self.graph), target)
 
@@ -56,7 +70,7 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     """The ragged form of a padded batch.
 
     Raises:
-        ValueError: a bond has an end that is no atom of its framework.
+        ValueError: an end of a bond is not an atom of its framework.
     """
     present = batch["species"] >= 0
     counts = present.sum(1)
@@ -65,7 +79,8 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     outside = (bonded & ((bonds < 0) | (bonds >= counts[:, None, None])).any(-1)).any(1)
     if bool(outside.any()):
         raise ValueError(
-            f"a bond of framework {int(outside.nonzero()[0])} of the batch has an end that is no atom of it."
+            f"a bond of framework {int(outside.nonzero()[0])} of the batch has an end that is not one of its "
+            "atoms."
         )
     first = counts.cumsum(0) - counts
     ends = (bonds + first[:, None, None])[bonded]
@@ -78,29 +93,39 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     )
 
 
-def told_of(distribution: Any, graphs: RaggedBatch, truth: Tensor, *, feasible: bool) -> dict[str, Tensor]:
-    """A draw, mean and deviation of each atom, padded, and the log-likelihood of each framework if it is feasible."""
-    told = {
+def predictions_of(
+    distribution: PredictiveDistribution, graphs: RaggedBatch, truth: Tensor, *, feasible: bool
+) -> dict[str, Tensor]:
+    """A sample, mean and standard deviation per atom, padded, and the log-likelihood per framework.
+
+    Args:
+        distribution: the distribution of the atoms' values (N,).
+        graphs: the ragged batch.
+        truth: the true values, padded (B, A).
+        feasible: whether the distribution is on the feasible set; if not, there is no log-likelihood.
+    """
+    predictions = {
         "state": graphs.scatter(distribution.sample()),
         "predicted_mean": graphs.scatter(distribution.mean),
         "predicted_std": graphs.scatter(distribution.variance.sqrt()),
     }
     if feasible:
-        told["log_likelihood"] = distribution.log_prob_by_row(graphs.gather(truth))
-    return told
+        assert isinstance(distribution, HasRowDensity)
+        predictions["log_likelihood"] = distribution.log_prob_by_row(graphs.gather(truth))
+    return predictions
 
 
 class NodeRegression(nn.Module):
-    """The law of a number an atom, (B, A) padded, given elements and bonds.
+    """The distribution of one value per atom, (B, A) padded, given elements and bonds.
 
     Args:
         elements: number of elements.
-        network: makes a network from so many elements to features of each atom.
-        features: how many features it gives.
-        by: law, objective and penalty.
+        network: builds a network from a number of elements to features of each atom.
+        features: number of features.
+        by: likelihood, objective and penalty.
         constraint: the sum over all atoms, or None.
-        initial_std: standard deviation at the start.
-        min_std: its floor.
+        initial_std: standard deviation at initialisation.
+        min_std: lower bound of the standard deviation.
     """
 
     def __init__(
@@ -110,7 +135,7 @@ class NodeRegression(nn.Module):
         network: Callable[[int], nn.Module],
         features: int,
         by: Supervision,
-        constraint: Any,
+        constraint: LinearEqualityConstraint | None,
         initial_std: float = 0.05,
         min_std: float = 1e-3,
     ) -> None:
@@ -120,10 +145,10 @@ class NodeRegression(nn.Module):
         self.head = GaussianHead(features, 1, initial_std, min_std)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit: charges are numbers of order one in their own unit."""
+        """Nothing to fit: charges are of order one in their own unit."""
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss a mean atom, and its terms."""
+        """The mean loss per atom, and its terms."""
         graphs = ragged(batch)
         mean, variance = self._mean_and_variance(graphs)
         target = graphs.gather(batch["state"])
@@ -131,11 +156,11 @@ class NodeRegression(nn.Module):
         return loss / len(target), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A draw, mean and deviation of each atom, and the log-likelihood of each framework."""
+        """A sample, mean and standard deviation per atom, and the log-likelihood per framework."""
         graphs = ragged(batch)
         mean, variance = (t.double() for t in self._mean_and_variance(graphs))
         distribution = self.by.likelihood.distribution(mean, variance, graphs.totals(self.constraint))
-        return told_of(distribution, graphs, batch["state"], feasible=self.by.likelihood.constrains())
+        return predictions_of(distribution, graphs, batch["state"], feasible=self.by.likelihood.constrains())
 
     def _mean_and_variance(self, graphs: RaggedBatch) -> tuple[Tensor, Tensor]:
         features = self.network(graphs.species, graphs.bonds, graphs.lengths.to(torch.get_default_dtype()))

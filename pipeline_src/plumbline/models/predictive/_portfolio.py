@@ -1,22 +1,25 @@
-r"""Portfolios trained by the Sharpe ratio of the window that follows (after LinSATNet, Wang et al., ICML 2023).
+r"""Portfolios trained on the Sharpe ratio of the following window (after LinSATNet, Wang et al., ICML 2023).
 
 The loss of weights w is minus the annualised Sharpe ratio of the daily returns R w of the future window,
 
     -(252 mean(R w) - r_f) / (sqrt(252) std(R w)),
 
-with the risk-free rate r_f of 3% that the publication uses.
+with the published risk-free rate r_f of 3%.
+
+Source: https://arxiv.org/abs/2407.13917.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.constraints import LinearEqualityConstraint
+from plumbline.distributions import PredictiveDistribution
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.networks._blocks import GaussianHead
@@ -26,14 +29,14 @@ RISK_FREE = 0.03
 
 
 def sharpe_ratio(weights: Float[Tensor, "*C n"], returns: Float[Tensor, "B days n"]) -> Float[Tensor, "*C"]:
-    """The annualised Sharpe ratio of each portfolio, constant weights rebalanced daily."""
+    """The annualised Sharpe ratio of each portfolio, with constant weights rebalanced daily."""
     daily = (returns @ weights[..., None]).squeeze(-1)
     std, mean = torch.std_mean(daily, dim=-1)
     return (TRADING_DAYS * mean - RISK_FREE) / (math.sqrt(TRADING_DAYS) * std.clamp(min=1e-6))
 
 
 class _WindowNetwork(nn.Module):
-    """Features of a window of returns, each asset's scaled by its deviation in the train split."""
+    """Features of a window of returns, each asset scaled by its standard deviation in the train split."""
 
     scale: Tensor
 
@@ -53,18 +56,20 @@ class _WindowNetwork(nn.Module):
 
 
 class Portfolio(_WindowNetwork):
-    """The law of the weights given a window.
+    """The distribution of portfolio weights given a window.
+
+    It is trained on the Sharpe ratio, after Wang et al. (ICML 2023, https://arxiv.org/abs/2407.13917).
 
     Args:
         window: days and assets of a window.
-        network: makes a network from a flattened window to features.
-        features: how many features it gives.
-        law: how mean and variance become a distribution.
+        network: builds a network from a flattened window to features.
+        features: number of features.
+        likelihood: turns mean and variance into a distribution.
         constraint: the budget.
-        estimator: how gradients pass the drawn weights.
-        draws: draws of the weights a sample and step.
-        initial_std: standard deviation of the weights at the start.
-        min_std: its floor.
+        estimator: estimates the gradient through the sampled weights.
+        draws: samples of the weights per training sample and step.
+        initial_std: standard deviation of the weights at initialisation.
+        min_std: lower bound of the standard deviation.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class Portfolio(_WindowNetwork):
         network: Callable[[int], nn.Module],
         features: int,
         likelihood: LikelihoodSpec,
-        constraint: Any,
+        constraint: LinearEqualityConstraint | None,
         estimator: EstimatorSpec,
         draws: int = 4,
         initial_std: float = 0.02,
@@ -91,7 +96,7 @@ class Portfolio(_WindowNetwork):
         nn.init.constant_(self.head.mean.bias, 1 / self.assets)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus the expected Sharpe ratio, by draws."""
+        """Minus the expected Sharpe ratio, estimated from samples of the weights."""
         surrogate = self.estimator.surrogate(
             self._distribution(batch), lambda w: -sharpe_ratio(w, batch["future"]), self.draws
         )
@@ -99,21 +104,21 @@ class Portfolio(_WindowNetwork):
         return loss, {"sharpe": -loss.detach()}
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The decision: the law's mean."""
+        """The weights: the mean of the distribution."""
         return {"state": self._distribution(batch).mean}
 
-    def _distribution(self, batch: dict[str, Tensor]) -> Any:
+    def _distribution(self, batch: dict[str, Tensor]) -> PredictiveDistribution:
         mean, variance = self.head(self.features(batch))
         return self.likelihood.distribution(mean, variance, self.constraint)
 
 
 class SoftmaxPortfolio(_WindowNetwork):
-    """Weights by softmax.
+    """Portfolio weights by a softmax.
 
     Args:
         window: days and assets of a window.
-        network: makes a network from a flattened window to features.
-        features: how many features it gives.
+        network: builds a network from a flattened window to features.
+        features: number of features.
     """
 
     def __init__(
@@ -128,5 +133,5 @@ class SoftmaxPortfolio(_WindowNetwork):
         return loss, {"sharpe": -loss.detach()}
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The decision."""
+        """The weights."""
         return {"state": self.head(self.features(batch)).softmax(-1)}

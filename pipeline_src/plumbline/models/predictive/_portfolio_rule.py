@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 
 class PortfolioRule(nn.Module):
-    """Weights by a rule, from each window alone."""
+    """Portfolio weights by a fixed rule, from each window alone.
+
+    Args:
+        rule: `equal_weights`, `maximum_sharpe` or `minimum_variance`.
+    """
 
     def __init__(self, rule: str) -> None:
         super().__init__()
@@ -18,16 +22,16 @@ class PortfolioRule(nn.Module):
         """Nothing to fit."""
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The decision."""
+        """The weights."""
         window = batch["window"]
         if self.rule == "equal_weights":
             return {"state": window.new_full((len(window), window.shape[-1]), 1 / window.shape[-1])}
-        # skfolio solves one convex programme a window.
+        # skfolio solves one convex programme per window.
         weights = np.stack([self._optimum(one) for one in window.cpu().double().numpy()])
         return {"state": torch.as_tensor(weights, device=window.device)}
 
     def _optimum(self, returns: np.ndarray) -> np.ndarray:
-        """skfolio's long-only weights; those of least variance where no portfolio earns anything."""
+        """skfolio's long-only weights; those of minimum variance if no asset has a positive mean return."""
         from skfolio.measures import RiskMeasure
         from skfolio.optimization import MeanRisk, ObjectiveFunction
 

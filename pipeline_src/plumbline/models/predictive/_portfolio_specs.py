@@ -1,4 +1,4 @@
-"""Portfolios from a window of returns: learned ones, trained by the Sharpe ratio that follows, and fixed rules."""
+"""What the specs of the portfolios share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def window_shape(example: xr.Dataset) -> tuple[int, ...]:
-    """Days and assets of the windows that portfolios are decided by.
+    """Days and assets of the windows of returns that portfolios are computed from.
 
     Raises:
-        ValueError: the dataset has no windows, or not of the assets of the state.
+        ValueError: the dataset has no windows, or their assets are not those of the state.
     """
     for name in ("window", "future"):
         if name in example:
@@ -22,7 +22,8 @@ def window_shape(example: xr.Dataset) -> tuple[int, ...]:
         shape = example[name].shape if name in example else ()
         if len(shape) != 3 or example["state"].shape[1:] != shape[2:]:
             raise ValueError(
-                f"a portfolio needs a state (sample, asset), `window` and `future` (sample, day, asset), as `sp500_windows` has: "
-                f"found `{name}` of the shape {shape}, and a state of the shape {example['state'].shape}."
+                "a portfolio needs a state (sample, asset), `window` and `future` (sample, day, asset), "
+                f"as `sp500_windows` has: found `{name}` of the shape {shape}, and a state of the shape "
+                f"{example['state'].shape}."
             )
     return tuple(example["window"].shape[1:])

@@ -1,4 +1,4 @@
-"""Probabilistic regression: perceptron, Gaussian head, law on the feasible set."""
+"""Probabilistic regression: a network, a Gaussian head, and a likelihood, constrained or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from plumbline.constraints import Constraint
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
 from plumbline.models._spaces import Scaling, StandardisedCondition
@@ -16,17 +16,17 @@ from plumbline.networks._blocks import GaussianHead
 
 
 class Regression(nn.Module):
-    """The law of a state (B, *S) given its condition (B, C).
+    """The distribution of a state (B, *S) given its condition (B, C).
 
     Args:
         sample: the shape of states, and C.
-        network: makes a network from C numbers to features.
-        features: how many features it gives.
-        by: law, objective and penalty.
+        network: builds a network from C inputs to features.
+        features: number of features.
+        by: likelihood, objective and penalty.
         scaling: how states are scaled.
         constraint: the equality, or None.
-        initial_std: standard deviation at the start, in the scaled space.
-        min_std: its floor.
+        initial_std: standard deviation at initialisation, in the scaled space.
+        min_std: lower bound of the standard deviation.
 
     Raises:
         ValueError: the dataset has no condition to predict from.
@@ -40,7 +40,7 @@ class Regression(nn.Module):
         features: int,
         by: Supervision,
         scaling: Scaling,
-        constraint: Constraint | None,
+        constraint: LinearEqualityConstraint | None,
         initial_std: float = 0.05,
         min_std: float = 1e-3,
     ) -> None:
@@ -64,7 +64,7 @@ class Regression(nn.Module):
         return each.mean(), terms
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A draw, mean, deviation and log-likelihood of each state, in the data's units."""
+        """A sample, mean, standard deviation and log-likelihood of each state, in the data's units."""
         return self.output.predict(*self._mean_and_variance(batch), batch)
 
     def _mean_and_variance(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

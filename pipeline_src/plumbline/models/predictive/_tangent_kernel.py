@@ -1,13 +1,19 @@
-r"""The tangent kernel of a network: how its training by gradient descent goes, before it goes.
+r"""The neural tangent kernel, which predicts the course of training by gradient descent.
 
-With the Jacobian J of all outputs by the weights, the kernel is Theta = J J^T. Of the residual r = y - f at the start,
+With the Jacobian J of all outputs with respect to the weights, the kernel is Theta = J J^T. For the initial
+residual r = y - f,
 
     alignment   A = y^T Theta y = |J^T y|^2,
-    descent     |r_t|^2 = sum_i (1 - eta mu_i)^{2 t} c_i^2 + (what no weight moves),    J^T J v_i = mu_i v_i,    c_i = v_i^T J^T r / sqrt(mu_i),
+    descent     |r_t|^2 = sum_i (1 - eta mu_i)^{2 t} c_i^2 + |r_perp|^2,
+                J^T J v_i = mu_i v_i,    c_i = v_i^T J^T r / sqrt(mu_i),
 
-exactly for a network that is linear in its weights, and in the limit of many filters for others. Alignments are compared over
-mu_1 |y|^2: without it, the graph with the largest kernel would win whatever it knows (one at most, where y is the first
-eigenvector). For one filter, A = sum_k tr(S^k C_XY)^2 (arXiv:2310.10791, section 3).
+where r_perp is the part of r that no weight can change. This is exact for networks that are linear in their
+weights, and holds for others in the limit of many filters. Alignments are divided by mu_1 |y|^2, without
+which the graph with the largest kernel would always score best; the result is at most one, when y is the
+first eigenvector. For one filter, A = sum_k tr(S^k C_XY)^2.
+
+Sources: Jacot, Gabriel, Hongler (2018), https://arxiv.org/abs/1806.07572; Khalafi, Sihag, Ribeiro (ICML
+2024), section 3, https://arxiv.org/abs/2310.10791.
 """
 
 from __future__ import annotations
@@ -19,19 +25,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Eigenvalues below this share of the largest are taken for zero.
-SMALLEST_SHARE = 1e-9
-# Weights that are moved together in a Jacobian.
+# Eigenvalues below this fraction of the largest count as zero.
+SMALLEST_FRACTION = 1e-9
+# Number of Jacobian columns that are computed together.
 DIRECTIONS = 16
 
 
 @dataclass(frozen=True)
 class TangentKernel:
-    """What a tangent kernel says of a training.
+    """Properties of a tangent kernel (Jacot et al. 2018, https://arxiv.org/abs/1806.07572).
 
     Attributes:
         alignment: A / (mu_1 |y|^2).
-        spectrum: mu_i / mu_1, falling, one for each weight.
+        spectrum: mu_i / mu_1 in descending order, one per weight.
         descent: |r_t|^2 / |y|^2 after t = 0, 1, ... steps of gradient descent with eta = 1 / mu_1.
     """
 
@@ -43,7 +49,10 @@ class TangentKernel:
 def jacobian(
     outputs: Callable[[Mapping[str, Tensor]], Tensor], weights: Mapping[str, Tensor]
 ) -> Float[Tensor, "N P"]:
-    """The derivative of all outputs, flattened, by all weights, in their order, by forward mode: a pass for each weight."""
+    """The derivative of all outputs, flattened, with respect to all weights, in their order.
+
+    It is computed in forward mode, with one pass per weight.
+    """
     shapes = {name: weight.shape for name, weight in weights.items()}
     vector = torch.cat([weight.flatten() for weight in weights.values()])
 
@@ -60,11 +69,11 @@ def jacobian(
 def tangent_kernel(
     derivative: Float[Tensor, "N P"], residual: Float[Tensor, " N"], target: Float[Tensor, " N"], steps: int
 ) -> TangentKernel:
-    """What the kernel J J^T says.
+    """The properties of the kernel J J^T.
 
     Args:
         derivative: J.
-        residual: y - f at the start.
+        residual: y - f before training.
         target: y.
         steps: steps of gradient descent.
     """
@@ -73,7 +82,7 @@ def tangent_kernel(
     values, vectors = torch.linalg.eigh(j.T @ j)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     largest = values[0].clamp(min=torch.finfo(torch.float64).tiny)
-    active = values > SMALLEST_SHARE * largest
+    active = values > SMALLEST_FRACTION * largest
     along = (vectors[:, active].T @ (j.T @ r)).square() / values[active]
     times = torch.arange(steps + 1, dtype=torch.float64)
     left = (1 - values[active] / largest)[:, None] ** (2 * times)

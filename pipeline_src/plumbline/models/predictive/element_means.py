@@ -1,18 +1,19 @@
-"""The mean charge of each element, under the total of each framework: the baseline without a network."""
+"""The mean value of each element, under the total of each framework: a baseline without a network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import AnyLikelihood
-from plumbline.models import BuildContext, FittedModelSpec
+from plumbline.models import BuildContext, FittedModelSpec, Predictive
 
 if TYPE_CHECKING:
     from plumbline.models.predictive._element_means import ElementMeans
 
 
 class ElementMeansSpec(FittedModelSpec):
-    """Mean and variance of the number of each element in the train split; a law puts each framework on its total."""
+    """Mean and variance per element in the train split; a likelihood may enforce the frameworks' totals."""
 
     kind: Literal["element_means"] = "element_means"
     likelihood: AnyLikelihood
@@ -29,15 +30,15 @@ class ElementMeansSpec(FittedModelSpec):
         return ElementMeans(
             elements_of(on.example),
             likelihood=self.likelihood,
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
             by_element=self.by_element,
         )
 
     def constraint_names(self) -> list[str]:
         return [self.constraint]
 
-    def requires(self) -> tuple[str, ...]:
-        return ("condition",)
+    def requires(self) -> tuple[type, ...]:
+        return (LinearEqualityConstraint,)
 
-    def provides(self) -> tuple[str, ...]:
-        return ("prediction",)
+    def provides(self) -> tuple[type, ...]:
+        return (Predictive,)

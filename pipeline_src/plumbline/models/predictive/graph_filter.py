@@ -1,10 +1,10 @@
-"""Forecasts by graph filters, whose graph is chosen by kernel alignment (Khalafi, Sihag, Ribeiro, arXiv:2310.10791)."""
+"""Forecasts by graph filters on several kinds of graphs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext, ModelSpec
+from plumbline.models import BuildContext, ModelSpec, Predictive
 from plumbline.networks import AnyFilter
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.spec import key
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 
 class GraphFilterSpec(ModelSpec):
-    """A state some steps ahead from the one that is known, by filters on a graph over the nodes, for each system by itself."""
+    """Forecasts a state some steps ahead by filters on a graph over the nodes, separately for each system.
+
+    Source: Khalafi, Sihag, Ribeiro (ICML 2024), https://arxiv.org/abs/2310.10791.
+    """
 
     kind: Literal["graph_filter"] = "graph_filter"
     systems: int = key(ge=1, default=10)
-    """Systems of the dataset, which are learned side by side."""
+    """Number of systems in the dataset; each has its own graph and weights."""
     graph: Literal["cross_covariance", "covariance", "identity", "random", "shuffled", "learned"] = (
         "cross_covariance"
     )
-    """The shift operator: the covariance of what is known with what is asked for, made symmetric; that of what is known;
-    none; a random one; the cross-covariance of pairs that do not belong together; or a matrix that is learned too."""
+    """The shift operator: symmetrised covariance of inputs with targets, covariance of inputs, identity,
+    random matrix, cross-covariance of shuffled pairs, or learned matrix."""
     network: AnyFilter = LinearFilterSpec()
-    """The filters."""
+    """Filter network."""
     descent_steps: int = key("steps", ge=1, default=100)
-    """Steps of gradient descent that the tangent kernel is asked about."""
+    """Steps of gradient descent that the tangent kernel predicts."""
 
     def build(self, on: BuildContext) -> GraphFilter:
         from plumbline.models._spaces import sample_shape
@@ -41,5 +44,5 @@ class GraphFilterSpec(ModelSpec):
             descent_steps=self.descent_steps,
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("prediction",)
+    def provides(self) -> tuple[type, ...]:
+        return (Predictive,)

@@ -1,4 +1,4 @@
-"""Probabilistic regression of a number an atom under the sum of each graph: charges of neutral frameworks."""
+"""Probabilistic regression of one value per atom, such as charges, under the total of each graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class NodeRegressionSpec(SupervisedOutputSpec):
-    """Message passing gives a mean and a variance an atom; a law puts each framework on its total."""
+    """Message passing gives mean and variance per atom; a likelihood may enforce the frameworks' totals."""
 
     kind: Literal["node_regression"] = "node_regression"
     network: AnyGraphNetwork
-    """The network, from elements and bonds to features of each atom."""
+    """Network from elements and bonds to features of each atom."""
 
     def build(self, on: BuildContext) -> NodeRegression:
         from plumbline.datasets._graphs import elements_of
@@ -28,7 +28,7 @@ class NodeRegressionSpec(SupervisedOutputSpec):
             network=self.network.build,
             features=self.network.features(),
             by=self.supervision(),
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
             initial_std=self.initial_std,
             min_std=self.min_std,
         )

@@ -1,4 +1,4 @@
-"""A learned distribution of portfolios, under the budget."""
+"""A learned distribution of portfolios under the budget."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
 
 class PortfolioSpec(ConstrainedOutputSpec):
-    """A network gives a mean and a variance an asset; a law puts the weights on the budget.
+    """A network gives a mean and a variance per asset; a likelihood restricts the weights to the budget.
 
-    Trained by the Sharpe ratio of the following window, which is no point-wise loss: an estimator passes its gradient.
+    It is trained on the Sharpe ratio of the following window, after Wang et al. (ICML 2023,
+    https://arxiv.org/abs/2407.13917). This is not a point-wise loss, so an estimator provides its gradient.
     """
 
     kind: Literal["portfolio"] = "portfolio"
     network: AnyRegressor
-    """The network, from the window of returns to features."""
+    """Network from the window of returns to features."""
     estimator: AnyEstimator = ReparameterisedSpec()
-    """How gradients pass the drawn weights."""
+    """Estimator of the gradient through the sampled weights."""
     draws: int = key(ge=1, default=4)
-    """Draws of the weights a sample and step."""
+    """Samples of the weights per training sample and step."""
     initial_std: float = key(gt=0, default=0.02)
-    """Standard deviation of the weights that the law starts with."""
+    """Standard deviation of the weights at the start of training."""
 
     def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio import Portfolio
@@ -39,7 +40,7 @@ class PortfolioSpec(ConstrainedOutputSpec):
             network=self.network.build,
             features=self.network.features(),
             likelihood=self.likelihood,
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
             estimator=self.estimator,
             draws=self.draws,
             initial_std=self.initial_std,

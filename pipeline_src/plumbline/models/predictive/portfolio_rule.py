@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext, FittedModelSpec
+from plumbline.models import BuildContext, FittedModelSpec, Predictive
 from plumbline.models.predictive._portfolio_specs import window_shape
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ class PortfolioRuleSpec(FittedModelSpec):
 
     kind: Literal["portfolio_rule"] = "portfolio_rule"
     rule: Literal["equal_weights", "maximum_sharpe", "minimum_variance"]
-    """Equal weights, or skfolio's long-only portfolio of the largest Sharpe ratio or least variance in the window."""
+    """Equal weights, or skfolio's long-only portfolio of maximum Sharpe ratio or minimum variance."""
 
     def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio_rule import PortfolioRule
@@ -24,5 +24,5 @@ class PortfolioRuleSpec(FittedModelSpec):
         window_shape(on.example)
         return PortfolioRule(self.rule)
 
-    def provides(self) -> tuple[str, ...]:
-        return ("prediction",)
+    def provides(self) -> tuple[type, ...]:
+        return (Predictive,)

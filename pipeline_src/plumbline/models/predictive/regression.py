@@ -1,4 +1,4 @@
-"""Probabilistic regression under a linear equality: the state given the condition, as a law on the feasible set."""
+"""Probabilistic regression of the state given the condition, under a linear equality."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class RegressionSpec(FeasibleModelSpec):
-    """A network gives a mean and a variance a coordinate; a law puts them on the feasible set."""
+    """A network gives a mean and a variance per coordinate; a likelihood may restrict the state."""
 
     kind: Literal["regression"] = "regression"
     network: AnyRegressor
-    """The network, from the standardised condition to features."""
+    """Network from the standardised condition to features."""
 
     def build(self, on: BuildContext) -> Regression:
         from plumbline.models._spaces import sample_shape
@@ -29,7 +29,7 @@ class RegressionSpec(FeasibleModelSpec):
             features=self.network.features(),
             by=self.supervision(),
             scaling=self.scaling,
-            constraint=on.constraint(self.constraint),
+            constraint=on.linear(self.constraint),
             initial_std=self.initial_std,
             min_std=self.min_std,
         )

@@ -1,10 +1,10 @@
-"""A learned portfolio whose weights are a softmax."""
+"""A learned portfolio with softmax weights."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.models import BuildContext, ModelSpec
+from plumbline.models import BuildContext, ModelSpec, Predictive
 from plumbline.models.predictive._portfolio_specs import window_shape
 from plumbline.networks import AnyRegressor
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class SoftmaxPortfolioSpec(ModelSpec):
-    """A network whose softmax is the weights: positive, summing to one, without a distribution."""
+    """A network whose softmax gives the weights, positive with a sum of one; there is no distribution."""
 
     kind: Literal["softmax_portfolio"] = "softmax_portfolio"
     network: AnyRegressor
-    """The network, from the window of returns to features."""
+    """Network from the window of returns to features."""
 
     def build(self, on: BuildContext) -> nn.Module:
         from plumbline.models.predictive._portfolio import SoftmaxPortfolio
@@ -26,5 +26,5 @@ class SoftmaxPortfolioSpec(ModelSpec):
             window_shape(on.example), network=self.network.build, features=self.network.features()
         )
 
-    def provides(self) -> tuple[str, ...]:
-        return ("prediction",)
+    def provides(self) -> tuple[type, ...]:
+        return (Predictive,)

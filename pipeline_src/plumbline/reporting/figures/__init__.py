@@ -1,1 +1,1 @@
-"""Figures of the report, a module a question."""
+"""Figures of the report, one module per topic."""

@@ -1,4 +1,7 @@
-"""Figures as SVG whose ink is the text colour of the page, so that they suit light and dark: style, colours, SVG."""
+"""Style, colours and SVG output that all figures share.
+
+Lines and text are drawn in the text colour of the page, so that figures suit light and dark pages.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
 INK = "#010203"
-"""A colour that stands for the page's own and is replaced by `currentColor`."""
+"""Placeholder for the text colour of the page, replaced by `currentColor` in the SVG."""
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -40,24 +43,29 @@ STYLE: Any = {
     "grid.color": INK,
     "grid.alpha": 0.12,
 }
-# Colours that differ in lightness too, legible on white and on near-black.
+# Colours that also differ in lightness and are legible on white and near-black.
 PALETTE = (
-    "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793", "#6a994e",
-    "#5b5fc7", "#a0522d", "#e377a8", "#14746f",
+    "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793",
+    "#6a994e", "#5b5fc7", "#a0522d", "#e377a8", "#14746f",
 )  # fmt: skip
 
-
 LETTERS_IN_A_ROW = 60
-"""Letters that labels side by side may have."""
+"""Largest total number of letters of horizontal labels along an axis."""
 
-
-# Of an axis that spans less than this ratio, numbers between powers of ten are labelled.
+# If the end of an axis over its beginning is below this ratio, values between powers of ten are labelled too.
 FEW_DECADES = 30
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An SVG with its alternative text and caption."""
+    """An SVG figure.
+
+    Attributes:
+        name: the name of the figure, unique within a study.
+        svg: the SVG element.
+        alt: the alternative text.
+        caption: the caption.
+    """
 
     name: str
     svg: str
@@ -66,13 +74,17 @@ class Figure:
 
 
 def colours(comparison: xr.Dataset) -> dict[str, str]:
-    """A colour for each method; real data has the page's ink."""
+    """A colour for each method; real data has the text colour of the page."""
     others = [g for g in ordered_methods(comparison) if g != REAL]
     return {REAL: INK} | {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(others)}
 
 
 def model_colours(comparison: xr.Dataset) -> dict[str, str]:
-    """A colour for each model: that of the method of its name, or one that no other model has, and best no method."""
+    """A colour for each model.
+
+    A model has the colour of the method of the same name. Other models have colours of their own as far as
+    the palette suffices, preferably ones that no method has.
+    """
     models, of_methods = [str(m) for m in comparison["model"].values], colours(comparison)
     named = {m: of_methods[m] for m in models if m in of_methods}
     others = [m for m in models if m not in named]
@@ -82,12 +94,12 @@ def model_colours(comparison: xr.Dataset) -> dict[str, str]:
 
 
 def sentence(text: str) -> str:
-    """The text with its first letter as at the beginning of a sentence, and all others as they are."""
+    """The text with its first letter in upper case and all others unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]:
-    """A canvas with a panel for each of `count` things, on shared axes, labelled below each column; those left over are hidden."""
+    """A canvas with `count` panels on shared axes, labelled below each column; unused panels are hidden."""
     rows = -(-count // columns)
     canvas = Canvas(figsize=(8.4, height * rows + 0.4))
     axes = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -99,7 +111,7 @@ def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]
 
 
 def svg_of(canvas: Canvas) -> str:
-    """The canvas as an SVG element without size, in the page's ink; the ids are made the figure's own."""
+    """The canvas as an SVG element without a fixed size, in the text colour of the page."""
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -113,7 +125,15 @@ def svg_of(canvas: Canvas) -> str:
 def dots(
     values: dict[str, np.ndarray], palette: dict[str, str], labels: list[str], across: str, up: str
 ) -> str:
-    """A dot a method above each label, on a logarithmic axis."""
+    """Draws a dot per method and label, on a logarithmic axis, and returns the SVG.
+
+    Args:
+        values: the values (labels,) of each method.
+        palette: the colour of each method.
+        labels: the labels of the horizontal axis.
+        across: the title of the horizontal axis.
+        up: the title of the vertical axis.
+    """
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(7.0, 3.4))
         axis = canvas.subplots()
@@ -130,26 +150,26 @@ def dots(
 
 
 def finite(values: xr.DataArray) -> np.ndarray:
-    """The finite numbers among the values, in a row."""
+    """The finite values, flattened."""
     flat = values.values.ravel()
     return flat[np.isfinite(flat)]
 
 
 def over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over seeds; one seed has no deviation, which is drawn as none."""
+    """Mean and standard deviation over seeds; the standard deviation is zero for a single seed."""
     std = values.std("seed", ddof=min(1, values.sizes["seed"] - 1))
     return values.mean("seed").values, std.values
 
 
 def smoothed(course: np.ndarray) -> np.ndarray:
-    """A moving mean over a fortieth of the numbers that a course has, its ends held on to."""
+    """A moving mean over a fortieth of the finite values, padded at both ends with the end values."""
     width = max(1, int(np.isfinite(course).sum()) // 40)
     padded = np.pad(course, (width // 2, width - 1 - width // 2), mode="edge")
     return np.convolve(padded, np.ones(width) / width, mode="valid")
 
 
 def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
-    """The figures with every id prefixed, so that many can stand in one page."""
+    """Prefixes every id of the figures, so that a page can contain several of them."""
     renamed = []
     for figure in figures:
         own = f"{prefix}-{figure.name}-"
@@ -159,7 +179,7 @@ def unique_ids(figures: Sequence[Figure], prefix: str) -> list[Figure]:
     return renamed
 
 
-# Numbers that are labelled on an axis whose end is over so many times its beginning.
+# Labelled multiples of powers of ten, by the least ratio of the end of an axis to its beginning.
 BETWEEN = (
     (10, (1, 2, 5)),
     (3, (1, 1.5, 2, 3, 5, 7)),
@@ -168,14 +188,14 @@ BETWEEN = (
 
 
 def logarithmic(axis: Axes) -> None:
-    """Logarithmic axes of what is plotted: powers of ten are labelled, or where there are few, plain numbers between too."""
+    """Makes both axes logarithmic; on short axes, values between powers of ten are labelled too."""
     axis.set_xscale("log")
     axis.set_yscale("log")
     for one in (axis.xaxis, axis.yaxis):
         low, high = one.get_view_interval()
         if high < FEW_DECADES * low:
-            # The widest gaps that leave two numbers in the range, wherever it begins.
-            between = next(numbers for width, numbers in BETWEEN if high > width * low)
+            # The coarsest labels of which every such range contains at least two.
+            between = next(multiples for width, multiples in BETWEEN if high > width * low)
             one.set_major_locator(LogLocator(subs=between))
             one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         one.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""How the distances to a constraint and to the data fall with the time of all training that a method rests on."""
+"""Distances to a constraint and to the data, against the total training time that a method depends on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plumbline.study import REAL
 
 
 def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | None:
-    """Distance to a constraint, and sliced Wasserstein distance, at checkpoints; nothing if none were judged."""
+    """Distance to a constraint and sliced Wasserstein distance at checkpoints; None if not measured."""
     shown = {
         name: comparison[f"checkpoint_{name}"]
         for name in (f"distance_{constraint}", "sliced_wasserstein")
@@ -32,7 +32,7 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
         return None
     of = comparison["checkpoint_method"].values
     methods = [g for g in ordered_methods(comparison) if g in of]
-    palette, told = colours(comparison), []
+    palette, descriptions = colours(comparison), []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(7.6, 3.4))
         axes = canvas.subplots(1, len(shown), squeeze=False)[0]
@@ -41,14 +41,15 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
                 seconds = comparison["checkpoint_seconds"].sel(judged=of == g).mean("seed").values
                 mean, spread = over_seeds(values.sel(judged=of == g))
                 axis.errorbar(
-                    seconds, mean, spread, color=palette[g], marker="o", markersize=3, linewidth=1.2, capsize=2, label=g
+                    seconds, mean, spread,
+                    color=palette[g], marker="o", markersize=3, linewidth=1.2, capsize=2, label=g,
                 )  # fmt: skip
-                told.append(f"{g} {values.attrs['long_name']} {_course(seconds, mean)}")
+                descriptions.append(f"{g} {values.attrs['long_name']} {_course(seconds, mean)}")
             floor = float(comparison[name].sel(methods=REAL).mean())
-            # A floor that no method comes near would press all of them into a line.
+            # A floor far below all methods would compress their curves into a line.
             if floor > float(values.min()) / FEW_DECADES:
                 axis.axhline(floor, color=INK, linestyle=":", linewidth=1)
-            axis.set_xlabel("training time, of all models below too (s)")
+            axis.set_xlabel("training time, including models it depends on (s)")
             axis.set_title(f"{values.attrs['long_name']} ({values.attrs['units']})", fontsize=9)
             logarithmic(axis)
         canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
@@ -57,10 +58,11 @@ def against_training_time(comparison: xr.Dataset, constraint: str) -> Figure | N
     return Figure(
         f"training-time-{constraint}",
         svg,
-        f"Distances at checkpoints against training time. {'; '.join(told)}.",
-        f"Distance to {constraint} and to the data at checkpoints of the training, against the wall time of the "
-        "training so far and of all that it rests on, without validations and files; mean and standard deviation over "
-        "seeds. The dotted line is real data, where it is near; a distance of zero is not drawn.",
+        f"Distances at checkpoints against training time. {'; '.join(descriptions)}.",
+        f"Distance to {constraint} and to the data at checkpoints of the training, against the wall time of "
+        "the training so far and of all trainings that it depends on, excluding validations and file "
+        "access; mean and standard deviation over seeds. The dotted line is real data, if it is close; "
+        "distances of zero are not drawn.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How near samples come to a constraint, and at what price."""
+"""Distances of samples to a constraint, and cost against quality."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from plumbline.reporting.figures.canvas import (
 from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
-# Distances under this share of the largest are drawn there: what is exact has no logarithm.
+# Smaller fractions of the largest distance are drawn at this value, since zero has no logarithm.
 SMALLEST_SHARE = 1e-9
 
 
 def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
-    """Distances to a constraint over the largest among all methods, as histograms of their logarithm."""
+    """Histograms of the logarithm of distances to a constraint, relative to the largest of all methods."""
     each = comparison[f"distance_{constraint}_each"]
     largest = float(each.max())
     with mpl.rc_context(STYLE):
@@ -44,25 +44,25 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
             axis.spines["left"].set_visible(False)
             axis.set_ylabel(g, rotation=0, ha="right", va="center")
             axis.grid(axis="y", visible=False)
-        axis.set_xlabel(f"log10 of distance to {constraint}, over the largest ({largest:.3g})")
+        axis.set_xlabel(f"log10 of distance to {constraint}, relative to the largest ({largest:.3g})")
         svg = svg_of(canvas)
     medians = ", ".join(f"{g} {10 ** float(np.median(v)):.2g}" for g, v in values.items() if len(v))
     return Figure(
         f"histogram-{constraint}",
         svg,
-        f"Histograms of the distance to {constraint} of each method's samples. Medians, over the largest "
-        f"distance: {medians}.",
-        f"Distance to {constraint} of every sample of all seeds, over the largest one; what is under 1e-9 of it is "
-        f"drawn there. Real data is the floor.",
+        f"Histograms of the distance to {constraint} of each method's samples. Medians, relative to the "
+        f"largest distance: {medians}.",
+        f"Distance to {constraint} of every sample of all seeds, relative to the largest distance; ratios "
+        "below 1e-9 are drawn at 1e-9. Real data is the floor.",
     )
 
 
 def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) -> Figure:
-    """What a sample costs, and how near it is to the constraint, against its distance to the data."""
+    """Distance to the data against the cost per sample and the distance to the constraint."""
     methods, palette = ordered_methods(comparison), colours(comparison)
     title = comparison[quality].attrs["long_name"]
     panels = (
-        ("cost_sampling_seconds_per_sample", "sampling time a sample (s)"),
+        ("cost_sampling_seconds_per_sample", "sampling time per sample (s)"),
         (f"distance_{constraint}", f"distance to {constraint}"),
     )
     with mpl.rc_context(STYLE):
@@ -89,7 +89,8 @@ def cost_against_quality(comparison: xr.Dataset, quality: str, constraint: str) 
     return Figure(
         "cost",
         svg,
-        f"{sentence(title)} against sampling time and against distance to {constraint}. {sentence(title)}: {means}.",
-        f"{sentence(title)} against cost and constraint, a point a seed; the dotted line is real data. Lower and further left "
-        f"is better.",
+        f"{sentence(title)} against sampling time and against distance to {constraint}. "
+        f"{sentence(title)}: {means}.",
+        f"{sentence(title)} against sampling time and distance to the constraint, one point per seed; the "
+        "dotted line is real data. Lower and further left is better.",
     )

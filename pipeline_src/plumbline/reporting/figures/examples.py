@@ -1,4 +1,4 @@
-"""Samples beside the data."""
+"""Example samples next to real data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plumbline.study import REAL
 
 
 def examples(comparison: xr.Dataset) -> Figure:
-    """Samples of each method beside the data, on one colour scale or one axis."""
+    """Samples of each method and of real data, on a common colour scale or common axes."""
     shown = comparison["examples"]
     shown = shown.sel(methods=ordered_methods(comparison))
     if shown.ndim > 3:
@@ -22,11 +22,11 @@ def examples(comparison: xr.Dataset) -> Figure:
 
 
 def _field_examples(shown: xr.DataArray) -> Figure:
-    """Rows of images, one a method. Channels beyond the first are left out."""
+    """A row of images per method, of the first channel alone."""
     methods = [str(g) for g in shown["methods"].values]
     low, high = (float(q) for q in np.quantile(shown.sel(methods=REAL).values, [0.001, 0.999]))
     vertical, horizontal = shown.dims[-2:]
-    # Rows of photographs are counted from the top.
+    # The rows of photographs are numbered from the top.
     down = shown[vertical].attrs.get("positive") == "down"
     origin, way = ("upper", "downwards") if down else ("lower", "upwards")
     with mpl.rc_context(STYLE):
@@ -44,18 +44,19 @@ def _field_examples(shown: xr.DataArray) -> Figure:
         bar.set_label(f"{shown.attrs.get('long_name', 'state')} ({shown.attrs.get('units', '1')})")
         svg = svg_of(canvas)
     draws = int(shown.attrs.get("draws", 1))
-    real = "real data" if draws == 1 else f"real data, and below each the first of {draws} draws for it"
+    real = "real data" if draws == 1 else f"real data, above the first of {draws} samples for each state"
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each of {', '.join(methods)}, as images of {vertical} {way} and {horizontal} to "
-        f"the right, on the colour scale of the real data.",
-        f"Samples, {vertical} {way}, {horizontal} to the right, on one colour scale; the first row is {real}.",
+        f"{count} samples of each of {', '.join(methods)}, as images with {vertical} {way} and {horizontal} "
+        "to the right, on the colour scale of real data.",
+        f"Samples, with {vertical} {way} and {horizontal} to the right, on one colour scale; the first row "
+        f"is {real}.",
     )
 
 
 def _points(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """A panel a method: its samples as points in the plane, before those of the data."""
+    """A panel per method: its samples as points in the plane, in front of real samples."""
     palette = colours(comparison)
     methods = [str(g) for g in shown["methods"].values]
     across, up = (str(v) for v in shown[shown.dims[-1]].values)
@@ -79,19 +80,19 @@ def _points(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each method as points in the plane, before those of the real data: {means}.",
-        f"{count} samples of each method (coloured) and as many real ones (grey).",
+        f"{count} samples of each method as points in the plane, in front of real samples: {means}.",
+        f"{count} samples of each method (coloured) and the same number of real samples (grey).",
     )
 
 
 def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """A panel a method: its samples as lines over the coordinates, before those of the data."""
+    """A panel per method: its samples as lines over the coordinates, in front of real samples."""
     palette = colours(comparison)
     methods = [str(g) for g in shown["methods"].values]
     dim = str(shown.dims[-1])
     labels = [str(v) for v in shown[dim].values]
     real = shown.sel(methods=REAL).values
-    # A power of ten, or ticks within and without the linear part would run into each other.
+    # A power of ten, since otherwise ticks inside and outside the linear part would overlap.
     smallest = 10.0 ** np.floor(np.log10(float(np.quantile(np.abs(real), 0.3)) or 1e-6))
     unit = shown.attrs.get("units", "1")
     with mpl.rc_context(STYLE):
@@ -111,8 +112,8 @@ def _table_examples(comparison: xr.Dataset, shown: xr.DataArray) -> Figure:
     return Figure(
         "examples",
         svg,
-        f"{count} samples of each of {', '.join(methods)}, as lines over {dim}, before those of the real data.",
-        f"{count} samples of each method (coloured) and as many real ones (grey), for the same conditions; the "
-        f"axis is linear within ± {smallest:.1g} {unit if unit != '1' else ''}".rstrip()
+        f"{count} samples of each of {', '.join(methods)}, as lines over {dim}, in front of real samples.",
+        f"{count} samples of each method (coloured) and the same number of real samples (grey), for the same "
+        f"conditions; the axis is linear within ± {smallest:.1g} {unit if unit != '1' else ''}".rstrip()
         + ".",
     )

@@ -10,16 +10,16 @@ from matplotlib.figure import Figure as Canvas
 from plumbline.reporting.figures.canvas import STYLE, Figure, colours, svg_of
 from plumbline.reporting.tables import ordered_methods
 
-# Biases under this are drawn there.
+# Smaller values are drawn at this one.
 SMALLEST_BIAS = 1e-8
 
 
 def gradients(comparison: xr.Dataset) -> Figure | None:
-    """Bias and error of gradient estimators against the dimension, for means and variances apart."""
+    """Bias, error and variance of gradient estimators against the dimension; None if not measured."""
     if "gradient_bias" not in comparison:
         return None
     palette = colours(comparison)
-    # The exact gradient has no error to draw, and would stretch the axes.
+    # The exact gradient has no variance; it is left out, since it would stretch the axes.
     scatter = comparison["gradient_variance"]
     methods = [g for g in ordered_methods(comparison) if float(scatter.sel(methods=g).max()) > 0]
     dimension = comparison["dimension"].values
@@ -51,12 +51,12 @@ def gradients(comparison: xr.Dataset) -> Figure | None:
         .sel(gradient_of="variance")
         .mean(("seed", "equalities", "loss", "dimension"))
     )
-    told = ", ".join(f"{g} {float(bias.sel(methods=g)):.2g}" for g in methods)
+    biases = ", ".join(f"{g} {float(bias.sel(methods=g)):.2g}" for g in methods)
     return Figure(
         "gradients",
         svg,
-        f"Bias, error and variance of gradient estimators against dimension, for the gradients in means and in "
-        f"variances, for absolute and squared losses. Mean bias in the variances: {told}.",
-        "Gradient estimators against the dimension, mean over problems, numbers of equalities and seeds; what is "
-        "under 1e-8 is drawn there.",
+        "Bias, error and variance of gradient estimators against dimension, for gradients with respect to "
+        f"means and variances, for absolute and squared losses. Mean bias for the variances: {biases}.",
+        "Gradient estimators against the dimension, mean over problems, numbers of equalities and seeds; "
+        "values below 1e-8 are drawn at 1e-8.",
     )

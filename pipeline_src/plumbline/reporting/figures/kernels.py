@@ -1,4 +1,4 @@
-"""What tangent kernels say of trainings, beside the errors that these come to."""
+"""Training errors predicted by tangent kernels, and test errors after training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from plumbline.reporting.tables import ordered_methods
 
 
 def kernel_descent(comparison: xr.Dataset) -> Figure | None:
-    """Predicted training errors along gradient descent, and test errors; nothing if no tangent kernel was asked."""
+    """Predicted training errors during gradient descent, and test errors; None without tangent kernels."""
     if "kernel_descent" not in comparison:
         return None
-    # Seeds of one system are no further systems: they are averaged first.
+    # Seeds of one system are not independent systems: average over them first.
     descent = comparison["kernel_descent"].mean("seed")
     errors = comparison["error_of_system"].mean("seed")
     shown = [g for g in ordered_methods(comparison) if bool(errors.sel(methods=g).notnull().any())]
-    palette, told = colours(comparison), []
+    palette, descriptions = colours(comparison), []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 0.9 + max(2.6, 0.24 * len(shown))))
         left, right = canvas.subplots(1, 2)
@@ -41,20 +41,22 @@ def kernel_descent(comparison: xr.Dataset) -> Figure | None:
                 markersize=4,
                 capsize=2,
             )
-            told.append(f"{g} {found.mean():.3f} ± {half_width(found):.3f}")
+            descriptions.append(f"{g} {found.mean():.3f} ± {half_width(found):.3f}")
         left.set_xscale("symlog", linthresh=1)
         left.set_xlabel("steps of gradient descent")
-        left.set_title("Training error that the kernel predicts", fontsize=8)
+        left.set_title("Training error predicted by the kernel", fontsize=8)
         right.set_yticks(range(len(shown)), shown, fontsize=7)
         right.invert_yaxis()
         right.set_xlabel("normalised test error")
-        right.set_title("Test error after training, and its 95% interval", fontsize=8)
+        right.set_title("Test error after training, with 95% interval", fontsize=8)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
         "kernel-descent",
         svg,
-        f"Training errors that tangent kernels predict, and normalised test errors. {'; '.join(told)}.",
-        "Left: the training error along gradient descent that the tangent kernel at the start predicts, with the largest step that is "
-        "stable; right: the error on the test split after training. Both normalised, means and 95% intervals over systems.",
+        "Training errors predicted by tangent kernels, and normalised test errors. "
+        f"{'; '.join(descriptions)}.",
+        "Left: training error during gradient descent with the largest stable step, as predicted by the "
+        "tangent kernel at initialisation. Right: error on the test split after training. Both errors are "
+        "normalised; means and 95% intervals over systems.",
     )

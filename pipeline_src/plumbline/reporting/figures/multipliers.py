@@ -1,4 +1,4 @@
-"""What dual training came to: the multipliers, and the divergences or rewards that they answer for."""
+"""Dual training: multipliers and constrained quantities (divergences, cross-entropies or rewards)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from matplotlib.figure import Figure as Canvas
 
 from plumbline.reporting.figures.canvas import PALETTE, STYLE, Figure, smoothed, svg_of
 
-# Beginnings of columns of the training log that multipliers answer for, and what they are called.
+# Names of the constrained quantities, by the prefix of their columns in the training log.
 QUANTITIES = {
     "divergence": "divergence (nats)",
     "cross_entropy": "cross-entropy (nats)",
-    "reward": "reward (deviations)",
+    "reward": "reward (standard deviations)",
 }
 
 
 def multiplier_courses(
     comparison: xr.Dataset, bounds: dict[str, dict[str, tuple[str, float | None]]]
 ) -> Figure | None:
-    """Multipliers, and what they answer for, against steps: a row of panels a model, a line a constraint and seed.
+    """Multipliers and constrained quantities against steps: panels per model, lines per constraint and seed.
 
     Args:
         comparison: a study's comparison.
-        bounds: by model and constraint, the column of the training log that is bound, and its bound; models that are not
-            named are not drawn.
+        bounds: the constrained column of the training log and its bound, by model and constraint; other
+            models are not drawn.
+
+    Returns:
+        The figure; None if no model has more than one row in its training log.
     """
     bounds = {model: own for model, own in bounds.items() if _steps(comparison, model) > 1}
     if not bounds:
         return None
-    told = []
+    descriptions = []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 1.9 * len(bounds) + 0.5))
         rows = canvas.subplots(len(bounds), 2, sharex=True, sharey="col", squeeze=False)
@@ -46,7 +49,7 @@ def multiplier_courses(
                             steps, smoothed(course), color=PALETTE[i % len(PALETTE)], linewidth=1.1,
                             alpha=1 - 0.35 * min(j, 2), label=name if j == 0 else None,
                         )  # fmt: skip
-                    told.append(f"{model} {drawn.replace('_', ' ')} {_last_quarter(values):.3g}")
+                    descriptions.append(f"{model} {drawn.replace('_', ' ')} {_last_quarter(values):.3g}")
                 if bound is not None:
                     right.axhline(bound, color=PALETTE[i % len(PALETTE)], linestyle=":", linewidth=1)
             left.set_title(f"{model}: multiplier", fontsize=9)
@@ -61,23 +64,24 @@ def multiplier_courses(
     return Figure(
         "multipliers",
         svg,
-        f"Multipliers and what they answer for against optimiser steps. Mean of the last quarter: {'; '.join(told)}.",
-        "Multipliers of the constraints, and what they answer for, a moving mean over a fortieth of the training; a line a "
-        "constraint and seed. The dotted lines are the bounds.",
+        "Multipliers and constrained quantities against optimiser steps. Mean of the last quarter: "
+        f"{'; '.join(descriptions)}.",
+        "Multipliers of the constraints and the constrained quantities, as moving means over a fortieth of "
+        "the training; one line per constraint and seed. The dotted lines are the bounds.",
     )
 
 
 def _quantity(column: str) -> str:
-    """What a column of the training log holds."""
-    return next(called for beginning, called in QUANTITIES.items() if column.startswith(beginning))
+    """The name of the constrained quantity in a column of the training log."""
+    return next(name for prefix, name in QUANTITIES.items() if column.startswith(prefix))
 
 
 def _steps(comparison: xr.Dataset, model: str) -> int:
-    """Rows of the training log of a model."""
+    """Number of rows in the training log of a model."""
     return int(np.isfinite(comparison["training_step"].sel(model=model).values).any(0).sum())
 
 
 def _last_quarter(values: np.ndarray) -> float:
-    """Mean over seeds and the last quarter of the rows that a training has."""
+    """Mean over seeds and the last quarter of the rows of a training log."""
     rows = int(np.isfinite(values).any(0).sum())
     return float(np.nanmean(values[:, rows - max(1, rows // 4) : rows]))

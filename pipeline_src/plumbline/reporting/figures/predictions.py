@@ -12,7 +12,7 @@ from plumbline.reporting.tables import ordered_methods
 
 
 def predictions(comparison: xr.Dataset) -> Figure | None:
-    """Errors of predicted means against true values, a panel a method."""
+    """Errors of predicted means against true values, a panel per method; None without predictions."""
     if "pairs" not in comparison:
         return None
     pairs = comparison["pairs"].isel(seed=0)
@@ -34,12 +34,13 @@ def predictions(comparison: xr.Dataset) -> Figure | None:
         "predictions",
         svg,
         f"Errors of the predicted means against true values of the test split, for {', '.join(methods)}.",
-        f"Errors of predicted means, {pairs.sizes['point']} of the test split, first seed; panels share one scale.",
+        f"Errors of {pairs.sizes['point']} predicted means of the test split, first seed; all panels share "
+        "one scale.",
     )
 
 
 def group_errors(comparison: xr.Dataset) -> Figure | None:
-    """Mean absolute error by group, the largest groups first."""
+    """Mean absolute error in the twelve largest groups; None without groups."""
     if "error_by_group" not in comparison:
         return None
     size = comparison["size_of_group"].max(("seed", "methods"))
@@ -65,7 +66,7 @@ def group_errors(comparison: xr.Dataset) -> Figure | None:
 
 
 def calibration(comparison: xr.Dataset) -> Figure | None:
-    """Share of true values inside central intervals against their level, for predictions."""
+    """Fraction of true values inside central intervals against their level; None if not measured."""
     if "coverage_by_level" not in comparison:
         return None
     methods, palette = ordered_methods(comparison), colours(comparison)
@@ -74,22 +75,22 @@ def calibration(comparison: xr.Dataset) -> Figure | None:
         axis = canvas.subplots()
         axis.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
         level = comparison["level"].values
-        told = []
+        descriptions = []
         for g in methods:
             inside = comparison["coverage_by_level"].sel(methods=g).mean("seed").values
             if np.isfinite(inside).all():
                 axis.plot(level, inside, color=palette[g], linewidth=1.3, label=g)
-                told.append(f"{g} {float(np.interp(0.9, level, inside)):.2f}")
+                descriptions.append(f"{g} {float(np.interp(0.9, level, inside)):.2f}")
         axis.set_xlabel("level of the central interval")
-        axis.set_ylabel("share of true values inside")
+        axis.set_ylabel("fraction of true values inside")
         canvas.legend(loc="outside right center", fontsize=8)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
         "calibration",
         svg,
-        f"Share of true values inside the central intervals of the predictions against their level. Inside the 90% "
-        f"interval: {', '.join(told)}.",
-        "Calibration of the predictive marginals, mean over seeds; on the dotted line, intervals hold what they say. "
-        "Under it predictions are too sure, over it not sure enough.",
+        "Fraction of true values inside the central intervals of the predictions against their level. "
+        f"Inside the 90% interval: {', '.join(descriptions)}.",
+        "Calibration of the predictive marginals, mean over seeds. The dotted line is perfect calibration; "
+        "below it predictions are overconfident, above it underconfident.",
     )

@@ -1,4 +1,4 @@
-"""Statistics of samples beside those of the data."""
+"""Statistics of samples compared with those of the data."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from plumbline.reporting.figures.canvas import STYLE, Figure, colours, dots, log
 from plumbline.reporting.tables import ordered_methods
 from plumbline.study import REAL
 
-# Spectra are drawn, and compared, where the data has more than this share of its largest value.
+# Spectra are drawn where the spectrum of the data is above this fraction of its largest value.
 SMALLEST_ENERGY = 1e-9
 
 
 def spectra(comparison: xr.Dataset) -> Figure | None:
-    """Energy spectra of methods and data, and their ratios to the test split's, for fields."""
+    """Energy spectra of methods and data, and their ratios to the test split's; None if not measured."""
     if "spectrum" not in comparison:
         return None
     methods, palette = ordered_methods(comparison), colours(comparison)
     k = comparison["wavenumber"].values
     test = comparison["spectrum_test"].mean(["methods", "seed"]).values
     held = test > SMALLEST_ENERGY * test.max()
-    told = []
+    descriptions = []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 3.0 + 0.2 * (len(methods) // 5)))
         left, right = canvas.subplots(1, 2)
@@ -34,9 +34,9 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
             line = _line(g, palette)
             left.plot(k[held], energy[held], label=g, **line)
             right.plot(k[held], ratio, **line)
-            told.append(f"{g} {ratio.min():.2g} to {ratio.max():.2g}")
+            descriptions.append(f"{g} {ratio.min():.2g} to {ratio.max():.2g}")
         left.set_ylabel("energy")
-        right.set_title("over that of the test split", fontsize=8)
+        right.set_title("relative to the test split", fontsize=8)
         for axis in (left, right):
             logarithmic(axis)
             axis.set_xlabel("wavenumber (waves in the domain)")
@@ -46,13 +46,15 @@ def spectra(comparison: xr.Dataset) -> Figure | None:
     return Figure(
         "spectra",
         svg,
-        f"Energy spectra against wavenumber on logarithmic axes, and their ratio to the test split's: {'; '.join(told)}.",
-        "Energy spectrum, mean over seeds, and right its ratio to that of the test split, where this has energy.",
+        "Energy spectra against wavenumber on logarithmic axes, and their ratio to that of the test split: "
+        f"{'; '.join(descriptions)}.",
+        "Left: energy spectrum, mean over seeds. Right: its ratio to the spectrum of the test split, where "
+        "the test split has energy.",
     )
 
 
 def _line(method: str, palette: dict[str, str]) -> dict[str, Any]:
-    """How a method is drawn: dashed where its colour has been another's before."""
+    """The line style of a method: dashed if an earlier method has the same colour."""
     colour = palette[method]
     first = next(g for g, c in palette.items() if c == colour)
     return {
@@ -63,7 +65,7 @@ def _line(method: str, palette: dict[str, str]) -> dict[str, Any]:
 
 
 def marginals(comparison: xr.Dataset) -> Figure | None:
-    """Wasserstein distance of each coordinate, for tables."""
+    """Wasserstein distance of each coordinate, for tables; None if not measured."""
     if "marginal_wasserstein_by" not in comparison:
         return None
     each = comparison["marginal_wasserstein_by"].mean("seed")

@@ -1,4 +1,4 @@
-"""What is paid as a number that families trade by is changed: the bounds of constraints, or a weight."""
+"""Metrics against a trade-off parameter of methods, such as the bound of a constraint or a weight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from plumbline.reporting.figures.canvas import INK, PALETTE, STYLE, Figure, over_seeds, sentence, svg_of
 from plumbline.study import REAL
 
-# Metrics that are drawn against bounds, where a study has them, the most telling first.
+# Metrics to draw if a study has them, in decreasing order of importance.
 PRICES = (
     "class_distance",
     "largest_violation",
@@ -25,12 +25,12 @@ MOST_PANELS = 3
 
 
 def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial: str) -> Figure | None:
-    """Metrics against a number, of methods that differ in that number alone; nothing if there are none.
+    """Metrics against a parameter, for families of methods that differ in it alone; None if there are none.
 
     Args:
         comparison: a study's comparison.
-        dials: family and number of each method that has one.
-        dial: what the number is.
+        dials: the family and the parameter's value of each method that has the parameter.
+        dial: the name of the parameter.
     """
     families: dict[str, list[tuple[float, str]]] = {}
     for method, (family, value) in dials.items():
@@ -39,7 +39,7 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
     prices = [name for name in PRICES if name in comparison][:MOST_PANELS]
     if not curves or not prices:
         return None
-    told = []
+    descriptions = []
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(8.4, 2.8))
         for axis, price in zip(canvas.subplots(1, len(prices), squeeze=False)[0], prices, strict=True):
@@ -48,10 +48,11 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
                 mean, spread = over_seeds(comparison[price].sel(methods=[g for _, g in points]))
                 axis.errorbar(
                     [value for value, _ in points], mean, spread,
-                    color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=family,
+                    color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2,
+                    label=family,
                 )  # fmt: skip
                 course = ", ".join(f"{m:.3g} at {b:.3g}" for m, (b, _) in zip(mean, points, strict=True))
-                told.append(f"{family} {title} {course}")
+                descriptions.append(f"{family} {title} {course}")
             axis.axhline(
                 float(comparison[price].sel(methods=REAL).mean()), color=INK, linestyle=":", linewidth=1
             )
@@ -65,7 +66,7 @@ def trade_offs(comparison: xr.Dataset, dials: dict[str, tuple[str, float]], dial
     return Figure(
         f"trade-offs-{dial.replace(' ', '-')}",
         svg,
-        f"Metrics against the {dial}. {'; '.join(told)}.",
-        f"What the samples are like as the {dial} varies, for families that differ in it alone; mean and standard deviation "
-        "over seeds. The dotted line is real data.",
+        f"Metrics against the {dial}. {'; '.join(descriptions)}.",
+        f"Metrics of the samples against the {dial}, for methods that differ in it alone; mean and standard "
+        "deviation over seeds. The dotted line is real data.",
     )

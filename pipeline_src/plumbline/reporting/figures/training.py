@@ -1,4 +1,4 @@
-"""How losses and errors fall, with steps and with the number of samples."""
+"""Losses and errors against training steps and against the number of training samples."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from plumbline.reporting.figures.canvas import (
     svg_of,
 )
 
-# Losses of either sign are drawn on a linear axis up to this one.
+# Losses of either sign are drawn on a linear axis if none exceeds this value.
 LARGEST_ON_A_LINE = 100.0
 
 
 def training_curves(comparison: xr.Dataset) -> Figure | None:
-    """Training loss against steps, a line a model and seed; nothing if no model was trained by steps."""
+    """Training loss against steps, a line per model and seed; None if no model was trained by steps."""
     if not comparison.sizes.get("row"):
         return None
     with mpl.rc_context(STYLE):
@@ -48,7 +48,7 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
                         max(largest, float(np.nanmax(loss))),
                     )
                     names.append(f"{model} seed {seed}: {_last(loss):.3g}")
-        # Likelihoods make losses of either sign, and some start at thousands.
+        # Losses that are likelihoods can have either sign, and some start at thousands.
         axis.set_yscale("log" if lowest > 0 else "symlog" if largest > LARGEST_ON_A_LINE else "linear")
         axis.set_xlabel("optimiser steps")
         axis.set_ylabel("training loss")
@@ -59,21 +59,21 @@ def training_curves(comparison: xr.Dataset) -> Figure | None:
         "training",
         svg,
         f"Training loss against optimiser steps. Mean of the last tenth: {'; '.join(names)}.",
-        "Training loss, a moving mean over a fortieth of the training; a line a seed. Losses of different "
-        "objectives are in different units.",
+        "Training loss, as a moving mean over a fortieth of the training; one line per seed. Losses of "
+        "different objectives have different units.",
     )
 
 
 def validation_curves(comparison: xr.Dataset) -> Figure | None:
-    """Error on the validation split against steps, a line a model; nothing if none was validated."""
+    """Error on the validation split against steps, a line per model; None if no model was validated."""
     quantities = {
         "validation_absolute_error": "mean absolute error on the validation split, scaled",
         "validation_loss": "loss on the validation split",
     }
-    told = [name for name in quantities if f"training_{name}" in comparison]
-    if not told:
+    quantity = next((name for name in quantities if f"training_{name}" in comparison), None)
+    if quantity is None:
         return None
-    curves = comparison[f"training_{told[0]}"].mean("seed")
+    curves = comparison[f"training_{quantity}"].mean("seed")
     steps = comparison["training_step"].isel(seed=0)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(6.8, 3.4))
@@ -81,37 +81,37 @@ def validation_curves(comparison: xr.Dataset) -> Figure | None:
         ends = []
         for model, colour in model_colours(comparison).items():
             curve = curves.sel(model=model).values
-            judged = np.isfinite(curve)
-            if judged.any():
+            validated = np.isfinite(curve)
+            if validated.any():
                 axis.loglog(
-                    steps.sel(model=model).values[judged],
-                    curve[judged],
+                    steps.sel(model=model).values[validated],
+                    curve[validated],
                     color=colour,
                     linewidth=1.2,
                     label=model,
                 )
-                ends.append(f"{model} {curve[judged][-1]:.3g}")
+                ends.append(f"{model} {curve[validated][-1]:.3g}")
         axis.set_xlabel("optimiser steps")
-        axis.set_ylabel(quantities[told[0]])
+        axis.set_ylabel(quantities[quantity])
         canvas.legend(loc="outside upper center", ncols=4, fontsize=8)
         canvas.set_layout_engine("constrained")
         svg = svg_of(canvas)
     return Figure(
         "validation",
         svg,
-        f"{sentence(quantities[told[0]])} against optimiser steps. At the end: {'; '.join(ends)}.",
-        f"{sentence(quantities[told[0]])}, by the weights that samples would be drawn from at that step, mean "
-        "over seeds.",
+        f"{sentence(quantities[quantity])} against optimiser steps. At the end: {'; '.join(ends)}.",
+        f"{sentence(quantities[quantity])}, with the weights that would be used for sampling at that step; "
+        "mean over seeds.",
     )
 
 
 def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], error: str) -> Figure | None:
-    """An error against the number of training samples, a line a family.
+    """An error against the number of training samples, a line per family; None if there are no families.
 
     Args:
         comparison: a study's comparison.
-        sizes: family and number of training samples of each method.
-        error: the metric.
+        sizes: the family and the number of training samples of each method.
+        error: the name of the metric.
     """
     families: dict[str, list[tuple[int, str]]] = {}
     for g, (family, count) in sizes.items():
@@ -127,7 +127,8 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
             counts = [count for count, _ in points]
             axis.errorbar(
                 counts, mean, spread,
-                color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2, label=family,
+                color=PALETTE[i % len(PALETTE)], marker="o", markersize=4, linewidth=1.2, capsize=2,
+                label=family,
             )  # fmt: skip
         axis.set_xscale("log")
         axis.set_yscale("log")
@@ -135,14 +136,16 @@ def learning_curves(comparison: xr.Dataset, sizes: dict[str, tuple[str, int]], e
         axis.set_ylabel(f"{comparison[error].attrs['long_name']} ({comparison[error].attrs['units']})")
         axis.legend(ncols=2, fontsize=8)
         svg = svg_of(canvas)
-    told = "; ".join(
-        f"{family} {', '.join(f'{float(comparison[error].sel(methods=g).mean()):.3g} at {n}' for n, g in points)}"
+    means = comparison[error].mean("seed")
+    descriptions = "; ".join(
+        f"{family} {', '.join(f'{float(means.sel(methods=g)):.3g} at {n}' for n, g in points)}"
         for family, points in curves.items()
     )
     return Figure(
         "learning-curves",
         svg,
-        f"{sentence(comparison[error].attrs['long_name'])} against the number of training samples: {told}.",
+        f"{sentence(comparison[error].attrs['long_name'])} against the number of training samples: "
+        f"{descriptions}.",
         "Error against the size of the training set, mean and standard deviation over seeds.",
     )
 

@@ -1,7 +1,8 @@
-"""Foreign files as datasets: recognised by their layout, or read as the user says; what is not certain is refused.
+"""Import of foreign files as datasets, by a known layout or by options of the user.
 
-A file is opened by its suffix or content, the first layout that knows it names its arrays, and `Found` makes a dataset of them
-that is lazy: it is checked and written block by block, so that files may be larger than memory.
+The suffix or the content of a file determines how it is opened. The first layout that recognises it
+interprets its arrays, and `Found` combines them into a lazy dataset, which is checked and written block by
+block. Files may therefore be larger than memory. A file whose interpretation is not certain is refused.
 """
 
 from __future__ import annotations
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline.storage")
 
 EQUAL_SPACING = 1e-3
-"""Relative deviation of a period from points times spacing that is rounding."""
+"""Relative difference between a period and points times spacing that counts as rounding."""
 
 
 def import_file(path: str, output: Path, options: ImportOptions | None = None) -> None:
-    """Reads a foreign file into a zarr store, block by block.
+    """Imports a foreign file into a zarr store, block by block.
 
     Args:
         path: a file, a folder with a zarr store, or an address.
-        output: the store that is written.
-        options: what the file does not say itself.
+        output: path of the new store.
+        options: information that the file does not contain.
 
     Raises:
-        DataFileError: the file cannot be read for certain, or holds values that are not finite.
+        DataFileError: the file cannot be read or interpreted with certainty, contains values that are not
+            finite, or `output` exists and plumbline did not write it.
+        ValueError: an option does not apply to the file.
     """
     import dask
 
@@ -48,7 +51,7 @@ def import_file(path: str, output: Path, options: ImportOptions | None = None) -
     from plumbline.storage.store import provenance, write_store
 
     _require_free(output)
-    # One block at a time: a pool of threads would hold several.
+    # One block at a time, because a pool of threads would hold several in memory.
     with imported(path, options or ImportOptions()) as data, dask.config.set(scheduler="synchronous"):
         refuse_non_finite(data, path)
         write_store(_in_blocks(data), output, provenance(_described(path, options or ImportOptions())))
@@ -56,10 +59,15 @@ def import_file(path: str, output: Path, options: ImportOptions | None = None) -
 
 @contextmanager
 def imported(path: str, options: ImportOptions) -> Iterator[xr.Dataset]:
-    """A foreign file as a lazy dataset, which may be read until the end of the `with`.
+    """Opens a foreign file as a lazy dataset, which can be read until the end of the `with` block.
+
+    Args:
+        path: a file, a folder with a zarr store, or an address.
+        options: information that the file does not contain.
 
     Raises:
-        DataFileError: the file cannot be read for certain.
+        DataFileError: the file cannot be read or interpreted with certainty.
+        ValueError: an option does not apply to the file.
     """
     from plumbline.storage.foreign import is_remote, open_foreign_store
     from plumbline.storage.importing.columns import import_table
@@ -84,8 +92,9 @@ def imported(path: str, options: ImportOptions) -> Iterator[xr.Dataset]:
             yield _completed(path, _from_arrays(source, options, stack), options)
     else:
         raise DataFileError(
-            f"{path} has the suffix {suffix or '(none)'}, expected one of HDF5 (.h5, .hdf5), MATLAB (.mat), NumPy (.npz, .npy), "
-            f"NetCDF (.nc), a table (.csv, .tsv, .parquet) or a zarr store (a folder, .zip)."
+            f"{path} has the suffix {suffix or '(none)'}, expected one of HDF5 (.h5, .hdf5), MATLAB (.mat), "
+            "NumPy (.npz, .npy), NetCDF (.nc), a table (.csv, .tsv, .parquet) or a zarr store (a folder, "
+            ".zip)."
         )
 
 
@@ -96,7 +105,7 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _from_arrays(source: Source, options: ImportOptions, stack: ExitStack) -> xr.Dataset:
-    """What `plumbline export` wrote, what the user names, what a layout knows, or what names its own dimensions."""
+    """The dataset of an exported file, of named arrays, of a known layout, or with named dimensions."""
     from plumbline.storage.hdf5 import is_exported, read_exported
     from plumbline.storage.importing import matlab, pdebench, the_well
     from plumbline.storage.importing.arrays import read_arrays
@@ -119,7 +128,7 @@ def _from_arrays(source: Source, options: ImportOptions, stack: ExitStack) -> xr
 
 
 def _only_array(source: Source, options: ImportOptions) -> Found:
-    """The one array of a file that is no coordinate."""
+    """The only array of a file that is not a coordinate."""
     from plumbline.storage.importing.arrays import NAMES, read_arrays
 
     coordinates = {name for names in NAMES.values() for name in names} | set(options.coordinates.values())
@@ -132,25 +141,26 @@ def _only_array(source: Source, options: ImportOptions) -> Found:
         return read_arrays(source, options, "one array", fields)
     example = next((name for name, array in source.arrays.items() if len(array.shape) > 1), "u")
     raise DataFileError(
-        f"{source.path} has no layout that is known here (PDEBench, The Well, MATLAB files of neural operators): it holds "
-        f"{source.described()}. Say what is the state, as in `--variable {example} --dims sample,time,x`."
+        f"{source.path} has no known layout (PDEBench, The Well, MATLAB files of neural operators): it "
+        f"holds {source.described()}. Name the array of the state, as in "
+        f"`--variable {example} --dims sample,time,x`."
     )
 
 
 def _completed(path: str, data: xr.Dataset, options: ImportOptions) -> xr.Dataset:
-    """The dataset with the periods and attributes that the user names."""
+    """The dataset with the periods and attributes of the options."""
     for dim, period in options.periods.items():
         data = _with_period(path, data, dim, period)
     for name, value in options.attributes.items():
         if data.attrs.get(name, value) != value:
             raise DataFileError(
-                f"`--attribute {name}={value:g}`: {path} says {data.attrs[name]}. Correct one of them."
+                f"`--attribute {name}={value:g}`: {path} has {data.attrs[name]}. Correct one of them."
             )
     open_ends = [d for d in data["state"].dims if d in ("x", "y", "z") and d in data.coords]
     if any("period" not in data[d].attrs for d in open_ends):
         unmarked = ", ".join(str(d) for d in open_ends if "period" not in data[d].attrs)
         logger.info(
-            "%s does not say whether %s are periodic: `--period %s=1.0` says so.",
+            "%s does not state whether %s are periodic: if so, set the period, as in `--period %s=1.0`.",
             path,
             unmarked,
             open_ends[0],
@@ -164,14 +174,14 @@ def _with_period(path: str, data: xr.Dataset, dim: str, period: float) -> xr.Dat
         raise DataFileError(f"`--period {dim}={period:g}`: {path} has no dimension {dim}; it has {dims}.")
     points = data.sizes[dim]
     if dim not in data.coords:
-        logger.info("%s: %s has no coordinate; its points divide the period equally.", path, dim)
+        logger.info("%s: %s has no coordinate; its points are spaced equally over the period.", path, dim)
         data = data.assign_coords({dim: (dim, period / points * np.arange(points), {"long_name": dim})})
     values = data[dim].values
     span = abs(float(values[-1] - values[0]))
     if span >= period * (1 - EQUAL_SPACING / points):
         raise DataFileError(
-            f"`--period {dim}={period:g}`: the points of {path} reach over {span:g}. A period is longer than that, since its "
-            f"last point is not its first again."
+            f"`--period {dim}={period:g}`: the points of {path} extend over {span:g}. The period must be "
+            "longer, since the last point must not repeat the first."
         )
     equal = points > 1 and np.allclose(
         np.diff(values), (values[-1] - values[0]) / (points - 1), rtol=EQUAL_SPACING
@@ -179,16 +189,17 @@ def _with_period(path: str, data: xr.Dataset, dim: str, period: float) -> xr.Dat
     expected = span * points / max(1, points - 1)
     if equal and abs(expected - period) > EQUAL_SPACING * period:
         raise DataFileError(
-            f"`--period {dim}={period:g}`: the {points} equally spaced points of {path} divide a period of {expected:g}."
+            f"`--period {dim}={period:g}`: the {points} equally spaced points of {path} have the period "
+            f"{expected:g}."
         )
     marked = data[dim].attrs.get("period", period)
     if marked != period:
-        raise DataFileError(f"`--period {dim}={period:g}`: {path} says {marked}. Correct one of them.")
+        raise DataFileError(f"`--period {dim}={period:g}`: {path} has {marked}. Correct one of them.")
     return data.assign_coords({dim: data[dim].assign_attrs(period=period)})
 
 
 def _described(path: str, options: ImportOptions) -> str:
-    """What was imported and how, as JSON, for the provenance."""
+    """The path and options of the import as JSON, for the provenance."""
     local = Path(path)
     given = {name: value for name, value in asdict(options).items() if value}
     modified = {"modified": local.stat().st_mtime} if local.exists() else {}
@@ -196,7 +207,7 @@ def _described(path: str, options: ImportOptions) -> str:
 
 
 def _require_free(output: Path) -> None:
-    """Refuses to write over anything but a store that plumbline wrote."""
+    """Raises an error if the output exists and is not a store that plumbline wrote."""
     if not output.exists():
         return
     from plumbline.storage.store import open_store
@@ -206,13 +217,11 @@ def _require_free(output: Path) -> None:
     except Exception:
         own = False
     if not own:
-        raise DataFileError(
-            f"{output} is there already, and plumbline did not write it: choose another `--output`."
-        )
+        raise DataFileError(f"{output} exists, and plumbline did not write it: choose another `--output`.")
 
 
 def _in_blocks(data: xr.Dataset) -> xr.Dataset:
-    """The dataset in the blocks that the store is written in."""
+    """The dataset in blocks that match the chunks of the store."""
     from plumbline.storage.store import chunk_shape
 
     blocked = {

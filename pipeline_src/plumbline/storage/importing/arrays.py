@@ -1,4 +1,4 @@
-"""Fields, parameters and coordinates of a file whose arrays do not name their dimensions."""
+"""Identification of fields, parameters and coordinates in files whose arrays do not name their dimensions."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("plumbline.storage")
 
 PDEBENCH_TIME = "t-coordinate"
-"""The one coordinate that may have a value too many: the end of the last step."""
+"""The only coordinate that may have one value more than there are states: the end of the last time step."""
 NAMES = {
     "time": (PDEBENCH_TIME, "time", "t", "times"),
     "x": ("x-coordinate", "x"),
     "y": ("y-coordinate", "y"),
     "z": ("z-coordinate", "z"),
 }
-"""Names of coordinates in files, by dimension."""
+"""Known names of coordinate arrays, by dimension."""
 
 
 class Coordinates:
     """The coordinates of a file.
 
     Attributes:
-        values: by dimension, along one axis each.
+        values: the one-dimensional values, by dimension.
         names: their names in the file, by dimension.
-        order: the directions of space in the order of the axes, where meshgrids tell it.
+        order: the directions of space in the order of the axes, if meshgrids determine it; else x, y, z.
     """
 
     def __init__(self, source: Source, options: ImportOptions, besides: Sequence[str] = ()) -> None:
@@ -56,7 +56,7 @@ class Coordinates:
             name = options.coordinates.get(dim, None)
             if name is None:
                 usual = NAMES.get(dim, (f"{dim}-coordinate", dim))
-                # Those in the group of the fields go before those of the whole file.
+                # Coordinates in the group of the fields take precedence over those of the whole file.
                 candidates = [*(f"{group}/{n}" for n in usual if group), *usual]
                 found = [
                     n
@@ -67,11 +67,12 @@ class Coordinates:
                     continue
                 name = found[0]
             if not name:
-                logger.info("%s: %s has no coordinate, as asked.", source.path, dim)
+                logger.info("%s: the coordinate of %s is left out, as requested.", source.path, dim)
                 continue
             if name not in source.arrays:
                 raise DataFileError(
-                    f"`--coordinate {dim}={name}`: {source.path} has no array {name}; it has {source.described()}."
+                    f"`--coordinate {dim}={name}`: {source.path} has no array {name}; it has "
+                    f"{source.described()}."
                 )
             self._read(source, dim, name, meshes, dim in options.edges)
         directions = [d for d in SPACE if d in self.values]
@@ -98,27 +99,26 @@ class Coordinates:
 
     @property
     def lengths(self) -> dict[str, int]:
-        """How many values each has."""
+        """Number of values of each coordinate, by dimension."""
         return {dim: len(values) for dim, values in self.values.items()}
 
     def fitted(self, path: str, sizes: dict[str, int]) -> dict[str, xr.Variable]:
-        """Coordinates for dimensions of these sizes; PDEBench's times lose the one that they have too many."""
+        """The coordinates for dimensions of these sizes, without the additional last time of PDEBench."""
         import xarray as xr
 
         fitted = {}
         for dim, values in self.values.items():
             if self.names[dim] == PDEBENCH_TIME and len(values) == sizes.get(dim, 0) + 1:
                 logger.info(
-                    "%s: `%s` has one value more than there are states, as PDEBench writes it; the last is left out.",
-                    path, PDEBENCH_TIME,
-                )  # fmt: skip
+                    "%s: the last value of `%s` ends the last step: it is left out.", path, PDEBENCH_TIME
+                )
                 values = values[:-1]
             fitted[dim] = xr.Variable(dim, values, {"long_name": dim})
         return fitted
 
 
 def _may_be(source: Source, name: str, dim: str) -> bool:
-    """Whether an array is a coordinate: one that is named x or y, as inputs and targets are, is only if it has one axis or repeats."""
+    """Whether an array can be a coordinate: arrays named x or y may also be inputs or targets."""
     if dim == "time" or name.endswith("-coordinate") or len(source.shape(name)) < 2:
         return True
     if source.arrays[name].dtype.kind not in "iufMm":
@@ -128,13 +128,19 @@ def _may_be(source: Source, name: str, dim: str) -> bool:
 
 
 def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Sequence[str]) -> Found:
-    """The fields of these names as the state, parameters beside them as the condition.
+    """Finds the fields, parameters and coordinates of a file by the names of the fields.
 
-    Arrays beside the fields are parameters where the user names them, or where nothing is named and they have a value or a field
-    a sample and no time.
+    Other arrays are parameters if the user names them. If the user names no arrays, other arrays are
+    parameters if they contain one value or one field per sample and do not depend on time.
+
+    Args:
+        source: the file.
+        options: the options of the user.
+        layout: name of the layout, for the log.
+        fields: names of the arrays that form the state.
 
     Raises:
-        DataFileError: an array is not there, or its dimensions cannot be told.
+        DataFileError: an array does not exist, or its dimensions are not certain.
     """
     found = Found(layout, asked=bool(options.conditions))
     for name in [*fields, *options.conditions]:
@@ -152,19 +158,22 @@ def read_arrays(source: Source, options: ImportOptions, layout: str, fields: Seq
         if name in shapes or name in coordinates.names.values():
             continue
         if name in options.conditions:
-            told = _parameter_dims(source, name, first.sizes["sample"], coordinates, options, own_dims, shape)
-            if told is None:
+            array_dims = _parameter_dims(
+                source, name, first.sizes["sample"], coordinates, options, own_dims, shape
+            )
+            if array_dims is None:
                 raise DataFileError(
-                    f"{source.path}: `{name}` has the shape {source.shape(name)}, and no axis is told to be that of the "
-                    f"{first.sizes['sample']} samples. Name its dimensions, as in `--dims {name}=sample,x`."
+                    f"{source.path}: `{name}` has the shape {source.shape(name)}, and it is not certain "
+                    f"which axis is that of the {first.sizes['sample']} samples. List its dimensions, as in "
+                    f"`--dims {name}=sample,x`."
                 )
-            found.parameters[name] = _variable(source, name, told, None, options)
+            found.parameters[name] = _variable(source, name, array_dims, None, options)
         elif (options.variables or options.conditions) and name != "split" and source.shape(name):
-            found.left_out[name] = "`--variable` and `--condition` name others"
+            found.left_out[name] = "`--variable` and `--condition` do not list it"
         elif name in options.coordinates.values() or any(
             name in NAMES[d] for d in options.coordinates if d in NAMES
         ):
-            found.left_out[name] = "a coordinate that is left out as asked"
+            found.left_out[name] = "a coordinate that is left out as requested"
         else:
             _beside(found, source, name, coordinates, options, own_dims, shape)
     found.attrs = {**_numbers(source.attrs, found), **found.attrs}
@@ -180,7 +189,7 @@ def _beside(
     own_dims: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> None:
-    """Takes an array that nobody named: a parameter, an attribute, a variable beside, the splits of the samples, or left out."""
+    """Stores an array that no option names as what its shape determines, or leaves it out."""
     import xarray as xr
 
     samples = next(iter(found.fields.values())).sizes["sample"]
@@ -193,7 +202,7 @@ def _beside(
     elif source.shape(name) in ((), (1,)) and samples > 1:
         found.attrs[name] = source.values(name).ravel()[0].item()
     elif dims is None:
-        found.left_out[name] = f"its shape {source.shape(name)} does not say what it is"
+        found.left_out[name] = f"its shape {source.shape(name)} does not determine its dimensions"
     else:
         variable = _variable(source, name, dims, None, options)
         if variable.sizes.get("time") == 1 and variable.ndim > 2:
@@ -206,33 +215,36 @@ def _require(source: Source, name: str) -> None:
     if name in source.groups:
         inside = [array for array in source.arrays if array.startswith(f"{name}/")]
         raise DataFileError(
-            f"{source.path}: `{name}` is a group, which holds {', '.join(inside) or 'no arrays'}. Name one of them, as in "
-            f"`--variable {inside[0] if inside else 'u'} --dims sample,time,x`."
+            f"{source.path}: `{name}` is a group, which contains {', '.join(inside) or 'no arrays'}. Name "
+            f"one of them, as in `--variable {inside[0] if inside else 'u'} --dims sample,time,x`."
         )
     if name not in source.arrays:
         raise DataFileError(f"{source.path} has no array `{name}`; it has {source.described()}.")
 
 
 def _common_shape(source: Source, fields: Sequence[str], options: ImportOptions) -> tuple[int, ...]:
-    """The shape of the fields, once those on faces are moved to cells."""
+    """The common shape of the fields, after fields on faces are moved to cells."""
     shapes = {name: source.shape(name) for name in fields}
     if len(set(shapes.values())) == 1:
         return shapes[fields[0]]
     shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     if len({len(shape) for shape in shapes.values()}) > 1:
         raise DataFileError(
-            f"{source.path}: the fields have different dimensions: {shown}. Choose those that belong together by `--variable`."
+            f"{source.path}: the fields have different dimensions: {shown}. Choose those that belong "
+            "together with `--variable`."
         )
     least = tuple(min(sizes) for sizes in zip(*shapes.values(), strict=True))
     staggered = all(0 <= n - m <= 1 for shape in shapes.values() for n, m in zip(shape, least, strict=True))
     if not staggered:
         raise DataFileError(
-            f"{source.path}: the fields have different shapes: {shown}. Choose those that belong together by `--variable`."
+            f"{source.path}: the fields have different shapes: {shown}. Choose those that belong together "
+            "with `--variable`."
         )
     if options.faces is None:
         raise DataFileError(
-            f"{source.path}: the fields have different shapes, as on a staggered grid: {shown}. `--faces mean` takes the "
-            f"mean of the two faces of each cell, `--faces first` the first of them, as for a periodic grid."
+            f"{source.path}: the fields have different shapes, as on a staggered grid: {shown}. "
+            "`--faces mean` takes the mean of the two faces of each cell, `--faces first` the first of "
+            "them, as for a periodic grid."
         )
     return least
 
@@ -240,26 +252,22 @@ def _common_shape(source: Source, fields: Sequence[str], options: ImportOptions)
 def _dims(
     source: Source, options: ImportOptions, name: str, shape: tuple[int, ...], coordinates: Coordinates
 ) -> tuple[str, ...]:
-    """The dimensions of a field: those that the user named, or those that the coordinates tell."""
+    """The dimensions of a field, from the options or from the lengths of the coordinates."""
     given = options.dims.get(name, options.dims.get(""))
     if given is not None:
         return _checked_dims(source, name, given)
     time_longer = coordinates.names.get("time") == PDEBENCH_TIME
     found = name_axes(shape, coordinates.lengths, coordinates.order, time_longer)
     if found is None and 1 in shape and "time" in coordinates.lengths:
-        # PDEBench's Darcy flow has one state a sample, and ten times that are those of nothing.
+        # PDEBench's Darcy flow has one state per sample, but a time coordinate of ten values.
         space = {d: n for d, n in coordinates.lengths.items() if d != "time"}
         found = name_axes(shape, space, coordinates.order)
     if found is None:
         raise DataFileError(_unexplained(source, options, name, shape, coordinates))
     usual = tuple(d for d in CANONICAL if d == "sample" or d in coordinates.lengths)
     if found != usual:
-        logger.info(
-            "%s: by the lengths of the coordinates, the axes of `%s` are (%s).",
-            source.path,
-            name,
-            ", ".join(found),
-        )
+        dims = ", ".join(found)
+        logger.info("%s: by the lengths of the coordinates, `%s` is (%s).", source.path, name, dims)
     return found
 
 
@@ -267,17 +275,18 @@ def _checked_dims(source: Source, name: str, dims: tuple[str, ...]) -> tuple[str
     shape = source.shape(name)
     if len(dims) != len(shape):
         raise DataFileError(
-            f"{source.path}: `{name}` has {len(shape)} axes, of the lengths {shape}, and `--dims {','.join(dims)}` names "
-            f"{len(dims)}."
+            f"{source.path}: `{name}` has {len(shape)} axes with the lengths {shape}, but "
+            f"`--dims {','.join(dims)}` lists {len(dims)}."
         )
     if len(set(dims) - {DROPPED}) != len([d for d in dims if d != DROPPED]):
-        raise DataFileError(f"`--dims {','.join(dims)}` names a dimension twice.")
+        raise DataFileError(f"`--dims {','.join(dims)}` lists a dimension twice.")
     if "sample" not in dims:
         raise DataFileError(f"`--dims {','.join(dims)}`: one dimension must be `sample`.")
     for dim, length in zip(dims, shape, strict=True):
         if dim == DROPPED and length != 1:
             raise DataFileError(
-                f"`--dims {','.join(dims)}`: `{DROPPED}` leaves out an axis of length one, and that of `{name}` has {length}."
+                f"`--dims {','.join(dims)}`: `{DROPPED}` removes an axis of length one, but this axis of "
+                f"`{name}` has length {length}."
             )
     return dims
 
@@ -286,22 +295,25 @@ def _unexplained(
     source: Source, options: ImportOptions, name: str, shape: tuple[int, ...], coordinates: Coordinates
 ) -> str:
     lengths = coordinates.lengths
-    told = ", ".join(f"{coordinates.names[d]}: {n} values" for d, n in lengths.items()) or "there are none"
+    known = ", ".join(f"{coordinates.names[d]}: {n} values" for d, n in lengths.items()) or "there are none"
     hints = ""
     for dim, length in lengths.items():
         if length in shape or (coordinates.names[dim] == PDEBENCH_TIME and length - 1 in shape):
             continue
-        edges = f", take its values for the edges of cells by `--edges {dim}`" if length - 1 in shape else ""
+        edges = (
+            f", interpret its values as edges of cells with `--edges {dim}`" if length - 1 in shape else ""
+        )
         hints += (
-            f" No axis has the length of {coordinates.names[dim]}: correct it{edges}, or leave it out by "
+            f" No axis has the length of {coordinates.names[dim]}: correct it{edges}, or leave it out with "
             f"`--coordinate {dim}=`."
         )
     variable = f"--variable {name} " if len(options.variables) == 1 else ""
     rest = iter([d for d in CANONICAL if d != "sample"] + ["channel"] * len(shape))
     example = ",".join(["sample", *(next(rest) for _ in shape[1:])])
     return (
-        f"{source.path}: `{name}` has the shape {shape}, and its coordinates do not tell which axis is which ({told}). Name "
-        f"the axes in the order of the file, as in `{variable}--dims {example}`.{hints}"
+        f"{source.path}: `{name}` has the shape {shape}, and its coordinates do not determine the "
+        f"dimensions of its axes ({known}). List the dimensions in the order of the file, as in "
+        f"`{variable}--dims {example}`.{hints}"
     )
 
 
@@ -314,7 +326,7 @@ def _parameter_dims(
     own_dims: tuple[str, ...],
     own_shape: tuple[int, ...],
 ) -> tuple[str, ...] | None:
-    """The dimensions of an array beside the fields; None where they cannot be told."""
+    """The dimensions of an array other than the fields; None if they are not certain."""
     shape = source.shape(name)
     if name in options.dims:
         return _checked_dims(source, name, options.dims[name])
@@ -339,7 +351,7 @@ def _parameter_dims(
 def _variable(
     source: Source, name: str, dims: tuple[str, ...], shape: tuple[int, ...] | None, options: ImportOptions
 ) -> xr.Variable:
-    """The array, lazy, with its dimensions; on cells where it stood on faces."""
+    """The lazy array with its dimensions, moved from the faces of cells to the cells if necessary."""
     import xarray as xr
 
     values = source.lazy(name, dims.index("sample") if "sample" in dims else None)
@@ -349,30 +361,30 @@ def _variable(
                 values[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None))
             )
             values = first if options.faces == "first" else (first + second) / 2
-            logger.info("%s: `%s` is moved from the faces of cells (%s).", source.path, name, options.faces)
+            logger.info("%s: `%s` is moved from faces to cells (%s).", source.path, name, options.faces)
     variable = xr.Variable(_unique(dims), values)
     return variable.isel({d: 0 for d in variable.dims if str(d).startswith(DROPPED)})
 
 
 def _unique(dims: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, with those of axes that are left out made unique."""
+    """The names, made unique for axes that are removed."""
     return tuple(f"{DROPPED}{i}" if dim == DROPPED else dim for i, dim in enumerate(dims))
 
 
 def _numbers(attrs: dict[str, Any], found: Found) -> dict[str, Any]:
-    """Attributes of the file as numbers and text; what is neither is left out by name."""
+    """Attributes of the file that are numbers or text; others are recorded as left out."""
     kept: dict[str, Any] = {}
     for name, value in attrs.items():
         plain = plain_attribute(value)
         if plain is None:
-            found.left_out[f"the attribute {name}"] = f"it is of the type {type(value).__name__}"
+            found.left_out[f"the attribute {name}"] = f"it has the type {type(value).__name__}"
         else:
             kept[name] = plain
     return kept
 
 
 def plain_attribute(value: Any) -> Any:
-    """An attribute as a number, text or a list of such; None where it is something else."""
+    """An attribute as a number, text or a list of these; None for other types."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, np.generic | np.ndarray):

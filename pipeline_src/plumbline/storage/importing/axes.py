@@ -1,8 +1,9 @@
-"""Which dimension each axis of an array is, by the lengths of the coordinates beside it.
+"""Identification of the axes of an array from the lengths of the coordinates.
 
-PDEBench's order is (sample, time, x, y, z). Where it fits the lengths, it is taken; where it does not, other orders are tried:
-channels last, an axis of length one too many, channels before the grid, time and directions exchanged. A single one that fits is
-taken. What several fit is refused, with the option that settles it.
+PDEBench's order (sample, time, x, y, z) is used if it matches the lengths. Otherwise other orders are tried:
+channels last, an additional axis of length one, channels before the grid, and permutations of time and
+directions. If exactly one order matches, it is used. If several match, the caller refuses the file and names
+the option that resolves this.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from plumbline.datasets._download import DataFileError
 SPACE = ("x", "y", "z")
 CANONICAL = ("sample", "time", *SPACE)
 DROPPED = "_"
-"""Name of an axis of length one that is left out."""
+"""Name of an axis of length one that is removed."""
 
 
 def name_axes(
     shape: tuple[int, ...], lengths: dict[str, int], order: tuple[str, ...] = SPACE, time_longer: bool = False
 ) -> tuple[str, ...] | None:
-    """The dimension of each axis; None where no order fits, or where several fit equally.
+    """The dimension of each axis of an array; None if no order or several orders match.
 
     Args:
-        shape: of the array.
-        lengths: of the coordinates, by dimension; all of these are dimensions of the array.
-        order: the directions of space as the layout orders them.
-        time_longer: whether `time` may have one value more than there are states, as in PDEBench.
+        shape: shape of the array.
+        lengths: lengths of the coordinates, by dimension; the array must have all of these dimensions.
+        order: usual order of the directions of space.
+        time_longer: whether the coordinate `time` may have one value more than there are states, as in
+            PDEBench.
     """
     dims = tuple(d for d in ("time", *order) if d in lengths)
     for group in _orders(dims, len(shape)):
@@ -40,14 +42,14 @@ def name_axes(
 
 
 def _orders(dims: tuple[str, ...], axes: int) -> Iterator[Iterable[tuple[str, ...]]]:
-    """Orders of the axes, in groups: an earlier group is more usual than a later one."""
+    """Orders of the axes in groups, the most usual first."""
     usual = ("sample", *dims)
     others = [("sample", *order) for order in permutations(dims)][1:]
     if axes == len(usual):
         yield [usual]
         yield others
         yield [order for order in permutations(usual) if order[0] != "sample"]
-    # Without a coordinate of time, an axis that none explains may be time as well as channels.
+    # Without a time coordinate, an unexplained axis may be either time or channels.
     timed = "time" in dims
     if axes == len(usual) + 1:
         yield [(*usual, "channel")] if timed else []
@@ -75,24 +77,32 @@ def _fits(names: tuple[str, ...], shape: tuple[int, ...], lengths: dict[str, int
 
 
 def along_one_axis(values: np.ndarray, what: str, dim: str) -> tuple[np.ndarray, int | None]:
-    """A coordinate as one axis, and the axis that it varied along: meshgrids and copies a sample are reduced.
+    """A coordinate as a one-dimensional array, and the axis along which it varies; None if it has one axis.
+
+    Meshgrids, and coordinates that are repeated for each sample, are reduced to one axis.
+
+    Args:
+        values: the coordinate.
+        what: description of the coordinate, at the beginning of error messages.
+        dim: dimension of the coordinate, for error messages.
 
     Raises:
-        DataFileError: it is empty, no number, or varies along more than one axis.
+        DataFileError: the coordinate is empty, does not contain numbers or dates, or varies along several
+            axes.
     """
     if values.dtype.kind not in "iufMm":
         raise DataFileError(
-            f"{what} holds {values.dtype}, expected numbers. Leave it out by `--coordinate {dim}=`."
+            f"{what} holds {values.dtype}, expected numbers. Leave it out with `--coordinate {dim}=`."
         )
     if not values.size:
-        raise DataFileError(f"{what} is empty. Leave it out by `--coordinate {dim}=`.")
+        raise DataFileError(f"{what} is empty. Leave it out with `--coordinate {dim}=`.")
     if values.ndim <= 1:
         return np.atleast_1d(values), None
     varying = [axis for axis in range(values.ndim) if (np.diff(values, axis=axis) != 0).any()]
     if len(varying) > 1:
         raise DataFileError(
-            f"{what} has the shape {values.shape} and varies along {len(varying)} of its axes, where a coordinate varies "
-            f"along one. Leave it out by `--coordinate {dim}=`, or write one that does."
+            f"{what} has the shape {values.shape} and varies along {len(varying)} of its axes, expected "
+            f"variation along a single axis. Leave it out with `--coordinate {dim}=`, or correct it."
         )
     axis = varying[0] if varying else int(np.argmax(values.shape))
     line = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)[:, 0]
@@ -100,5 +110,5 @@ def along_one_axis(values: np.ndarray, what: str, dim: str) -> tuple[np.ndarray,
 
 
 def middles(edges: np.ndarray) -> np.ndarray:
-    """The middles of cells, from their edges."""
+    """The centres of cells (n,), from their edges (n + 1,)."""
     return (edges[1:] + edges[:-1]) / 2

@@ -1,4 +1,4 @@
-"""Tables: a row a sample, a column a number of its state or of its condition."""
+"""Import of tables with one row per sample; columns are entries of the state or of the condition."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ logger = logging.getLogger("plumbline.storage")
 
 
 def import_table(path: str, options: ImportOptions) -> xr.Dataset:
-    """The columns that the options name, or all, as `state` (sample, component); a column `split` says the splits.
+    """Imports a table as `state` (sample, component) and, if requested, `condition` (sample, parameter).
+
+    A column `split` becomes the coordinate of this name.
+
+    Args:
+        path: path of the table.
+        options: the options of the user; if they name no variable, all other columns form the state.
 
     Raises:
-        DataFileError: a column is not there, or holds what is no number.
+        DataFileError: a column does not exist, or contains a value that is not a number.
+        ValueError: an option does not apply to tables.
     """
     import xarray as xr
 
-    options.refuse_others(("variables", "conditions", "attributes"), path, "a table, a row a sample")
+    options.refuse_others(("variables", "conditions", "attributes"), path, "a table with one row per sample")
     table = read_table(Path(path))
     columns = [str(name) for name in table.columns]
     table.columns = columns
@@ -39,8 +46,8 @@ def import_table(path: str, options: ImportOptions) -> xr.Dataset:
     taken = {*options.conditions, "split"}
     fields = list(options.variables) or [name for name in columns if name not in taken]
     if not fields:
-        raise DataFileError(f"{path} has no column for the state: all are taken by `--condition`.")
-    remedy = "fill it in, or name the columns of the state by `--variable`"
+        raise DataFileError(f"{path} has no column for the state: `--condition` lists all of them.")
+    remedy = "fill it in, or list the columns of the state with `--variable`"
     variables = {"state": (("sample", "component"), numbers_of(Path(path), table[fields], remedy))}
     coords = {"component": np.array(fields, dtype=object)}
     if options.conditions:
@@ -51,7 +58,7 @@ def import_table(path: str, options: ImportOptions) -> xr.Dataset:
     if "split" in columns and "split" not in fields:
         data = data.assign_coords(split=("sample", table["split"].astype(str).to_numpy(object)))
     left_out = [name for name in columns if name not in {*fields, *taken}]
-    logger.info("%s: `state` is made of the columns %s.", path, ", ".join(fields))
+    logger.info("%s: `state` consists of the columns %s.", path, ", ".join(fields))
     if left_out:
         logger.warning("%s: not imported: the columns %s.", path, ", ".join(left_out))
     return data

@@ -1,8 +1,9 @@
-"""What a layout finds in a file, and the dataset that is made of it.
+"""The fields, parameters and coordinates of an imported file, and their conversion to a dataset.
 
-Fields become `state`: one field alone, several along the dimension `channel`, labelled by their names; velocities alone along
-`component`, labelled u, v, w. Parameters become `condition` (sample, parameter), fields among them number by number, and these
-are kept under their own names as well. Time comes before space; channels come before the grid, which the last two dimensions are.
+A single field becomes `state`. Several fields become `state` with the dimension `channel`, labelled by their
+names, or `component`, labelled u, v, w, if they are the velocities. Parameters become `condition` (sample,
+parameter). A parameter that is a field is flattened into it, and also stored under its own name. Time comes
+before space, and channels before the grid, which is the last two dimensions.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ logger = logging.getLogger("plumbline.storage")
 
 VELOCITIES = (("Vx", "Vy", "Vz"), ("u", "v", "w"), ("velocity_x", "velocity_y", "velocity_z"))
 LARGEST_CONDITION = 2**16
-"""Numbers a sample over which a field does not become a condition unasked."""
+"""Entries per sample above which a field becomes a condition only if the user requests it."""
 SINGLE_PRECISION_WHOLE = 2**24
-"""Whole numbers up to this are exact in single precision."""
+"""Largest integer up to which all integers are exact in single precision."""
 
 
 @dataclass
 class Found:
-    """What stands in a file.
+    """The content of a file.
 
     Attributes:
-        layout: whose layout it is, for the log.
-        fields: what becomes the state, by name; dimensions are named, one may be `channel`.
-        parameters: what becomes the condition, by name; the first dimension is `sample`.
-        beside: variables that are kept under their own names.
+        layout: name of the layout, for the log.
+        fields: variables that form the state, by name; one of their dimensions may be `channel`.
+        parameters: variables along `sample` that form the condition, by name.
+        beside: variables that are stored under their own names.
         coords: coordinates, by dimension.
         attrs: attributes of the dataset.
-        left_out: what is not imported, and why, by name.
+        left_out: reasons for which variables and attributes are not imported, by name.
         asked: whether the user named the condition.
-        own_channels: whether a dimension `channel` of a single field has its own coordinate, or none, and stays as it is.
+        own_channels: whether a dimension `channel` of a single field is kept with its own coordinate, if any.
     """
 
     layout: str
@@ -55,10 +56,14 @@ class Found:
     own_channels: bool = False
 
     def dataset(self, path: str) -> xr.Dataset:
-        """The dataset, lazy.
+        """The lazy dataset with `state` and, if there are parameters, `condition`.
+
+        Args:
+            path: path of the file, for messages.
 
         Raises:
-            DataFileError: fields do not fit together, or are no numbers.
+            DataFileError: the shapes of fields or coordinates do not match, or a field does not contain
+                numbers.
         """
         import xarray as xr
 
@@ -72,20 +77,20 @@ class Found:
         if condition:
             coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
         for name in sorted(set(self.coords) - set(coords)):
-            self.left_out[name] = "a coordinate of a dimension that nothing imported has"
+            self.left_out[name] = "a coordinate of a dimension that no imported variable has"
         for name, variable in {**variables, **coords}.items():
             for dim, size in zip(variable.dims, variable.shape, strict=True):
                 own = state.sizes.get(dim, size)
                 if own != size:
                     raise DataFileError(
-                        f"{path}: `{name}` has {size} values along {dim}, where the state has {own}. Correct the file, or "
-                        f"say what to leave out, as in `--coordinate {dim}=`."
+                        f"{path}: `{name}` has {size} values along {dim}, but the state has {own}. Correct "
+                        f"the file, or leave the coordinate out with `--coordinate {dim}=`."
                     )
         self._log(path, state)
         return xr.Dataset(variables, coords=coords, attrs=self.attrs)
 
     def _leave_out_taken_names(self, dims: set[str]) -> None:
-        """Takes variables away whose names stand for something else in the dataset."""
+        """Removes variables whose names have another meaning in the dataset."""
         taken = {"state", "sample", "parameter", *self.coords, *dims}
         own = self.beside.get("condition")
         if self.parameters or own is None or own.ndim != 2 or own.dims[0] != "sample":
@@ -93,7 +98,7 @@ class Found:
         for name in taken & set(self.beside):
             del self.beside[name]
             if name not in self.parameters:
-                self.left_out[name] = "its name stands for something else in the dataset: rename it"
+                self.left_out[name] = "its name has another meaning in the dataset: rename it"
 
     def _state(self, path: str) -> tuple[xr.Variable, dict[str, xr.Variable]]:
         import xarray as xr
@@ -111,12 +116,14 @@ class Found:
         if len(sizes) > 1:
             shown = ", ".join(f"{label} ({_sizes(part)})" for label, part in parts)
             raise DataFileError(
-                f"{path}: the fields have different sizes: {shown}. Where they stand on the faces of cells, `--faces mean` "
-                f"takes the mean of neighbouring faces; or choose those that fit by `--variable`."
+                f"{path}: the fields have different sizes: {shown}. For fields on the faces of cells, "
+                "`--faces mean` takes the mean of neighbouring faces; otherwise choose matching fields "
+                "with `--variable`."
             )
         if "sample" not in parts[0][1].dims:
             raise DataFileError(
-                f"{path}: `{parts[0][0]}` has no dimension `sample`. Name it by `--dims`, as in `--dims sample,time,x`."
+                f"{path}: `{parts[0][0]}` has no dimension `sample`. List its dimensions, as in "
+                "`--dims sample,time,x`."
             )
         if alone:
             return parts[0][1].transpose(*_ordered(parts[0][1].dims, None)), {}
@@ -137,17 +144,18 @@ class Found:
         for name in list(self.parameters):
             variable = numeric(self.parameters[name], name, path).transpose("sample", ...)
             self.parameters[name] = variable
-            numbers = int(np.prod(variable.shape[1:], dtype=np.int64))
+            entries = int(np.prod(variable.shape[1:], dtype=np.int64))
             if variable.ndim > 1:
                 self.beside[name] = variable
-            if numbers > LARGEST_CONDITION and not self.asked:
+            if entries > LARGEST_CONDITION and not self.asked:
                 del self.parameters[name]
                 logger.info(
-                    "%s: `%s` has %d numbers a sample and is kept as a variable; `--condition %s` makes it the condition.",
-                    path, name, numbers, name,
+                    "%s: `%s` has %d entries per sample and is kept as a variable; `--condition %s` makes "
+                    "it the condition.",
+                    path, name, entries, name,
                 )  # fmt: skip
                 continue
-            columns.append(da.reshape(da.asarray(variable.data), (variable.shape[0], numbers)))
+            columns.append(da.reshape(da.asarray(variable.data), (variable.shape[0], entries)))
         return (
             {"condition": xr.Variable(("sample", "parameter"), da.concatenate(columns, 1))} if columns else {}
         )
@@ -161,12 +169,12 @@ class Found:
 
     def _log(self, path: str, state: xr.Variable) -> None:
         logger.info(
-            "%s (%s): `state` (%s) is made of %s.", path, self.layout, _sizes(state), ", ".join(self.fields)
+            "%s (%s): `state` (%s) consists of %s.", path, self.layout, _sizes(state), ", ".join(self.fields)
         )
         if self.parameters:
-            logger.info("%s: `condition` is made of %s.", path, ", ".join(self.parameters))
+            logger.info("%s: `condition` consists of %s.", path, ", ".join(self.parameters))
         if self.beside:
-            logger.info("%s: kept under their own names: %s.", path, ", ".join(self.beside))
+            logger.info("%s: stored under their own names: %s.", path, ", ".join(self.beside))
         if self.attrs:
             logger.info("%s: attributes: %s.", path, ", ".join(map(str, self.attrs)))
         for name, reason in self.left_out.items():
@@ -174,10 +182,15 @@ class Found:
 
 
 def numeric(variable: xr.Variable, name: str, path: str) -> xr.Variable:
-    """The variable in single or double precision and the machine's byte order, lazy where it was.
+    """The variable in single or double precision and the byte order of the machine, lazy if it was lazy.
+
+    Args:
+        variable: the variable.
+        name: its name, for the error message.
+        path: path of the file, for the error message.
 
     Raises:
-        DataFileError: it holds complex numbers, booleans, text or objects.
+        DataFileError: the variable contains complex numbers, booleans, dates, durations, text or objects.
     """
     dtype = variable.dtype
     if dtype.kind not in "fiu":
@@ -185,9 +198,9 @@ def numeric(variable: xr.Variable, name: str, path: str) -> xr.Variable:
             dtype.kind, "text or objects"
         )
         remedy = {
-            "c": "Write the real and the imaginary parts as variables of their own",
+            "c": "Write the real and the imaginary parts as separate variables",
             "b": "Write them as the numbers 0 and 1",
-        }.get(dtype.kind, "Choose another variable by `--variable`")
+        }.get(dtype.kind, "Choose another variable with `--variable`")
         raise DataFileError(f"{path}: `{name}` holds {what} ({dtype}), expected numbers. {remedy}.")
     if dtype.kind == "f":
         return variable.astype(np.float64 if dtype.itemsize > 4 else np.float32)
@@ -198,7 +211,7 @@ def numeric(variable: xr.Variable, name: str, path: str) -> xr.Variable:
 
 
 def _native(variable: xr.Variable) -> xr.Variable:
-    """A coordinate in the machine's byte order, and in single precision where it was in half."""
+    """A coordinate in the byte order of the machine, with half precision converted to single."""
     dtype = variable.dtype
     if dtype.kind == "f":
         return variable.astype(np.float64 if dtype.itemsize > 4 else np.float32)

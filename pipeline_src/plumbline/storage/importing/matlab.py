@@ -1,7 +1,7 @@
-"""MATLAB files of neural-operator papers: a field or function that is given, and the solution that follows from it.
+"""Import of MATLAB files of neural-operator papers, which contain a given field or function and the solution.
 
-Their samples come first in MATLAB's order of axes, then space, then time; files of version 7.3, which are HDF5, hold the axes in
-the opposite order. Known pairs are `a` and `u`, `input` and `output`, `coeff` and `sol`.
+In MATLAB's order of axes, samples come first, then space, then time. Files of version 7.3 are HDF5 and store
+the axes in reverse order. Known pairs of names are `a` and `u`, `input` and `output`, `coeff` and `sol`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ PAIRS = (("a", "u"), ("input", "output"), ("coeff", "sol"))
 
 
 def recognise(source: Source, options: ImportOptions) -> Found | None:
-    """What stands in such a file; None where it has no pair of these names.
+    """Finds the solution and the given field in a file; None if it has no pair of the known names.
+
+    Args:
+        source: the file.
+        options: the options of the user.
 
     Raises:
-        DataFileError: it has one, and the order of its axes is not certain.
+        DataFileError: the file has such a pair, but the order of its axes is not certain.
     """
     pair = next((p for p in PAIRS if set(p) <= set(source.arrays)), None)
     if pair is None:
@@ -33,22 +37,27 @@ def recognise(source: Source, options: ImportOptions) -> Found | None:
         names = ",".join(["sample", *SPACE[: len(shape) - 1]])
         turned = ",".join([*SPACE[: len(shape) - 1][::-1], "sample"])
         raise DataFileError(
-            f"{source.path} has `{given}` {source.shape(given)} and `{solution}` {shape}, and nothing says that MATLAB wrote "
-            f"it, which orders axes the other way round. Name them in the order of the file, as in `--variable {solution} "
-            f"--condition {given} --dims {names}` (or `{turned}`)."
+            f"{source.path} has `{given}` {source.shape(given)} and `{solution}` {shape}, but may not be "
+            "written by MATLAB, which reverses the axes. List the axes in the order of the file, as in "
+            f"`--variable {solution} --condition {given} --dims {names}` (or `{turned}`)."
         )
     dims = options.dims.get(solution) or options.dims.get("") or _dims(source, options, given, solution)
     if dims is None:
         raise DataFileError(
-            f"{source.path}: `{solution}` has the shape {shape} in MATLAB's order, which does not tell time from space. Name "
-            f"its axes in that order, as in `--dims {','.join(['sample', *SPACE[: len(shape) - 1]])}`."
+            f"{source.path}: `{solution}` has the shape {shape} in MATLAB's order, which does not "
+            "distinguish time from space. List its axes in this order, as in "
+            f"`--dims {','.join(['sample', *SPACE[: len(shape) - 1]])}`."
         )
     named = replace(
         options,
         variables=(solution,),
         conditions=(given,),
-        dims={solution: dims, **({given: _given_dims(source, given, dims)} if given not in options.dims else {}), **options.dims},
-    )  # fmt: skip
+        dims={
+            solution: dims,
+            **({given: _given_dims(source, given, dims)} if given not in options.dims else {}),
+            **options.dims,
+        },
+    )
     return read_arrays(source, named, "MATLAB", [solution])
 
 

@@ -1,4 +1,4 @@
-"""NetCDF files and zarr stores, whose variables name their dimensions."""
+"""Import of NetCDF files and zarr stores, whose variables name their dimensions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NETCDF = (".nc", ".nc3", ".nc4", ".cdf", ".netcdf")
 
 @contextmanager
 def open_netcdf(path: str) -> Iterator[xr.Dataset]:
-    """A NetCDF file, lazy, open until the end of the `with`.
+    """Opens a NetCDF file as a lazy dataset, which can be read until the end of the `with` block.
 
     Raises:
-        DataFileError: it cannot be read.
+        DataFileError: the file cannot be read.
     """
     import h5py
     import xarray as xr
@@ -42,7 +42,7 @@ def open_netcdf(path: str) -> Iterator[xr.Dataset]:
 
 
 def _in_blocks(opened: xr.Dataset) -> xr.Dataset:
-    """The dataset with its variables lazy, in blocks along their first dimension."""
+    """The dataset with lazy variables, in blocks along their first dimension."""
     from plumbline.storage.store import chunk_shape
 
     return opened.assign(
@@ -57,15 +57,22 @@ def _in_blocks(opened: xr.Dataset) -> xr.Dataset:
 
 
 def from_named(path: str, stored: xr.Dataset, options: ImportOptions) -> Found:
-    """What the options name in a dataset; without any, its variable `state`, or its only variable along `sample`.
+    """Finds the state, condition and coordinates in a dataset whose variables name their dimensions.
+
+    Args:
+        path: path of the file, for messages.
+        stored: the dataset.
+        options: the options of the user. If they name no variable, the state is the variable `state`, or the
+            only variable with more than one dimension.
 
     Raises:
-        DataFileError: a name is not there, no dimension is `sample`, or nothing says what the state is.
+        DataFileError: a variable does not exist, no dimension is `sample`, or the state is not certain.
+        ValueError: an option does not apply to such a file.
     """
     options.refuse_others(
         ("variables", "dims", "conditions", "coordinates", "periods", "attributes"),
         path,
-        "a file of named dimensions",
+        "a file with named dimensions",
     )
     fields = options.variables or _only(path, stored)
     renamed = _renamed(path, stored, options, fields)
@@ -75,19 +82,19 @@ def from_named(path: str, stored: xr.Dataset, options: ImportOptions) -> Found:
         dims = ", ".join(str(d) for d in stored[fields[0]].dims)
         example = ",".join(["sample", *(str(d) for d in stored[fields[0]].dims[1:])])
         raise DataFileError(
-            f"{path}: `{fields[0]}` has the dimensions ({dims}), and none is `sample`. Name them in their order, as in "
-            f"`--dims {example}`."
+            f"{path}: `{fields[0]}` has the dimensions ({dims}), and none is `sample`. List them in order, "
+            f"as in `--dims {example}`."
         )
     for name in options.conditions:
         variable = renamed[name].variable
         if "sample" not in variable.dims:
-            raise DataFileError(f"{path}: `{name}` has no dimension `sample`, as a condition needs.")
+            raise DataFileError(f"{path}: `{name}` has no dimension `sample`, which a condition requires.")
         found.parameters[name] = variable.transpose("sample", ...)
     for other in renamed.data_vars:
         if other in (*fields, *options.conditions):
             continue
         if options.variables:
-            found.left_out[str(other)] = "`--variable` and `--condition` name others"
+            found.left_out[str(other)] = "`--variable` and `--condition` do not list it"
         else:
             found.beside[str(other)] = renamed[other].variable
     skipped = {dim for dim, name in options.coordinates.items() if not name}
@@ -110,13 +117,13 @@ def _only(path: str, stored: xr.Dataset) -> tuple[str, ...]:
         return (many[0],)
     listed = ", ".join(f"{name} ({', '.join(map(str, v.dims))})" for name, v in stored.data_vars.items())
     raise DataFileError(
-        f"{path} has no variable `state`, and holds {listed or 'no variables'}. Say what is the state, as in "
-        f"`--variable {many[0] if many else 'u'} --dims sample,time,x`."
+        f"{path} has no variable `state`, but {listed or 'no variables'}. Name the variable of the state, "
+        f"as in `--variable {many[0] if many else 'u'} --dims sample,time,x`."
     )
 
 
 def _renamed(path: str, stored: xr.Dataset, options: ImportOptions, fields: tuple[str, ...]) -> xr.Dataset:
-    """The dataset with the dimensions that the options name."""
+    """The dataset with dimensions and coordinates renamed according to the options."""
     for name in (*fields, *options.conditions):
         if name not in stored.variables:
             raise DataFileError(
@@ -131,7 +138,8 @@ def _renamed(path: str, stored: xr.Dataset, options: ImportOptions, fields: tupl
         own = stored[name].dims
         if len(own) != len(dims) or DROPPED in dims:
             raise DataFileError(
-                f"{path}: `{name}` has the dimensions ({', '.join(map(str, own))}), and `--dims {','.join(dims)}` must name as many."
+                f"{path}: `{name}` has the dimensions ({', '.join(map(str, own))}), but "
+                f"`--dims {','.join(dims)}` does not list one name for each."
             )
         new |= {str(old): dim for old, dim in zip(own, dims, strict=True) if str(old) != dim}
     for dim, name in options.coordinates.items():

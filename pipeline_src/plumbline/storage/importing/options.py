@@ -1,4 +1,4 @@
-"""What a user says about a file that does not say it itself."""
+"""Options of `plumbline import`: information from the user that a file does not contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = {
     "periods": "--period",
     "attributes": "--attribute",
 }
-"""The flag of each option."""
+"""The command-line flag of each option."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class ImportOptions:
     """Options of `plumbline import`.
 
     Attributes:
-        variables: names in the file of what becomes the state.
-        dims: dimensions of an array, in the order of the file, by its name; those under `""` are of the variables.
-        conditions: names in the file of what becomes the condition.
-        coordinates: names in the file of coordinates, by dimension; an empty name leaves a coordinate out.
+        variables: names of the arrays in the file that form the state.
+        dims: dimensions of arrays, in the order of the file, by array name; the entry `""` applies to
+            `variables`.
+        conditions: names of the arrays in the file that form the condition.
+        coordinates: names of the coordinate arrays in the file, by dimension; an empty name leaves a
+            coordinate out.
         edges: dimensions whose coordinates are the edges of cells.
-        faces: what to do with fields on the faces of cells, which have one value more than there are cells: their `mean`, or the
-            `first` of the two of each cell.
-        periods: periods, by dimension.
-        attributes: numbers that constraints read, such as `viscosity`.
+        faces: conversion of fields on the faces of cells, which have one value more than there are cells: the
+            `mean` of the two faces of each cell, or the `first` of them.
+        periods: periods of periodic dimensions, by dimension.
+        attributes: values that constraints read, such as `viscosity`, by name.
     """
 
     variables: tuple[str, ...] = ()
@@ -46,14 +48,19 @@ class ImportOptions:
     attributes: dict[str, float] = field(default_factory=dict)
 
     def refuse_others(self, allowed: tuple[str, ...], path: str, what: str) -> None:
-        """Refuses the options that were given and have no meaning for a file.
+        """Checks that only allowed options are set.
+
+        Args:
+            allowed: names of the allowed options.
+            path: path of the file, for the error message.
+            what: description of the file, for the error message.
 
         Raises:
-            ValueError: one was given that is not among the allowed ones.
+            ValueError: another option is set.
         """
         for name, flag in FLAGS.items():
             if getattr(self, name) and name not in allowed:
-                raise ValueError(f"`{flag}` has no meaning for {path}, which is {what}: leave it out.")
+                raise ValueError(f"`{flag}` does not apply to {path}, which is {what}: omit it.")
 
 
 def from_text(
@@ -67,16 +74,26 @@ def from_text(
     periods: Sequence[str],
     attributes: Sequence[str],
 ) -> ImportOptions:
-    """The options as they stand on a command line, each a list of what was said.
+    """Parses the options of a command line.
+
+    Args:
+        variables: values of `--variable`, such as `u,v`.
+        dims: values of `--dims`, such as `sample,time,x` or `u=sample,time,x`.
+        conditions: values of `--condition`, such as `a`.
+        coordinates: values of `--coordinate`, such as `x=name`.
+        edges: values of `--edges`, such as `x`.
+        faces: value of `--faces`.
+        periods: values of `--period`, such as `x=1.0`.
+        attributes: values of `--attribute`, such as `viscosity=0.01`.
 
     Raises:
-        ValueError: one is not of its form.
+        ValueError: a value does not have the expected form.
     """
     named_dims: dict[str, tuple[str, ...]] = {}
     for text in dims:
         name, _, listed = text.rpartition("=")
         if name in named_dims:
-            raise ValueError(f"`--dims {text}`: the dimensions {f'of {name} ' * bool(name)}are named twice.")
+            raise ValueError(f"`--dims {text}`: the dimensions {f'of {name} ' * bool(name)}are given twice.")
         named_dims[name] = _listed("--dims", [listed])
     return ImportOptions(
         variables=_listed("--variable", variables),
@@ -93,10 +110,10 @@ def from_text(
 def _listed(option: str, texts: Sequence[str]) -> tuple[str, ...]:
     names = [name.strip() for text in texts for name in text.split(",")]
     if not all(names):
-        raise ValueError(f"`{option} {','.join(texts)}`: expected names with commas between them.")
+        raise ValueError(f"`{option} {','.join(texts)}`: expected names separated by commas.")
     twice = {name for name in names if names.count(name) > 1 and option != "--dims"}
     if twice:
-        raise ValueError(f"`{option}` names {', '.join(sorted(twice))} twice.")
+        raise ValueError(f"`{option}` lists {', '.join(sorted(twice))} twice.")
     return tuple(names)
 
 
@@ -107,7 +124,7 @@ def _pairs(option: str, texts: Sequence[str], example: str) -> dict[str, str]:
         if not sign or not name:
             raise ValueError(f"`{option} {text}`: expected a name and a value, as in `{option} {example}`.")
         if name in pairs:
-            raise ValueError(f"`{option} {text}`: {name} is named twice.")
+            raise ValueError(f"`{option} {text}`: {name} is given twice.")
         pairs[name] = value
     return pairs
 
@@ -123,6 +140,6 @@ def _numbers(option: str, texts: Sequence[str], example: str) -> dict[str, float
             ) from error
         if not math.isfinite(numbers[name]) or (option == "--period" and numbers[name] <= 0):
             raise ValueError(
-                f"`{option} {name}={value}`: expected a finite number{' over zero' * (option == '--period')}."
+                f"`{option} {name}={value}`: expected a finite {'positive ' * (option == '--period')}number."
             )
     return numbers

@@ -1,14 +1,15 @@
-"""PDEBench's layouts (Takamoto et al., NeurIPS 2022).
+"""Import of files in PDEBench's layouts (Takamoto et al., NeurIPS 2022, https://arxiv.org/abs/2210.07182).
 
-- `tensor` (sample, time, x, ...): advection, Burgers' equation, diffusion-reaction in one dimension; Darcy flow, with the field
-  `nu` and the attribute `beta`.
+- `tensor` (sample, time, x, ...): advection, Burgers' equation, one-dimensional diffusion-reaction, and Darcy
+  flow with the field `nu` and the attribute `beta`.
 - `density`, `pressure`, `Vx`, `Vy`, `Vz`, each (sample, time, x, ...): compressible flow.
-- A group a sample, with `data` (time, x, ..., channel) and `grid/x`, `grid/y`, `grid/t`: diffusion-reaction in two dimensions,
-  diffusion-sorption, shallow water.
-- `velocity`, `particles` (sample, time, x, y, component), `force` (sample, x, y, component), `t` (sample, time): incompressible
-  flow.
+- One group per sample, with `data` (time, x, ..., channel) and `grid/x`, `grid/y`, `grid/t`: two-dimensional
+  diffusion-reaction, diffusion-sorption, shallow water.
+- `velocity`, `particles` (sample, time, x, y, component), `force` (sample, x, y, component), `t` (sample,
+  time): incompressible flow.
 
-Coordinates are `x-coordinate`, `y-coordinate`, `z-coordinate`, and `t-coordinate`, which has the end of the last step as well.
+Coordinates are `x-coordinate`, `y-coordinate`, `z-coordinate` and `t-coordinate`, which also contains the end
+of the last time step.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ FIELDS = ("density", "pressure", "Vx", "Vy", "Vz")
 
 
 def recognise(source: Source, options: ImportOptions) -> Found | None:
-    """What stands in a file of PDEBench; None where it is another's.
+    """Finds the fields, parameters and coordinates in a file of PDEBench; None for other files.
+
+    Args:
+        source: the file.
+        options: the options of the user.
 
     Raises:
-        DataFileError: it is one, and cannot be read for certain.
+        DataFileError: it is a file of PDEBench, but cannot be interpreted with certainty.
+        ValueError: an option does not apply to this layout.
     """
     every = ("coordinates", "periods", "attributes")
     if _is_group_a_sample(source):
-        options.refuse_others(every, source.path, "in PDEBench's layout of a group a sample")
+        options.refuse_others(every, source.path, "in PDEBench's layout with one group per sample")
         return _group_a_sample(source, options)
     if _is_incompressible(source):
         options.refuse_others(every, source.path, "in PDEBench's layout of incompressible flow")
@@ -54,7 +60,7 @@ def _is_group_a_sample(source: Source) -> bool:
 
 
 def _samples(source: Source) -> list[str]:
-    """The groups that hold a sample each, in order."""
+    """The groups that contain one sample each, in order."""
     roots = {name.split("/")[0] for name in source.arrays}
     return sorted(
         (root for root in roots if root.isdigit() and f"{root}/data" in source.arrays),
@@ -66,18 +72,20 @@ def _group_a_sample(source: Source, options: ImportOptions) -> Found:
     import dask.array as da
     import xarray as xr
 
-    found = Found("PDEBench, a group a sample")
+    found = Found("PDEBench, one group per sample")
     names = _samples(source)
     shape = source.shape(f"{names[0]}/data")
     for name in names:
         if source.shape(f"{name}/data") != shape:
             raise DataFileError(
-                f"{source.path}: `{name}/data` has the shape {source.shape(f'{name}/data')}, where `{names[0]}/data` has {shape}."
+                f"{source.path}: `{name}/data` has the shape {source.shape(f'{name}/data')}, but "
+                f"`{names[0]}/data` has {shape}."
             )
     dims = ("time", *SPACE[: len(shape) - 2], "channel")
     if not 3 <= len(shape) <= 5:
         raise DataFileError(
-            f"{source.path}: `{names[0]}/data` has the shape {shape}, expected (time, x, ..., channel), as PDEBench writes it."
+            f"{source.path}: `{names[0]}/data` has the shape {shape}, expected (time, x, ..., channel), as "
+            "PDEBench writes it."
         )
     sizes = dict(zip(dims, shape, strict=True))
     for dim in dims[:-1]:
@@ -94,7 +102,7 @@ def _group_a_sample(source: Source, options: ImportOptions) -> Found:
         if group not in names:
             found.left_out[name] = "it is not in the group of a sample"
         elif group == names[0] and below != "data" and below not in grids:
-            found.left_out[f"{below} of each sample"] = "PDEBench's layout does not have it"
+            found.left_out[f"{below} of each sample"] = "it is not part of PDEBench's layout"
     _group_attributes(source, names, found)
     return found
 
@@ -117,19 +125,19 @@ def _grid(
     for name, line in zip(names, lines, strict=True):
         if not np.array_equal(line, lines[0]):
             raise DataFileError(
-                f"{source.path}: `{name}/{path}` differs from `{names[0]}/{path}`, where one dataset has one grid. Leave it "
-                f"out by `--coordinate {dim}=`."
+                f"{source.path}: `{name}/{path}` differs from `{names[0]}/{path}`, but all samples must "
+                f"have the same grid. Leave it out with `--coordinate {dim}=`."
             )
     if len(lines[0]) != size:
         raise DataFileError(
-            f"{source.path}: `{names[0]}/{path}` has {len(lines[0])} values, where `data` has {size} along {dim}. Correct it, "
-            f"or leave it out by `--coordinate {dim}=`."
+            f"{source.path}: `{names[0]}/{path}` has {len(lines[0])} values, but `data` has {size} along "
+            f"{dim}. Correct it, or leave it out with `--coordinate {dim}=`."
         )
     return {dim: xr.Variable(dim, lines[0], {"long_name": dim})}
 
 
 def _group_attributes(source: Source, names: list[str], found: Found) -> None:
-    """Numbers that stand with each sample: one of all is an attribute, one that varies is a parameter."""
+    """Stores attributes of the samples: common ones as attributes, varying ones as parameters."""
     import xarray as xr
 
     found.attrs = {
@@ -143,7 +151,9 @@ def _group_attributes(source: Source, names: list[str], found: Found) -> None:
         elif all(isinstance(value, int | float) for value in values):
             found.parameters[attribute] = xr.Variable("sample", np.array(values, dtype=np.float64))
         else:
-            found.left_out[f"the attribute {attribute} of each sample"] = "it differs, and is no number"
+            found.left_out[f"the attribute {attribute} of each sample"] = (
+                "it differs between samples, and is not a number"
+            )
 
 
 def _is_incompressible(source: Source) -> bool:
@@ -173,7 +183,7 @@ def _incompressible(source: Source, options: ImportOptions) -> Found:
             continue
         shape, dims = layouts.get(name, ((), ()))
         if name not in layouts or source.shape(name) != shape:
-            found.left_out[name] = f"its shape {source.shape(name)} is not of PDEBench's layout"
+            found.left_out[name] = f"its shape {source.shape(name)} is not that of PDEBench's layout"
             continue
         variable = xr.Variable(dims, source.lazy(name, 0))
         if name == "force":

@@ -1,4 +1,4 @@
-"""Files of named arrays, opened for reading block by block: HDF5, NumPy's `.npz` and `.npy`, and MATLAB's `.mat`."""
+"""Files of named arrays, read block by block: HDF5, NumPy's `.npz` and `.npy`, and MATLAB's `.mat`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ NUMPY = (".npz", ".npy")
 
 @dataclass
 class Source:
-    """The arrays of a file by their paths in it, none of them read yet.
+    """The arrays of a file, which are read on access.
 
     Attributes:
-        path: the file.
-        arrays: things with `shape`, `dtype` and slicing, by name; those of groups as `group/name`.
+        path: path of the file.
+        arrays: objects with `shape`, `dtype` and slicing, by name; in groups the name is `group/name`.
         attrs: attributes of the file.
         attrs_of: attributes of each array and group that has any.
         groups: names of the groups.
-        matlab: whether MATLAB wrote the file, so that the order of the axes is MATLAB's own.
-        names_dimensions: whether its arrays name their dimensions, as those of NetCDF 4 do.
+        matlab: whether MATLAB wrote the file; the axes are then in MATLAB's order.
+        names_dimensions: whether the arrays name their dimensions, as in NetCDF 4.
     """
 
     path: str
@@ -48,17 +48,22 @@ class Source:
         return tuple(self.arrays[name].shape)
 
     def values(self, name: str) -> np.ndarray:
-        """A whole array, for coordinates and other small ones.
+        """Reads a whole array, such as a coordinate.
 
         Raises:
-            DataFileError: there is none of this name, or it cannot be read.
+            DataFileError: the array does not exist, or cannot be read.
         """
         if name not in self.arrays:
-            raise DataFileError(f"{self.path} has no array `{name}`, where others like it stand.")
+            raise DataFileError(f"{self.path} has no array `{name}`.")
         return np.asarray(self.arrays[name][()])
 
     def lazy(self, name: str, sample_axis: int | None) -> Any:
-        """An array as a dask array in blocks of whole samples, or of the parts of very large ones."""
+        """An array as a dask array in blocks of whole samples, or of parts of very large samples.
+
+        Args:
+            name: name of the array.
+            sample_axis: axis of the samples; None if there is none.
+        """
         import dask.array as da
 
         array = self.arrays[name]
@@ -73,7 +78,7 @@ class Source:
         )
 
     def described(self) -> str:
-        """Its arrays and their shapes, for messages."""
+        """The names and shapes of the arrays, for messages."""
         shown = [f"{name} {tuple(array.shape)}" for name, array in list(self.arrays.items())[:12]]
         more = len(self.arrays) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "") if shown else "no arrays"
@@ -81,13 +86,13 @@ class Source:
 
 @dataclass
 class Named:
-    """An array that names its file and itself where it cannot be read, with its axes reversed where MATLAB wrote it.
+    """An array whose read errors name the file and the array, and whose axes are reversed if MATLAB wrote it.
 
     Attributes:
-        array: what is read.
-        path: the file.
-        name: of the array in it.
-        reverse: whether the axes are read in the opposite order.
+        array: the wrapped array.
+        path: path of the file.
+        name: name of the array in the file.
+        reverse: whether the axes are reversed.
     """
 
     array: Any
@@ -97,17 +102,17 @@ class Named:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape, in the order that slices are in."""
+        """The shape, with axes in the order of slices."""
         return tuple(self.array.shape)[:: -1 if self.reverse else 1]
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of its values."""
+        """The type of the values."""
         return self.array.dtype
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """Number of axes."""
         return len(self.array.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
@@ -117,18 +122,18 @@ class Named:
             found = np.asarray(self.array[key])
         except (OSError, RuntimeError, ValueError) as error:
             raise DataFileError(
-                f"{self.path}: `{self.name}` cannot be read ({str(error).splitlines()[0]}): the file is damaged or was not "
-                f"copied whole."
+                f"{self.path}: `{self.name}` cannot be read ({str(error).splitlines()[0]}): the file is "
+                "damaged or incomplete."
             ) from error
         return found.transpose() if self.reverse else found
 
 
 @contextmanager
 def open_source(path: str) -> Iterator[Source]:
-    """A file of arrays, open until the end of the `with`.
+    """Opens a file of arrays, which can be read until the end of the `with` block.
 
     Raises:
-        DataFileError: it is not there, is cut off or damaged, or is of another format.
+        DataFileError: the file does not exist, is truncated or damaged, or has another format.
     """
     local = Path(path)
     if local.suffix.lower() in NUMPY:
@@ -142,8 +147,8 @@ def open_source(path: str) -> Iterator[Source]:
     try:
         file = h5py.File(local, "r")
     except OSError as error:
-        what = "is cut off" if "truncated" in str(error) else "is no readable HDF5 file"
-        raise DataFileError(f"{path} {what} ({error}). Copy or download it again.") from error
+        fault = "is truncated" if "truncated" in str(error) else "is not a readable HDF5 file"
+        raise DataFileError(f"{path} {fault} ({error}). Copy or download it again.") from error
     with file:
         yield _hdf5(path, file)
 
@@ -207,7 +212,7 @@ def _numpy(path: Path) -> Source:
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array of an `.npz` file: mapped where it is not compressed, as `numpy.savez` writes it, else read whole."""
+    """An array of an `.npz` file, memory-mapped if it is not compressed, else read whole."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = (

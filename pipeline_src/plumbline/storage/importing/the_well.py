@@ -1,8 +1,11 @@
-"""The Well's layout, version 2 (Ohana et al., NeurIPS 2024).
+"""Import of files in The Well's layout, version 2.
 
-`t0_fields`, `t1_fields` and `t2_fields` hold scalars, vectors and tensors (sample, time, *space, *components); `dimensions` the
-coordinates, `scalars` the parameters, `boundary_conditions` what holds at the boundaries. Attributes of each say along which of
-samples, times and directions it varies; axes along which it does not are absent.
+Source: Ohana et al. (NeurIPS 2024), https://arxiv.org/abs/2412.00568.
+
+The groups `t0_fields`, `t1_fields` and `t2_fields` contain scalar, vector and tensor fields (sample, time,
+*space, *components). `dimensions` contains the coordinates, `scalars` the parameters and
+`boundary_conditions` the boundary conditions. Attributes of each array state whether it varies with sample,
+time and each direction; axes along which it is constant are omitted.
 """
 
 from __future__ import annotations
@@ -29,10 +32,15 @@ ORDERS = {"t0_fields": 0, "t1_fields": 1, "t2_fields": 2}
 
 
 def recognise(source: Source, options: ImportOptions) -> Found | None:
-    """What stands in a file of The Well; None where it is another's.
+    """Finds the fields, parameters and coordinates in a file of The Well; None for other files.
+
+    Args:
+        source: the file.
+        options: the options of the user.
 
     Raises:
-        DataFileError: it is one, and cannot be read for certain.
+        DataFileError: it is a file of The Well, but cannot be interpreted with certainty.
+        ValueError: an option does not apply to this layout.
     """
     if not set(ORDERS) & set(source.groups) or "dimensions" not in source.groups:
         return None
@@ -81,8 +89,8 @@ def _field(
     varies = np.atleast_1d(attrs.get("dim_varying", np.ones(len(space), bool))).astype(bool)
     if len(varies) != len(space):
         raise DataFileError(
-            f"{source.path}: the attribute dim_varying of `{path}` has {len(varies)} values, expected one for each of "
-            f"{', '.join(space)}."
+            f"{source.path}: the attribute dim_varying of `{path}` has {len(varies)} values, expected one "
+            f"for each of {', '.join(space)}."
         )
     dims = [
         *(["sample"] if bool(attrs.get("sample_varying", True)) else []),
@@ -90,16 +98,16 @@ def _field(
         *(dim for dim, own in zip(space, varies, strict=True) if own),
     ]
     shape = source.shape(path)
-    # The components of a tensor may stand along one axis, in the order of rows.
+    # The components of a tensor may be along a single axis, in row-major order.
     components = {(len(space),) * order, (len(space) ** order,) if order else ()}
     if len(shape) < len(dims) or shape[len(dims) :] not in components:
         raise DataFileError(
-            f"{source.path}: `{path}` has the shape {shape}, expected ({', '.join([*dims, *['component'] * order])}) with "
-            f"{len(space)} components."
+            f"{source.path}: `{path}` has the shape {shape}, expected "
+            f"({', '.join([*dims, *['component'] * order])}) with {len(space)} components."
         )
     if "sample" in dims and samples is not None and shape[0] != samples:
         raise DataFileError(
-            f"{source.path}: `{path}` has {shape[0]} samples, where the attribute n_trajectories says {samples}."
+            f"{source.path}: `{path}` has {shape[0]} samples, but the attribute n_trajectories is {samples}."
         )
     values = source.lazy(path, 0 if "sample" in dims else None)
     labels = [name] if not order else [f"{name}_{''.join(own)}" for own in product(space, repeat=order)]
@@ -115,7 +123,7 @@ def _field(
 
 
 def _aside(found: Found, name: str, variable: xr.Variable) -> None:
-    """Takes a field that does not vary along everything: a parameter where it varies with the sample alone."""
+    """Stores a field that is constant along a dimension: as a parameter if only samples and space vary."""
     plain = variable.copy(deep=False)
     plain.attrs = {}
     fixed = "sample" in variable.dims and "time" not in variable.dims
@@ -154,7 +162,7 @@ def _scalar(source: Source, path: str, found: Found, samples: int | None) -> Non
 
 
 def _boundaries(source: Source, options: ImportOptions, found: Found) -> None:
-    """Boundary conditions as an attribute; directions that the file calls periodic get their period."""
+    """Stores boundary conditions as an attribute, and the periods of periodic directions."""
     conditions: dict[str, str] = {}
     for group in [name for name in source.groups if name.startswith("boundary_conditions/")]:
         name = group.split("/", 1)[1]
@@ -167,7 +175,7 @@ def _boundaries(source: Source, options: ImportOptions, found: Found) -> None:
             if kind == "PERIODIC" and dim in found.coords and dim not in options.periods:
                 _periodic(source.path, dim, found)
         for array in [n for n in source.arrays if n.startswith(f"{group}/")]:
-            found.left_out[array] = "masks and values of boundaries have no place in a dataset"
+            found.left_out[array] = "masks and values of boundaries are not supported"
     if conditions:
         found.attrs["boundary_conditions"] = ", ".join(f"{name}: {kind}" for name, kind in conditions.items())
 
@@ -177,20 +185,27 @@ def _periodic(path: str, dim: str, found: Found) -> None:
     steps = np.diff(points)
     if len(points) < 2 or not np.allclose(steps, steps[0], rtol=1e-3):
         raise DataFileError(
-            f"{path} calls {dim} periodic, and its points are not equally spaced: say the period by `--period {dim}=1.0`."
+            f"{path} states that {dim} is periodic, but its points are not equally spaced: set the period, "
+            f"as in `--period {dim}=1.0`."
         )
     if _ends_repeat(found, dim):
         raise DataFileError(
-            f"{path} calls {dim} periodic, and its last point repeats the first. Write the file without the last point, or "
-            f"say the period by `--period {dim}=1.0` if the two differ."
+            f"{path} states that {dim} is periodic, but its last point repeats the first. Write the file "
+            f"without the last point, or, if the two differ, set the period, as in `--period {dim}=1.0`."
         )
     period = float(len(points) * (points[-1] - points[0]) / (len(points) - 1))
-    logger.info("%s: %s is periodic; its %d points divide the period %g.", path, dim, len(points), period)
+    logger.info(
+        "%s: %s is periodic; its %d points are equally spaced over the period %g.",
+        path,
+        dim,
+        len(points),
+        period,
+    )
     found.coords[dim].attrs["period"] = period
 
 
 def _ends_repeat(found: Found, dim: str) -> bool:
-    """Whether the first sample of every field is the same at both ends."""
+    """Whether the first sample of every field has the same values at both ends."""
 
     def ends(variable: xr.Variable) -> Any:
         first = variable.isel(sample=0)

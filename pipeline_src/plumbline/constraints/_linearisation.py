@@ -1,0 +1,243 @@
+r"""Equations h(z) = 0 and their Jacobian J at a batch of points, by reverse-mode differentiation.
+
+The residual of sample i depends on sample i alone. So one backward pass through the whole batch gives J_i^T
+y_i for every sample. All products come from such passes:
+
+- J^T y: one backward pass;
+- J v: the map y -> J^T y is linear, and its own backward pass with the cotangent v is J v;
+- the rows of J: backward passes with the m unit vectors, batched by `vmap`;
+- sum_j lambda_j (second derivative of h_j) v: a backward pass through J^T lambda.
+
+A function is called with the batch that it was written for. It needs no forward-mode rules and no `vmap`
+rules of its own.
+
+Systems with J J^T are solved at unit row length, D^{-1} J J^T D^{-1}, so that the unit of a row does not
+matter:
+
+- `DenseLinearisation` keeps J, and factors D^{-1} J J^T D^{-1} + `RIDGE` I by Cholesky. One step of
+  iterative refinement takes the ridge off. Rows that depend on each other leave the system solvable where h
+  does not contradict them;
+- `MatrixFreeLinearisation` uses conjugate gradients. The lengths of rows are estimated by the root mean
+  square of J w over `PROBES` vectors w of standard normal numbers, the same ones in every call.
+
+Source: Nocedal and Wright, Numerical Optimization, 2nd edition, chapters 8 and 16,
+https://doi.org/10.1007/978-0-387-40065-5.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from plumbline.linalg.iterative import conjugate_gradients
+
+# What is added to the unit diagonal of D^{-1} J J^T D^{-1}.
+RIDGE = 1e-12
+# Smallest squared pivot of the Cholesky factor over which rows count as independent.
+DEPENDENT = 1e-9
+# Vectors that the lengths of rows are estimated by.
+PROBES = 8
+# Relative residual of conjugate gradients, and most iterations.
+SOLVED, MOST_ITERATIONS = 1e-12, 1000
+# Numbers of a Jacobian that are formed by one batched backward pass.
+ROW_BATCH = 2**24
+
+
+class Linearisation(ABC):
+    """h, J and second derivatives of h at points z (b, n), one a sample.
+
+    Args:
+        function: h: (b, n) -> (b, m), differentiable.
+        points: z, in double precision.
+
+    Attributes:
+        residual: h(z) (b, m).
+        lengths: the lengths of the rows of J (b, m), one where a row is zero.
+        deficient: for which samples rows of J depend on each other (b,), as far as solving has shown.
+
+    Raises:
+        ValueError: the result of the function does not depend on the points in a way that torch can
+            differentiate.
+    """
+
+    lengths: Float[Tensor, "b m"]
+    deficient: Bool[Tensor, " b"]
+
+    def __init__(self, function: Callable[[Tensor], Tensor], points: Float[Tensor, "b n"]) -> None:
+        with torch.enable_grad():
+            self.points = points.detach().clone().requires_grad_()
+            self._output = function(self.points)
+        if not self._output.requires_grad:
+            raise ValueError(
+                "the residual does not depend on x, or was cut off from it (`detach`, `no_grad`, "
+                "NumPy): write it with "
+                "differentiable operations of torch."
+            )
+        self.residual = self._output.detach()
+
+    @abstractmethod
+    def apply(self, v: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
+        """J v."""
+
+    @abstractmethod
+    def adjoint(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b n"]:
+        """J^T y."""
+
+    @abstractmethod
+    def solve(
+        self, target: Float[Tensor, "b m"], damping: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b m"]:
+        """(J J^T + damping D^2)^{-1} r, where D holds the lengths of the rows."""
+
+    @property
+    @abstractmethod
+    def finite(self) -> Bool[Tensor, " b"]:
+        """For which samples h and J are finite."""
+
+    def tangent(self, v: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+        """v without its part along the rows of J."""
+        return v - self.adjoint(self.solve(self.apply(v)))
+
+    def curvature(self, multipliers: Float[Tensor, "b m"]) -> Callable[[Tensor], Tensor]:
+        """v -> sum_j lambda_j (second derivative of h_j) v, for (b, n)."""
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(
+                self._output, self.points, multipliers, create_graph=True, materialize_grads=True
+            )
+        if not gradient.requires_grad:
+            return torch.zeros_like
+
+        def product(v: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(
+                gradient, self.points, v, retain_graph=True, materialize_grads=True
+            )
+            return found
+
+        return product
+
+
+class DenseLinearisation(Linearisation):
+    """A linearisation that keeps J (b, m, n)."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], points: Float[Tensor, "b n"]) -> None:
+        super().__init__(function, points)
+        self.jacobian = _rows(self._output, self.points)
+        lengths = self.jacobian.norm(dim=2)
+        self.lengths = torch.where(lengths > 0, lengths, 1.0)
+        unit = self.jacobian / self.lengths[..., None]
+        self._gram = unit @ unit.mT
+        self._factor = self._factored(torch.zeros_like(self.points[:, 0]))
+        self.deficient = self._factor.diagonal(dim1=1, dim2=2).square().amin(1) < DEPENDENT
+
+    @property
+    def finite(self) -> Bool[Tensor, " b"]:
+        return torch.isfinite(self.residual).all(1) & torch.isfinite(self.lengths).all(1)
+
+    def apply(self, v: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
+        return (self.jacobian @ v[..., None]).squeeze(-1)
+
+    def adjoint(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b n"]:
+        return (y[:, None] @ self.jacobian).squeeze(1)
+
+    def solve(
+        self, target: Float[Tensor, "b m"], damping: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b m"]:
+        scaled = (target / self.lengths)[..., None]
+        factor = self._factor if damping is None else self._factored(damping)
+        solution = torch.cholesky_solve(scaled, factor)
+        if damping is None:
+            solution = solution + torch.cholesky_solve(scaled - self._gram @ solution, factor)
+        return solution.squeeze(-1) / self.lengths
+
+    def _factored(self, damping: Float[Tensor, " b"]) -> Float[Tensor, "b m m"]:
+        added = (damping + RIDGE)[:, None].expand(self.lengths.shape)
+        # A sample that is not finite has no factor; its steps are not used.
+        gram = torch.where(
+            self.finite[:, None, None], self._gram, torch.eye(self._gram.shape[1]).to(self._gram)
+        )
+        return torch.linalg.cholesky_ex(gram + torch.diag_embed(added)).L
+
+
+class MatrixFreeLinearisation(Linearisation):
+    """A linearisation that never forms J: memory is that of a few backward passes."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], points: Float[Tensor, "b n"]) -> None:
+        super().__init__(function, points)
+        with torch.enable_grad():
+            self._cotangent = torch.zeros_like(self._output, requires_grad=True)
+            (self._image,) = torch.autograd.grad(
+                self._output, self.points, self._cotangent, create_graph=True, materialize_grads=True
+            )
+        g = torch.Generator().manual_seed(0)
+        square = torch.zeros_like(self.residual)
+        for _ in range(PROBES):
+            probe = torch.randn(points.shape[1], generator=g, dtype=points.dtype).to(points.device)
+            square += self.apply(probe.expand_as(points)).square() / PROBES
+        self.lengths = torch.where(square > 0, square.sqrt(), 1.0)
+        self.deficient = torch.zeros_like(self.points[:, 0], dtype=torch.bool)
+
+    @property
+    def finite(self) -> Bool[Tensor, " b"]:
+        return torch.isfinite(self.residual).all(1) & torch.isfinite(self.lengths).all(1)
+
+    def apply(self, v: Float[Tensor, "b n"]) -> Float[Tensor, "b m"]:
+        if not self._image.requires_grad:
+            return torch.zeros_like(self.residual)
+        (found,) = torch.autograd.grad(
+            self._image, self._cotangent, v, retain_graph=True, materialize_grads=True
+        )
+        return found
+
+    def adjoint(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b n"]:
+        (found,) = torch.autograd.grad(
+            self._output, self.points, y, retain_graph=True, materialize_grads=True
+        )
+        return found
+
+    def solve(
+        self, target: Float[Tensor, "b m"], damping: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b m"]:
+        finite = self.finite[:, None]
+        added = 0.0 if damping is None else damping[:, None]
+
+        def scaled(y: Tensor) -> Tensor:
+            image = self.apply(self.adjoint(y / self.lengths)) / self.lengths + added * y
+            return torch.where(finite, image, y)
+
+        scaled_target = torch.where(finite, target / self.lengths, 0.0)
+        solution, solved = conjugate_gradients(
+            scaled, scaled_target, tolerance=SOLVED, iterations=MOST_ITERATIONS
+        )
+        if damping is None:
+            self.deficient = self.deficient | ~solved
+        return solution / self.lengths
+
+
+def _rows(output: Float[Tensor, "b m"], points: Float[Tensor, "b n"]) -> Float[Tensor, "b m n"]:
+    """The Jacobian of each sample, its rows by batched backward passes."""
+    b, m = output.shape
+    rows = points.new_zeros(m, *points.shape)
+    for part in torch.arange(m, device=points.device).split(max(1, ROW_BATCH // max(1, points.numel()))):
+        cotangents = torch.zeros(len(part), b, m, dtype=output.dtype, device=output.device)
+        cotangents[torch.arange(len(part), device=part.device), :, part] = 1.0
+        rows[part] = _products(output, points, cotangents)
+    return rows.movedim(0, 1)
+
+
+def _products(output: Tensor, points: Tensor, cotangents: Tensor) -> Tensor:
+    """Backward passes with several cotangents (k, b, m), one by one where an operation cannot be batched."""
+    try:
+        (found,) = torch.autograd.grad(
+            output, points, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+    except RuntimeError:
+        each = [
+            torch.autograd.grad(output, points, cotangent, retain_graph=True, allow_unused=True)[0]
+            for cotangent in cotangents
+        ]
+        found = None if each[0] is None else torch.stack(each)
+    return points.new_zeros(len(cotangents), *points.shape) if found is None else found

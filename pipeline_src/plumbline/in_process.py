@@ -1,0 +1,220 @@
+"""Runs of a study within this process, for notebooks: the stages of the workflow one after another, to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, Plan
+from plumbline.results import StudyResults
+from plumbline.spec import digest
+from plumbline.storage.store import partial_of
+from plumbline.study import REAL, Study, load_study
+from plumbline.study_file import Scale
+from plumbline.workflow_files import study_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+logger = logging.getLogger("plumbline.run")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A job of the workflow.
+
+    Attributes:
+        name: what it is called in the log.
+        output: the store or the folder of a model that it writes.
+        depends_on: its slice, and names of the data, models and steps that it reads.
+        make: runs it.
+    """
+
+    name: str
+    output: Path
+    depends_on: tuple[str, ...]
+    make: Callable[[], None]
+
+    def signature(self) -> str:
+        """Stands for all that the output depends on."""
+        return digest("\n".join(self.depends_on))
+
+
+def run(
+    study: str | Path | Study, *, scale: Scale = "laptop", results: str | Path = "results"
+) -> StudyResults:
+    """Runs a study and returns its results. What an earlier run made with the same settings is kept.
+
+    The workflow runs the same stages with the same settings, in parallel and on clusters; the numbers agree.
+
+    For example::
+
+        results = plumbline.run("gaussian", scale="smoke")
+        results.table(["sliced_wasserstein"])
+
+    Args:
+        study: name of a study of this folder's `config/studies` or of the library, its YAML file, or a study.
+        scale: scale of a study that is named; a study that is given has its own.
+        results: the folder to write to.
+
+    Raises:
+        StudyError: the study cannot be used; every key at fault is named.
+    """
+    if not isinstance(study, Study):
+        study = load_study(_file_of(study), scale)
+    plan = Plan(_with_fingerprints(study), Path(results))
+    made = _Made(plan.comparison().parent / ".in_process.json")
+    steps = list(_steps(plan))
+    for number, step in enumerate(steps, start=1):
+        if not made.is_made(step):
+            logger.info("%d of %d: %s", number, len(steps), step.name)
+            step.make()
+            made.note(step)
+    return StudyResults(plan.comparison().parent)
+
+
+class _Made:
+    """What runs in a process have made of a study, with signatures, in a file beside the results.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            self.known: dict[str, list[str | int]] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.known = {}
+
+    def is_made(self, step: Step) -> bool:
+        """Whether the output is there, was made with the same settings, and has not been written since."""
+        marker = _marker(step.output)
+        if step.output.suffix != ".zarr":
+            # The folder of a model is named for all that it depends on; the card is written last.
+            return marker.is_file()
+        return marker.is_file() and self.known.get(str(step.output)) == [
+            step.signature(),
+            marker.stat().st_mtime_ns,
+        ]
+
+    def note(self, step: Step) -> None:
+        """Notes that a step has been made."""
+        self.known[str(step.output)] = [step.signature(), _marker(step.output).stat().st_mtime_ns]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_of(self.file)
+        partial.write_text(json.dumps(self.known), encoding="utf-8")
+        os.replace(partial, self.file)
+
+
+def _marker(output: Path) -> Path:
+    return output / ("zarr.json" if output.suffix == ".zarr" else CARD)
+
+
+def _steps(plan: Plan) -> Iterator[Step]:
+    """The jobs of a study, each after those that it depends on."""
+    study, data = plan.study, plan.dataset_name()
+    for part, output in enumerate(plan.dataset_parts()):
+        yield Step(f"data, part {part}", output, (data, str(part)), _generate(plan, part, output))
+    for seed in study.seeds:
+        for name in TopologicalSorter({name: study.depends_on(name) for name in study.models}).static_order():
+            folder = plan.model_folder(name, seed)
+            yield Step(f"training of {name}, seed {seed}", folder, (str(folder),), _train(plan, name, seed))
+        methods = [*study.methods, *plan.at_checkpoints()]
+        drawn: dict[str, list[str]] = {REAL: []}
+        for name in methods:
+            constraint_models = study.constraint_models(plan.at_step(name)[0].sampler.constraint_names())
+            read = [*plan.drawn_from(name, seed), *_folders(plan, constraint_models, seed)]
+            known = (plan.sample_slice(name), data, str(seed), *map(str, read))
+            drawn[name] = []
+            for part, output in enumerate(plan.samples(name, seed)):
+                make = _sample(plan, name, seed, part, output)
+                step = Step(f"samples of {name}, seed {seed}, part {part}", output, (*known, str(part)), make)
+                drawn[name].append(step.signature())
+                yield step
+        measuring = map(str, _folders(plan, plan.measuring_models(), seed))
+        known = (plan.evaluate_slice(), data, str(seed), *measuring)
+        for name in (REAL, *methods):
+            what, output = f"metrics of {name}, seed {seed}", plan.metrics(name, seed)
+            yield Step(what, output, (*known, name, *drawn[name]), _evaluate(plan, name, seed))
+    models = [str(plan.model_folder(name, seed)) for name in study.models for seed in study.seeds]
+    yield Step("comparison", plan.comparison(), (plan.compare_slice(), *models), _compare(plan))
+
+
+def _generate(plan: Plan, part: int, output: Path) -> Callable[[], None]:
+    from plumbline.stages.generate import generate
+
+    return lambda: generate(plan.generate_slice(), part=part, output=output)
+
+
+def _train(plan: Plan, name: str, seed: int) -> Callable[[], None]:
+    from plumbline.stages.train import train
+
+    start = plan.study.models[name].initialise
+    return lambda: train(
+        plan.train_slice(name),
+        seed=seed,
+        dataset=plan.dataset_parts(),
+        output=plan.model_folder(name, seed),
+        models=_folders(plan, plan.study.built_with(name), seed),
+        initialise=None if start is None else plan.model_folder(start, seed),
+    )
+
+
+def _sample(plan: Plan, name: str, seed: int, part: int, output: Path) -> Callable[[], None]:
+    from plumbline.stages.sample import sample
+
+    method, step = plan.at_step(name)
+    folders = _folders(plan, method.models(), seed)
+    if step is not None:
+        folders = [folder / CHECKPOINTS / CHECKPOINT.format(step=step) for folder in folders]
+    constraint_models = plan.study.constraint_models(method.sampler.constraint_names())
+    return lambda: sample(
+        plan.sample_slice(name),
+        seed=seed,
+        part=part,
+        dataset=plan.dataset_parts(),
+        model=folders,
+        output=output,
+        constraint_models=_folders(plan, constraint_models, seed),
+    )
+
+
+def _evaluate(plan: Plan, name: str, seed: int) -> Callable[[], None]:
+    from plumbline.stages.evaluate import evaluate
+
+    return lambda: evaluate(
+        plan.evaluate_slice(),
+        seed=seed,
+        dataset=plan.dataset_parts(),
+        samples=plan.samples(name, seed),
+        output=plan.metrics(name, seed),
+        models=_folders(plan, plan.measuring_models(), seed),
+    )
+
+
+def _compare(plan: Plan) -> Callable[[], None]:
+    from plumbline.stages.compare import compare
+
+    return lambda: compare(plan.compare_slice(), results=plan.results, output=plan.comparison())
+
+
+def _folders(plan: Plan, models: Iterable[str], seed: int) -> list[Path]:
+    return [plan.model_folder(name, seed) for name in models]
+
+
+def _file_of(study: str | Path) -> Path:
+    path = Path(study)
+    return path if path.suffix == ".yaml" else study_file(str(study), Path("config") / "studies")
+
+
+def _with_fingerprints(study: Study) -> Study:
+    from plumbline.fingerprints import fingerprinted
+
+    return fingerprinted(study, study.name, Path(".snakemake") / "plumbline" / "fingerprints", logger)

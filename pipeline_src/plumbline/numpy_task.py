@@ -1,0 +1,164 @@
+"""The problem of a study in plain NumPy, for samplers of other frameworks: data, constraints, exact samples, scores."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plumbline.study import Study, load_study
+from plumbline.study_file import Scale
+from plumbline.workflow_files import study_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from plumbline.constraints import Constraint
+
+
+class Task:
+    """What the methods of a study are asked for, and how their samples are scored.
+
+    For example::
+
+        task = plumbline.task("gaussian")
+        model = my_framework.fit(task.train)
+        task.score(model.sample(len(task.test)))
+
+    Args:
+        study: the study.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """The data of all splits with coordinates, units and the variables that constraints use."""
+        import xarray as xr
+
+        parts = [self.study.dataset.draw_part(part) for part in range(self.study.dataset.parts)]
+        return xr.concat(parts, "sample", data_vars="minimal", coords="minimal", compat="override")
+
+    @property
+    def train(self) -> np.ndarray:
+        """The training samples (N, *S), in the data's unit."""
+        return self._split("train")["state"].values
+
+    @property
+    def validation(self) -> np.ndarray:
+        """The validation samples (N, *S), in the data's unit."""
+        return self._split("validation")["state"].values
+
+    @property
+    def test(self) -> np.ndarray:
+        """The test samples (N, *S), in the data's unit."""
+        return self._split("test")["state"].values
+
+    def conditions(self, split: str = "test") -> np.ndarray | None:
+        """What models may be conditioned on (N, C), for each sample of a split; None where there is nothing."""
+        samples = self._split(split)
+        return samples["condition"].values if "condition" in samples else None
+
+    def residuals(self, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """The residuals (N, ...) of each constraint, by name; zero on the feasible set.
+
+        Args:
+            samples: (N, *S), sample i for test sample i.
+        """
+        import torch
+
+        x = torch.as_tensor(np.asarray(samples), dtype=torch.float64)
+        bound = self._bound(self._as_dataset(samples))
+        return {name: constraint.residual(x).numpy() for name, constraint in bound.items()}
+
+    def project(self, samples: np.ndarray, constraint: str) -> np.ndarray:
+        """The nearest feasible points (N, *S), in double precision.
+
+        Args:
+            samples: (N, *S), sample i for test sample i.
+            constraint: name of a constraint of the study.
+
+        Raises:
+            ValueError: there is no such constraint, or it has no projection.
+        """
+        import torch
+
+        from plumbline.constraints import ProjectableConstraint
+
+        bound = self._bound(self._as_dataset(samples))
+        if constraint not in bound:
+            raise ValueError(f"there is no constraint {constraint!r}; there are {', '.join(bound) or 'none'}")
+        projectable = bound[constraint]
+        if not isinstance(projectable, ProjectableConstraint):
+            raise ValueError(f"{constraint!r} has no projection")
+        return projectable.project(torch.as_tensor(np.asarray(samples), dtype=torch.float64)).numpy()
+
+    def exact(self, count: int, seed: int = 0) -> np.ndarray:
+        """Samples (count, *S) of the exact conditional distribution, where it is known.
+
+        Raises:
+            ValueError: the distribution of this dataset is not known.
+        """
+        return self.study.dataset.draw_exact(count, seed)
+
+    def score(self, samples: np.ndarray) -> dict[str, float]:
+        """The study's metrics of samples, by name, as the report has them.
+
+        Metrics that use a trained model are left out: `plumbline.run` and the workflow evaluate these.
+
+        Args:
+            samples: (N, *S), in the data's unit; sample i is evaluated with the targets of test sample i.
+
+        Raises:
+            ValueError: the samples have another shape, are more than the test samples, or are not finite.
+        """
+        from plumbline.metrics import EvaluationContext
+
+        drawn = self._as_dataset(samples)
+        by = EvaluationContext(self._bound(drawn), {})
+        scores: dict[str, float] = {}
+        for metric in self.study.metrics.values():
+            if not metric.depends_on():
+                found = metric.evaluate(drawn, self.dataset, by)
+                scores |= {str(name): float(value) for name, value in found.items() if value.ndim == 0}
+        return scores
+
+    def _split(self, split: str) -> xr.Dataset:
+        return self.dataset.isel(sample=np.flatnonzero(self.dataset["split"].values == split))
+
+    def _as_dataset(self, samples: np.ndarray) -> xr.Dataset:
+        """Samples with the coordinates and targets of the first test samples."""
+        given, test = np.asarray(samples), self._split("test")
+        shape = test["state"].shape
+        if given.shape[1:] != shape[1:] or not 1 < len(given) <= shape[0]:
+            raise ValueError(
+                f"expected between 2 and {shape[0]} samples of shape {shape[1:]}, found an array of shape {given.shape}"
+            )
+        if given.dtype.kind not in "fiu" or not np.isfinite(given).all():
+            raise ValueError("samples must be finite real numbers")
+        known = test.isel(sample=slice(len(given)))
+        return known.assign(state=known["state"].copy(data=given.astype(np.float32)))
+
+    def _bound(self, samples: xr.Dataset) -> dict[str, Constraint]:
+        """The constraints without those that are learned, bound to the targets of samples."""
+        example = self.dataset.isel(sample=slice(1))
+        specs = {name: spec for name, spec in self.study.constraints.items() if not spec.depends_on()}
+        return {name: spec.build(example).bind(samples) for name, spec in specs.items()}
+
+
+def task(study: str | Path, *, scale: Scale = "laptop") -> Task:
+    """The problem of a study.
+
+    Args:
+        study: name of a study of this folder's `config/studies` or of the library, or its YAML file.
+        scale: scale of the study.
+
+    Raises:
+        StudyError: the study cannot be used; every key at fault is named.
+    """
+    path = Path(study)
+    file = path if path.suffix == ".yaml" else study_file(str(study), Path("config") / "studies")
+    return Task(load_study(file, scale))

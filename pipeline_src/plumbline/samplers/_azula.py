@@ -1,0 +1,98 @@
+"""Samplers and constraints applied to any azula denoiser, without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from azula.denoise import Denoiser
+from torch import Tensor
+
+from plumbline.constraints import Constraint
+from plumbline.samplers import DenoisingSpec
+from plumbline.samplers._task import SamplingTask
+
+
+class DataSpace:
+    """The space of a denoiser that works in the data's units."""
+
+    scale = torch.ones(())
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The samples (B, *S), unchanged."""
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The points (B, *S), unchanged."""
+        return z
+
+
+class BareDenoiser:
+    """Wraps an azula denoiser as a model that samplers can draw from.
+
+    Args:
+        denoiser: the denoiser of samples (B, *S) in the data's units.
+        conditions: keyword arguments that every call of the denoiser receives.
+    """
+
+    def __init__(self, denoiser: Denoiser, conditions: Mapping[str, object] | None = None) -> None:
+        self.denoiser = denoiser
+        self._conditions = dict(conditions or {})
+
+    def space_of(self, batch: dict[str, Tensor]) -> DataSpace:
+        """The data space: no scaling."""
+        return DataSpace()
+
+    def conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
+        """The keyword arguments of the denoiser."""
+        return self._conditions
+
+
+def draw(
+    denoiser: Denoiser,
+    sampler: DenoisingSpec,
+    *,
+    shape: tuple[int, ...],
+    constraints: Mapping[str, Constraint] | None = None,
+    conditions: Mapping[str, object] | None = None,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Draws samples from any azula denoiser with a sampler of this library, and finishes them.
+
+    Example:
+        >>> import torch
+        >>> from azula.denoise import GaussianDenoiser
+        >>> from azula.linalg.covariance import IsotropicCovariance
+        >>> from azula.noise import VPSchedule
+        >>> from plumbline.constraints import LinearEquality
+        >>> from plumbline.samplers import ConditionedSpec, HeunSpec, draw
+        >>> prior = IsotropicCovariance(torch.tensor(1.0))
+        >>> denoiser = GaussianDenoiser(torch.zeros(4), prior, VPSchedule())
+        >>> total = LinearEquality(torch.ones(1, 4), torch.tensor([2.0]))
+        >>> sampler = ConditionedSpec(constraint="total", base=HeunSpec(steps=16))
+        >>> x = draw(denoiser, sampler, shape=(64, 4), constraints={"total": total})
+        >>> bool((x.sum(1) - 2).abs().max() < 1e-5)
+        True
+
+    Args:
+        denoiser: a denoiser of samples (B, *S) in the data's units.
+        sampler: the sampler. Its `constraint` is a key of `constraints`.
+        shape: the shape (B, *S) of the samples.
+        constraints: constraints by name, already bound to per-sample targets if they have any.
+        conditions: keyword arguments of the denoiser.
+        device: the device to draw on, which must hold the denoiser.
+
+    Returns:
+        Samples (B, *S) on the CPU, in single precision.
+
+    Raises:
+        ValueError: `constraints` lacks a constraint that the sampler uses.
+    """
+    known = dict(constraints or {})
+    missing = [name for name in sampler.constraint_names() if name not in known]
+    if missing:
+        raise ValueError(
+            f"the sampler uses {', '.join(missing)}, and `constraints` has {', '.join(known) or 'none'}"
+        )
+    task = SamplingTask({"state": torch.zeros(shape)}, known, device=device)
+    return sampler.sample(BareDenoiser(denoiser, conditions), task).state
