@@ -1,11 +1,12 @@
 # Plumbline: generate, train, sample, evaluate, compare, report.
-# What each job depends on is its slice of a study, passed as JSON; see pipeline_src/plumbline/plan.py.
+# Each job receives its slice of a study as JSON, which contains everything that it depends on. See
+# pipeline_src/plumbline/plan.py.
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-# Everything of the workflow is found from its own folder, whatever folder it runs in and whoever imports it.
+# Paths start at the workflow's own folder, for any working directory and any Snakefile that imports it.
 configfile: workflow.current_basedir.join("config/config.yaml").get_path_or_uri(secret_free=True)
 
 

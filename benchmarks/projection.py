@@ -1,18 +1,17 @@
-"""Projection onto constraints: a million unknowns without a matrix, and the nearest point beside plain
-Gauss-Newton steps.
+"""Projection onto constraints: a million unknowns without a matrix, and a comparison with Gauss-Newton steps.
 
-Samples are fields u (times, places) in double precision, on one thread. Two constraints:
+Samples are fields u (times, places) in double precision, on one thread. There are two constraints:
 
-- `total`: the sum over places is the same at all times, a linear equality (`Conserved`, and as `Equations` by
-  conjugate gradients);
-- `energy`: the sum of u^4 / 4 + u^2 / 2 over places has a given value at each time, a curved one
-  (`Equations`).
+- `total`: the sum over places is the same at all times. This is a linear equality, given as `Conserved` or as
+  `Equations`.
+- `energy`: the sum of u^4 / 4 + u^2 / 2 over places has a given value at each time. This is a curved
+  equation, given as `Equations`.
 
-Two tables. The first has a thousand equations for a million unknowns, whose Jacobian would take eight
-gigabytes a sample. The second puts our projection beside batched Gauss-Newton steps with a dense Jacobian,
-as PCFM takes them (https://arxiv.org/abs/2506.04171), which end where the equations hold and do not look
-for the nearest point. Ways are timed in turn, round after round; ratios are medians of the ratio within a
-round.
+The script prints two tables. The first has a thousand equations for a million unknowns; the Jacobian of one
+sample would take eight gigabytes. The second compares our projection with batched Gauss-Newton steps with a
+dense Jacobian, as in PCFM (https://arxiv.org/abs/2506.04171). These steps stop when the equations hold and do
+not search for the nearest point. The methods are timed alternately in several rounds, and ratios are medians
+of the ratio within a round.
 
     python benchmarks/projection.py            # about two minutes
     python benchmarks/projection.py --quick
@@ -34,7 +33,7 @@ ROUNDS = 5
 TIMES, PLACES = 1000, 1000
 # Batch, times and places of the second table.
 SIZES = [(64, 4, 16), (16, 16, 64), (4, 32, 128), (4, 64, 256)]
-# Relative residual at which the Gauss-Newton steps end, and most of them.
+# Relative residual at which the Gauss-Newton steps stop, and their maximum number.
 SOLVED, STEPS = 1e-12, 50
 
 
@@ -44,23 +43,25 @@ def energy(u: torch.Tensor) -> torch.Tensor:
 
 
 def fields(batch: int, times: int, places: int) -> torch.Tensor:
+    """Standard normal fields (batch, times, places), the same in every call."""
     g = torch.Generator().manual_seed(0)
     return torch.randn(batch, times, places, generator=g, dtype=torch.float64)
 
 
 def has_energy(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The residual of an energy that is half as large as that of the samples, on average."""
-    wanted = energy(x).mean() / 2
-    return lambda u: energy(u) - wanted
+    """The residual (B, times) for a target energy of half the mean energy of the samples."""
+    target = energy(x).mean() / 2
+    return lambda u: energy(u) - target
 
 
 def same_total(u: torch.Tensor) -> torch.Tensor:
+    """The differences (B, times - 1) of later totals from the first one."""
     totals = u.sum(2)
     return totals[:, 1:] - totals[:, :1]
 
 
 def gauss_newton(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Undamped steps z <- z - J^T (J J^T)^{-1} h(z), with J of the whole batch formed."""
+    """Undamped steps z <- z - J^T (J J^T)^{-1} h(z), with the dense J of the whole batch."""
     z, shape = x.flatten(1), x.shape[1:]
 
     def of_one(point: torch.Tensor) -> torch.Tensor:
@@ -78,13 +79,14 @@ def gauss_newton(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tens
 
 
 def seconds(run: Callable[[], torch.Tensor]) -> float:
+    """The wall-clock time of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def large(rounds: int) -> None:
-    """A million unknowns: seconds, memory, and how well the points satisfy the conditions of first order."""
+    """Prints time, memory and first-order optimality for a million unknowns."""
     x = fields(1, TIMES, PLACES)
     totals = Conserved((TIMES, PLACES), over=(1,), along=0)
     ways = {
@@ -97,8 +99,8 @@ def large(rounds: int) -> None:
         f"{8 * TIMES**2 * PLACES / 2**30:.1f} GiB.\n"
     )
     print(
-        "| way | equations | seconds | peak memory of the process, GiB | iterations | residual | KKT "
-        "residual |"
+        "| constraint | equations | seconds | peak memory of the process, GiB | iterations | residual | "
+        "KKT residual |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, constraint in ways.items():
@@ -107,19 +109,21 @@ def large(rounds: int) -> None:
         rows = constraint.residual(x).shape[1]
         if isinstance(constraint, Equations):
             report = constraint.project_with_report(x)
-            told = (
+            results = (
                 f"{int(report.iterations[0])} | {float(report.residual[0]):.1e} | {float(report.kkt[0]):.1e}"
             )
         else:
-            told = f"1 | {float(constraint.residual(constraint.project(x)).norm()):.1e} | 0, in closed form"
-        print(f"| {name} | {rows} | {median:.2f} | {peak:.2f} | {told} |", flush=True)
+            results = (
+                f"1 | {float(constraint.residual(constraint.project(x)).norm()):.1e} | 0, in closed form"
+            )
+        print(f"| {name} | {rows} | {median:.2f} | {peak:.2f} | {results} |", flush=True)
     by_equations, by_totals = ways["`total` by Equations"].project(x), totals.project(x)
     apart = float((by_equations - by_totals).norm() / by_totals.norm())
-    print(f"\n`total`: the two ways are apart by {apart:.1e} of the norm of the point.\n")
+    print(f"\n`total`: the relative difference between the two projections is {apart:.1e}.\n")
 
 
 def beside_gauss_newton(rounds: int) -> None:
-    """Time and distance of the nearest point over those of plain Gauss-Newton steps."""
+    """Prints time and distance of our projection and their ratios to those of plain Gauss-Newton steps."""
     print(
         "| batch x times x places | constraint | ours, ms | Gauss-Newton, ms | ours / Gauss-Newton: "
         "time | distance |"
@@ -144,11 +148,11 @@ def beside_gauss_newton(rounds: int) -> None:
 
 
 def main() -> None:
-    """Reads the options and prints two tables in Markdown."""
+    """Parses the options and prints two Markdown tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one round of each")
+    parser.add_argument("--quick", action="store_true", help="one round per method")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rounds = 1 if options.quick else ROUNDS

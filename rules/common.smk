@@ -1,18 +1,18 @@
-# The studies, checked as the Snakefile loads, and what rules ask their plans for.
+# Validates the studies as the Snakefile loads, and defines the functions with which rules query their plans.
 import shlex
 import sys
 from pathlib import Path
 
 from snakemake.logging import logger
 
-# The workflow's own folder, above that of this file, also where another Snakefile imports the workflow as a module.
+# The workflow's folder: the parent of this file's folder, even if another Snakefile imports it as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
-# The folder that the library is imported from: that of the clone, or that of the installed package whose `workflow` this is.
+# The folder to import the library from: in a clone, or of the installed package that contains this workflow.
 LIBRARY = HOME / "pipeline_src" if (HOME / "pipeline_src").is_dir() else HOME.parents[1]
 if not (LIBRARY / "plumbline" / "cli.py").is_file():
     raise WorkflowError(
-        f"{HOME} is not a folder with the workflow and its library: name the Snakefile of a clone, or that of an installed "
-        f"package, which `plumbline init` writes into a project's own."
+        f"{HOME} is not a folder with the workflow and its library: use the Snakefile of a clone or of an "
+        f"installed package. The Snakefile that `plumbline init` writes into a project names the right one."
     )
 sys.path.insert(0, str(LIBRARY))
 
@@ -24,17 +24,17 @@ from plumbline.plan import Plan
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 from plumbline.workflow_files import study_file
 
-# Where Snakemake keeps what it knows of a folder that it runs in.
+# Cached data of this working directory, in Snakemake's folder.
 KNOWN = Path(".snakemake") / "plumbline"
-# Where a project has its own studies. Those of the library are found without it.
+# The folder of a project's own studies. Studies of the library need no such folder.
 OWN_STUDIES = Path("config") / "studies"
 
 
 def library_alone():
-    """A folder that holds the library and nothing else, for jobs whose environment lacks it."""
+    """A folder that contains only the library, for jobs whose environment lacks it."""
     if LIBRARY.name == "pipeline_src":
         return LIBRARY
-    # A package that is installed has others beside it, which another environment must not import.
+    # An installed package has other packages beside it, which another environment must not import.
     folder = KNOWN.absolute() / "library"
     link, package = folder / "plumbline", LIBRARY / "plumbline"
     if not link.exists() or link.resolve() != package.resolve():
@@ -45,27 +45,27 @@ def library_alone():
 
 
 def plumbline(wildcards, output):
-    """The command of the library that the workflow came with, in whatever environment a job is given.
+    """The command of the workflow's own library, for the environment of any job.
 
-    It takes `output` for Snakemake to count it as derived: a clone that moved repeats no job.
+    The argument `output` makes Snakemake treat the parameter as derived: moving a clone reruns no job.
     """
     library = shlex.quote(str(library_alone()))
     return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -m plumbline.cli"
 
 
 def environment(name):
-    """The file of a conda environment, with braces doubled, which Snakemake would read as wildcards."""
+    """The file of a conda environment. Braces are doubled, because Snakemake would read them as wildcards."""
     return str(HOME / "envs" / f"{name}.yaml").replace("{", "{{").replace("}", "}}")
 
 
 def fresh_study(name, scale):
-    """A study as its file and the files that it names are now: a project's own study, or one of the library's."""
+    """Loads a study of the project or the library, with fingerprints of the current contents of its files."""
     path = study_file(name, OWN_STUDIES)
     return fingerprinted(load_study(path, scale), str(path), KNOWN / "fingerprints", logger)
 
 
 def checked_plans():
-    """The configuration, and the plans of its studies by name; what is wrong with them is said without a traceback."""
+    """The configuration, and the plans of its studies by name. Errors are reported without a traceback."""
     try:
         configuration = load_configuration(config)
         studies = None if workflow.is_main_process else handed_over(configuration)
@@ -95,18 +95,19 @@ wildcard_constraints:
     dataset=r"[a-z0-9_]+-[0-9a-f]{10}",
 
 
-# Data and trained models by the names of their folders. Studies that ask for the same ones share them: any of these may say what to do.
+# Plans by the folder names of datasets and trained models. If several studies share a folder, any of their
+# plans describes the job.
 DATASETS = {plan.dataset_name(): plan for plan in PLANS.values()}
 TRAINED = {plan.trained_name(model): (plan, model) for plan in PLANS.values() for model in plan.study.models}
 
 
 def slices_of_dataset(name):
-    """The studies that use a dataset, whole."""
+    """The slices of all studies that use a dataset. Each slice is the whole study."""
     return [plan.compare_slice() for plan in PLANS.values() if plan.dataset_name() == name]
 
 
-# What is rehearsed takes `output` for Snakemake to count it as derived: other metrics or studies repeat no job by themselves. A
-# training compares it with what has been rehearsed.
+# The argument `output` makes Snakemake treat these parameters as derived: other metrics or studies rerun no
+# job. A training compares its studies with those that have been rehearsed.
 def studies_of_dataset(wildcards, output):
     return slices_of_dataset(wildcards.dataset)
 
@@ -140,13 +141,13 @@ def rehearsal(wildcards):
 
 
 def models_below(wildcards):
-    """The trained models that this one is built with, in the order of its slice."""
+    """The files of the trained models that this model is built with, in the order of its slice."""
     plan, model = TRAINED[wildcards.trained]
     return plan.model_files(plan.study.built_with(model), wildcards.seed)
 
 
 def model_to_start_from(wildcards):
-    """The trained model that this one starts from, if its spec names one."""
+    """The files of the trained model that this model starts from, if its spec names one."""
     plan, model = TRAINED[wildcards.trained]
     name = plan.study.models[model].initialise
     return plan.model_files([name], wildcards.seed) if name else []
@@ -162,7 +163,7 @@ def drawn_from(wildcards):
 
 
 def constraint_model_files(wildcards):
-    """The trained models that the constraints of the method's sampler measure by."""
+    """The files of the trained models that the constraints of the method's sampler use."""
     plan = PLANS[wildcards.study]
     method, _ = plan.at_step(wildcards.method)
     models = plan.study.constraint_models(method.sampler.constraint_names())
@@ -170,7 +171,7 @@ def constraint_model_files(wildcards):
 
 
 def measuring_model_files(wildcards):
-    """The trained models that any constraint or metric of the study measures by."""
+    """The files of the trained models that any constraint or metric of the study uses."""
     plan = PLANS[wildcards.study]
     return plan.model_files(plan.measuring_models(), wildcards.seed)
 
@@ -181,12 +182,12 @@ def judged_samples(wildcards):
 
 def all_metrics(wildcards):
     plan = PLANS[wildcards.study]
-    judged = (REAL, *plan.study.methods, *plan.at_checkpoints())
-    return [plan.metrics(name, seed) for name in judged for seed in plan.study.seeds]
+    evaluated = (REAL, *plan.study.methods, *plan.at_checkpoints())
+    return [plan.metrics(name, seed) for name in evaluated for seed in plan.study.seeds]
 
 
 def shown_samples(wildcards):
-    """The first part of every method, of which the report shows some samples."""
+    """The first part of every method's samples. The report shows some of them."""
     plan = PLANS[wildcards.study]
     return [plan.samples(name, plan.study.seeds[0])[0] for name in plan.study.methods]
 
@@ -196,7 +197,7 @@ def all_models(wildcards):
     return [file for seed in plan.study.seeds for file in plan.model_files(plan.study.models, seed)]
 
 
-# Folders of models are taken from the inputs, whose paths Snakemake may have changed.
+# Folders of models are derived from the inputs, because Snakemake may have changed their paths.
 def folders_of(files):
     """The folders of these models, in order."""
     return [str(Path(file).parent) for file in files if Path(file).name == WEIGHTS]
@@ -218,7 +219,7 @@ def folders_to_draw_from(wildcards, input):
 
 
 def gpus(plan, model):
-    """GPUs that a model asks a cluster for: none at the scales that a CPU is enough for, if it may choose."""
+    """The number of GPUs to request for a model. With `accelerator: auto`, only scale `paper` uses GPUs."""
     training = plan.study.models[model].training
     wanted = training.accelerator == "gpu" or (
         training.accelerator == "auto" and CONFIGURATION.scale == "paper"

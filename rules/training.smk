@@ -3,7 +3,7 @@ rule train:
         dataset=parts_to_train_on,
         models=models_below,
         initialise=model_to_start_from,
-        # A training waits for the rehearsal. It is not repeated for another one: other metrics or studies change no weights.
+        # A training waits for the rehearsal, but a new rehearsal does not rerun it: it changes no weights.
         rehearsal=ancient(rehearsal),
     output:
         weights=RESULTS / MODEL_FOLDER / WEIGHTS,
@@ -32,5 +32,5 @@ rule train:
     shell:
         "OMP_NUM_THREADS={threads} {params.plumbline} stage train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
-        " --models {params.models:q} --studies {params.studies:q} --rehearsal {input.rehearsal:q} --scale {params.scale}"
-        " {params.initialise} --log {log:q}"
+        " --models {params.models:q} --studies {params.studies:q} --rehearsal {input.rehearsal:q}"
+        " --scale {params.scale} {params.initialise} --log {log:q}"

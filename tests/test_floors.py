@@ -27,7 +27,7 @@ FLOORS = {
     "metrics": 6,
     "reporting": 7,
     "stages": 8,
-    "results": 9, "in_process": 9, "project": 9, "numpy_task": 9,
+    "results": 9, "in_process": 9, "project": 9, "numpy_task": 9, "export": 9,
     "cli": 10,
 }  # fmt: skip
 KNOWN_UPWARD = {"training -> models"}
@@ -55,6 +55,7 @@ BESIDE |= {
     "extras",
     "project",
     "template",
+    "template_kinds", "template_denoiser",
 }
 # The specs of a study name the kinds of every package; that is the purpose of study.py.
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_scored_is_refused(gaussian, samples, message):
 
 
 def test_what_is_not_known_is_said(gaussian):
-    with pytest.raises(ValueError, match="there is no constraint 'sum'; there are equalities"):
+    with pytest.raises(ValueError, match="there is no constraint 'sum'; available: equalities"):
         gaussian.project(gaussian.test, "sum")
     with pytest.raises(ValueError, match="the exact distribution of a dataset `combustion` is not known"):
         plumbline.task("combustion", scale="smoke").exact(3)

@@ -1,4 +1,4 @@
-"""Names that a room re-exports from its modules, imported when they are first asked for: no room loads torch by itself."""
+"""Lazy re-exports: a package imports names from its modules on first access, and loads without torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 
 def exports(room: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
-    """The `__getattr__` of a room.
+    """Returns the `__getattr__` of a package.
 
     Args:
-        room: its `__name__`.
-        names: what each module below it exports, by the name of the module; a module with an empty tuple is exported itself.
+        room: the package's `__name__`.
+        names: the exported names of each module, by module name. A module with an empty tuple is itself
+            exported.
     """
     where = {name: module for module, exported in names.items() for name in exported}
     modules = {module for module, exported in names.items() if not exported}

@@ -1,4 +1,4 @@
-"""The command line: commands for people, and those of the stages under `plumbline stage`."""
+"""The command line: commands for users, and the commands of the stages under `plumbline stage`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ STUDIES = Path("config") / "studies"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; an expected error is one line, with the traceback in the log file only."""
+    """Runs a command and returns its exit status.
+
+    An expected error is printed as one line, and its traceback is written to the log file only.
+
+    Args:
+        arguments: the command and its options; None for those of the process.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     split = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
     options = _parser().parse_args(given[:split])
@@ -50,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _expected(error: Exception) -> bool:
-    """Whether the message alone says what to do: our own errors, and bad values and files."""
+    """Whether the message suffices without a traceback: errors of the library, invalid values and files."""
     return type(error).__module__.startswith("plumbline") or isinstance(error, ValueError | OSError)
 
 
@@ -62,18 +68,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    init = commands.add_parser("init", help="begin a project of your own in a new folder")
+    init = commands.add_parser("init", help="create a project in a new folder")
     init.add_argument("folder", type=Path, help="the folder")
     init.set_defaults(run=_init)
 
-    check = commands.add_parser("check", help="check a study and list what it runs")
+    new = commands.add_parser("new", help="write a template of a kind of your own, with a test")
+    new.add_argument("room", choices=["constraint", "sampler", "metric", "dataset"], help="what it is")
+    new.add_argument("name", help="its name, such as `energy_balance`")
+    new.set_defaults(run=_new)
+
+    check = commands.add_parser("check", help="validate a study and list its jobs")
     check.add_argument("study", help="name of a study, or its YAML file")
     check.add_argument(
         "--scale", default="laptop", choices=["smoke", "laptop", "paper"], help="scale to list"
     )
     check.set_defaults(run=_check)
 
-    listed = commands.add_parser("kinds", help="list and explain what a study may choose from")
+    listed = commands.add_parser("kinds", help="list and explain the kinds that a study can use")
     listed.add_argument("room", nargs="?", help="datasets, constraints, models, samplers, metrics, ...")
     listed.add_argument("kind", nargs="?", help="a kind of the room, to explain its keys")
     listed.add_argument(
@@ -87,15 +98,16 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run",
-        help="run the studies of config/config.yaml, or the named ones, to a report",
-        description="Runs the workflow in this folder. What follows -- goes to Snakemake, as in -- --dry-run.",
+        help="run the studies of config/config.yaml, or the named ones, and write the report",
+        description="Runs the workflow in this folder. Options after -- are passed to Snakemake, as in "
+        "-- --dry-run.",
     )
     run.add_argument("studies", nargs="*", help="names of studies (default: those of config/config.yaml)")
     run.add_argument("--scale", choices=["smoke", "laptop", "paper"], help="scale of every study")
     run.add_argument("--cores", default="all", help="cores of this machine to use (default: all)")
     run.set_defaults(run=_run)
 
-    show = commands.add_parser("show", help="print what a study compared, its metrics, costs and warnings")
+    show = commands.add_parser("show", help="print a study's description, metrics, costs and warnings")
     show.add_argument("result", type=Path, help="a study's folder of results, such as results/gaussian")
     show.set_defaults(run=_show)
 
@@ -109,12 +121,12 @@ def _parser() -> argparse.ArgumentParser:
         help="format of the table (default: markdown)",
     )
     table.add_argument(
-        "--at-checkpoints", action="store_true", help="at each checkpoint of the training, with its time"
+        "--at-checkpoints", action="store_true", help="metrics at each training checkpoint, with its time"
     )
     table.set_defaults(run=_table)
 
     export = commands.add_parser(
-        "export", help="write a dataset or samples as HDF5, in PDEBench's layout where it has a place"
+        "export", help="write a dataset or samples as HDF5, in PDEBench's layout where it applies"
     )
     export.add_argument("parts", type=Path, nargs="+", help="the parts, in order")
     export.add_argument("--format", choices=["hdf5"], default="hdf5", help="format of the file")
@@ -123,16 +135,20 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_import(commands)
 
-    prune = commands.add_parser("prune", help="list and delete data and models that no study uses any more")
+    prune = commands.add_parser("prune", help="list and delete datasets and models that no study uses")
     prune.add_argument("--yes", action="store_true", help="delete without asking")
     prune.set_defaults(run=_prune)
 
-    keys = commands.add_parser("keys", help="write the tables of keys of config/README.md")
+    keys = commands.add_parser("keys", help="write the key tables of config/README.md")
     keys.add_argument("--output", type=Path, required=True, help="the file with the tables")
-    keys.add_argument("--check", action="store_true", help="only say whether the file is up to date")
+    keys.add_argument("--check", action="store_true", help="only check whether the file is up to date")
     keys.set_defaults(run=_keys)
 
-    stage = commands.add_parser("stage", help="the stages' own commands, which the workflow calls")
+    completion = commands.add_parser("completion", help="print the completion script of a shell")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"], help="the shell")
+    completion.set_defaults(run=_completion)
+
+    stage = commands.add_parser("stage", help="commands of the stages, called by the workflow")
     from plumbline.stages._commands import add_stages
 
     add_stages(stage.add_subparsers(dest="command", required=True, metavar="stage"))
@@ -142,9 +158,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_import(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "import",
-        help="read a file of another program into a store",
-        description="Reads HDF5 (PDEBench, The Well, MATLAB 7.3), .mat, .npz, .npy, NetCDF, CSV, Parquet or zarr "
-        "into a store. The options say what the file itself does not.",
+        help="convert a file of another program to a store",
+        description="Converts HDF5 (PDEBench, The Well, MATLAB 7.3), .mat, .npz, .npy, NetCDF, CSV, Parquet "
+        "or zarr to a store. Options supply information that the file lacks.",
     )
     parser.add_argument("file", help="a file, a folder with a zarr store, or an address such as s3://...")
     parser.add_argument("--output", type=Path, required=True, help="the store to write")
@@ -157,7 +173,7 @@ def _add_import(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         default=[],
         metavar="[NAME=]DIM,DIM",
         help="dimensions of the state, or of the array NAME, in the file's order: sample, time, x, y, z, "
-        "channel, and _ for an axis of length one that is left out",
+        "channel, and _ for an axis of length one, which is dropped",
     )
     parser.add_argument(
         "--condition",
@@ -174,13 +190,17 @@ def _add_import(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="array of a coordinate; DIM= for none",
     )
     parser.add_argument(
-        "--edges", action="append", default=[], metavar="DIM", help="the coordinate holds the edges of cells"
+        "--edges", action="append", default=[], metavar="DIM", help="the coordinate contains cell edges"
     )
     parser.add_argument(
-        "--faces", choices=["mean", "first"], help="how fields on the faces of cells are moved to the cells"
+        "--faces", choices=["mean", "first"], help="how fields on cell faces are moved to cell centres"
     )
     parser.add_argument(
-        "--period", action="append", default=[], metavar="DIM=NUMBER", help="a periodic direction"
+        "--period",
+        action="append",
+        default=[],
+        metavar="DIM=NUMBER",
+        help="the period of a periodic dimension",
     )
     parser.add_argument(
         "--attribute", action="append", default=[], metavar="NAME=NUMBER", help="such as viscosity=0.01"
@@ -189,8 +209,8 @@ def _add_import(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _start_log(path: Path | None, command: str) -> None:
-    """Lines to standard error, for the person; the same with tracebacks to the job's file."""
-    # The file's stem is the job's own name, which tells the lines of parallel jobs apart.
+    """Logs to standard error and, with tracebacks, to the job's file if there is one."""
+    # The file's stem is the job's name, which distinguishes the lines of parallel jobs.
     name = f"{command} {path.stem}" if path else command
     layout = logging.Formatter(f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
     screen = logging.StreamHandler(sys.stderr)
@@ -216,12 +236,22 @@ def _init(options: argparse.Namespace) -> None:
     print(f"  cd {options.folder}\n  plumbline run")
 
 
+def _new(options: argparse.Namespace) -> None:
+    from plumbline.project import new_kind
+
+    kind, test = new_kind(options.room, options.name, Path())
+    print(
+        f"Wrote {kind} and {test}. Name the file under `plugins` of a study, and test it with "
+        f"`pytest {test}`."
+    )
+
+
 def _check(options: argparse.Namespace) -> None:
     from plumbline.plan import Plan
 
     study = _study(options.study, options.scale)
     plan = Plan(study)
-    print(f"{study.name}: {study.title}, at the scale {options.scale}")
+    print(f"{study.name}: {study.title}, at scale {options.scale}")
     print(f"  dataset      {study.dataset.kind}, {study.dataset.splits.total} samples")
     for title, specs in (
         ("constraints", study.constraints),
@@ -231,12 +261,12 @@ def _check(options: argparse.Namespace) -> None:
         print(f"  {title:12s} {', '.join(f'{name} ({spec.kind})' for name, spec in specs.items()) or 'none'}")
     print(f"  methods      {', '.join(study.methods)}")
     print(f"  seeds        {', '.join(map(str, study.seeds))}")
-    judged = len(study.methods) + len(plan.at_checkpoints())
+    sampled = len(study.methods) + len(plan.at_checkpoints())
     trainings, parts = len(study.models) * len(study.seeds), study.samples.parts
-    evaluations = (judged + 1) * len(study.seeds)
+    evaluations = (sampled + 1) * len(study.seeds)
     print(
         f"  jobs         {study.dataset.parts} parts of data, 1 rehearsal, {trainings} trainings, "
-        f"{judged * len(study.seeds) * parts} parts of samples, {evaluations} evaluations"
+        f"{sampled * len(study.seeds) * parts} parts of samples, {evaluations} evaluations"
     )
 
 
@@ -261,7 +291,7 @@ def _run(options: argparse.Namespace) -> int:
     overrides = [f"studies=[{','.join(options.studies)}]"] if options.studies else []
     overrides += [f"scale={options.scale}"] if options.scale else []
     command += ["--config", *overrides] if overrides else []
-    # Jobs call `python`: the one that runs this command, also where its environment is not activated.
+    # Jobs call `python`. PATH starts with the folder of this one, in case its environment is not activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     code = subprocess.run([*command, *options.snakemake], env=os.environ | {"PATH": path}).returncode
     if code == 0 and not options.snakemake:
@@ -270,7 +300,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _results() -> str:
-    """The folder of results of this folder's configuration, or of the workflow's own."""
+    """The folder of results in this folder's configuration, or in the configuration of the library."""
     from plumbline.study import load_configuration
     from plumbline.study_file import read_yaml
     from plumbline.workflow_files import workflow_folder
@@ -287,7 +317,7 @@ def _prune(options: argparse.Namespace) -> None:
     results = Path(configuration.results)
     unused = unused_folders(results, [Plan(study, results) for study in studies])
     if not unused:
-        print(f"Every dataset and model below {results} is used by a study of {CONFIGURATION}.")
+        print(f"The studies of {CONFIGURATION} use every dataset and model below {results}.")
         return
     for folder in unused:
         print(f"{folder.size / 1e6:10.1f} MB  {folder.path}")
@@ -299,7 +329,7 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _study(name: str, scale: Scale) -> Study:
-    """A study by its name or by its file."""
+    """Loads a study by its name or its file."""
     from plumbline.study import load_study
     from plumbline.workflow_files import study_file
 
@@ -307,10 +337,10 @@ def _study(name: str, scale: Scale) -> Study:
 
 
 def _configured() -> tuple[Configuration, list[Study]]:
-    """The configuration of this folder and its studies, with the fingerprints of the files that they read.
+    """Loads the configuration of this folder and its studies, with the fingerprints of their input files.
 
     Raises:
-        StudyError: one of them cannot be used.
+        StudyError: the configuration or a study is invalid.
     """
     from plumbline.fingerprints import fingerprinted
     from plumbline.study import load_configuration
@@ -351,7 +381,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _comparison(result: Path) -> xr.Dataset:
-    """The comparison of a study's folder of results, or of the store itself."""
+    """Loads a comparison from a study's folder of results, or from the store itself."""
     from plumbline.storage.store import load_store
 
     return load_store(result if result.suffix == ".zarr" else result / Path(COMPARISON).name)
@@ -378,6 +408,12 @@ def _import(options: argparse.Namespace) -> None:
         attributes=options.attribute,
     )
     import_file(options.file, options.output, named)
+
+
+def _completion(options: argparse.Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(_parser(), options.shell))
 
 
 def _keys(options: argparse.Namespace) -> int:

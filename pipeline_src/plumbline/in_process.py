@@ -1,4 +1,4 @@
-"""Runs of a study within this process, for notebooks: the stages of the workflow one after another, to the same numbers."""
+"""Runs a study in this process, for notebooks: the workflow's stages in sequence, with the same results."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ logger = logging.getLogger("plumbline.run")
 
 @dataclass(frozen=True)
 class Step:
-    """A job of the workflow.
+    """One job of the workflow.
 
     Attributes:
-        name: what it is called in the log.
-        output: the store or the folder of a model that it writes.
-        depends_on: its slice, and names of the data, models and steps that it reads.
-        make: runs it.
+        name: name of the job in the log.
+        output: the store or model folder that it writes.
+        depends_on: its slice, and the names of the data, models and steps that it reads.
+        make: the function that runs it.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Step:
     make: Callable[[], None]
 
     def signature(self) -> str:
-        """Stands for all that the output depends on."""
+        """A digest of everything that the output depends on."""
         return digest("\n".join(self.depends_on))
 
 
 def run(
     study: str | Path | Study, *, scale: Scale = "laptop", results: str | Path = "results"
 ) -> StudyResults:
-    """Runs a study and returns its results. What an earlier run made with the same settings is kept.
+    """Runs a study and returns its results. Outputs of earlier runs with the same settings are reused.
 
-    The workflow runs the same stages with the same settings, in parallel and on clusters; the numbers agree.
+    The workflow runs the same stages with the same settings, in parallel and on clusters. The results agree.
 
     For example::
 
@@ -60,11 +60,11 @@ def run(
 
     Args:
         study: name of a study of this folder's `config/studies` or of the library, its YAML file, or a study.
-        scale: scale of a study that is named; a study that is given has its own.
+        scale: scale of the study. It is ignored if `study` is a `Study`, which already has a scale.
         results: the folder to write to.
 
     Raises:
-        StudyError: the study cannot be used; every key at fault is named.
+        StudyError: the study is invalid; the message names every key at fault.
     """
     if not isinstance(study, Study):
         study = load_study(_file_of(study), scale)
@@ -80,10 +80,10 @@ def run(
 
 
 class _Made:
-    """What runs in a process have made of a study, with signatures, in a file beside the results.
+    """A record of the outputs that earlier runs wrote, with their signatures.
 
     Args:
-        file: the file.
+        file: the JSON file of the record, in the folder of results.
     """
 
     def __init__(self, file: Path) -> None:
@@ -94,10 +94,10 @@ class _Made:
             self.known = {}
 
     def is_made(self, step: Step) -> bool:
-        """Whether the output is there, was made with the same settings, and has not been written since."""
+        """Whether the output exists, was made with the same settings, and has not been rewritten since."""
         marker = _marker(step.output)
         if step.output.suffix != ".zarr":
-            # The folder of a model is named for all that it depends on; the card is written last.
+            # A model's folder is named after everything that it depends on, and its card is written last.
             return marker.is_file()
         return marker.is_file() and self.known.get(str(step.output)) == [
             step.signature(),
@@ -105,7 +105,7 @@ class _Made:
         ]
 
     def note(self, step: Step) -> None:
-        """Notes that a step has been made."""
+        """Records that a step has run."""
         self.known[str(step.output)] = [step.signature(), _marker(step.output).stat().st_mtime_ns]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_of(self.file)
@@ -118,7 +118,7 @@ def _marker(output: Path) -> Path:
 
 
 def _steps(plan: Plan) -> Iterator[Step]:
-    """The jobs of a study, each after those that it depends on."""
+    """The jobs of a study, each after the jobs that it depends on."""
     study, data = plan.study, plan.dataset_name()
     for part, output in enumerate(plan.dataset_parts()):
         yield Step(f"data, part {part}", output, (data, str(part)), _generate(plan, part, output))

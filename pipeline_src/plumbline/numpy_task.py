@@ -1,4 +1,4 @@
-"""The problem of a study in plain NumPy, for samplers of other frameworks: data, constraints, exact samples, scores."""
+"""A study's data, constraints, exact samples and metrics in NumPy, for samplers of other frameworks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Task:
-    """What the methods of a study are asked for, and how their samples are scored.
+    """The sampling task of a study: its data, its constraints, and the evaluation of samples.
 
     For example::
 
@@ -36,7 +36,7 @@ class Task:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The data of all splits with coordinates, units and the variables that constraints use."""
+        """The data of all splits, with coordinates, units and the variables that constraints use."""
         import xarray as xr
 
         parts = [self.study.dataset.draw_part(part) for part in range(self.study.dataset.parts)]
@@ -58,7 +58,7 @@ class Task:
         return self._split("test")["state"].values
 
     def conditions(self, split: str = "test") -> np.ndarray | None:
-        """What models may be conditioned on (N, C), for each sample of a split; None where there is nothing."""
+        """The conditions (N, C) of the samples of a split; None if the dataset has none."""
         samples = self._split(split)
         return samples["condition"].values if "condition" in samples else None
 
@@ -66,7 +66,10 @@ class Task:
         """The residuals (N, ...) of each constraint, by name; zero on the feasible set.
 
         Args:
-            samples: (N, *S), sample i for test sample i.
+            samples: (N, *S), in the data's unit. Sample i has the targets of test sample i.
+
+        Raises:
+            ValueError: the samples have the wrong shape or number, or are not finite.
         """
         import torch
 
@@ -75,14 +78,17 @@ class Task:
         return {name: constraint.residual(x).numpy() for name, constraint in bound.items()}
 
     def project(self, samples: np.ndarray, constraint: str) -> np.ndarray:
-        """The nearest feasible points (N, *S), in double precision.
+        """Projects samples onto a constraint.
 
         Args:
-            samples: (N, *S), sample i for test sample i.
+            samples: (N, *S), in the data's unit. Sample i has the targets of test sample i.
             constraint: name of a constraint of the study.
 
+        Returns:
+            The nearest feasible points (N, *S), in double precision.
+
         Raises:
-            ValueError: there is no such constraint, or it has no projection.
+            ValueError: there is no such constraint, it has no projection, or the samples are invalid.
         """
         import torch
 
@@ -90,30 +96,36 @@ class Task:
 
         bound = self._bound(self._as_dataset(samples))
         if constraint not in bound:
-            raise ValueError(f"there is no constraint {constraint!r}; there are {', '.join(bound) or 'none'}")
+            raise ValueError(
+                f"there is no constraint {constraint!r}; available: {', '.join(bound) or 'none'}"
+            )
         projectable = bound[constraint]
         if not isinstance(projectable, ProjectableConstraint):
             raise ValueError(f"{constraint!r} has no projection")
         return projectable.project(torch.as_tensor(np.asarray(samples), dtype=torch.float64)).numpy()
 
     def exact(self, count: int, seed: int = 0) -> np.ndarray:
-        """Samples (count, *S) of the exact conditional distribution, where it is known.
+        """Draws samples (count, *S) from the exact conditional distribution, if it is known.
+
+        Args:
+            count: number of samples.
+            seed: random seed.
 
         Raises:
-            ValueError: the distribution of this dataset is not known.
+            ValueError: the exact distribution of this dataset is not known.
         """
         return self.study.dataset.draw_exact(count, seed)
 
     def score(self, samples: np.ndarray) -> dict[str, float]:
-        """The study's metrics of samples, by name, as the report has them.
+        """Evaluates the study's metrics on samples and returns them by name, as in the report.
 
-        Metrics that use a trained model are left out: `plumbline.run` and the workflow evaluate these.
+        Metrics that use a trained model are omitted. `plumbline.run` and the workflow evaluate them.
 
         Args:
-            samples: (N, *S), in the data's unit; sample i is evaluated with the targets of test sample i.
+            samples: (N, *S), in the data's unit. Sample i is evaluated with the targets of test sample i.
 
         Raises:
-            ValueError: the samples have another shape, are more than the test samples, or are not finite.
+            ValueError: the samples have the wrong shape or number, or are not finite.
         """
         from plumbline.metrics import EvaluationContext
 
@@ -135,7 +147,8 @@ class Task:
         shape = test["state"].shape
         if given.shape[1:] != shape[1:] or not 1 < len(given) <= shape[0]:
             raise ValueError(
-                f"expected between 2 and {shape[0]} samples of shape {shape[1:]}, found an array of shape {given.shape}"
+                f"expected between 2 and {shape[0]} samples of shape {shape[1:]}, found an array of shape "
+                f"{given.shape}"
             )
         if given.dtype.kind not in "fiu" or not np.isfinite(given).all():
             raise ValueError("samples must be finite real numbers")
@@ -143,21 +156,21 @@ class Task:
         return known.assign(state=known["state"].copy(data=given.astype(np.float32)))
 
     def _bound(self, samples: xr.Dataset) -> dict[str, Constraint]:
-        """The constraints without those that are learned, bound to the targets of samples."""
+        """The constraints that use no trained model, bound to the targets of samples."""
         example = self.dataset.isel(sample=slice(1))
         specs = {name: spec for name, spec in self.study.constraints.items() if not spec.depends_on()}
         return {name: spec.build(example).bind(samples) for name, spec in specs.items()}
 
 
 def task(study: str | Path, *, scale: Scale = "laptop") -> Task:
-    """The problem of a study.
+    """Loads the sampling task of a study.
 
     Args:
         study: name of a study of this folder's `config/studies` or of the library, or its YAML file.
         scale: scale of the study.
 
     Raises:
-        StudyError: the study cannot be used; every key at fault is named.
+        StudyError: the study is invalid; the message names every key at fault.
     """
     path = Path(study)
     file = path if path.suffix == ".yaml" else study_file(str(study), Path("config") / "studies")

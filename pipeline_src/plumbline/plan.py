@@ -1,8 +1,10 @@
-"""Plans: what each job of a study depends on, and where what it makes lies.
+"""Plans: the inputs of each job of a study, and the paths of its outputs.
 
-A job is given its slice: the part of the study that its result depends on, as canonical JSON. Snakemake keeps it as the job's
-parameter, so that a changed key reruns the jobs whose slice holds it, and what follows from them. Datasets and trained models lie in
-folders that are named for all that they depend on, so that studies share them. Rules, command line and stages ask here alone.
+Each job receives its slice: the part of the study that its result depends on, as canonical JSON. Snakemake
+stores the slice as a parameter of the job. A changed key therefore reruns the jobs whose slice contains it,
+and all jobs that depend on them. The folders of datasets and trained models are named after a digest of
+everything that they depend on, so that studies can share them. Rules, command line and stages take all slices
+and paths from this module.
 """
 
 from __future__ import annotations
@@ -21,24 +23,24 @@ SAMPLES_PART = "{study}/samples/{method}/seed{seed}/part-{part}.zarr"
 METRICS = "{study}/metrics/{method}/seed{seed}.zarr"
 COMPARISON = "{study}/comparison.zarr"
 REPORT = "report.html"
-"""What a job of each rule makes, below the folder of results, with the wildcards of the rule."""
+"""The output of each rule below the folder of results, with the wildcards of the rule."""
 
 WEIGHTS, CARD, LOG, CHECKPOINTS = "weights.pt", "model.json", "training_log.csv", "checkpoints"
-"""What a training leaves in its folder: weights, what they are of, its log, and a folder of numbered checkpoints."""
+"""The outputs of a training: weights, a card that describes the model, a log, a folder of checkpoints."""
 CHECKPOINT = "step{step}"
-"""The folder of a checkpoint, in that of all of them."""
+"""The folder of one checkpoint within the folder of checkpoints."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a study, in the order of the rules.
+    """The slices and paths of a study's jobs, in the order of the rules.
 
-    What is `judged` is a method by its name, a method at a checkpoint of its model by a name such as `ddpm-step100`, or
-    held-out real data by `real`.
+    The argument `judged` of several functions names what is evaluated: a method, a method at a checkpoint of
+    its model (such as `ddpm-step100`), or held-out real data (`real`).
 
     Args:
         study: the study.
-        results: the folder of results, in which all paths begin.
+        results: the folder of results, at which all paths start.
     """
 
     study: Study
@@ -51,7 +53,7 @@ class Plan:
         return self.study.dataset.canonical()
 
     def dataset_name(self) -> str:
-        """Name of the dataset's folder; studies that ask for the same data share it."""
+        """Name of the dataset's folder. Studies with the same dataset share it."""
         return f"{self.study.dataset.kind}-{self.study.dataset.digest()}"
 
     def dataset_parts(self) -> list[Path]:
@@ -61,39 +63,39 @@ class Plan:
     # rehearse
 
     def rehearsal(self) -> Path:
-        """What says which studies have been rehearsed on the dataset."""
+        """The file that records which studies have been rehearsed on the dataset."""
         return self.results / REHEARSAL.format(dataset=self.dataset_name())
 
     # train
 
     def train_slice(self, model: str) -> str:
-        """The model, the constraints that it is built with, and the slices of the models that it stands on."""
+        """The model, the constraints that it is built with, and the slices of models that it depends on."""
         return canonical(self._train_values(model))
 
     def trained_name(self, model: str) -> str:
-        """Name of the folder of a trained model, of all seeds; studies that train the same share it."""
+        """Name of the folder of a trained model with all its seeds. Studies with the same model share it."""
         return f"{model}-{digest(canonical(self._identity(model)))}"
 
     def model_folder(self, model: str, seed: int | str) -> Path:
-        """Folder of a trained model of one seed."""
+        """Folder of a trained model with one seed."""
         return self.results / MODEL_FOLDER.format(trained=self.trained_name(model), seed=seed)
 
     def model_files(self, models: Iterable[str], seed: int | str) -> list[Path]:
-        """The files of trained models of one seed."""
+        """The files of trained models with one seed."""
         folders = [self.model_folder(model, seed) for model in models]
         return [folder / name for folder in folders for name in (WEIGHTS, CARD, LOG)]
 
     def ancestors(self, model: str) -> list[str]:
-        """The models that this one could not be without, at any remove."""
+        """The models that a model depends on, directly or through other models."""
         found: dict[str, None] = {}
-        for parent in self.study.depends_on(model):
-            found |= dict.fromkeys([parent, *self.ancestors(parent)])
+        for name in self.study.depends_on(model):
+            found |= dict.fromkeys([name, *self.ancestors(name)])
         return list(found)
 
     # sample
 
     def at_checkpoints(self) -> dict[str, tuple[str, int]]:
-        """Method and step by the name under which the method is judged at this step of its model."""
+        """Method and training step, by the name under which the method is evaluated at this step."""
         return {
             f"{name}-{CHECKPOINT.format(step=step)}": (name, step)
             for name in self.study.methods
@@ -101,12 +103,12 @@ class Plan:
         }
 
     def at_step(self, judged: str) -> tuple[MethodSpec, int | None]:
-        """The method that is judged under a name, and the step of its model; None for the end."""
+        """The method that is evaluated under a name, and the training step; None for the end of training."""
         name, step = self.at_checkpoints().get(judged, (judged, None))
         return self.study.methods[name], step
 
     def sample_slice(self, judged: str) -> str:
-        """The method, its models without their training, its constraints, and the number of samples."""
+        """The method, its models without training settings, its constraints, and the number of samples."""
         study, (method, _) = self.study, self.at_step(judged)
         constraints = method.sampler.constraint_names()
         return canonical(
@@ -124,7 +126,7 @@ class Plan:
         )
 
     def drawn_from(self, judged: str, seed: int | str) -> list[Path]:
-        """The files of the models that are drawn from, or the folder of the checkpoints of the one model."""
+        """The files of the method's models, or the folder of checkpoints of its model."""
         method, step = self.at_step(judged)
         if step is None:
             return self.model_files(method.models(), seed)
@@ -132,7 +134,7 @@ class Plan:
         return [self.model_folder(model, seed) / CHECKPOINTS]
 
     def samples(self, judged: str, seed: int | str) -> list[Path]:
-        """The parts of the samples, in order; none of real data, which are read from the dataset."""
+        """The parts of the samples, in order; empty for real data, which are read from the dataset."""
         if judged == REAL:
             return []
         names = {"study": self.study.name, "method": judged, "seed": str(seed)}
@@ -141,7 +143,7 @@ class Plan:
     # evaluate
 
     def evaluate_slice(self) -> str:
-        """The metrics, all constraints, what both measure by, and the number of samples."""
+        """The metrics, all constraints, the models that both use, and the number of samples."""
         study = self.study
         return canonical(
             {
@@ -153,12 +155,12 @@ class Plan:
         )
 
     def measuring_models(self) -> list[str]:
-        """The models that the constraints and the metrics of the study measure by."""
+        """The models that the constraints and the metrics of the study use."""
         of_metrics = [model for metric in self.study.metrics.values() for model in metric.depends_on()]
         return list(dict.fromkeys([*self.study.constraint_models(self.study.constraints), *of_metrics]))
 
     def metrics(self, judged: str, seed: int | str) -> Path:
-        """The metrics of what is judged, of one seed."""
+        """The store with the metrics of one seed."""
         return self.results / METRICS.format(study=self.study.name, method=judged, seed=seed)
 
     # compare
@@ -168,10 +170,10 @@ class Plan:
         return self.study.canonical()
 
     def comparison(self) -> Path:
-        """All that the report shows of the study."""
+        """The store with everything that the report shows of the study."""
         return self.results / COMPARISON.format(study=self.study.name)
 
-    # What slices and identities are made of.
+    # The contents of slices and identities.
 
     def _train_values(self, model: str) -> dict[str, object]:
         spec = self.study.models[model]
@@ -183,7 +185,7 @@ class Plan:
         }
 
     def _identity(self, model: str) -> dict[str, object]:
-        """What the weights of a model depend on beside the seed: the data, its slice, and the same of its parents."""
+        """Everything besides the seed that the weights depend on: the data, the slice, and other models."""
         return {
             "dataset": self.study.dataset.model_dump(mode="json"),
             "slice": self._train_values(model),

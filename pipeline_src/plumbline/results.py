@@ -1,4 +1,4 @@
-"""Results of the workflow, for notebooks and scripts: comparisons, samples, trained models, and further samples of a method."""
+"""Results of the workflow for notebooks and scripts: comparisons, samples, trained models and new samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StudyResults:
-    """What a run of the workflow left of one study.
+    """The results of one study.
 
     For example::
 
@@ -31,7 +31,7 @@ class StudyResults:
         folder: the study's folder of results, such as `results/gaussian`.
 
     Raises:
-        FileNotFoundError: the study has not been compared there; the message names those that have.
+        FileNotFoundError: the folder has no comparison of the study; the message names those that exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -41,13 +41,13 @@ class StudyResults:
             above = self.folder.parent
             there = sorted(found.parent.name for found in above.glob(COMPARISON.format(study="*")))
             raise FileNotFoundError(
-                f"{store} is not there. {above} has the comparisons of {', '.join(there) or 'no study'}: run the "
-                f"workflow for {self.folder.name!r}, or name the folder of its results."
+                f"{store} does not exist. {above} has the comparisons of {', '.join(there) or 'no study'}: "
+                f"run the workflow for {self.folder.name!r}, or name the folder of its results."
             )
 
     @cached_property
     def comparison(self) -> xr.Dataset:
-        """Metrics, costs, training logs and examples, all that the report shows, as a lazy dataset.
+        """Everything that the report shows (metrics, costs, training logs, examples), loaded lazily.
 
         Raises:
             CorruptStoreError: the store cannot be read.
@@ -58,10 +58,10 @@ class StudyResults:
 
     @cached_property
     def config(self) -> Study:
-        """The study that was run, at its scale.
+        """The study that was run, at the scale of the run.
 
         Raises:
-            ValidationError: it uses a plug-in that is not there, or has changed since.
+            ValidationError: it uses a plug-in that is missing or has changed since.
         """
         from plumbline.study import Study
 
@@ -69,13 +69,13 @@ class StudyResults:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The data of all splits, lazily."""
+        """The data of all splits, loaded lazily."""
         from plumbline.storage.store import open_parts
 
         return open_parts(self._plan.dataset_parts())
 
     def samples(self, method: str, seed: int = 0) -> xr.Dataset:
-        """The samples of a method, lazily.
+        """The samples of a method, loaded lazily.
 
         Args:
             method: name of the method.
@@ -90,7 +90,7 @@ class StudyResults:
         return open_parts(self._plan.samples(method, seed))
 
     def model(self, name: str, seed: int = 0) -> nn.Module:
-        """A trained model, ready to draw from.
+        """Loads a trained model in evaluation mode.
 
         Args:
             name: name of the model.
@@ -98,7 +98,7 @@ class StudyResults:
 
         Raises:
             ValueError: there is no such model or seed.
-            CorruptStoreError: its folder holds no readable model.
+            CorruptStoreError: its folder contains no readable model.
         """
         from plumbline.stages.trained import example_of, load_model
 
@@ -108,13 +108,17 @@ class StudyResults:
         return model
 
     def draw(self, method: str, count: int, *, seed: int = 0, torch_seed: int = 0) -> xr.Dataset:
-        """New samples of a method, for the first test samples.
+        """Draws new samples of a method, one per test sample, for the first `count` test samples.
 
         Args:
             method: name of the method.
             count: number of samples.
             seed: the seed of its trained models.
-            torch_seed: random seed of the draw.
+            torch_seed: seed of the random numbers.
+
+        Returns:
+            The samples as `state`, with their costs as attributes (see
+            `plumbline.stages.sample.draw_samples`).
 
         Raises:
             ValueError: there is no such method or seed, or the test split has fewer samples than `count`.
@@ -129,7 +133,8 @@ class StudyResults:
         known = select_split(self.dataset, "test")
         if not 0 < count <= known.sizes["sample"]:
             raise ValueError(
-                f"`count` must be between 1 and {known.sizes['sample']}, the test samples, found {count}"
+                f"`count` must be between 1 and {known.sizes['sample']}, the number of test samples, "
+                f"found {count}"
             )
         example = example_of(self.dataset)
         names = study.constraint_models(spec.sampler.constraint_names())
@@ -148,11 +153,27 @@ class StudyResults:
             seed=seed,
         )
 
-    def table(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """Mean over seeds of each metric, by method, with real data as the floor.
+    def export(self, name: str, folder: str | Path, seed: int = 0) -> None:
+        """Writes a trained diffusion model as an azula denoiser that loads without this library.
 
         Args:
-            metrics: names of the metrics; None for all.
+            name: name of the model.
+            folder: a new or empty folder; its file `denoiser.py` loads the denoiser.
+            seed: one of the study's seeds.
+
+        Raises:
+            ValueError: there is no such model or seed.
+            ExportError: the model is not a diffusion model in standardised data, or the folder is not empty.
+        """
+        from plumbline.export import export_denoiser
+
+        export_denoiser(self.model(name, seed), Path(folder))
+
+    def table(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """The mean of each metric over seeds, with a row per method and one for real data, the floor.
+
+        Args:
+            metrics: names of the metrics, one column each; None for all.
 
         Raises:
             ValueError: there is no such metric.
@@ -176,16 +197,16 @@ class StudyResults:
 
 def _require_one_of(value: object, known: list[object] | list[str] | list[int], what: str) -> None:
     if value not in known:
-        raise ValueError(f"there is no {what} {value!r}; there are {', '.join(map(str, known))}")
+        raise ValueError(f"there is no {what} {value!r}; available: {', '.join(map(str, known))}")
 
 
 def open_results(folder: str | Path) -> StudyResults:
-    """The results of a study.
+    """Opens the results of a study.
 
     Args:
         folder: the study's folder of results, such as `results/gaussian`.
 
     Raises:
-        FileNotFoundError: the study has not been compared there; the message names those that have.
+        FileNotFoundError: the folder has no comparison of the study; the message names those that exist.
     """
     return StudyResults(folder)

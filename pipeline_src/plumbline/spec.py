@@ -1,15 +1,17 @@
-"""Specs: typed, documented, immutable pieces of a study, one class a kind.
+"""Specs: typed, documented, immutable parts of a study, with one class per kind.
 
-A room of the library (datasets, constraints, models, samplers, metrics) declares a base class of specs.
-A kind is a subclass whose `kind` field is a `Literal`, written next to the code that builds from it;
-importing the room's modules makes it known. There is no list of kinds to keep.
+A room of the library is one of its packages of kinds, such as datasets, constraints, models, samplers and
+metrics. Each room declares a base class of specs. A kind is a subclass whose `kind` field is a `Literal`,
+written next to the code that builds from it. Importing the room's modules registers its kinds, so there is no
+list of kinds to maintain.
 
 Spec modules must import without torch, because the Snakefile validates a study each time it loads.
 
-Kinds from outside the library are plug-ins: a file under `plugins:` of a study, or a module that an installed package
-registers as an entry point of the group `plumbline.kinds`. Their kinds join those of their rooms. A spec of such a kind names
-its plug-in where it is serialised (`plugin: constraints.py@5f0c...`, or `plugin: package==1.2`). The slices of the jobs that
-use the plug-in, and no others, change with its content, and a job knows what to import.
+Kinds from outside the library are plug-ins: a file under `plugins:` of a study, or a module that an installed
+package registers as an entry point of the group `plumbline.kinds`. Their kinds are added to those of their
+rooms. A serialised spec of such a kind names its plug-in (`plugin: constraints.py@5f0c...`, or
+`plugin: package==1.2`). The slices of the jobs that use the plug-in therefore change with its content, and a
+job knows what to import.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from plumbline.user_code import CodeUnit, UserCodeError, relative_path
 
 PLUGIN_GROUP = "plumbline.kinds"
-"""The group of entry points of packages with kinds."""
+"""The entry-point group of packages with kinds."""
 LARGEST_SEED = 2**32 - 1
-"""The largest seed: seeds are multiplied and added to within 64 bits."""
+"""The largest seed, so that arithmetic on seeds fits into 64 bits."""
 
 
 class Spec(BaseModel):
-    """Base of every spec: unknown keys are refused, values are immutable and equal by content."""
+    """Base class of every spec. Unknown keys are refused; specs are immutable and compared by content."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -54,11 +56,11 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _only_known_keys(cls, values: Any) -> Any:
-        """Refuses an unknown key with a hint, which pydantic's own refusal lacks."""
+        """Refuses an unknown key with a hint, which pydantic's own error lacks."""
         known = sorted(cls.model_fields)
         for name in values if isinstance(values, dict) else ():
             if name not in known:
-                message = "unknown key{hint}; allowed are {allowed}"
+                message = "unknown key{hint}; allowed: {allowed}"
                 context = {
                     "key": str(name),
                     "hint": did_you_mean(str(name), known),
@@ -68,7 +70,7 @@ class Spec(BaseModel):
         return values
 
     def canonical(self) -> str:
-        """The spec as JSON with sorted keys: equal specs give equal text, whatever the YAML looked like."""
+        """The spec as JSON with sorted keys. Equal specs give equal text, however the YAML is laid out."""
         return canonical(self.model_dump(mode="json"))
 
     def digest(self) -> str:
@@ -82,18 +84,18 @@ def canonical(values: Mapping[str, object]) -> str:
 
 
 def digest(text: str) -> str:
-    """Ten hexadecimal digits of the SHA-256 of a text, to name a folder by what is in it."""
+    """The first ten hexadecimal digits of the SHA-256 of a text, used in the names of folders."""
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 class Kind(Spec):
-    """Base of the rooms' bases; every kind narrows `kind` to a literal."""
+    """Base class of the rooms' base classes. Every kind narrows `kind` to a literal."""
 
     kind: str
 
     @classmethod
     def kind_names(cls) -> tuple[str, ...]:
-        """The values of `kind` that choose this class; none for the base of several kinds."""
+        """The values of `kind` that select this class; empty for a base class of several kinds."""
         return get_args(cls.model_fields["kind"].annotation)
 
     @classmethod
@@ -102,7 +104,7 @@ class Kind(Spec):
         return next(base for base in cls.__mro__ if Kind in base.__bases__)
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
-        """The keys and values and, for a kind from a plug-in, the plug-in that a job must import to read them."""
+        """The keys and values. A kind from a plug-in also names the plug-in that a job must import."""
         values = super().model_dump(**options)
         origin = _origin.get(type(self))
         return values if origin is None else {**values, "plugin": _recorded(origin)}
@@ -112,12 +114,12 @@ KindType = TypeVar("KindType", bound=Kind)
 
 
 def key(unit: str | None = None, **constraints: Any) -> Any:
-    """A field with a unit and constraints; its default, if it has one, is given as `default=`."""
+    """Declares a field with a unit and constraints. A default is given as `default=`."""
     return Field(json_schema_extra={"unit": unit} if unit else None, **constraints)
 
 
 class KindCollisionError(ValueError):
-    """Two kinds of a room have one name."""
+    """Two kinds of a room have the same name."""
 
 
 _origin: WeakKeyDictionary[type[Kind], str] = WeakKeyDictionary()
@@ -128,13 +130,16 @@ _packages: dict[str, str] = {}
 
 @cache
 def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
-    """Every kind of a room, by name, after importing the public modules of the room that `base` stands in.
+    """Imports the public modules of a room and returns its kinds by name.
 
-    A module whose name begins with an underscore is the code behind a kind, or a helper, and is left out. Of plug-ins
-    that are files, those of the study that was read last count.
+    Modules whose names begin with an underscore implement the kinds and are not imported. Of plug-in files,
+    only those of the study that was read last are included.
+
+    Args:
+        base: the base class of the room.
 
     Raises:
-        KindCollisionError: two kinds of one name; the message names both files.
+        KindCollisionError: two kinds have the same name; the message names both files.
     """
     _import_public_modules(sys.modules[base.__module__])
     load_packages()
@@ -151,7 +156,7 @@ def kinds(base: type[KindType]) -> dict[str, type[KindType]]:
 
 
 def subclasses(base: type[KindType]) -> list[type[KindType]]:
-    """All classes below a base, each once: those of the library, of packages and of the active plug-ins."""
+    """All subclasses of a base class, each once: from the library, packages and active plug-ins."""
     found: list[type[KindType]] = []
     unseen = list(base.__subclasses__())
     while unseen:
@@ -164,7 +169,7 @@ def subclasses(base: type[KindType]) -> list[type[KindType]]:
 
 
 def _import_public_modules(room: ModuleType) -> None:
-    """Imports the modules of a room, and those of its family folders; a room that is one file has none."""
+    """Imports the public modules of a room and of its subfolders. A room that is a single file has none."""
     for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
         if not module.name.startswith("_"):
             imported = importlib.import_module(f"{room.__name__}.{module.name}")
@@ -182,16 +187,25 @@ def _place_of(kind: type) -> str:
 
 @dataclass(frozen=True)
 class ByKind:
-    """Marks a key, as `Annotated[Base, ByKind()]`, that takes any kind of a room, chosen by its `kind`."""
+    """Annotates a key, as `Annotated[Base, ByKind()]`, that takes any kind of a room, selected by `kind`."""
 
     def __get_pydantic_core_schema__(self, base: type[Kind], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validation by the spec of the kind; serialisation with all its own keys."""
+        """Validates with the spec of the kind, and serialises all its keys."""
         dumped = core_schema.plain_serializer_function_ser_schema(lambda spec: spec.model_dump(mode="json"))
         return core_schema.no_info_plain_validator_function(partial(of_kind, base), serialization=dumped)
 
 
 def of_kind(base: type[KindType], value: Any) -> KindType:
-    """The spec of a room's kind from its values, a mapping with `kind`; a spec is returned as it is."""
+    """Builds the spec of a room's kind.
+
+    Args:
+        base: the base class of the room.
+        value: a mapping with `kind`, or a spec, which is returned unchanged.
+
+    Raises:
+        PydanticCustomError: `kind` is missing or unknown.
+        ValidationError: a value is invalid.
+    """
     if isinstance(value, base):
         return value
     if isinstance(value, dict) and isinstance(value.get("plugin"), str):
@@ -211,25 +225,25 @@ def of_kind(base: type[KindType], value: Any) -> KindType:
 
 
 def did_you_mean(word: str, allowed: list[str]) -> str:
-    """A hint such as ` (did you mean 'steps'?)`, or nothing."""
+    """A hint such as ` (did you mean 'steps'?)`, or an empty text if no allowed word is close."""
     close = get_close_matches(word, allowed, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def forget_plugins() -> None:
-    """Makes the kinds of all files unknown, until `load_plugin` names the file again."""
+    """Deactivates the kinds of all plug-in files until `load_plugin` activates a file again."""
     _active.clear()
     kinds.cache_clear()
 
 
 def load_plugin(text: str) -> str:
-    """Imports a plug-in, so that its kinds are known, and returns its name with the digest or version.
+    """Imports a plug-in, registers its kinds, and returns its name with the digest or version.
 
     Args:
-        text: a file as a study names it, `file@digest` or `package==version` as a slice names it.
+        text: a file as in a study, or `file@digest` or `package==version` as in a slice.
 
     Raises:
-        UserCodeError: it is missing, has changed, fails, defines no kind, or takes a name that exists.
+        UserCodeError: the plug-in is missing, has changed, fails, defines no kind, or reuses a kind's name.
     """
     if "==" in text:
         return _load_recorded_package(text)
@@ -258,7 +272,7 @@ def load_packages() -> None:
     """Imports the plug-ins of installed packages, each once.
 
     Raises:
-        UserCodeError: one fails, or takes a name that exists.
+        UserCodeError: a plug-in fails, defines no kind, or reuses a kind's name.
     """
     for entry in _entry_points():
         package = entry.dist.name if entry.dist else entry.module
@@ -284,7 +298,7 @@ def _entry_points() -> metadata.EntryPoints:
 
 
 def _recorded(origin: str) -> str:
-    """An origin as slices name it: a file relative to the folder that Snakemake runs in, if it lies below it."""
+    """An origin as in slices. A file below Snakemake's working directory is given relative to it."""
     path, at, digest_ = origin.partition("@")
     return f"{relative_path(Path(path)).as_posix()}@{digest_}" if at else origin
 
@@ -296,27 +310,27 @@ def _load_recorded_package(text: str) -> str:
         found = [one for one in _packages.values() if one.partition("==")[0] == name]
         raise UserCodeError(
             f"a kind of the package {text} is used, and {found[0] if found else 'no such package'} is "
-            f"installed: install {text}, or start the workflow again."
+            f"installed: install {text}, or restart the workflow."
         )
     return text
 
 
 def _adopt(before: set[type[Kind]], origin: str, files: set[str] | None) -> None:
-    """Notes where the kinds that an import defined come from."""
+    """Records the origin of the kinds that an import defined."""
     new = [kind for kind in subclasses(Kind) if kind not in before]
     if files is not None:
         new = [kind for kind in new if inspect.getsourcefile(kind) in files]
     if not any(kind.kind_names() for kind in new):
         raise UserCodeError(
-            f"{origin.partition('@')[0]} defines no kind: a kind is a subclass of a room's base class, such as "
-            f'`ConstraintSpec`, with a field `kind: Literal["..."]`'
+            f"{origin.partition('@')[0]} defines no kind: a kind is a subclass of a room's base class, "
+            f'such as `ConstraintSpec`, with a field `kind: Literal["..."]`'
         )
     for kind in new:
         _origin[kind] = origin
 
 
 def _require_distinct(new: Iterable[type[Kind]]) -> None:
-    """Refuses kinds whose name another one of their room has."""
+    """Refuses kinds whose names are taken in their room."""
     kinds.cache_clear()
     for room in {kind.room() for kind in new if kind.kind_names()}:
         try:

@@ -1,4 +1,4 @@
-"""Studies: what one may say, written as YAML, and its check. What its jobs are is in `plumbline.plan`."""
+"""Studies: the keys of a study file and their validation. `plumbline.plan` derives the jobs of a study."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described,
 from plumbline.user_code import beside
 
 REAL = "real"
-"""Name under which held-out real data is judged like a method; no method may take it."""
+"""Name under which held-out real data is evaluated like a method. No method may have this name."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
-"""A name that is part of file names, which have 255 characters at most."""
+"""A name that becomes part of file names, which have at most 255 characters."""
 
 
 class MethodSpec(Spec):
-    """A recipe for samples: a model, or an ensemble of models, and a sampler.
+    """A method: a model, or an ensemble of models, and a sampler.
 
-    In place of both, `samples: path` names a file with the samples of another program (see the sampler `from_file`).
+    Instead of both, `samples: path` names a file with samples of another program (see the sampler
+    `from_file`).
     """
 
     model: str | tuple[str, ...] = ()
-    """Name of the model, one of the study's `models`. If several predictive models are named, samples are drawn from
-    their mixture."""
+    """Name of the model, one of the study's `models`. If several predictive models are named, samples are
+    drawn from their mixture."""
     sampler: AnySampler
-    """How samples are drawn from it."""
+    """The sampler."""
     batch: int = key("samples", ge=1, default=256)
-    """Samples that are drawn together."""
+    """Number of samples drawn together."""
     at_checkpoints: bool = False
-    """Whether it is judged at each numbered checkpoint of its model (`training.checkpoints`) too."""
+    """Whether to evaluate the method also at each checkpoint of its model (`training.checkpoints`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -69,71 +70,72 @@ class MethodSpec(Spec):
 
 
 class SampleCounts(Spec):
-    """How many samples each method draws a seed."""
+    """The number of samples that each method draws per seed."""
 
     count: int = key("samples", ge=2)
-    """Samples of each method and seed; over `draws`, no more than the test and the validation split hold."""
+    """Samples per method and seed; at most `samples_per_case` times the test or validation samples."""
     samples_per_case: int = key(ge=1, default=1)
-    """How many of them are for the same test sample: an ensemble of posterior draws, or enough to know a mean well. Metrics that
-    compare sets of samples take the first of each, so that real data has as many."""
+    """Samples drawn for the same test sample, such as an ensemble of posterior samples. Metrics that compare
+    sets of samples use the first sample of each case, so that real data has the same number."""
     parts: int = key(ge=1, default=1)
-    """Parts that are drawn by one job each."""
+    """Number of parts, each drawn by one job."""
 
     @model_validator(mode="after")
     def _no_empty_part(self) -> SampleCounts:
         if self.parts > self.count:
-            raise ValueError(f"{self.parts} parts for {self.count} samples: at most one part a sample")
+            raise ValueError(f"`parts` must be at most `count`, found {self.parts} and {self.count}")
         if self.count % self.samples_per_case:
             raise ValueError(
-                f"{self.count} samples are no whole number of ensembles of {self.samples_per_case} draws"
+                f"`count` must be a multiple of `samples_per_case`, found {self.count} and "
+                f"{self.samples_per_case}"
             )
         return self
 
     @property
     def cases(self) -> int:
-        """How many test samples they are for."""
+        """The number of test samples to draw for."""
         return self.count // self.samples_per_case
 
     def bounds(self, part: int) -> tuple[int, int]:
-        """First and one past the last sample of a part."""
+        """The index of the first sample of a part, and the index after its last sample."""
         size, longer = divmod(self.count, self.parts)
         first = part * size + min(part, longer)
         return first, first + size + (part < longer)
 
 
 class Study(Spec):
-    """One comparison: a dataset, constraints, models, methods, metrics, seeds."""
+    """One comparison: a dataset, constraints, models, methods, metrics and seeds."""
 
     name: Name
-    """Name of the study, as in its folder of results."""
+    """Name of the study, which is also the name of its folder of results."""
     title: str
     """Title in the report."""
     description: str
-    """What is compared, on what and why: a paragraph of the report."""
-    # Before the keys that may use a kind of a plug-in: pydantic reads fields in this order.
+    """A paragraph for the report: what is compared, on which data and why."""
+    # pydantic reads fields in this order: plug-ins come before the keys that may use their kinds.
     plugins: tuple[Annotated[str, AfterValidator(load_plugin)], ...] = ()
-    """Python files with kinds of your own, such as `constraints.py`; a relative path starts at the study's file."""
+    """Python files with your own kinds, such as `constraints.py`, relative to the study's folder."""
     dataset: AnyDataset
     """The dataset."""
     constraints: dict[Name, AnyConstraint]
-    """Constraints by name; none where models bear their own."""
+    """Constraints by name; empty if the models contain their own."""
     models: dict[Name, AnyModel] = Field(min_length=1)
     """Models by name."""
     methods: dict[Name, MethodSpec] = Field(min_length=1)
     """Methods by name."""
     observation: AnyObservation | None = None
-    """What is measured of each test sample, for samplers that draw from its posterior; null for none."""
+    """Measurements of each test sample, for samplers that draw from its posterior; null for none."""
     metrics: dict[Name, AnyMetric] = Field(min_length=1)
     """Metrics by name."""
     samples: SampleCounts
-    """How many samples each method draws."""
+    """Number of samples that each method draws."""
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
-    """Seeds, from 0 to 4294967295: each trains every model and draws from every method once."""
+    """Seeds, from 0 to 4294967295. Every model is trained, and every method sampled, once per seed."""
 
     @model_validator(mode="before")
     @classmethod
     def _only_its_own_plugins(cls, values: Any) -> Any:
-        """Makes the plug-ins of other studies unknown; reading `plugins` makes this study's known."""
+        """Deactivates the plug-ins of other studies. Reading `plugins` activates those of this study."""
         forget_plugins()
         return values
 
@@ -145,14 +147,15 @@ class Study(Spec):
         return self
 
     def _problems(self) -> Iterator[str]:
-        """A sentence for each reference or combination that cannot work, with the path of its key."""
+        """One sentence per reference or combination that cannot work, with the path of its key."""
         if len(set(self.seeds)) != len(self.seeds):
             yield f"seeds: {list(self.seeds)} names a seed twice"
         smallest = min(self.dataset.splits.test, self.dataset.splits.validation)
         if self.samples.cases > smallest:
             yield (
-                f"samples.count: {self.samples.count} samples, {self.samples.samples_per_case} for each test sample, ask for more than the "
-                f"{smallest} samples of the smaller of the test and validation splits; lower it, or raise dataset.splits"
+                f"samples.count: {self.samples.count} samples, {self.samples.samples_per_case} per test "
+                f"sample, require {self.samples.cases} test samples, and the smaller of the test and "
+                f"validation splits has {smallest}; lower it, or raise dataset.splits"
             )
         for name, model in self.models.items():
             if model.initialise is not None and model.initialise not in self.models:
@@ -163,10 +166,10 @@ class Study(Spec):
                 and not isinstance(model, FittedModelSpec)
             ):
                 yield (
-                    f"models.{name}.training.steps: a `{model.kind}` is trained by steps, and 0 would leave it untrained: "
+                    f"models.{name}.training.steps: 0 steps would leave a `{model.kind}` untrained: "
                     f"raise it, or name a model to start from as `initialise`"
                 )
-            yield from self._standing_problems(f"models.{name}", model.kind, model.depends_on())
+            yield from self._dependency_problems(f"models.{name}", model.kind, model.depends_on())
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
                     yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
@@ -179,44 +182,44 @@ class Study(Spec):
                     f"{splits.train} samples of the train split"
                 )
         for name, constraint in self.constraints.items():
-            yield from self._standing_problems(
+            yield from self._dependency_problems(
                 f"constraints.{name}", constraint.kind, constraint.depends_on()
             )
         for name, metric in self.metrics.items():
-            yield from self._standing_problems(f"metrics.{name}", metric.kind, metric.depends_on())
+            yield from self._dependency_problems(f"metrics.{name}", metric.kind, metric.depends_on())
         yield from self._cycles()
         for name, method in self.methods.items():
             path = f"methods.{name}"
             if name == REAL:
-                yield f"{path}: the name {REAL!r} stands for held-out real data; choose another"
-            needed = method.sampler.requires_of_model()
+                yield f"{path}: the name {REAL!r} is reserved for held-out real data; choose another"
+            needed, kind = method.sampler.requires_of_model(), method.sampler.kind
             if not method.models() and needed is not NoneType:
-                yield f"{path}.model: `{method.sampler.kind}` draws from a model: name one of {', '.join(self.models)}"
+                yield f"{path}.model: `{kind}` draws from a model: name one of {', '.join(self.models)}"
             if method.models() and needed is NoneType:
-                yield f"{path}.model: `{method.sampler.kind}` takes no model: leave the key out"
+                yield f"{path}.model: `{kind}` takes no model: leave the key out"
             if (
                 isinstance(method.sampler, FromFileSpec)
                 and "{seed}" not in method.sampler.path
                 and len(self.seeds) > 1
             ):
                 yield (
-                    f"{path}.samples: one file for {len(self.seeds)} seeds: write `{{seed}}` where its name has the seed, "
-                    f"or keep one seed"
+                    f"{path}.samples: one file for {len(self.seeds)} seeds: write `{{seed}}` in place of the "
+                    f"seed in its name, or keep one seed"
                 )
             for drawn in method.models():
                 if drawn not in self.models:
                     yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
                 else:
-                    yield from self._model_problems(f"{path}.sampler", method.sampler.kind, drawn, needed)
+                    yield from self._model_problems(f"{path}.sampler", kind, drawn, needed)
             if len(method.models()) > 1 and needed is not Predictive:
-                yield f"{path}.model: `{method.sampler.kind}` draws from one model, found {len(method.models())}"
+                yield f"{path}.model: `{kind}` draws from one model, found {len(method.models())}"
             yield from self._sampler_problems(path, method)
             if method.at_checkpoints and not self.checkpoint_steps(name):
-                yield f"{path}.at_checkpoints: needs `training.checkpoints` of its one model, which is 0 or not given"
+                yield f"{path}.at_checkpoints: requires one model with `training.checkpoints` above 0"
             if self.observation is None and any(s.observes() for s in method.sampler.nested()):
-                yield f"{path}.sampler: `{method.sampler.kind}` needs the study's `observation`, which is not given"
+                yield f"{path}.sampler: `{kind}` requires an `observation`; the study has none"
 
-    def _standing_problems(self, path: str, kind: str, depends_on: dict[str, type]) -> Iterator[str]:
+    def _dependency_problems(self, path: str, kind: str, depends_on: dict[str, type]) -> Iterator[str]:
         for below, needed in depends_on.items():
             if below not in self.models:
                 yield f"{path}: {_undefined(below, self.models, 'model')}"
@@ -245,8 +248,8 @@ class Study(Spec):
         differentiating = [s.kind for s in method.sampler.nested() if s.differentiates()]
         if len(differentiating) > 1:
             yield (
-                f"{level}: {' and '.join(f'`{kind}`' for kind in differentiating)} both go back through the "
-                f"denoiser, which can be done once; keep one of them"
+                f"{level}: {' and '.join(f'`{kind}`' for kind in differentiating)} both backpropagate "
+                f"through the denoiser, which is possible only once; keep one of them"
             )
         enforced: tuple[str, str] | None = None
         denoising = False
@@ -254,9 +257,9 @@ class Study(Spec):
             if isinstance(sampler, WrappingSpec):
                 if enforced and enforced[1] != sampler.constraint:
                     yield (
-                        f"{level}: `{enforced[0]}` moves finished samples to {enforced[1]!r} and away from "
-                        f"{sampler.constraint!r}, which the `{sampler.kind}` within it is to obey: take one constraint that "
-                        f"holds both, by the kind `jointly`, or one of the two"
+                        f"{level}: `{enforced[0]}` projects finished samples onto {enforced[1]!r}, which can "
+                        f"undo {sampler.constraint!r} of the `{sampler.kind}` within it: combine both in a "
+                        f"constraint of kind `jointly`, or keep one of them"
                     )
                 if sampler.enforces:
                     enforced = (sampler.kind, sampler.constraint)
@@ -266,7 +269,10 @@ class Study(Spec):
             if isinstance(sampler, WrappingSpec):
                 denoising = denoising or sampler.within_denoising
                 if denoising and not isinstance(sampler.base, DenoisingSpec):
-                    yield f"{level}.base: `{sampler.kind}` wraps samplers that denoise; `{sampler.base.kind}` does not"
+                    yield (
+                        f"{level}.base: `{sampler.kind}` requires a base that draws by denoising; "
+                        f"`{sampler.base.kind}` does not"
+                    )
                 if sampler.constraint in self.constraints:
                     yield from self._constraint_problems(level, sampler, sampler.constraint)
             level += ".base"
@@ -276,42 +282,42 @@ class Study(Spec):
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            circle = error.args[1]
-            yield f"models.{circle[0]}: {' -> '.join(reversed(circle))} goes in a circle"
+            cycle = error.args[1]
+            yield f"models.{cycle[0]}: {' -> '.join(reversed(cycle))} is circular"
 
-    # Which models a model or a constraint refers to.
+    # The models that a model or a constraint refers to.
 
     def depends_on(self, model: str) -> list[str]:
-        """The models that are trained right before this one: those it is built with, and the one that it starts from."""
+        """The models that a model depends on directly: those it is built with, and the one it starts from."""
         start = self.models[model].initialise
         return [*self.built_with(model), *([start] if start else [])]
 
     def built_with(self, model: str) -> list[str]:
-        """The models that this one stands on, and those that its constraints measure by."""
+        """The models that a model is built with: those that its spec names, and those of its constraints."""
         spec = self.models[model]
         return [*spec.depends_on(), *self.constraint_models(spec.constraint_names())]
 
     def constraint_models(self, constraints: Iterable[str]) -> list[str]:
-        """The models that these constraints measure by."""
+        """The models that these constraints use."""
         known = [self.constraints[name] for name in constraints if name in self.constraints]
         return list(dict.fromkeys(model for constraint in known for model in constraint.depends_on()))
 
     def checkpoint_steps(self, method: str) -> tuple[int, ...]:
-        """The steps of its model that a method is judged at, beside the end; none where it is not."""
+        """The training steps, besides the last, at which a method is evaluated; empty if there are none."""
         spec = self.methods[method]
         known = [self.models[name] for name in spec.models() if name in self.models]
         return known[0].training.checkpoint_steps() if spec.at_checkpoints and len(known) == 1 else ()
 
 
 class Configuration(Spec):
-    """config/config.yaml: which studies run, at which scale, and where results go."""
+    """config/config.yaml: the studies to run, their scale, and the folder of results."""
 
     studies: tuple[str, ...] = Field(min_length=1)
-    """Names of the studies that run, files of the folder `studies` beside the configuration."""
+    """Names of the studies to run: files of the folder `studies` beside the configuration."""
     scale: Scale = "laptop"
-    """Scale of every study: its overrides of that name apply."""
+    """Scale of every study, which selects the overrides of that name."""
     results: str = "results"
-    """Folder of the results, without braces, which Snakemake takes for wildcards."""
+    """Folder of the results. It may not contain braces, which Snakemake reads as wildcards."""
 
     @field_validator("results")
     @classmethod
@@ -320,7 +326,7 @@ class Configuration(Spec):
             raise ValueError("must name a folder, found nothing")
         if set(results) & set("{}"):
             raise ValueError(
-                f"must be without braces, which Snakemake takes for wildcards, found {results!r}"
+                f"must not contain braces, which Snakemake reads as wildcards, found {results!r}"
             )
         return results
 
@@ -334,10 +340,14 @@ class Configuration(Spec):
 
 
 def load_configuration(values: dict[str, Any], source: str = "config/config.yaml") -> Configuration:
-    """The configuration, checked.
+    """Validates the configuration.
+
+    Args:
+        values: the keys and values.
+        source: name of the file, for messages.
 
     Raises:
-        StudyError: naming each key at fault.
+        StudyError: a value is invalid; the message names each key at fault.
     """
     try:
         return Configuration.model_validate(values)
@@ -346,14 +356,14 @@ def load_configuration(values: dict[str, Any], source: str = "config/config.yaml
 
 
 def load_study(path: str | Path, scale: Scale) -> Study:
-    """The study in a YAML file at a scale, checked at all scales.
+    """Loads the study in a YAML file at a scale, and validates it at all scales.
 
-    A study that `extends` another, a file beside it or a study of the library, is that one with its own keys laid
-    over (see `merged`).
+    A study can extend another one (`extends`), from the same folder or from the library. Its own keys then
+    override those of the other (see `merged`).
 
     Raises:
-        StudyError: the file is missing or is not YAML, or a key, type, value, reference or combination in it
-            is wrong, at this scale or another; every fault is named with the path of its key.
+        StudyError: the file is missing or not YAML, or a key, type, value, reference or combination is wrong
+            at any scale. The message lists every fault with the path of its key.
     """
     path = Path(path)
     values = read_study_file(path)
@@ -386,4 +396,4 @@ def _refused(source: str, lines: list[str]) -> StudyError:
 
 def _undefined(name: str, defined: dict[str, Any], what: str) -> str:
     hint = did_you_mean(name, list(defined))
-    return f"there is no {what} {name!r}{hint}; defined are {', '.join(defined)}"
+    return f"there is no {what} {name!r}{hint}; defined: {', '.join(defined) or 'none'}"

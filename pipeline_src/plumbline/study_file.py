@@ -1,6 +1,6 @@
-"""Study files: YAML, the study that another one extends, and the overrides of each scale.
+"""Study files: reading YAML, extending other studies, and the overrides of each scale.
 
-What is wrong with a file is said in the words of YAML (a list, a mapping, a number), under the path of the key as it stands there.
+Error messages use YAML's terms (list, mapping, number) and the path of the key in the file.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 LONGEST = 60
-"""Characters of a value that a message shows."""
+"""Largest number of characters of a value that a message shows."""
 
 
 class StudyError(ValueError):
-    """A study or configuration that cannot run, with the path of each key at fault and what is allowed."""
+    """A study or configuration is invalid. The message names each key at fault and what is allowed."""
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML whose mappings hold each key once."""
+    """A safe YAML loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
@@ -38,26 +38,27 @@ class _UniqueKeys(yaml.SafeLoader):
             name = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(name, str | int) or isinstance(name, bool):
-                raise StudyError(f"line {line}: the key {_short(name)} is no text: put it in quotes.")
+                raise StudyError(f"line {line}: the key {_short(name)} is not text: put it in quotes.")
             if name in seen:
                 raise StudyError(
-                    f"line {line}: the key {name!r} stands twice, first in line {seen[name]}: keep one of them."
+                    f"line {line}: the key {name!r} repeats the one in line {seen[name]}: keep one of them."
                 )
             seen[name] = line
         return super().construct_mapping(node, deep=deep)
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
-    """The values of a study's file, laid over those of the study that it `extends`, if it does.
+    """Reads the values of a study's file, merged with those of the study that it extends, if any.
 
     Raises:
-        StudyError: the file is missing, is not YAML, or extends itself; the message begins with the path of the file.
+        StudyError: the file is missing, is not YAML, or extends itself. The message begins with the file's
+            path.
     """
     try:
         return _read(path, ())
     except RecursionError:
         raise StudyError(
-            f"{path}: its mappings and lists are nested too deeply, or hold themselves."
+            f"{path}: its mappings and lists are nested too deeply, or contain themselves."
         ) from None
 
 
@@ -70,26 +71,27 @@ def _read(path: Path, extending: tuple[str, ...]) -> dict[str, Any]:
         raise StudyError(f"{path}: extends: expected the name of a study, found {_what(parent)}.")
     chain = (*extending, path.stem)
     if parent in chain:
-        raise StudyError(f"{path}: extends: {' -> '.join([*chain, parent])} goes in a circle.")
+        raise StudyError(f"{path}: extends: {' -> '.join([*chain, parent])} is circular.")
     base = _read(study_file(parent, path.parent), chain)
     base.pop("name", None)
-    # What the study removes, the scales of the other must not bring back.
+    # The scales of the extended study must not restore keys that this study removes.
     base["scales"] = {scale: _pruned(over, values) for scale, over in _scales(path, base).items()}
     return merged(base, values)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Reads the mapping in a YAML file.
 
     Raises:
-        StudyError: the file is missing, is not YAML, or holds something else; the message begins with its path.
+        StudyError: the file is missing, is not YAML, or contains something else. The message begins with its
+            path.
     """
     if not path.is_file():
         present = sorted(
             {p.stem for folder in (path.parent, library_studies()) for p in folder.glob("*.yaml")}
         )
         raise StudyError(
-            f"{path}: there is no such study{did_you_mean(path.stem, present)}; there are {present}."
+            f"{path}: there is no such study{did_you_mean(path.stem, present)}; available: {present}."
         )
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # a loader of safe YAML
@@ -97,7 +99,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: {error}") from None
     except UnicodeDecodeError as error:
         raise StudyError(
-            f"{path}: this is not text in UTF-8 (byte {error.start}): save it as such."
+            f"{path}: this is not UTF-8 text (byte {error.start}): save the file in UTF-8."
         ) from None
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}).") from None
@@ -114,31 +116,31 @@ def _scales(path: Path, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The overrides by scale.
 
     Raises:
-        StudyError: there is another scale, or something else than a mapping.
+        StudyError: a scale is unknown, or a value is not a mapping.
     """
     overrides = values.get("scales") or {}
     if not isinstance(overrides, dict):
         raise StudyError(f"{path}: scales: expected a mapping of scales, found {_what(overrides)}.")
     for scale, over in overrides.items():
         if scale not in SCALES:
-            raise StudyError(f"{path}: scales.{scale}: unknown scale; allowed are {', '.join(SCALES)}.")
+            raise StudyError(f"{path}: scales.{scale}: unknown scale; allowed: {', '.join(SCALES)}.")
         if over is not None and not isinstance(over, dict):
             raise StudyError(f"{path}: scales.{scale}: expected a mapping of keys, found {_what(over)}.")
     return {scale: over or {} for scale, over in overrides.items()}
 
 
 def at_scale(path: Path, values: dict[str, Any], scale: Scale) -> dict[str, Any]:
-    """The values of a study at a scale, named by its file.
+    """The values of a study at a scale, with the name of its file as the study's name.
 
     Raises:
-        StudyError: the scales, or the name, are not what they must be.
+        StudyError: the scales are invalid, or the study's name differs from that of the file.
     """
     own = {name: value for name, value in values.items() if name != "scales"}
     try:
         result = merged(own, _scales(path, values).get(scale, {}))
     except RecursionError:
         raise StudyError(
-            f"{path}: its mappings and lists are nested too deeply, or hold themselves."
+            f"{path}: its mappings and lists are nested too deeply, or contain themselves."
         ) from None
     result.setdefault("name", path.stem)
     if result["name"] != path.stem:
@@ -157,10 +159,10 @@ def _pruned(values: Any, removing: Any) -> Any:
 
 
 def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `override` laid over it.
+    """Merges `override` into `base`.
 
-    Mappings are merged key by key, unless the override names another `kind`: then it stands alone. Lists and
-    values are replaced. A null removes the key.
+    Mappings are merged key by key, unless the override has another `kind`: then it replaces the mapping.
+    Lists and values are replaced. A null removes the key.
     """
     result = copy.deepcopy(base)
     for name, value in override.items():
@@ -175,10 +177,11 @@ def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-# What pydantic calls a fault, and what was expected in the words of YAML.
+# Pydantic's error types, and the expected value in YAML's terms.
 EXPECTED = {
     "tuple_type": "a list", "list_type": "a list", "set_type": "a list",
-    "dict_type": "a mapping of keys", "model_type": "a mapping of keys", "model_attributes_type": "a mapping of keys",
+    "dict_type": "a mapping of keys", "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
     "string_type": "text",
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
     "int_parsing_size": "a smaller whole number",
@@ -190,7 +193,7 @@ EXPECTED = {
 
 
 def described(faults: list[Any], values: Any) -> Iterator[str]:
-    """Sentences for the faults that pydantic found in the values of a file, each beginning with the path of its key."""
+    """One sentence per error that pydantic found in the values of a file, starting with the key's path."""
     alternatives: dict[str, tuple[list[str], Any]] = {}
     for fault in faults:
         path = key_path(fault, values)
@@ -200,7 +203,7 @@ def described(faults: list[Any], values: Any) -> Iterator[str]:
         elif not path:
             yield from message.splitlines()
         elif fault["type"] in EXPECTED:
-            # Of a key that takes several types, each complains: one sentence names them all.
+            # A key that accepts several types has one error per type. One sentence names them all.
             alternatives.setdefault(path, ([], fault.get("input")))[0].append(EXPECTED[fault["type"]])
         else:
             yield f"{path}: {_sentence(fault, message)}"
@@ -219,15 +222,17 @@ def _sentence(fault: Any, message: str) -> str:
     if fault["type"] == "literal_error":
         return f"expected one of {context['expected']}{shown}"
     if fault["type"] in ("too_short", "string_too_short"):
-        return f"expected {context['min_length']} at least, found {context.get('actual_length', len(found or ''))}"
+        length = context.get("actual_length", len(found or ""))
+        return f"expected at least {context['min_length']}, found {length}"
     if fault["type"] in ("too_long", "string_too_long"):
-        return f"expected {context['max_length']} at most, found {context.get('actual_length', len(found or ''))}"
+        length = context.get("actual_length", len(found or ""))
+        return f"expected at most {context['max_length']}, found {length}"
     scalar = isinstance(found, str | int | float | bool)
     return f"{message[:1].lower()}{message[1:].rstrip('.')}{shown if scalar else ''}"
 
 
 def key_path(fault: Any, values: Any) -> str:
-    """The path of a key as it stands in the file: names with dots between them, places in lists in brackets."""
+    """The path of a key in the file: names separated by dots, list indices in brackets."""
     location = list(fault["loc"])
     if fault["type"] in ("unknown_key", "unusable_file"):
         location.append(fault["ctx"]["key"])
@@ -245,7 +250,7 @@ def key_path(fault: Any, values: Any) -> str:
 
 
 def _what(value: Any) -> str:
-    """What a value is, in the words of YAML."""
+    """Describes a value in YAML's terms."""
     if isinstance(value, dict):
         return f"a mapping of {', '.join(map(str, value))[:LONGEST]}" if value else "an empty mapping"
     if isinstance(value, list | tuple):

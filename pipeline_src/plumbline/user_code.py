@@ -1,12 +1,14 @@
-"""Python files of a user's project: what they consist of, and how they are loaded.
+"""Python files of a user's project: finding their dependencies, and loading them.
 
-A study names code of its own in two ways: files with kinds (`plugins: [constraints.py]`, see `plumbline.spec`) and
-functions (`function: constraints.py:residual`). The unit of both is the file together with the modules of the project that
-it imports, directly or through each other. Its digest is part of the slice of every job that uses the code, so that a
-changed function reruns these jobs. A job compares the digest with the files before it imports them.
+A study refers to user code in two ways: files with kinds (`plugins: [constraints.py]`, see `plumbline.spec`)
+and functions (`function: constraints.py:residual`). In both cases the unit is the file together with all
+modules of the project that it imports, directly or indirectly. The digest of the unit is part of the slice of
+every job that uses the code, so a changed function reruns these jobs. A job compares the digest with the
+files before it imports them.
 
-A relative path starts at the folder of the study's file or, where no such file exists, at the folder that Snakemake runs
-in. Names are looked up in the source when a study is loaded: only the jobs that call a function import its module.
+A relative path starts at the folder of the study's file or, if there is no such file, at Snakemake's working
+directory. Names are looked up in the source when a study is loaded. Only jobs that call a function import its
+module.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ _loaded: dict[Path, tuple[str, ModuleType]] = {}
 
 
 class UserCodeError(ValueError):
-    """Code of a user that cannot be used; the message names the file and, where it is known, the line."""
+    """User code cannot be used. The message names the file and, if it is known, the line."""
 
 
 @contextmanager
 def beside(study_file: Path) -> Iterator[None]:
-    """Within it, relative paths of code start at the folder of this study's file."""
+    """A context in which relative paths of user code start at the folder of this study's file."""
     token = _study_folder.set(study_file.parent)
     try:
         yield
@@ -48,11 +50,11 @@ def beside(study_file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class CodeUnit:
-    """A file of the user's and the modules of the project that it imports.
+    """A user's file and the modules of the project that it imports.
 
     Attributes:
-        path: the file, relative to the folder that Snakemake runs in if it lies below it.
-        digest: ten hexadecimal digits of the SHA-256 of the names and contents of all files.
+        path: the file, relative to Snakemake's working directory if it is below it, otherwise absolute.
+        digest: the first ten hexadecimal digits of the SHA-256 of the names and contents of all files.
     """
 
     path: Path
@@ -63,10 +65,10 @@ class CodeUnit:
 
     @classmethod
     def of(cls, text: str) -> CodeUnit:
-        """The unit of a path as a study names it, or of a path with a digest as a slice names it.
+        """The unit of a path as in a study, or of `path@digest` as in a slice.
 
         Raises:
-            UserCodeError: there is no such file, or it is not Python.
+            UserCodeError: there is no such file, or it is not valid Python.
         """
         path, _, recorded = text.partition("@")
         if recorded:
@@ -75,39 +77,39 @@ class CodeUnit:
         return cls(found, _digest(found))
 
     def load(self) -> ModuleType:
-        """The module, imported anew only where its files have changed.
+        """Imports the module, or returns it if it is loaded and its files have not changed.
 
         Raises:
-            UserCodeError: the files are not those that the digest was taken of, or the import fails.
+            UserCodeError: the files do not match the digest, or the import fails.
         """
         path = self.path.absolute()
         if not path.is_file():
-            raise UserCodeError(f"{self.path} is not there: the study that this job belongs to names it.")
+            raise UserCodeError(f"{self.path} does not exist, but the study of this job names it.")
         if (found := _digest(path)) != self.digest:
             raise UserCodeError(
-                f"{self.path}, or a module of the project that it imports, has changed since this job was planned (digest "
-                f"{found}, expected {self.digest}): start the workflow again."
+                f"{self.path}, or a module of the project that it imports, has changed since this job was "
+                f"planned (digest {found}, expected {self.digest}): restart the workflow."
             )
         if path not in _loaded or _loaded[path][0] != self.digest:
             _loaded[path] = (self.digest, _imported(path, self.digest))
         return _loaded[path][1]
 
     def forget(self) -> None:
-        """Makes the next `load` import the files again."""
+        """Removes the module from the cache, so that the next `load` imports it again."""
         _loaded.pop(self.path.absolute(), None)
 
     def files(self) -> tuple[Path, ...]:
-        """All files of the unit, the named one first."""
+        """All files of the unit, starting with `path`."""
         return _files(self.path.absolute())
 
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function in a file of the user's, written `file.py:name` in a study.
+    """A function in a user's file, written `file.py:name` in a study.
 
     Attributes:
         unit: the file.
-        name: the function, a name at the top level of the file.
+        name: the function's name, defined at the top level of the file.
     """
 
     unit: CodeUnit
@@ -118,10 +120,10 @@ class UserFunction:
 
     @classmethod
     def of(cls, text: object) -> UserFunction:
-        """The function that a study or a slice names; the file is read and not imported.
+        """Finds the function that a study or a slice names. The file is parsed, not imported.
 
         Raises:
-            UserCodeError: the text is not of the form, or the file or a function of this name is not there.
+            UserCodeError: the text is not of the form `file.py:name`, or there is no such file or function.
         """
         if isinstance(text, cls):
             return text
@@ -137,15 +139,16 @@ class UserFunction:
         defined = _names_in(unit.path)
         if name not in defined:
             raise UserCodeError(
-                f"{unit.path} does not define {name!r} at its top level; it defines {', '.join(defined) or 'nothing'}"
+                f"{unit.path} does not define {name!r} at its top level; it defines "
+                f"{', '.join(defined) or 'nothing'}"
             )
         return cls(unit, name)
 
     def load(self) -> Callable[..., Any]:
-        """The function, after an import of its file.
+        """Imports the file and returns the function.
 
         Raises:
-            UserCodeError: the file has changed or fails, or the name is not something that can be called.
+            UserCodeError: the file has changed, its import fails, or the object of this name is not callable.
         """
         function = getattr(self.unit.load(), self.name, None)
         if not callable(function):
@@ -154,14 +157,14 @@ class UserFunction:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read from text, and written as text with the digest."""
+        """Validates from text, and serialises to text with the digest."""
         return core_schema.no_info_plain_validator_function(
             cls.of, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
 
 
 def _find(text: str) -> Path:
-    """The file of a path as a study names it, relative to the folder that Snakemake runs in if it lies below it."""
+    """Finds the file that a study names. See `relative_path` for the result."""
     folder = _study_folder.get()
     places = [Path(text)] if folder is None else [folder / text, Path(text)]
     for place in places:
@@ -172,13 +175,13 @@ def _find(text: str) -> Path:
 
 
 def relative_path(path: Path) -> Path:
-    """A path relative to the folder that Snakemake runs in if it lies below it, or else absolute."""
+    """The path relative to Snakemake's working directory if it is below it, otherwise absolute."""
     absolute, here = Path(os.path.abspath(path)), Path.cwd()
     return absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """A file and the modules below its folder that it imports, directly or through each other, in a fixed order."""
+    """A file and the modules below its folder that it imports, directly or indirectly, in a fixed order."""
     found, unread = {path: None}, [path]
     while unread:
         for imported in sorted(_imports(unread.pop(0), path.parent)):
@@ -204,7 +207,7 @@ def _imports(file: Path, root: Path) -> set[Path]:
 
 
 def _modules(root: Path, name: str) -> set[Path]:
-    """The files of a dotted name below `root`: each package on the way, and the module or the whole package."""
+    """The files of a dotted name below `root`: each package's `__init__.py`, and the module or package."""
     found: set[Path] = set()
     here = root
     for part in filter(None, name.split(".")):
@@ -227,7 +230,7 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _names_in(file: Path) -> list[str]:
-    """The names of functions and classes, assigned and imported names at the top level of a file."""
+    """The names that a file defines at its top level: functions, classes, assignments and `from` imports."""
     names: list[str] = []
     for node in _parsed(file).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -249,7 +252,7 @@ def _digest(path: Path) -> str:
 
 
 def _imported(path: Path, digest: str) -> ModuleType:
-    """The module of a file, and the project's modules that it imports as they are now."""
+    """Imports a file, and reloads the project's modules that it imports."""
     files = {str(file) for file in _files(path)}
     for name, module in list(sys.modules.items()):
         if getattr(module, "__file__", None) in files:
@@ -273,6 +276,6 @@ def _imported(path: Path, digest: str) -> ModuleType:
 
 
 def _line_at_fault(error: BaseException, files: set[str], path: Path) -> str:
-    """The last line of the user's code that was running, as `file, line n`."""
+    """The innermost line of user code in the traceback, as `file, line n`."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else str(path)

@@ -1,6 +1,6 @@
-"""Where the workflow's own files lie: the Snakefile, its rules, studies, environments and profiles.
+"""Paths of the workflow's files: the Snakefile, its rules, studies, environments and profiles.
 
-In a clone they lie at its top; a wheel carries the same files in the package's folder `workflow`.
+In a clone they are at the top level. A wheel contains the same files in the package's folder `workflow`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parent
 
 
 def workflow_folder() -> Path:
-    """The folder that holds `Snakefile`, `rules`, `config`, `envs` and `profiles`.
+    """The folder with `Snakefile`, `rules`, `config`, `envs` and `profiles`.
 
     Raises:
-        FileNotFoundError: the package was installed without them.
+        FileNotFoundError: the package was installed without these files.
     """
     for folder in (PACKAGE / "workflow", PACKAGE.parents[1]):
         if (folder / "Snakefile").is_file() and (folder / "rules").is_dir():
@@ -31,9 +31,9 @@ def library_studies() -> Path:
 
 
 def study_file(name: str, folder: Path) -> Path:
-    """The file of a study: the one in `folder` or, where it has none of this name, the library's.
+    """The path of a study's file: in `folder` if it exists there, otherwise in the library.
 
-    A file that is in neither is given as one of `folder`, for the error that says so.
+    If it exists in neither, the path in `folder` is returned, so that reading it raises the right error.
     """
     own = folder / f"{name}.yaml"
     library = library_studies() / f"{name}.yaml"

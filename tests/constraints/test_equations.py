@@ -1,4 +1,4 @@
-"""Equations: projections against closed forms and scipy, orders of convergence, reports of failures."""
+"""Equations: projections against closed forms and scipy, order of convergence, reports of failures."""
 
 import logging
 from itertools import pairwise
@@ -30,12 +30,12 @@ def ellipsoid(axes):
 
 
 def wavy(weights):
-    """Four coupled equations with many turns."""
+    """Four coupled, strongly curved equations."""
     return lambda x: torch.sin(x @ weights).cumsum(1)[:, :4] * 2 + x[:, :4] ** 3 - 0.3
 
 
 def largest_kkt(constraint, x, z):
-    """|z - x + J^T lambda| over |z - x|, by a Jacobian of one sample at a time."""
+    """The largest |z - x + J^T lambda| / |z - x|, with the Jacobian of one sample at a time."""
     worst = 0.0
     for start, point in zip(x, z, strict=True):
         jacobian = torch.autograd.functional.jacobian(
@@ -80,7 +80,7 @@ def test_the_sphere_is_met_along_the_radius(matrix_free, size):
 
 
 def nearest_on_ellipse(x, axes):
-    """The nearest point of an ellipse to a point outside, by the root of the equation for its multiplier."""
+    """The point of an ellipse nearest to an outside point, from the scalar equation for its multiplier."""
 
     def excess(multiplier):
         return sum((a * c / (a**2 + multiplier)) ** 2 for a, c in zip(axes, x, strict=True)) - 1
@@ -107,7 +107,7 @@ def test_curved_equations_are_solved_to_the_conditions_of_first_order(matrix_fre
     assert report.converged.all()
     assert report.residual.max() < 1e-9
     assert report.kkt.max() < 1e-8 and largest_kkt(constraint, x, report.points) < 1e-8
-    # Projecting twice is projecting once.
+    # Projecting again changes nothing.
     torch.testing.assert_close(constraint.project(report.points), report.points, rtol=1e-10, atol=1e-10)
 
 
@@ -135,7 +135,7 @@ def test_the_unit_of_the_residual_does_not_matter():
 
 
 def test_the_last_steps_converge_with_order_two(monkeypatch):
-    """log e_{k+1} against log e_k, of the tangential gradient, for one sample at a time."""
+    """Compares log e_{k+1} with log e_k for the tangential gradient e, one sample at a time."""
     errors = []
     search = nearest.NearestPoint._searched
 
@@ -166,7 +166,7 @@ def test_rows_that_follow_from_others_do_no_harm(matrix_free):
 
 
 def test_failures_are_reported_sample_by_sample(caplog):
-    """x0^2 + b = 0: feasible, infeasible, infeasible from where the derivative is zero, not finite."""
+    """x0^2 + b = 0: feasible; infeasible; infeasible with zero derivative at the start; not finite."""
     known = {"b": torch.tensor([-1.0, 1.0, 1.0, torch.nan])}
     constraint = Equations(lambda x, known: x[:, :1] ** 2 + known["b"][:, None], known=known)
     x = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0], [2.0, 1.0]])
@@ -186,7 +186,7 @@ def test_failures_are_reported_sample_by_sample(caplog):
 def test_iterations_are_limited():
     report = Equations(on_sphere, iterations=3).project_with_report(1e6 * torch.ones(2, 3))
     assert not report.converged.any() and report.iterations.max() <= 3
-    assert report.failures() == {"iterations exhausted, or no step that brings it nearer": 2}
+    assert report.failures() == {"iterations exhausted, or no step towards the nearest point": 2}
 
 
 def test_known_variables_go_with_their_samples():

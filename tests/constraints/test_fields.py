@@ -1,4 +1,4 @@
-"""Fixed values and conserved totals: by names of coordinates, and against the same equality as a matrix."""
+"""Fixed values and conserved totals: given by coordinates, and against the same equality as a matrix."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SHAPE = (3, 2, 4)
 
 
 def as_matrix(constraint):
-    """The same equality with its matrix."""
+    """The same equality with a dense matrix."""
     return LinearEquality(constraint.linear_map.dense(), constraint.target)
 
 
@@ -81,7 +81,7 @@ def test_the_gram_matrix_of_differences_is_that_of_the_matrix():
 
 
 def test_a_time_that_is_known_passes_its_total_to_the_others():
-    """Zero variance at one time: the other times take its total."""
+    """With zero variance at one time, the other times take its total."""
     mass, x = Conserved((3, 4), over=(1,), along=0), torch.randn(5, 3, 4, dtype=FLOAT)
     for known in range(3):
         variance = torch.ones(3, 4, dtype=FLOAT)
@@ -151,7 +151,7 @@ def test_totals_by_cells_of_each_sample(example):
     widths = torch.tensor([1.0, 1.0, 1.5, 3.0, 4.0], dtype=FLOAT)
     totals = (projected * widths).sum((1, 3)) * 0.1
     torch.testing.assert_close(totals, torch.as_tensor(example["mass"].values), rtol=1e-6, atol=1e-6)
-    # A model's own units do not lose which entry belongs to which total.
+    # After rescaling, each total is still compared with its own entry.
     moved = spec.build(example).rescaled(torch.zeros(4, 2, 5), 2 * torch.ones(4, 2, 5)).bind(example)
     state = torch.as_tensor(example["state"].values)
     torch.testing.assert_close(constraint.residual(2 * state), moved.residual(state))
@@ -176,7 +176,7 @@ def test_one_total_of_each_sample_for_all_places(example):
     [
         (FixedSpec(where={"time": 0.05}, value=0.0), "`fixed`: `where`: 'time' has no 0.05; the nearest is"),
         (FixedSpec(where={"species": "fire"}, value=0.0), "'species' has no 'fire'; it has water, air"),
-        (FixedSpec(where={"x": "left"}, value=0.0), "'x' has numbers as coordinate, found 'left'"),
+        (FixedSpec(where={"x": "left"}, value=0.0), "'x' has a numeric coordinate, found 'left'"),
         (FixedSpec(where={"y": 0}, value=0.0), "names y, and samples have the dimensions"),
         (FixedSpec(where={"time": 0}, value="start"), "the dataset has no variable 'start'"),
         (ConservedSpec(over=("x",), total="initial"), "has the dimension 'x', which the total goes over"),
@@ -205,7 +205,10 @@ def test_dimensions_without_coordinates_take_indices(example):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: Fixed(torch.zeros(3, dtype=torch.bool), 1.0), "`places` must be true somewhere"),
+        (
+            lambda: Fixed(torch.zeros(3, dtype=torch.bool), 1.0),
+            "`places` must be a boolean mask with a true entry",
+        ),
         (lambda: Conserved((3, 4), over=()), "must be different axes"),
         (lambda: Conserved((3, 4), over=(0,)), "give either `along`"),
         (lambda: Conserved((1, 4), over=(1,), along=0), "give two steps or more"),

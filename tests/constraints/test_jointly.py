@@ -1,4 +1,4 @@
-"""Several constraints at once: linear ones as one, convex ones by Dykstra, smooth ones by Newton."""
+"""Several constraints at once: stacked linear ones, convex ones by Dykstra, smooth ones by SQP steps."""
 
 import logging
 
@@ -134,7 +134,7 @@ def test_sets_that_do_not_meet_are_reported(caplog, monkeypatch):
 
 
 def test_smooth_equations_are_solved_together():
-    """The circle where a sphere meets a plane."""
+    """The circle in which a sphere intersects a plane."""
     plane = LinearEquality(torch.tensor([[0.0, 0.0, 1.0]]), None, target_variable="height")
     joint = Jointly([Sphere("radius"), plane]).bind(
         {"height": torch.tensor([[0.6], [1.2]]), "radius": torch.tensor([1.0, 2.0])}
@@ -153,12 +153,10 @@ def test_equations_with_inequalities_have_no_projection_and_keep_their_distance(
     assert joint.violation(x).tolist() == [0.0, 0.5]
     assert joint.distance(x).tolist() == pytest.approx([0.0, 1 / 3])
     with pytest.raises(
-        TypeError, match=r"no joint projection of Equations.*and Bounds, which is no smooth equation"
+        TypeError, match=r"no joint projection of Equations.*and Bounds, which is not a smooth equation"
     ):
         joint.project(x)
-    with pytest.raises(
-        TypeError, match="conditioning needs linear equalities, and Equations, Bounds are none"
-    ):
+    with pytest.raises(TypeError, match="conditioning needs linear equalities only, found Equations, Bounds"):
         joint.condition(x, torch.ones(2))
 
 
@@ -200,14 +198,14 @@ def test_specs_hold_the_specs_of_their_parts(given_, provided, example):
 def test_jointly_holds_two_constraints_or_more_of_other_kinds():
     with pytest.raises(ValidationError, match="at least 2 items"):
         JointlySpec.model_validate({"constraints": [MASS]})
-    with pytest.raises(ValidationError, match="list those of the inner one here"):
+    with pytest.raises(ValidationError, match="list the constraints of the inner one here"):
         JointlySpec.model_validate(
             {"constraints": [{"kind": "jointly", "constraints": [MASS, INITIAL]}, MASS]}
         )
 
 
 def test_specs_say_of_their_constraint_what_it_says_itself():
-    """Whether a kind is convex or smooth is known to the check of a study, which builds nothing."""
+    """The check of a study builds nothing and reads from the spec whether a kind is convex or smooth."""
     classes = {
         "ball": Ball, "bounds": Bounds, "conserved": Conserved, "equations": Equations, "fixed": Fixed,
         "linear_equality": LinearEquality, "polytope": Polytope, "simplex": Simplex, "sphere": Sphere,

@@ -1,4 +1,4 @@
-"""Bounds, polytopes, simplices, balls, spheres: against cvxpy and closed forms; truncated moments."""
+"""Bounds, polytopes, simplices, balls and spheres against cvxpy and closed forms; truncated moments."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ EXACT = {"solver": "CLARABEL", "tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_
 
 
 def nearest_by_cvxpy(x, constraints):
-    """The nearest points (B, n) by a conic solver, one sample at a time."""
+    """The nearest points (B, n) from a conic solver, one sample at a time."""
     found = []
     for point in x.double().numpy():
         z = cvxpy.Variable(len(point))
@@ -215,7 +215,7 @@ def test_bounds_condition_coordinate_by_coordinate():
     assert found[:, 1].tolist() == [0.0, 3.0] and variance[:, 1].tolist() == [0.0, 0.0]
     assert float(found[0, 0].detach()) == pytest.approx(by_quadrature(0.0, 1.0, 0.0, 1.0)[0], rel=1e-6)
     (gradient,) = torch.autograd.grad(found.sum(), mean)
-    # The derivative of the mean by the free mean is the ratio of the variances.
+    # The derivative of the mean with respect to the free mean is the ratio of the variances.
     torch.testing.assert_close(gradient[:, 0], variance[:, 0].detach(), rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="variances must be finite and at least zero"):
         bounds.condition(mean, torch.tensor([-1.0, 1.0]))
@@ -227,10 +227,10 @@ def test_bounds_condition_coordinate_by_coordinate():
     [
         (lambda: Bounds(), "bounds need `lower`, `upper` or both"),
         (lambda: Bounds(1.0, 0.0), "`lower` must be at most `upper`"),
-        (lambda: Bounds(float("nan")), "`lower` must be numbers, found NaN"),
+        (lambda: Bounds(float("nan")), "`lower` must not be NaN"),
         (
             lambda: Bounds("floor").project(torch.ones(1, 2)),
-            "`lower` is the variable 'floor', one entry a sample",
+            "`lower` is the variable 'floor', with one entry per sample",
         ),
         (
             lambda: Bounds("floor").bind({"cap": torch.ones(1)}),
@@ -238,9 +238,9 @@ def test_bounds_condition_coordinate_by_coordinate():
         ),
         (
             lambda: Bounds(torch.ones(3)).project(torch.ones(1, 2)),
-            r"`lower` has the shape \(3,\) and samples have \(2,\)",
+            r"`lower` has the shape \(3,\), and samples have the shape \(2,\)",
         ),
-        (lambda: Polytope(torch.ones(2), torch.ones(2)), r"`matrix` must be finite numbers \(m, n\)"),
+        (lambda: Polytope(torch.ones(2), torch.ones(2)), r"`matrix` must hold finite numbers \(m, n\)"),
         (lambda: Polytope(torch.ones(2, 2), torch.ones(3)), "`limit` must be 2 numbers"),
         (lambda: Simplex(0.0), "`total` must be positive"),
         (lambda: Simplex(axes=(0, 0)), "`axes` must be different axes"),
@@ -298,8 +298,8 @@ def test_specs_build_from_names(spec, example):
         ),
         (BoundsSpec(lower=[1.0]), "`bounds`: `lower` has 1 numbers for 8 coordinates"),
         (SimplexSpec(over=("z",)), "`simplex`: `over` names z, and samples have the dimensions"),
-        (BallSpec(radius="floor"), "`ball`: `radius`: 'floor' must hold one number, or one a sample"),
-        (PolytopeSpec(matrix="rows", limit="energy"), "must hold 5 numbers a sample"),
+        (BallSpec(radius="floor"), "`ball`: `radius`: 'floor' must hold one number, or one per sample"),
+        (PolytopeSpec(matrix="rows", limit="energy"), "must hold 5 numbers per sample"),
         (BoundsSpec(lower="rows"), "has the dimensions"),
     ],
 )

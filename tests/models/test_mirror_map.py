@@ -157,7 +157,7 @@ def test_diffusion_in_the_mirror_space_draws_samples_that_f_restores(mirror, tmp
     monkeypatch.setattr("plumbline.samplers._drawing.Progress", partial(Progress, every=0))
     with caplog.at_level("INFO", "plumbline.training"):
         tuned.prepare(data)
-    assert "0 of 500 samples drawn to learn from" in caplog.messages
+    assert "0 of 500 training samples drawn" in caplog.messages
     assert data["drawn"].shape == (500, 2, *data["state"].shape[1:])
     with torch.no_grad():
         second = mirror.image(mirror.restored(data["drawn"][:, 0], torch.tensor([0.1])))

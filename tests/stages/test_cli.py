@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -115,7 +118,7 @@ def test_init_writes_nothing_over(tmp_path, capsys):
     assert tmp_path / "mine" / ".gitignore" in before
     (tmp_path / "mine" / "metrics.py").write_text("mine")
     assert main(["init", str(tmp_path / "mine")]) == 1
-    assert "exist already" in capsys.readouterr().err
+    assert "already there: " in capsys.readouterr().err
     assert (tmp_path / "mine" / "metrics.py").read_text() == "mine"
 
 
@@ -159,3 +162,19 @@ def test_every_package_that_the_core_lacks_has_an_extra():
     for package, extra in EXTRAS.items():
         listed = [re.split(r"[<>=\[]", one)[0] for one in project["optional-dependencies"][extra]]
         assert imported.get(package, package) in listed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", ["constraint", "sampler", "metric", "dataset"])
+def test_templates_of_kinds_pass_their_tests_as_plugins(room, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", room, "energy_balance"]) == 0
+    tests = [sys.executable, "-m", "pytest", "-q", "test_energy_balance.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "pipeline_src")}
+    done = subprocess.run(tests, env=environment, capture_output=True, text=True)
+    assert "1 passed" in done.stdout, done.stdout[-2000:]
+    assert main(["kinds", f"{room}s", "energy_balance", "--plugins", "energy_balance.py"]) == 0
+    assert "energy_balance:" in capsys.readouterr().out
+    assert main(["new", room, "energy_balance"]) == 1 and main(["new", room, "Energy"]) == 1
+    said = capsys.readouterr().err
+    assert "exist already" in said and "a kind is named by lower-case letters" in said

@@ -57,7 +57,7 @@ def test_it_runs_to_a_report_and_then_has_nothing_to_do(site, project):
     assert "on_circle" in plumbline(site, project, "kinds", "constraints")
     assert "angle_wasserstein" in (project / "results" / "report.html").read_text()
     assert planned(site, project) == {}
-    assert "is used by a study" in plumbline(site, project, "prune", "--yes")
+    assert "use every dataset and model" in plumbline(site, project, "prune", "--yes")
 
 
 def test_only_what_used_an_edited_file_runs_again(site, project):

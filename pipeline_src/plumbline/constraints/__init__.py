@@ -146,7 +146,7 @@ class LinearEqualityConstraint(ConditionableConstraint, LinearConstraint, Protoc
         ...
 
     def rescaled(self, shift: Tensor, scale: Tensor) -> LinearEqualityConstraint:
-        """The same equality for z, where x = shift + scale z, with shift and scale (...) in the data's unit."""
+        """The equality for z, where x = shift + scale z and shift and scale (...) are in the data's unit."""
         ...
 
 
@@ -181,7 +181,7 @@ class ConstraintSpec(Kind):
     """Whether the residual is a smooth function and the feasible set is where it is zero."""
 
     def build(self, example: xr.Dataset) -> Constraint:
-        """Builds the constraint for samples like those of `example`, a dataset with coordinates and attributes."""
+        """The constraint for samples like those of `example`, a dataset with coordinates and attributes."""
         raise NotImplementedError
 
     def depends_on(self) -> dict[str, type]:

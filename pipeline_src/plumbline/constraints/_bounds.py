@@ -66,7 +66,7 @@ class Bounds(Constraint):
             _require_order(self.lower.values, self.upper.values)
 
     def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> Bounds:
-        """The bounds of these samples, where they are variables; their order is checked when they are used."""
+        """The bounds of these samples, where they are variables. Their order is checked on use."""
         bound = copy.copy(self)
         bound.lower, bound.upper = self.lower.bind(known), self.upper.bind(known)
         return bound
@@ -77,7 +77,7 @@ class Bounds(Constraint):
         return chosen
 
     def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """x - min(max(x, l), u) in the unit of x: positive above the upper bound, negative below the lower."""
+        """x - min(max(x, l), u), in the unit of x: positive above the bounds, negative below them."""
         lower, upper = self._bounds(x)
         wide = x.double()
         return ((wide - upper).clamp(min=0) - (lower - wide).clamp(min=0)).to(x.dtype)

@@ -184,7 +184,7 @@ class Equations(Constraint):
         return MatrixFreeLinearisation(function, points) if free else DenseLinearisation(function, points)
 
     def _called(self, x: Tensor, which: Tensor | None) -> Tensor:
-        """The residuals (b, m) of samples x, which have the indices `which` in the bound batch (None: all)."""
+        """The residuals (b, m) of samples x with the indices `which` in the bound batch, None for all."""
         named = {"known": self._known_of(x, which)} if self.takes_known else {}
         try:
             found = self.function(x, **named)

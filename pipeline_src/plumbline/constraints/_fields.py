@@ -107,7 +107,9 @@ class Fixed(_FieldEquality):
         flat = places.flatten()
         count = int(flat.sum())
         if places.dtype != torch.bool or not count:
-            raise ValueError(f"`places` must be a boolean mask with a true entry, found {count} of {places.dtype}.")
+            raise ValueError(
+                f"`places` must be a boolean mask with a true entry, found {count} of {places.dtype}."
+            )
         # All other coordinates belong to the first group, with weight zero.
         groups = torch.zeros(flat.shape, dtype=torch.int64, device=flat.device)
         groups[flat] = torch.arange(count, device=flat.device)
@@ -190,7 +192,7 @@ class Conserved(_FieldEquality):
 def _sums(
     shape: tuple[int, ...], over: tuple[int, ...], along: int | None, weights: Tensor | None
 ) -> GroupSum:
-    """The map to the totals, one for each place along the axes not summed; the axis `along` varies fastest."""
+    """The map to the totals, one per place along the axes not summed; `along` varies fastest."""
     kept = [axis for axis in range(len(shape)) if axis not in (*over, along)]
     kept += [] if along is None else [along]
     numbers = torch.arange(math.prod(shape[axis] for axis in kept)).view([shape[axis] for axis in kept])

@@ -110,9 +110,9 @@ class Quantity:
                 shapes = (x.shape,)
         if values.shape not in shapes:
             raise ValueError(
-                f"`{self.name}` has the shape {tuple(values.shape)}, and the {len(x)} samples have the shape "
-                f"{tuple(x.shape[1:])}: give one number, one per coordinate, or a variable with one entry "
-                "per sample."
+                f"`{self.name}` has the shape {tuple(values.shape)}, and samples have the shape "
+                f"{tuple(x.shape[1:])} in a batch of {len(x)}: give one number, one per coordinate, or a "
+                "variable with one entry per sample."
             )
         return values
 
@@ -129,7 +129,7 @@ def given_by(example: xr.Dataset, value: float | list[float] | str, where: str) 
         where: the constraint and the key, for messages.
 
     Raises:
-        ValueError: the variable does not exist, or the dimensions or the number of values do not fit a sample.
+        ValueError: the variable does not exist, or dimensions or number of values do not fit a sample.
     """
     state = example["state"]
     if isinstance(value, str):

@@ -43,6 +43,8 @@ class LearnedCount(Constraint):
             ValueError: the trained counter is not bound.
         """
         if self.counter is None:
-            raise ValueError(f"this constraint needs the trained counter {self.name!r}: pass it to `bind_models`.")
+            raise ValueError(
+                f"this constraint needs the trained counter {self.name!r}: pass it to `bind_models`."
+            )
         weight = next(self.counter.parameters())
         return (self.counter.to(x.device).count(x.to(weight.dtype)) - self.count)[:, None].to(x.dtype)

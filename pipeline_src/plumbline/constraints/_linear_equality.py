@@ -4,9 +4,9 @@ With the singular value decomposition A = U S V^T of rank r, the equality is equ
 
     V_r^T x = S_r^{-1} U_r^T k
 
-if k lies in the range of A; otherwise no x satisfies it. The rows of V_r^T are independent and orthonormal, so
-dependent rows of A drop out. The nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is exact up to
-rounding even where A A^T is nearly singular. Residuals and corrections are computed in double precision.
+if k lies in the range of A; otherwise no x satisfies it. The rows of V_r^T are independent and orthonormal,
+so dependent rows of A drop out. The nearest feasible point, x + V_r (S_r^{-1} U_r^T k - V_r^T x), is exact up
+to rounding even where A A^T is nearly singular. Residuals and corrections are computed in double precision.
 `plumbline.constraints._rows` decides which rows depend on others and which targets contradict them.
 """
 
@@ -49,7 +49,7 @@ class LinearEquality(Constraint):
 
     Raises:
         ValueError: A is not finite, not real or empty, or k does not fit it.
-        InfeasibleConstraintError: A or a row without a matrix is zero, or k contradicts dependent rows.
+        InfeasibleConstraintError: A is zero, a row of a map has no weight, or k contradicts dependent rows.
         IllConditionedError: rows of A are nearly dependent, so that rounding does not determine the rank.
 
     Example:
@@ -190,7 +190,7 @@ class LinearEquality(Constraint):
 
         Raises:
             ValueError: a variance is negative or not finite.
-            DegenerateGaussianError: the variances are zero where an equality would need to change the mean.
+            DegenerateGaussianError: the variances are too small for the mean to satisfy the equality.
         """
         least = require_variances(variance)
         gaussian = self._conditioned(mean, variance)
@@ -223,7 +223,7 @@ class LinearEquality(Constraint):
         return self.target.to(flat)
 
     def _checked_target(self, given: Tensor) -> Tensor:
-        """k without the offset, in double precision."""
+        """The checked k minus the offset, in double precision."""
         if given.is_complex() or given.ndim not in (1, 2) or given.shape[-1] != self.linear_map.rows:
             raise ValueError(
                 f"k must be {self.linear_map.rows} real numbers, found the shape {tuple(given.shape)} of "

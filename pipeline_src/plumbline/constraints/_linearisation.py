@@ -1,24 +1,24 @@
 r"""Equations h(z) = 0 and their Jacobian J at a batch of points, by reverse-mode differentiation.
 
-The residual of sample i depends on sample i alone. So one backward pass through the whole batch gives J_i^T
-y_i for every sample. All products come from such passes:
+The residual of sample i depends only on sample i. One backward pass through the whole batch therefore gives
+J_i^T y_i for every sample. All products are computed from such passes:
 
 - J^T y: one backward pass;
-- J v: the map y -> J^T y is linear, and its own backward pass with the cotangent v is J v;
+- J v: the map y -> J^T y is linear, and its backward pass with the cotangent v gives J v;
 - the rows of J: backward passes with the m unit vectors, batched by `vmap`;
 - sum_j lambda_j (second derivative of h_j) v: a backward pass through J^T lambda.
 
-A function is called with the batch that it was written for. It needs no forward-mode rules and no `vmap`
-rules of its own.
+The function is only called with batches and differentiated in reverse mode, so its operations need no rules
+for forward mode or `vmap`.
 
-Systems with J J^T are solved at unit row length, D^{-1} J J^T D^{-1}, so that the unit of a row does not
-matter:
+Let D hold the lengths of the rows of J. Systems with J J^T are solved in the scaled form D^{-1} J J^T D^{-1},
+so the unit of a row does not matter:
 
-- `DenseLinearisation` keeps J, and factors D^{-1} J J^T D^{-1} + `RIDGE` I by Cholesky. One step of
-  iterative refinement takes the ridge off. Rows that depend on each other leave the system solvable where h
-  does not contradict them;
-- `MatrixFreeLinearisation` uses conjugate gradients. The lengths of rows are estimated by the root mean
-  square of J w over `PROBES` vectors w of standard normal numbers, the same ones in every call.
+- `DenseLinearisation` stores J and computes the Cholesky factor of D^{-1} J J^T D^{-1} + `RIDGE` I. One step
+  of iterative refinement removes the effect of the ridge. The system stays solvable when rows depend on each
+  other, provided that h does not contradict them.
+- `MatrixFreeLinearisation` uses conjugate gradients. The row lengths are estimated by the root mean square
+  of J w over `PROBES` standard normal vectors w, which are the same in every call.
 
 Source: Nocedal and Wright, Numerical Optimization, 2nd edition, chapters 8 and 16,
 https://doi.org/10.1007/978-0-387-40065-5.
@@ -35,20 +35,20 @@ from torch import Tensor
 
 from plumbline.linalg.iterative import conjugate_gradients
 
-# What is added to the unit diagonal of D^{-1} J J^T D^{-1}.
+# Term added to the unit diagonal of D^{-1} J J^T D^{-1}.
 RIDGE = 1e-12
-# Smallest squared pivot of the Cholesky factor over which rows count as independent.
+# Squared pivot of the Cholesky factor below which rows count as dependent.
 DEPENDENT = 1e-9
-# Vectors that the lengths of rows are estimated by.
+# Number of random vectors for estimating the row lengths.
 PROBES = 8
-# Relative residual of conjugate gradients, and most iterations.
+# Relative residual at which conjugate gradients stop, and the maximum number of iterations.
 SOLVED, MOST_ITERATIONS = 1e-12, 1000
-# Numbers of a Jacobian that are formed by one batched backward pass.
+# Number of Jacobian entries computed in one batched backward pass.
 ROW_BATCH = 2**24
 
 
 class Linearisation(ABC):
-    """h, J and second derivatives of h at points z (b, n), one a sample.
+    """h, J and second derivatives of h at points z (b, n), one point per sample.
 
     Args:
         function: h: (b, n) -> (b, m), differentiable.
@@ -57,11 +57,10 @@ class Linearisation(ABC):
     Attributes:
         residual: h(z) (b, m).
         lengths: the lengths of the rows of J (b, m), one where a row is zero.
-        deficient: for which samples rows of J depend on each other (b,), as far as solving has shown.
+        deficient: whether rows of J depend on each other, per sample (b,), as far as solving has shown.
 
     Raises:
-        ValueError: the result of the function does not depend on the points in a way that torch can
-            differentiate.
+        ValueError: torch cannot differentiate the result of the function with respect to the points.
     """
 
     lengths: Float[Tensor, "b m"]
@@ -73,9 +72,8 @@ class Linearisation(ABC):
             self._output = function(self.points)
         if not self._output.requires_grad:
             raise ValueError(
-                "the residual does not depend on x, or was cut off from it (`detach`, `no_grad`, "
-                "NumPy): write it with "
-                "differentiable operations of torch."
+                "the residual does not depend on x, or was cut off from it (`detach`, `no_grad`, NumPy): "
+                "write it with differentiable torch operations."
             )
         self.residual = self._output.detach()
 
@@ -96,14 +94,14 @@ class Linearisation(ABC):
     @property
     @abstractmethod
     def finite(self) -> Bool[Tensor, " b"]:
-        """For which samples h and J are finite."""
+        """Whether h and J are finite, per sample."""
 
     def tangent(self, v: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-        """v without its part along the rows of J."""
+        """The part of v that is orthogonal to the rows of J."""
         return v - self.adjoint(self.solve(self.apply(v)))
 
     def curvature(self, multipliers: Float[Tensor, "b m"]) -> Callable[[Tensor], Tensor]:
-        """v -> sum_j lambda_j (second derivative of h_j) v, for (b, n)."""
+        """The map v -> sum_j lambda_j (second derivative of h_j) v, for v (b, n)."""
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(
                 self._output, self.points, multipliers, create_graph=True, materialize_grads=True
@@ -121,7 +119,7 @@ class Linearisation(ABC):
 
 
 class DenseLinearisation(Linearisation):
-    """A linearisation that keeps J (b, m, n)."""
+    """A linearisation that stores J (b, m, n)."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], points: Float[Tensor, "b n"]) -> None:
         super().__init__(function, points)
@@ -155,7 +153,7 @@ class DenseLinearisation(Linearisation):
 
     def _factored(self, damping: Float[Tensor, " b"]) -> Float[Tensor, "b m m"]:
         added = (damping + RIDGE)[:, None].expand(self.lengths.shape)
-        # A sample that is not finite has no factor; its steps are not used.
+        # A sample that is not finite gets the identity as a placeholder; its steps are not used.
         gram = torch.where(
             self.finite[:, None, None], self._gram, torch.eye(self._gram.shape[1]).to(self._gram)
         )
@@ -163,7 +161,7 @@ class DenseLinearisation(Linearisation):
 
 
 class MatrixFreeLinearisation(Linearisation):
-    """A linearisation that never forms J: memory is that of a few backward passes."""
+    """A linearisation that never forms J, so it needs only the memory of a few backward passes."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], points: Float[Tensor, "b n"]) -> None:
         super().__init__(function, points)
@@ -218,7 +216,7 @@ class MatrixFreeLinearisation(Linearisation):
 
 
 def _rows(output: Float[Tensor, "b m"], points: Float[Tensor, "b n"]) -> Float[Tensor, "b m n"]:
-    """The Jacobian of each sample, its rows by batched backward passes."""
+    """The Jacobian of each sample, with its rows computed in batched backward passes."""
     b, m = output.shape
     rows = points.new_zeros(m, *points.shape)
     for part in torch.arange(m, device=points.device).split(max(1, ROW_BATCH // max(1, points.numel()))):
@@ -229,7 +227,7 @@ def _rows(output: Float[Tensor, "b m"], points: Float[Tensor, "b n"]) -> Float[T
 
 
 def _products(output: Tensor, points: Tensor, cotangents: Tensor) -> Tensor:
-    """Backward passes with several cotangents (k, b, m), one by one where an operation cannot be batched."""
+    """Backward passes with k cotangents (k, b, m), one by one if an operation cannot be batched."""
     try:
         (found,) = torch.autograd.grad(
             output, points, cotangents, retain_graph=True, allow_unused=True, is_grads_batched=True

@@ -1,35 +1,35 @@
-r"""The nearest point z of {z : h(z) = 0} to each start x of a batch, by Newton's methods.
+r"""The point of {z : h(z) = 0} nearest to each start x of a batch, by Gauss-Newton and SQP steps.
 
-**Feasibility.** From z = x, the step of least length that solves the linearised equations is
+**Feasibility.** Starting from z = x, the Gauss-Newton step
 
     d = -J^T (J J^T)^{-1} h(z)
 
-(Gauss-Newton). Where it does not shrink the residual enough, the system is damped, J J^T + mu D^2
-(Levenberg and Marquardt), with growing mu.
+is the shortest step that solves the linearised equations. If it does not reduce the residual enough, the
+system is damped as in the Levenberg-Marquardt method, J J^T + mu D^2, with increasing mu.
 
-**The nearest point.** The conditions of first order (Karush, Kuhn and Tucker) are
+**The nearest point.** The first-order (Karush-Kuhn-Tucker) conditions are
 
     z - x + J^T lambda = 0,    h(z) = 0.
 
-At a point z, lambda is taken by least squares, lambda = -(J J^T)^{-1} J (z - x). What is left of the first
-condition is P (z - x), with P = I - J^T (J J^T)^{-1} J, the orthogonal projector onto the tangent space. A
-step of sequential quadratic programming minimises the second-order model of the Lagrangian over the
-linearised equations:
+At a point z, lambda is the least-squares estimate, lambda = -(J J^T)^{-1} J (z - x). The residual of the
+first condition is then P (z - x), where P = I - J^T (J J^T)^{-1} J is the orthogonal projector onto the
+tangent space. A step of sequential quadratic programming (SQP) minimises the second-order model of the
+Lagrangian subject to the linearised equations:
 
     d = n + t,    n = -J^T (J J^T)^{-1} h,    P (I + sum_j lambda_j h_j'') P t = -P (z - x).
 
-The second system is solved by projected conjugate gradients to a relative residual that falls with the
-error, so that the order of convergence is two. Where they meet a direction of negative curvature, which
-happens far from the solution, they stop before it; t is then still a direction of descent. A second-order
-correction, -J^T (J J^T)^{-1} (h(z + a d) - (1 - a) h(z)), takes off what the linearised equations did not
-foresee. A line search halves a until the merit function
+Projected conjugate gradients solve the second system, to a relative residual that decreases with the error,
+so that the order of convergence is two. Far from the solution they may meet a direction of negative
+curvature; they then stop before it, and t is still a descent direction. A second-order correction,
+-J^T (J J^T)^{-1} (h(z + a d) - (1 - a) h(z)), removes the error of the linearised equations. A line search
+halves a until the merit function
 
     |z - x|^2 / 2 + nu |D^{-1} h(z)|,    nu = 2 |D lambda|,
 
-falls. D holds the lengths of the rows of J, so that no choice below depends on the units of the residual.
+decreases. D holds the lengths of the rows of J, so no criterion depends on the units of the residual.
 
-The result is a local minimum, that of the basin of the start. Each sample has its own step lengths and
-dampings, and samples that have converged are taken out of the batch. There is no loop over samples.
+The result is a local minimum in the basin of the start. Each sample has its own step lengths and dampings,
+and samples that have converged are removed from the batch. There is no loop over samples.
 
 Sources: Nocedal and Wright, Numerical Optimization, 2nd edition, chapters 7, 10, 16 and 18,
 https://doi.org/10.1007/978-0-387-40065-5. Utkarsh et al. 2025 (PCFM), https://arxiv.org/abs/2506.04171,
@@ -58,41 +58,42 @@ from plumbline.constraints._report import (
     ProjectionReport,
 )
 
-# Relative size of the normal step at which a point is feasible, and of the tangential gradient at which it
-# is the nearest.
+# Size of the normal step, relative to the point, at which a point counts as feasible, and relative size of
+# the tangential gradient at which it counts as the nearest.
 FEASIBLE, NEAREST = 1e-10, 1e-9
-# Distance to the start, relative to the size of the point, under which the tangential gradient is relative
-# to this instead.
+# Smallest distance to the start, relative to the size of the point, that the tangential gradient is divided
+# by.
 SMALL_DISTANCE = 1e-6
-# First-order distance of every equation, relative to the size of the point, that rounding leaves.
+# First-order distance to each equation, relative to the size of the point, that counts as rounding error.
 ROUNDING = 1e-14
-# Share of a residual that a linear step must take off for the linearised equations to count as consistent.
+# Fraction of the residual that a linear step must remove for the linearised equations to be consistent.
 CONSISTENT = 0.9
-# Share by which an accepted step must shrink the residual, and the dampings that are tried in turn.
+# Fraction by which an accepted step must reduce the residual, and the dampings that are tried in turn.
 DECREASE = 1e-4
 DAMPINGS = (0.0, *(0.25 * 4.0**k for k in range(9)))
-# Armijo's share of the predicted decrease, and most halvings.
+# Fraction of the predicted decrease in the Armijo condition, and the maximum number of halvings.
 ARMIJO, HALVINGS = 1e-4, 24
-# Most iterations of the projected conjugate gradients, and the curvature that counts as not positive.
+# Maximum number of projected conjugate gradient iterations, and the curvature below which they stop.
 MOST_TANGENTIAL, LEAST_CURVATURE = 100, 1e-8
-# Iterations that are kept to make points feasible again.
+# Iterations reserved for making points feasible again.
 RESERVE = 5
-# Rows, and numbers of a sample's Jacobian, up to which it is formed; numbers that are formed together.
+# Largest number of rows and of entries of a sample's Jacobian for which it is formed; largest number of
+# Jacobian entries in memory at once.
 MOST_ROWS, MOST_NUMBERS, TOGETHER = 256, 2**19, 2**24
 
 Function = Callable[[Tensor, Tensor], Tensor]
-"""h: points (b, n) and the places of these samples in the batch (b,), to residuals (b, m)."""
+"""h: maps points (b, n) and the indices of these samples in the batch (b,) to residuals (b, m)."""
 
 
 class NearestPoint:
     """Projects a batch of starts onto h = 0.
 
     Args:
-        function: h, which is called with any part of the batch.
+        function: h; it is called with any part of the batch.
         start: x (B, n), in double precision.
         rows: m.
-        iterations: most iterations a sample.
-        matrix_free: whether the Jacobian is not formed.
+        iterations: maximum number of iterations per sample.
+        matrix_free: whether to solve without forming the Jacobian.
     """
 
     def __init__(
@@ -117,20 +118,18 @@ class NearestPoint:
         self.kkt = start.new_full((count,), torch.nan)
 
     def solve(self) -> None:
-        """Finds feasible points, then the nearest ones, then feasible ones again where the second search
-        lost them.
-        """
+        """Finds feasible points, then the nearest ones, and restores feasibility where that lost it."""
         everyone = torch.arange(len(self.start), device=self.start.device)
         feasible = self._restore(everyone)
         left = self._approach(feasible)
         self._restore(left, settled=True)
 
     def _restore(self, active: Tensor, *, settled: bool = False) -> Tensor:
-        """Makes points feasible, and returns the samples that are.
+        """Moves points onto h = 0 and returns the samples for which this succeeded.
 
         Args:
             active: the samples to move.
-            settled: whether it has been noted why they did not converge.
+            settled: whether the reason why they did not converge is already recorded.
         """
         feasible = []
         while len(active):
@@ -138,7 +137,7 @@ class NearestPoint:
             _, is_feasible = self._normal_step(active, now)
             size = self._weighted(now, now.residual)
             moved, taken = self._damped(active, now, size, ~is_feasible & now.finite & (size > 0))
-            # A feasible point takes the last, undamped step only if that makes the residual smaller.
+            # A feasible point takes the last step only if it reduces the residual.
             self.points[active] = torch.where(taken[:, None], moved, self.points[active])
             stuck = ~taken & ~is_feasible
             self.residual[active] = now.residual.norm(dim=1)
@@ -159,7 +158,7 @@ class NearestPoint:
     def _damped(
         self, active: Tensor, now: Linearisation, size: Tensor, wanted: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The first damped step that shrinks the residual enough, and for which samples there is one."""
+        """The first damped step that reduces the residual enough, and which samples have one."""
         points = self.points[active]
         found, taken = points.clone(), torch.zeros_like(now.finite)
         for damping in DAMPINGS:
@@ -173,7 +172,7 @@ class NearestPoint:
         return found, taken
 
     def _approach(self, active: Tensor) -> Tensor:
-        """Moves feasible points towards the nearest ones; returns the samples that did not get there."""
+        """Moves feasible points towards the nearest ones; returns the samples to make feasible again."""
         left = []
         while len(active):
             spent = self.iterations[active] >= self.limit - RESERVE
@@ -196,8 +195,8 @@ class NearestPoint:
             if not bool(wanted.any()):
                 break
             tangential = _tangential_step(now, gradient, multipliers, kkt, self.freedom)
-            # The nearest point is no farther from the start than this one: no step needs to be longer than
-            # twice the distance.
+            # The nearest point is at most as far from the start as this one, so no step needs to be longer
+            # than twice that distance.
             longest = 2 * away.norm(dim=1) / tangential.norm(dim=1).clamp(min=torch.finfo(away.dtype).tiny)
             step = normal + longest.clamp(max=1.0)[:, None] * tangential
             step = torch.where(wanted[:, None], step, 0.0)
@@ -218,7 +217,7 @@ class NearestPoint:
         multipliers: Tensor,
         wanted: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The longest halved step whose merit is small enough, and for which samples there is one."""
+        """The first halved step that decreases the merit function enough, and which samples have one."""
         points = self.points[active]
         weight = 2 * (multipliers * now.lengths).norm(dim=1)
         size = self._weighted(now, now.residual)
@@ -228,7 +227,7 @@ class NearestPoint:
         found, taken = points.clone(), torch.zeros_like(now.finite)
         for _ in range(HALVINGS):
             trial = points + length[:, None] * step
-            # What the linearised equations did not foresee.
+            # Error of the linearised equations along this step.
             unforeseen = self._evaluated(trial, active) - (1 - length[:, None]) * now.residual
             trial = trial - now.adjoint(now.solve(unforeseen))
             residual = self._weighted(now, self._evaluated(trial, active))
@@ -242,7 +241,7 @@ class NearestPoint:
         return found, taken
 
     def _normal_step(self, active: Tensor, now: Linearisation) -> tuple[Tensor, Tensor]:
-        """The undamped step to the linearised equations, and which points are feasible."""
+        """The undamped step that solves the linearised equations, and which points are feasible."""
         step = -now.adjoint(now.solve(now.residual))
         scale = torch.maximum(self.points[active].norm(dim=1), self.start[active].norm(dim=1))
         first_order = (now.residual.abs() / now.lengths).amax(1)
@@ -264,7 +263,7 @@ class NearestPoint:
             return self.function(points, active)
 
     def _weighted(self, now: Linearisation, residual: Tensor) -> Tensor:
-        """The residual's norm at unit row length; infinite where it is not finite."""
+        """|D^{-1} h|; infinite where it is not finite."""
         return (residual / now.lengths).norm(dim=1).nan_to_num(torch.inf, torch.inf)
 
     def _note(self, active: Tensor, which: Tensor, reason: Tensor | int) -> None:
@@ -275,7 +274,7 @@ class NearestPoint:
 def _tangential_step(
     now: Linearisation, gradient: Tensor, multipliers: Tensor, kkt: Tensor, freedom: int
 ) -> Tensor:
-    """t (b, n): the minimum of the Lagrangian's model in the tangent space, by truncated conjugate
+    """t (b, n), the minimiser of the Lagrangian's model in the tangent space, by truncated conjugate
     gradients.
     """
     step = torch.zeros_like(gradient)
@@ -284,7 +283,7 @@ def _tangential_step(
     curvature = now.curvature(multipliers)
     residual, direction = -gradient, -gradient
     square = residual.square().sum(1)
-    # As small as the square of the error, for order two, and little smaller than the error wanted at the end.
+    # The relative residual decreases with the error, for order two, but not much below the final accuracy.
     least = torch.finfo(kkt.dtype).tiny
     wanted = square * torch.maximum(kkt, 0.03 * NEAREST / kkt.clamp(min=least)).clamp(max=0.1) ** 2
     live = (square > 0) & torch.isfinite(square)
@@ -298,8 +297,8 @@ def _tangential_step(
         if iteration == 0:
             step = torch.where((live & ~positive)[:, None], direction, step)
         live = live & positive
-        share = torch.where(live, square / torch.where(live, along, 1.0), 0.0)[:, None]
-        step, residual = step + share * direction, residual - share * image
+        reach = torch.where(live, square / torch.where(live, along, 1.0), 0.0)[:, None]
+        step, residual = step + reach * direction, residual - reach * image
         before, square = square, residual.square().sum(1)
         live = live & (square > wanted)
         onward = torch.where(live, square / torch.where(live, before, 1.0), 0.0)[:, None]
@@ -308,7 +307,7 @@ def _tangential_step(
 
 
 def is_large(rows: int, coordinates: int) -> bool:
-    """Whether a Jacobian of this size is not formed."""
+    """Whether a Jacobian of this size is too large to be formed."""
     return rows > MOST_ROWS or rows * coordinates > MOST_NUMBERS
 
 
@@ -323,12 +322,12 @@ def nearest_points(
     """The nearest point of h = 0 to each start.
 
     Args:
-        function: h, on flattened points in double precision, of any part of the batch.
+        function: h, on flattened points in double precision, for any part of the batch.
         start: x.
         rows: the number of equations m.
-        iterations: most iterations a sample.
-        matrix_free: whether conjugate gradients replace the Jacobian and its Cholesky factor; None for more
-            than `MOST_ROWS` rows, or Jacobians of more than `MOST_NUMBERS` numbers a sample.
+        iterations: maximum number of iterations per sample.
+        matrix_free: whether to use conjugate gradients instead of the Jacobian and its Cholesky factor; None
+            chooses this for more than `MOST_ROWS` rows or `MOST_NUMBERS` Jacobian entries per sample.
     """
     flat = start.detach().flatten(1).double()
     numbers = rows * flat.shape[1]
@@ -336,7 +335,7 @@ def nearest_points(
         matrix_free = is_large(rows, flat.shape[1])
     together = max(1, TOGETHER // max(1, flat.shape[1] if matrix_free else numbers))
     found: list[NearestPoint] = []
-    # Samplers work without gradients, or in inference mode, whose tensors have no derivatives.
+    # Samplers run without gradients or in inference mode, where tensors have no derivatives.
     with torch.inference_mode(False):
         for part in torch.arange(len(flat), device=flat.device).split(together):
             solver = NearestPoint(
@@ -352,11 +351,11 @@ def nearest_points(
         torch.cat([getattr(solver, name) for solver in found])
         for name in ("points", "iterations", "residual", "kkt", "reason")
     )
-    # A start that is not finite, or has no finite residual, stays as it is.
+    # A start that is not finite, or whose residual is not finite, is returned unchanged.
     points = torch.where((reason == NOT_FINITE)[:, None], flat, points)
     return ProjectionReport(points.view_as(start).to(start.dtype), iterations_used, residual, kkt, reason)
 
 
 def _of_part(function: Function, part: Tensor) -> Function:
-    """The function for places within a part of the batch."""
+    """The function with indices into a part of the batch."""
     return lambda points, which: function(points, part[which])

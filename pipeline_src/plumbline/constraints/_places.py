@@ -1,4 +1,4 @@
-"""Places of a sample by the names of its coordinates, and the entries of a variable that belong to them."""
+"""Places of a sample selected by coordinate values, and the entries of a variable that belong to them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from plumbline.coordinates import EQUAL_STEPS, CoordinateError
 def places_of(
     example: xr.Dataset, where: Mapping[str, float | str | Sequence[float | str]], asker: str
 ) -> np.ndarray:
-    """Which coordinates of a sample (*S) lie at these values of its dimensions.
+    """Mask (*S) of the places of a sample that lie at the given coordinate values.
 
     Args:
         example: samples with their coordinates.
-        where: values by dimension; all of a dimension that is not named.
+        where: values by dimension; a dimension that is not named is selected along its whole length.
         asker: the constraint and the key, for messages.
 
     Raises:
-        CoordinateError: samples lack a dimension, or no coordinate has such a value.
+        CoordinateError: samples lack a dimension, or a coordinate does not have the value.
     """
     state = example["state"]
     chosen = np.ones(state.shape[1:], dtype=bool)
@@ -36,13 +36,13 @@ def places_of(
 
 
 def _index_of(example: xr.Dataset, name: str, value: float | str, asker: str) -> int:
-    """The index of a value of a coordinate, or the index itself where the dimension has no coordinate."""
+    """The index of a coordinate value; the given index itself if the dimension has no coordinate."""
     size = example.sizes[name]
     if name not in example.coords:
         if isinstance(value, str) or value != int(value) or not 0 <= value < size:
             raise CoordinateError(
-                f"{asker}: {name!r} has no coordinate, so that it takes an index from 0 to {size - 1}, "
-                f"found {value!r}."
+                f"{asker}: {name!r} has no coordinate and takes an index from 0 to {size - 1}, found "
+                f"{value!r}."
             )
         return int(value)
     values = example[name].values
@@ -52,7 +52,7 @@ def _index_of(example: xr.Dataset, name: str, value: float | str, asker: str) ->
             raise CoordinateError(f"{asker}: {name!r} has no {value!r}; it has {', '.join(labels[:20])}.")
         return labels.index(str(value))
     if isinstance(value, str):
-        raise CoordinateError(f"{asker}: {name!r} has numbers as coordinate, found {value!r}.")
+        raise CoordinateError(f"{asker}: {name!r} has a numeric coordinate, found {value!r}: give a number.")
     numbers = values.astype(np.float64)
     apart = np.abs(numbers - value)
     nearest = int(apart.argmin())
@@ -60,19 +60,18 @@ def _index_of(example: xr.Dataset, name: str, value: float | str, asker: str) ->
     rounding = float(np.finfo(np.float32).eps) * abs(float(value))
     if apart[nearest] > EQUAL_STEPS * max(spacing, rounding):
         raise CoordinateError(
-            f"{asker}: {name!r} has no {value:g}; the nearest is {float(values[nearest]):.10g}, of "
-            f"{size} values from "
-            f"{float(values.min()):g} to {float(values.max()):g}."
+            f"{asker}: {name!r} has no {value:g}; the nearest is {float(values[nearest]):.10g}, of {size} "
+            f"values from {float(values.min()):g} to {float(values.max()):g}."
         )
     return nearest
 
 
 def entries_at(example: xr.Dataset, name: str, places: np.ndarray, asker: str) -> tuple[bool, np.ndarray]:
-    """Whether a variable has entries for each sample, and which of them, flattened, belong to the places.
+    """Whether a variable has one entry per sample, and the flat index of the value for each place.
 
     Raises:
         ValueError: there is no such variable.
-        CoordinateError: it has a dimension that samples lack, or another length.
+        CoordinateError: it has a dimension that samples lack, or whose length differs from theirs.
     """
     of_sample, numbers = _numbered(example, name, asker)
     state = example["state"][0]
@@ -82,25 +81,24 @@ def entries_at(example: xr.Dataset, name: str, places: np.ndarray, asker: str) -
 def entries_of_totals(
     example: xr.Dataset, name: str, over: Sequence[str], asker: str
 ) -> tuple[bool, np.ndarray]:
-    """Whether a variable has entries for each sample, and which of them, flattened, belong to totals over
-    dimensions.
+    """Whether a variable has one entry per sample, and the flat index of the value for each total.
 
     Raises:
         ValueError: there is no such variable.
-        CoordinateError: it has a dimension that totals lack, or another length.
+        CoordinateError: it has a dimension that totals lack, or whose length differs from theirs.
     """
     of_sample, numbers = _numbered(example, name, asker)
     if summed := [str(d) for d in numbers.dims if d in over]:
         raise CoordinateError(
-            f"{asker}: {name!r} has the dimension {summed[0]!r}, which the total goes over: give one "
-            "entry a total."
+            f"{asker}: {name!r} has the dimension {summed[0]!r}, which the total goes over: give one value "
+            "per total."
         )
     totals = example["state"][0].isel(dict.fromkeys(over, 0), drop=True)
     return of_sample, numbers.broadcast_like(totals).transpose(*totals.dims).values.flatten()
 
 
 def _numbered(example: xr.Dataset, name: str, asker: str) -> tuple[bool, xr.DataArray]:
-    """Whether a variable has entries for each sample, and the numbers of its entries."""
+    """Whether a variable has one entry per sample, and the flat indices of the values of an entry."""
     variable = variable_of(example, name, asker)
     of_sample = variable.dims[:1] == ("sample",)
     dims, shape = (variable.dims[1:], variable.shape[1:]) if of_sample else (variable.dims, variable.shape)
@@ -115,13 +113,13 @@ def _numbered(example: xr.Dataset, name: str, asker: str) -> tuple[bool, xr.Data
 
 
 def cell_sizes(example: xr.Dataset, over: Sequence[str], asker: str) -> tuple[np.ndarray, str]:
-    """The sizes of cells, which broadcast to a sample (*S), and the unit of totals.
+    """The cell sizes (*S), and the unit of totals.
 
-    A cell ends halfway to its neighbours, and at the ends of an axis as far beyond the point as before it.
+    A cell extends halfway to its neighbours. At the ends of an axis it extends equally to both sides.
 
     Raises:
-        CoordinateError: a dimension has no numeric coordinate of two values or more, or one that does not
-            rise or fall throughout.
+        CoordinateError: a dimension has no numeric coordinate with at least two values, or its coordinate is
+            not monotonic.
     """
     state = example["state"]
     sizes, unit = np.ones([1] * (state.ndim - 1)), unit_of(example)
@@ -129,14 +127,13 @@ def cell_sizes(example: xr.Dataset, over: Sequence[str], asker: str) -> tuple[np
         values = np.asarray(example[name].values) if name in example.coords else np.zeros(0)
         if values.dtype.kind not in "fiu" or len(values) < 2:
             raise CoordinateError(
-                f"{asker}: sizes of cells need numbers as coordinate {name!r}, two or more: write them "
-                "into the file, or leave `weights` "
-                f"out."
+                f"{asker}: cell sizes need numbers as coordinate {name!r}, at least two: write them into the "
+                "file, or omit `weights`."
             )
         steps = np.diff(values.astype(np.float64))
         if not ((steps > 0).all() or (steps < 0).all()):
             raise CoordinateError(
-                f"{asker}: sizes of cells need a coordinate {name!r} that rises or falls throughout."
+                f"{asker}: cell sizes need a coordinate {name!r} that increases or decreases throughout."
             )
         widths = np.abs(np.gradient(values.astype(np.float64)))
         sizes = sizes * widths.reshape([-1 if i == axis else 1 for i in range(sizes.ndim)])
@@ -145,15 +142,15 @@ def cell_sizes(example: xr.Dataset, over: Sequence[str], asker: str) -> tuple[np
 
 
 def weights_of(example: xr.Dataset, name: str, asker: str) -> tuple[np.ndarray, str]:
-    """The weights that a variable holds (*S), and the unit of totals.
+    """The weights (*S) in a variable, and the unit of totals.
 
     Raises:
-        ValueError: there is no such variable, or it has entries for each sample.
-        CoordinateError: it has a dimension that samples lack, or another length.
+        ValueError: there is no such variable, or it has one entry per sample.
+        CoordinateError: it has a dimension that samples lack, or whose length differs from theirs.
     """
     of_sample, _ = _numbered(example, name, asker)
     if of_sample:
-        raise ValueError(f"{asker}: {name!r} must be the same for all samples, found entries for each.")
+        raise ValueError(f"{asker}: {name!r} must be the same for all samples, found one entry per sample.")
     state = example["state"][0]
     values = example[name].broadcast_like(state).transpose(*state.dims).values.astype(np.float64)
     unit = f"{unit_of(example)} {example[name].attrs.get('units', '1')}".removesuffix(" 1").removeprefix("1 ")

@@ -1,20 +1,20 @@
 r"""Polytopes A x <= b.
 
-Let the rows of A have unit length. The nearest point to x is z = x - A^T y, where y >= 0 solves the dual
+Let the rows of A have unit length. The point nearest to x is z = x - A^T y, where y >= 0 solves the dual
 problem
 
     min_{y >= 0}  y^T G y / 2 - y^T (A x - b),    G = A A^T.
 
-G is singular where there are more rows than coordinates. So the dual is solved by proximal steps: each adds
-eps |y - y_k|^2 / 2, with eps = `PROXIMAL`, and has one solution y_{k+1}. The steps converge, in two or
-three, to a solution of the dual. Each one is found by projected Newton steps: rows with y = 0 that should
-stay so are left out, the others take Newton's step by a Cholesky factor of their part of G + eps I, and the
-result is cut at zero. A line search makes the dual fall. Samples share G, have their own sets of rows, and
-are taken out of the batch when they have converged. Feasible samples are left as they are.
+G is singular if there are more rows than coordinates. The dual is therefore solved by proximal steps. Each
+step adds eps |y - y_k|^2 / 2, with eps = `PROXIMAL`, which makes the solution y_{k+1} unique. Two or three
+steps usually suffice. The problem of each step is solved by a projected Newton method: rows with y = 0 and a
+positive gradient are held at zero, the others take a Newton step with the Cholesky factor of their block of
+G + eps I, and negative entries of the result are set to zero. A line search ensures that the dual decreases.
+Samples share G but have separate sets of active rows, and they leave the batch when they have converged.
+Feasible samples are returned unchanged.
 
-Sources: Bertsekas 1982, projected Newton methods, https://doi.org/10.1137/0320018; Rockafellar 1976,
-    proximal steps,
-https://doi.org/10.1137/0314056.
+Sources: Bertsekas 1982, projected Newton methods, https://doi.org/10.1137/0320018; Rockafellar 1976, proximal
+steps, https://doi.org/10.1137/0314056.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PROXIMAL = 1e-6
-# Violation, relative to |x| + |b|, at which a sample is feasible; proximal steps and Newton steps in each
-# of them.
+# Violation, relative to |x| + |b|, at which a sample counts as feasible; maximum number of proximal steps,
+# and of Newton steps in each of them.
 FEASIBLE, PROXIMAL_STEPS, NEWTON_STEPS = 1e-12, 60, 100
-# Error of the dual's optimality, relative to |x| + |b|, at which a proximal step is solved.
+# Optimality error, relative to |x| + |b|, at which the problem of a proximal step counts as solved.
 SOLVED = 1e-14
-# Armijo's share of the predicted decrease, and most halvings.
+# Fraction of the predicted decrease in the Armijo condition, and the maximum number of halvings.
 ARMIJO, HALVINGS = 1e-4, 30
 
 
@@ -50,12 +50,13 @@ class Polytope(Constraint):
 
     Args:
         matrix: A (m, n).
-        limit: b, (m,) for all samples or (B, m); None if it is to come from `bind`.
-        limit_variable: the variable of a dataset that holds b a sample.
+        limit: b, (m,) for all samples or (B, m) per sample; None if `bind` provides it. Infinity means
+            no limit.
+        limit_variable: name of the dataset's variable that holds b per sample.
         unit: unit of A x.
 
     Raises:
-        ValueError: A or b are not finite, or do not fit each other.
+        ValueError: A is not finite, b has NaN, or their shapes do not fit.
         InfeasibleConstraintError: no point satisfies A x <= b.
 
     Example:
@@ -82,20 +83,20 @@ class Polytope(Constraint):
         self.limit_variable = limit_variable
         if self.matrix.ndim != 2 or not self.matrix.numel() or not bool(torch.isfinite(self.matrix).all()):
             raise ValueError(
-                f"`matrix` must be finite numbers (m, n), found the shape {tuple(matrix.shape)}."
+                f"`matrix` must hold finite numbers (m, n), found the shape {tuple(matrix.shape)}."
             )
         self.limit = None if limit is None else self._checked(limit)
         if self.limit is not None and self.limit.ndim == 1:
             _require_a_point(self.matrix, self.limit)
 
     def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> Polytope:
-        """The polytope with the limits of these samples, if it takes one a sample."""
+        """The polytope with the per-sample limits in `known`; itself if it has no such limits."""
         if self.limit_variable is None:
             return self
         return self.with_limit(as_tensor(known[self.limit_variable]))
 
     def with_limit(self, limit: Float[Tensor, "*B m"]) -> Polytope:
-        """The same A with another b."""
+        """The polytope with the same A and another b."""
         bound = copy.copy(self)
         bound.limit = self._checked(limit)
         return bound
@@ -106,7 +107,7 @@ class Polytope(Constraint):
         return self.with_limit(self.limit[which.to(self.limit.device)])
 
     def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
-        """The positive part of A x - b."""
+        """The positive part of A x - b, in the unit of A x."""
         flat = x.flatten(1).double()
         return (flat @ self._matrix(flat).mT - self._limits(flat)).clamp(min=0).to(x.dtype)
 
@@ -118,8 +119,9 @@ class Polytope(Constraint):
         return (self.residual(x).double() / size.clamp(min=smallest)).amax(1).to(x.dtype)
 
     def project(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
-        """The nearest point of each sample; a warning counts the samples that did not converge. There is no
-        derivative by x.
+        """The nearest point of each sample; a warning counts the samples that did not converge.
+
+        The result is not differentiable with respect to x.
         """
         report = self.project_with_report(x)
         report.warn("polytope")
@@ -127,7 +129,7 @@ class Polytope(Constraint):
 
     @torch.no_grad()
     def project_with_report(self, x: Float[Tensor, "B *S"]) -> ProjectionReport:
-        """The nearest points, with Newton steps, violations and what became of each sample."""
+        """The nearest points, with Newton steps, violation and outcome of each sample."""
         flat = x.detach().flatten(1).double()
         matrix = self._matrix(flat)
         lengths = matrix.norm(dim=1)
@@ -146,9 +148,8 @@ class Polytope(Constraint):
         given = limit.double()
         if given.ndim not in (1, 2) or given.shape[-1] != len(self.matrix) or bool(given.isnan().any()):
             raise ValueError(
-                f"`limit` must be {len(self.matrix)} numbers, one a row of the matrix, found the shape "
-                f"{tuple(limit.shape)}"
-                f"{' with NaN' if bool(given.isnan().any()) else ''}."
+                f"`limit` must be {len(self.matrix)} numbers, one per row of the matrix, found the shape "
+                f"{tuple(limit.shape)}{' with NaN' if bool(given.isnan().any()) else ''}."
             )
         return given
 
@@ -162,8 +163,7 @@ class Polytope(Constraint):
     def _limits(self, flat: Tensor) -> Tensor:
         if self.limit is None:
             raise ValueError(
-                f"this polytope takes `limit` from {self.limit_variable!r}, one a sample: bind it with "
-                "`bind`."
+                f"this polytope takes `limit` from the variable {self.limit_variable!r}: bind it with `bind`."
             )
         if self.limit.ndim > 1 and len(self.limit) != len(flat):
             raise ValueError(f"{len(self.limit)} limits were given for {len(flat)} samples.")
@@ -177,7 +177,7 @@ class _Dual:
         self.rows, self.gram = rows, rows @ rows.mT
         self.start = start
         self.excess = start @ rows.mT - limits
-        # A limit that is infinite is none.
+        # A row with an infinite limit does not constrain.
         self.excess = torch.where(limits == torch.inf, -torch.inf, self.excess)
         finite = torch.where(torch.isfinite(limits), limits, 0.0)
         self.size = (start.norm(dim=1) + finite.norm(dim=1)).clamp(min=torch.finfo(start.dtype).tiny)
@@ -200,16 +200,16 @@ class _Dual:
             self.multipliers[active] = after
             self.points[active] = self.start[active] - after @ self.rows
             slack = self.excess[active] - after @ self.gram
-            # What the proximal term left of the dual's optimality: zero where it is solved.
+            # Optimality error of the dual without the proximal term; zero at a solution.
             error = (after - (after + slack).clamp(min=0)).abs().amax(1) / self.size[active]
             self.error[active] = error
             active = active[error > FEASIBLE]
         self.reason[active] = EXHAUSTED
 
     def _proximal_step(self, active: Tensor, before: Tensor) -> Tensor:
-        """The multipliers that minimise the dual plus the proximal term, by projected Newton steps."""
+        """The multipliers that minimise the dual plus the proximal term, by a projected Newton method."""
         excess, wanted = self.excess[active], SOLVED * self.size[active]
-        # An infinite slack takes no part; a finite number keeps products with zero defined.
+        # A large finite value instead of minus infinity avoids NaN in products with zero.
         excess = excess.clamp(min=-1e150)
         identity = torch.eye(len(self.gram)).to(self.gram)
         regular = self.gram + PROXIMAL * identity
@@ -234,7 +234,7 @@ class _Dual:
     def _searched(
         self, y: Tensor, direction: Tensor, gradient: Tensor, free: Tensor, regular: Tensor
     ) -> Tensor:
-        """The longest halved step, cut at zero, by which the dual falls enough."""
+        """The first halved step, clamped at zero, that decreases the dual enough."""
         length = torch.ones_like(y[:, :1])
         found, taken = y, torch.zeros_like(length, dtype=torch.bool)
         promised = torch.where(free, gradient * direction, 0.0).sum(1, keepdim=True)
@@ -256,7 +256,7 @@ class _Dual:
 
 
 def _require_a_point(matrix: Tensor, limit: Tensor) -> None:
-    """Checks by a linear programme that some point satisfies A x <= b."""
+    """Checks by a linear program that some point satisfies A x <= b."""
     from scipy.optimize import linprog
 
     kept = torch.isfinite(limit)
@@ -267,5 +267,5 @@ def _require_a_point(matrix: Tensor, limit: Tensor) -> None:
     done = linprog(nothing, A_ub=rows, b_ub=limits, bounds=(None, None), method="highs")
     if done.status == 2 or bool((limit == -torch.inf).any()):
         raise InfeasibleConstraintError(
-            "no point satisfies A x <= b: rows contradict each other. Raise a limit, or remove a row."
+            "no point satisfies A x <= b, as rows contradict each other: raise a limit, or remove a row."
         )

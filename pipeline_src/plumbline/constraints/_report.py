@@ -1,4 +1,4 @@
-"""What became of each sample of a projection."""
+"""The outcome of a projection for each sample."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ logger = logging.getLogger("plumbline.constraints")
 REASONS = (
     "converged",
     "a residual or derivative that is not finite",
-    "rows of the Jacobian that depend on each other",
-    "a residual whose size has a minimum there that is not zero",
-    "iterations exhausted, or no step that brings it nearer",
+    "dependent rows of the Jacobian",
+    "a nonzero local minimum of the residual norm",
+    "iterations exhausted, or no step towards the nearest point",
 )
-"""What became of a sample, by its number in `ProjectionReport.reason`."""
+"""Outcomes, indexed by `ProjectionReport.reason`."""
 CONVERGED, NOT_FINITE, DEFICIENT, NO_DESCENT, EXHAUSTED = range(5)
 
 
 @dataclass(frozen=True)
 class ProjectionReport:
-    """The nearest feasible points, and how they were found.
+    """The nearest feasible points, with the outcome of each sample.
 
     Attributes:
         points: the points (B, *S), in the dtype of the start; the start itself where a residual is not
             finite.
-        iterations: iterations (B,), each with one Jacobian.
+        iterations: number of iterations (B,), each of which evaluates one Jacobian; Newton steps for
+            `Polytope`, rounds of Dykstra's method for `Jointly` convex sets.
         residual: |h| (B,) at the points before they are rounded to their dtype, in the unit of the residual.
-        kkt: |z - x + J^T lambda| (B,), relative to |z - x| or to a millionth of |z|, whichever is larger.
-        reason: what became of each sample (B,), a number in `REASONS`.
+        kkt: |z - x + J^T lambda| (B,), relative to |z - x| or to a millionth of |z|, whichever is larger; for
+            `Polytope` the optimality error of the dual, for `Jointly` convex sets the last change of the
+            increments, both relative.
+        reason: outcome of each sample (B,), an index into `REASONS`.
     """
 
     points: Float[Tensor, "B *S"]
@@ -43,16 +46,16 @@ class ProjectionReport:
 
     @property
     def converged(self) -> Bool[Tensor, " B"]:
-        """Which samples are feasible and the nearest points of their neighbourhood."""
+        """Which samples reached a feasible point that is the nearest in its neighbourhood."""
         return self.reason == CONVERGED
 
     def failures(self) -> dict[str, int]:
-        """How many samples did not converge, by the reason."""
+        """Number of samples that did not converge, by reason."""
         counts = torch.bincount(self.reason, minlength=len(REASONS)).tolist()
         return {REASONS[code]: count for code, count in enumerate(counts) if code != CONVERGED and count}
 
     def details(self) -> dict[str, Tensor]:
-        """What is kept of the projection beside the samples, by name."""
+        """The values that are stored beside the samples, by name."""
         return {
             "projection_iterations": self.iterations,
             "projection_residual": self.residual,
@@ -60,7 +63,7 @@ class ProjectionReport:
         }
 
     def warn(self, what: str) -> None:
-        """Logs how many samples did not converge, by the reason; nothing where all did."""
+        """Logs a warning with the number of samples that did not converge, by reason, if there are any."""
         failures = self.failures()
         if failures:
             reasons = "; ".join(f"{count} with {reason}" for reason, count in failures.items())

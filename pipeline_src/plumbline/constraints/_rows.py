@@ -1,11 +1,13 @@
-r"""Independent rows of a matrix A, and what they make of the target k.
+r"""Independent rows of a matrix A, and the check that the target k does not contradict them.
 
-The rank is that of the rows at unit length, so that the units of a row do not decide whether it counts. Of m rows,
-a singular value relative to the largest, where eps is the rounding of the dtype that A was given in, is
+The rank is determined after scaling the rows to unit length, so it does not depend on the units of a row.
+Let eps be the rounding of the dtype in which A was given. Singular values of the m rows, relative to the
+largest one, are treated as follows:
 
-- zero up to `DEPENDENT` sqrt(m) eps, what rounding leaves of rows that depend on each other;
-- refused from there to eps^(2/3): a row that rounding alone made would move samples anywhere;
-- used above, with a warning up to the larger of sqrt(eps) and `SMALL`.
+- up to `DEPENDENT` sqrt(m) eps they count as zero, because rounding of dependent rows leaves such values;
+- from there to eps^(2/3) they are rejected, because a row made of rounding errors would move samples
+  arbitrarily;
+- above that they are used, with a warning up to the larger of sqrt(eps) and `SMALL`.
 """
 
 from __future__ import annotations
@@ -21,30 +23,30 @@ from plumbline.constraints import InfeasibleConstraintError
 
 logger = logging.getLogger("plumbline.constraints")
 
-# Roundings of A that a singular value of a single row may be off by.
+# Number of rounding errors of A by which the singular value of a single row may be off.
 DEPENDENT = 16
-# Relative size under which a singular value is reported even where rounding is smaller: numbers in double precision
-# may have been computed in single precision.
+# Relative size below which a singular value is always reported, because values stored in double precision may
+# have been computed in single precision.
 SMALL = 1e-6
-# Rows whose lengths are within this factor of each other are decomposed as they are.
+# Rows whose lengths differ by at most this factor are decomposed without scaling.
 SIMILAR_LENGTHS = 1e3
-# Relative size under which a singular value of a rescaled A is zero; A itself was judged before.
+# Relative size below which a singular value of a rescaled A counts as zero; A itself was checked before.
 RESCALED = 1e-10
-# Share of |k| by which k may leave the range of A: the larger of this and of so many roundings.
+# k may leave the range of A by this fraction of |k|, or by this number of rounding errors if that is larger.
 CONTRADICTION, ROUNDINGS = 1e-6, 64
 
 
 class IllConditionedError(ValueError):
-    """The numbers of A do not say what its rank is."""
+    """The rank of A is not determined, because rows are nearly dependent."""
 
 
 @dataclass(frozen=True)
 class IndependentRows:
-    """Orthonormal rows V_r^T that span those of A = diag(lengths) U_r S_r V_r^T.
+    """Orthonormal rows V_r^T with the span of those of A = diag(lengths) U_r S_r V_r^T.
 
     Attributes:
         rows: V_r^T.
-        transform: the matrix T by which (k - A x) T = S_r^{-1} U_r^T diag(lengths)^{-1} k - V_r^T x.
+        transform: the matrix T with (k - A x) T = S_r^{-1} U_r^T diag(lengths)^{-1} k - V_r^T x.
         left: U_r.
         lengths: the factors that rows of A were divided by.
     """
@@ -66,7 +68,7 @@ class IndependentRows:
 
         Args:
             target: k.
-            size: what rounding errors of k are relative to, in its unit; at least |k|.
+            size: the magnitude that rounding errors of k are relative to, in its unit; at least |k|.
             eps: relative rounding of k and A.
 
         Raises:
@@ -83,9 +85,10 @@ class IndependentRows:
             sample, row = divmod(worst, len(lengths))
             of_sample = f" for sample {sample}" if target.ndim > 1 else ""
             raise InfeasibleConstraintError(
-                f"rows of A depend on each other and k contradicts them{of_sample}: no x satisfies A x = k, and "
-                f"the nearest leaves a residual of {float((outside * lengths).flatten()[worst]):.3g} in row {row}, "
-                f"where k is {float(target.flatten()[worst]):.6g}. Correct k, or remove the row."
+                f"rows of A depend on each other and k contradicts them{of_sample}: no x satisfies A x = k, "
+                f"and the nearest leaves a residual of {float((outside * lengths).flatten()[worst]):.3g} in "
+                f"row {row}, where k is "
+                f"{float(target.flatten()[worst]):.6g}. Correct k, or remove the row."
             )
 
 
@@ -94,10 +97,10 @@ def independent_rows(matrix: Float[Tensor, "m n"], eps: float) -> IndependentRow
 
     Args:
         matrix: A, finite and not zero, in double precision.
-        eps: relative rounding of the numbers of A.
+        eps: relative rounding of the entries of A.
 
     Raises:
-        IllConditionedError: rows nearly depend on each other, by more than rounding and too little to be used.
+        IllConditionedError: rows are nearly dependent, so that rounding does not determine the rank.
     """
     lengths = matrix.norm(dim=1)
     lengths = torch.where(lengths > 0, lengths, lengths.max())
@@ -108,13 +111,14 @@ def independent_rows(matrix: Float[Tensor, "m n"], eps: float) -> IndependentRow
     if smallest < eps ** (2 / 3):
         in_double = ", or give A in double precision" if eps > torch.finfo(torch.float64).eps else ""
         raise IllConditionedError(
-            f"rows of A nearly depend on each other: at unit length their smallest singular value is {smallest:.3g} "
-            f"of the largest, and numbers of A are rounded to {eps:.1g}. Remove rows that follow from others{in_double}."
+            f"rows of A nearly depend on each other: at unit length their smallest singular value is "
+            f"{smallest:.3g} of the largest, and entries of A are rounded to {eps:.1g}. Remove rows that "
+            f"follow from others{in_double}."
         )
     if smallest < max(eps**0.5, SMALL):
         logger.warning(
-            "A is ill-conditioned: its rows at unit length have the condition number %.3g. Rounding errors of A and k "
-            "move feasible samples by up to so many times their size.",
+            "A is ill-conditioned: its rows at unit length have the condition number %.3g. Rounding errors "
+            "of A and k are amplified by up to this factor in feasible samples.",
             1 / smallest,
         )
     if float(lengths.max() / lengths.min()) > SIMILAR_LENGTHS:
@@ -123,7 +127,7 @@ def independent_rows(matrix: Float[Tensor, "m n"], eps: float) -> IndependentRow
 
 
 def rescaled_rows(matrix: Float[Tensor, "m n"], most: int) -> IndependentRows:
-    """The independent rows of A diag(scale), at most as many as A has, whatever its condition number."""
+    """At most `most` independent rows of A diag(scale), without a check of the condition number."""
     lengths = matrix.norm(dim=1)
     lengths = torch.where(lengths > 0, lengths, lengths.max())
     if float(lengths.max() / lengths.min()) <= SIMILAR_LENGTHS:

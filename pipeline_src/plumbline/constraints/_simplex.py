@@ -1,8 +1,8 @@
-r"""The simplex: numbers that are not negative and add up to a total.
+r"""The simplex: nonnegative numbers that add up to a total.
 
-The nearest point of {x >= 0, sum x = k} is max(x - theta, 0) for the one number theta that makes the sum k.
-With the numbers in falling order, u_1 >= u_2 >= ..., theta = (u_1 + ... + u_r - k) / r for the largest r
-with u_r > theta.
+The nearest point of {x >= 0, sum x = k} is max(x - theta, 0), with the unique theta for which the sum is k.
+For entries in decreasing order, u_1 >= u_2 >= ..., theta = (u_1 + ... + u_r - k) / r for the largest r with
+u_r > theta.
 
 Source: Duchi, Shalev-Shwartz, Singer and Chandra 2008, https://doi.org/10.1145/1390156.1390191.
 """
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class Simplex(Constraint):
-    """x >= 0 and sum x = total over axes of samples (B, *S), such as shares of a budget.
+    """x >= 0 and sum x = total over axes of samples (B, *S), such as budget shares.
 
     Args:
-        total: a positive number, or the name of a variable with one number a sample.
-        axes: the axes of a sample that the sum goes over, from zero on; None for all.
+        total: a positive number, or the name of a variable with one number per sample.
+        axes: the axes of a sample that are summed, counted from zero; None for all.
         unit: unit of the samples.
 
     Raises:
-        ValueError: a total that is not positive and finite, or axes that are named twice or are negative.
+        ValueError: the total is not positive and finite, or axes are repeated or negative.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ class Simplex(Constraint):
         self, total: float | str = 1.0, *, axes: tuple[int, ...] | None = None, unit: str = "1"
     ) -> None:
         if axes is not None and (not axes or len(set(axes)) < len(axes) or min(axes) < 0):
-            raise ValueError(f"`axes` must be different axes of a sample, from 0 on, found {axes}.")
+            raise ValueError(f"`axes` must be different axes of a sample, counted from 0, found {axes}.")
         self.total = Quantity.of("total", total)
         self.axes = axes
         self.unit = unit
@@ -56,7 +56,7 @@ class Simplex(Constraint):
             _require_positive(self.total.values)
 
     def bind(self, known: Mapping[str, Tensor] | xr.Dataset) -> Simplex:
-        """The simplex of each of these samples, where the total is a variable."""
+        """The simplex with the totals in `known`, where the total is a variable."""
         bound = copy.copy(self)
         bound.total = self.total.bind(known)
         if bound.total.variable and bound.total.values is not None:
@@ -69,13 +69,13 @@ class Simplex(Constraint):
         return chosen
 
     def residual(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B r"]:
-        """Each sum minus the total, then the negative part of each number, in the unit of x."""
+        """Each sum minus the total, followed by the negative part of each entry, in the unit of x."""
         groups = self._groups(x)
         sums = groups.sum(2) - self._total(x)
         return torch.cat([sums, groups.clamp(max=0).flatten(1)], dim=1).to(x.dtype)
 
     def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
-        """The largest residual over the total plus the sum of absolute values."""
+        """The largest |residual| over the largest total plus sum of absolute values."""
         groups = self._groups(x)
         residual = self.residual(x).abs().flatten(1).amax(1)
         return residual / (groups.abs().sum(2) + self._total(x)).amax(1).to(x.dtype)
@@ -86,13 +86,13 @@ class Simplex(Constraint):
         falling = groups.sort(dim=2, descending=True).values
         ranks = torch.arange(1, groups.shape[2] + 1, dtype=torch.float64, device=x.device)
         thresholds = (falling.cumsum(2) - total) / ranks
-        # The numbers above their threshold are the first ones.
+        # The entries above their threshold come first.
         count = (falling > thresholds).sum(2, keepdim=True).clamp(min=1)
         found = (groups - thresholds.gather(2, count - 1)).clamp(min=0)
         return self._ungrouped(found, x).to(x.dtype)
 
     def _groups(self, x: Tensor) -> Float[Tensor, "B g k"]:
-        """The numbers in double precision, those of one sum along the last axis."""
+        """The entries in double precision, with those of one sum along the last axis."""
         axes = self._axes(x)
         moved = x.double().movedim(axes, tuple(range(x.ndim - len(axes), x.ndim)))
         kept = moved.shape[1 : x.ndim - len(axes)].numel()

@@ -1,4 +1,4 @@
-"""Balls: a limit on the distance to a center, such as an energy or a risk."""
+"""Balls: an upper limit on the distance to a center, such as on an energy or a risk."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class BallSpec(ConstraintSpec):
 
     kind: Literal["ball"] = "ball"
     radius: Annotated[float, Field(gt=0)] | str
-    """Radius, in the data's unit: a number, or a variable of the dataset with one number a sample."""
+    """Radius, in the data's unit: a number, or a variable of the dataset with one number per sample."""
     center: float | list[float] | str = 0.0
-    """Center: a number, one a coordinate of the flattened sample, or a variable of the dataset."""
+    """Center: a number, one number per coordinate of the flattened sample, or a variable of the dataset."""
 
     def build(self, example: xr.Dataset) -> Ball:
         from plumbline.constraints._ball import Ball

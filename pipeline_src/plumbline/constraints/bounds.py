@@ -1,6 +1,4 @@
-"""Bounds on the coordinates of a sample: positive densities, shares between zero and one, limits of a
-device.
-"""
+"""Bounds on the coordinates of a sample, such as positive densities or limits of a device."""
 
 from __future__ import annotations
 
@@ -17,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class BoundsSpec(ConstraintSpec):
-    """lower <= x <= upper, coordinate by coordinate."""
+    """lower <= x <= upper in each coordinate."""
 
     convex: ClassVar[bool] = True
 
     kind: Literal["bounds"] = "bounds"
     lower: float | list[float] | str | None = None
-    """Lower bound: a number, one a coordinate of the flattened sample, or a variable of the dataset; null
-    for none.
+    """Lower bound: a number, one number per coordinate of the flattened sample, or a variable of the dataset;
+    null for no bound.
     """
     upper: float | list[float] | str | None = None
-    """Upper bound, given likewise; null for none."""
+    """Upper bound, given in the same way; null for no bound."""
 
     @model_validator(mode="after")
     def _a_bound(self) -> BoundsSpec:

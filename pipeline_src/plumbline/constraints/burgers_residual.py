@@ -1,4 +1,4 @@
-"""Burgers' equation: each state against the solver's propagation of the one before."""
+"""Burgers' equation: each state compared with the solver's propagation of the previous one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class BurgersResidualSpec(ConstraintSpec):
-    """States u(time, x) follow Burgers' equation; length, viscosity and times are those of the dataset."""
+    """States u(time, x) follow Burgers' equation, with the length, viscosity and times of the dataset."""
 
     smooth: ClassVar[bool] = True
 
     kind: Literal["burgers_residual"] = "burgers_residual"
     discretisation: Literal["spectral", "differences"] = "spectral"
-    """That of the dataset: a Fourier method, or central differences and explicit Euler steps (published)."""
+    """That of the dataset: a Fourier method, or central differences with explicit Euler steps (published)."""
     max_step: float = key("time", gt=0, default=0.05)
-    """Longest time step of the propagation."""
+    """Largest time step of the propagation."""
 
     def build(self, example: xr.Dataset) -> EvolutionResidual:
         from plumbline.constraints._burgers_residual import BurgersDifferences, BurgersResidual

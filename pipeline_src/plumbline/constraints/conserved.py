@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 
 class ConservedSpec(ConstraintSpec):
-    """A weighted total over some dimensions is constant along another one, or is given."""
+    """A weighted total over some dimensions is constant along another dimension, or has a given value."""
 
     convex: ClassVar[bool] = True
     smooth: ClassVar[bool] = True
 
     kind: Literal["conserved"] = "conserved"
     over: tuple[str, ...] = Field(min_length=1)
-    """Dimensions that the total goes over. Each place along the others has its own total."""
+    """Dimensions that are summed. There is one total for each place along the other dimensions."""
     along: str | None = None
-    """Dimension that the total is constant along, such as `time`; null where `total` is given."""
+    """Dimension along which the total is constant, such as `time`; null if `total` is given."""
     total: float | str | None = None
-    """What the total is: a number, or a variable of the dataset, with entries for each sample or for all;
-    null where it is constant along a dimension.
+    """Value of the total: a number, or a variable of the dataset, per sample or for all samples; null if
+    `along` is given.
     """
     weights: str | None = None
-    """`cells` for the sizes of cells, which are products of the spacings of the coordinates in `over`; or a
-    variable of the dataset over dimensions of a sample; null for ones.
+    """Weights of the sum: `cells` for cell sizes, which are products of the coordinate spacings in `over`; a
+    variable of the dataset over dimensions of a sample; or null for ones.
     """
 
     @model_validator(mode="after")
     def _constant_or_given(self) -> ConservedSpec:
         if (self.along is None) == (self.total is None):
             raise ValueError(
-                "give either `along`, the dimension that the total is constant along, or `total`"
+                "give either `along`, the dimension along which the total is constant, or `total`, its value"
             )
         return self
 

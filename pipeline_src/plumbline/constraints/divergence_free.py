@@ -1,4 +1,4 @@
-"""Velocity fields without divergence."""
+"""Divergence-free velocity fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DivergenceFreeSpec(ConstraintSpec):
 
     kind: Literal["divergence_free"] = "divergence_free"
     derivative: Literal["spectral", "backward"] = "spectral"
-    """How derivatives are taken: in Fourier space, or by backward differences as on a staggered grid (published)."""
+    """Discrete derivative: in Fourier space, or backward differences as on a staggered grid (published)."""
 
     def build(self, example: xr.Dataset) -> PeriodicDivergence:
         from plumbline.constraints._divergence_free import BackwardDivergence, DivergenceFree

@@ -1,4 +1,4 @@
-"""Equations h(x) = 0 by a function of the user's own."""
+"""Equations h(x) = 0, given by a function that the user writes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class EquationsSpec(ConstraintSpec):
-    """h(x, known) = 0, for a differentiable function h of batches of samples, written in PyTorch."""
+    """h(x, known) = 0 for a differentiable PyTorch function h of a batch of samples."""
 
     smooth: ClassVar[bool] = True
 
     kind: Literal["equations"] = "equations"
     function: UserFunction
-    """The function, as `file.py:name`: `residual(x)` or `residual(x, known)` from samples x (B, ...) to
-    residuals (B, m). `known` holds the dataset's variables that have one entry a sample, by name.
+    """The function, as `file.py:name`. It is called as `residual(x)` or `residual(x, known)` and maps samples
+    x (B, ...) to residuals (B, m). `known` holds the dataset's variables with one entry per sample, by name.
     """
     unit: str = "1"
     """Unit of the residual."""
     scale: float | None = key("unit of the residual", gt=0, default=None)
-    """A size of the residual that violations are relative to; null for the first-order distance relative to
-    the sample.
+    """Typical size of the residual, for relative violations; null to use the first-order distance to the
+    feasible set, relative to the size of the sample, instead.
     """
     iterations: int = key(ge=1, default=100)
-    """Most iterations of a projection, each with one Jacobian."""
+    """Maximum number of iterations of a projection, each of which evaluates one Jacobian."""
 
     def build(self, example: xr.Dataset) -> Equations:
         import torch
@@ -39,7 +39,7 @@ class EquationsSpec(ConstraintSpec):
         from plumbline.constraints._equations import Equations
 
         made = Equations(self.function.load(), unit=self.unit, scale=self.scale, iterations=self.iterations)
-        # What the function cannot do shows on two samples, alone and together.
+        # Two samples show whether the function fails or mixes the samples of a batch.
         first = example.isel(sample=slice(0, 2))
         state = torch.as_tensor(first["state"].values, dtype=torch.float64)
         together = made.bind(first).residual(state)
@@ -48,11 +48,9 @@ class EquationsSpec(ConstraintSpec):
             alone, together[:1], rtol=1e-6, atol=1e-9 * float(together.abs().max()), equal_nan=True
         ):
             raise ValueError(
-                f"`{self.kind}`: `function`: the residual of a sample must depend on this sample alone, "
-                f"and {self.function.name!r} "
-                f"gives the first sample other residuals in a batch of {len(state)} than alone: reduce "
-                "over the dimensions of a "
-                f"sample, never over the first one."
+                f"`{self.kind}`: `function`: the residual of a sample must depend only on this sample, found "
+                f"that {self.function.name!r} gives the first sample other residuals in a batch of "
+                f"{len(state)} than alone: do not reduce over the first dimension."
             )
         return made
 

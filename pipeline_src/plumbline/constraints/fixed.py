@@ -1,4 +1,4 @@
-"""Values at places by the names of coordinates: initial states, boundary values, measured points."""
+"""Fixed values at places given by coordinates: initial states, boundary values, measured points."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ class FixedSpec(ConstraintSpec):
 
     kind: Literal["fixed"] = "fixed"
     where: dict[str, float | str | list[float | str]] = Field(min_length=1)
-    """Places by dimension, such as `{time: 0}`: values or labels of the coordinate, or indices from 0 on
-    where the dimension has no coordinate. A dimension that is not named is fixed along all of its
-    length.
+    """Places by dimension, such as `{time: 0}`: values or labels of the coordinate, or indices from 0 if the
+    dimension has no coordinate. A dimension that is not named is fixed along its whole length.
     """
     value: float | str
     """The value, in the data's unit: a number, or a variable of the dataset over dimensions of the places,
-    with entries for each sample or for all.
+    per sample or for all samples.
     """
 
     def build(self, example: xr.Dataset) -> Fixed:

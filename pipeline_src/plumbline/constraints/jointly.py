@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class JointlySpec(ConstraintSpec):
-    """All of several constraints: samples are projected onto the set where all of them hold."""
+    """Several constraints that must hold together; samples are projected onto their intersection."""
 
     kind: Literal["jointly"] = "jointly"
     constraints: tuple[AnyConstraint, ...] = Field(min_length=2)
     """The constraints, each with its `kind` and keys. They have a joint projection if all are linear
-    equalities, if all have convex feasible sets, or if all are smooth equations.
+    equalities, all have convex feasible sets, or all are smooth equations.
     """
 
     @field_validator("constraints")
     @classmethod
     def _not_within_itself(cls, constraints: tuple[ConstraintSpec, ...]) -> tuple[ConstraintSpec, ...]:
         if any(isinstance(spec, JointlySpec) for spec in constraints):
-            raise ValueError("`jointly` holds constraints of other kinds: list those of the inner one here")
+            raise ValueError("`jointly` cannot contain `jointly`: list the constraints of the inner one here")
         return constraints
 
     def build(self, example: xr.Dataset) -> Constraint:

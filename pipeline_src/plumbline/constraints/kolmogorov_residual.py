@@ -1,4 +1,4 @@
-"""Kolmogorov flow: each state against the solver's propagation of the one before."""
+"""Kolmogorov flow: each state compared with the solver's propagation of the previous one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 
 class KolmogorovResidualSpec(ConstraintSpec):
-    """Velocities (time, component, x, y) follow the forced Navier-Stokes equations; all of the flow is the dataset's."""
+    """Velocities (time, component, x, y) follow the forced Navier-Stokes equations.
+
+    The parameters of the flow are those of the dataset.
+    """
 
     smooth: ClassVar[bool] = True
 
     kind: Literal["kolmogorov_residual"] = "kolmogorov_residual"
     max_step: float = key("time", gt=0, default=0.01)
-    """Longest time step of the propagation."""
+    """Largest time step of the propagation."""
 
     def build(self, example: xr.Dataset) -> KolmogorovResidual:
         from plumbline.constraints._kolmogorov_residual import KolmogorovResidual

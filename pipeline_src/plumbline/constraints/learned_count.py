@@ -1,4 +1,4 @@
-"""Images that hold a given number of things, by the count of a trained network."""
+"""Images with a given number of objects, as counted by a trained network."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class LearnedCountSpec(ConstraintSpec):
-    """The number that a trained counter sees in an image is the one asked for; there is no projection."""
+    """A trained counter finds a given number of objects in an image; there is no projection."""
 
     kind: Literal["learned_count"] = "learned_count"
     counter: str
     """Name of the counter, one of the study's `models`."""
     count: float = 8.0
-    """The number."""
+    """The required number of objects."""
 
     def build(self, example: xr.Dataset) -> LearnedCount:
         from plumbline.constraints._learned_count import LearnedCount

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class LinearEqualitySpec(ConstraintSpec):
-    """A x = k over the flattened coordinates of a sample."""
+    """A x = k on the flattened sample."""
 
     convex: ClassVar[bool] = True
     smooth: ClassVar[bool] = True
 
     kind: Literal["linear_equality"] = "linear_equality"
     matrix: str | list[list[float]]
-    """A: rows of coefficients, or the name of the dataset's variable that holds it."""
+    """A: rows of coefficients, or the name of a variable of the dataset."""
     target: str | list[float]
-    """k: one number a row, or the name of the dataset's variable that holds it, for all samples or one a sample."""
+    """k: one number per row, or the name of a variable of the dataset, per sample or for all samples."""
 
     def build(self, example: xr.Dataset) -> LinearEquality:
         import torch
@@ -39,8 +39,8 @@ class LinearEqualitySpec(ConstraintSpec):
             return LinearEquality(matrix, as_stored(target.values), unit=unit)
         if target.shape[1:] != (len(matrix),):
             raise ValueError(
-                f"`{self.kind}`: `target`: {self.target!r} must hold {len(matrix)} numbers a sample, one a row of the "
-                f"matrix, found the shape {target.shape[1:]}."
+                f"`{self.kind}`: `target`: {self.target!r} must hold {len(matrix)} numbers per sample, one "
+                f"per row of the matrix, found the shape {target.shape[1:]}."
             )
         return LinearEquality(matrix, None, target_variable=self.target, unit=unit)
 

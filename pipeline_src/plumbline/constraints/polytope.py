@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 
 
 class PolytopeSpec(ConstraintSpec):
-    """A x <= b over the flattened coordinates of a sample."""
+    """A x <= b on the flattened sample."""
 
     convex: ClassVar[bool] = True
 
     kind: Literal["polytope"] = "polytope"
     matrix: str | list[list[float]]
-    """A: rows of coefficients, or the name of the dataset's variable that holds it."""
+    """A: rows of coefficients, or the name of a variable of the dataset."""
     limit: str | list[float]
-    """b: one number a row, or the name of the dataset's variable that holds it, for all samples or one a
-    sample.
-    """
+    """b: one number per row, or the name of a variable of the dataset, per sample or for all samples."""
 
     def build(self, example: xr.Dataset) -> Polytope:
         import torch
@@ -39,9 +37,8 @@ class PolytopeSpec(ConstraintSpec):
             return Polytope(matrix, torch.as_tensor(limit.values), unit=unit)
         if limit.shape[1:] != (len(matrix),):
             raise ValueError(
-                f"`{self.kind}`: `limit`: {self.limit!r} must hold {len(matrix)} numbers a sample, one a "
-                "row of the matrix, found "
-                f"the shape {limit.shape[1:]}."
+                f"`{self.kind}`: `limit`: {self.limit!r} must hold {len(matrix)} numbers per sample, one per "
+                f"row of the matrix, found the shape {limit.shape[1:]}."
             )
         return Polytope(matrix, None, limit_variable=self.limit, unit=unit)
 

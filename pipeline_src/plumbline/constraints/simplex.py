@@ -1,4 +1,4 @@
-"""The simplex: numbers that are not negative and add up to a total, such as shares of a budget."""
+"""The simplex: nonnegative numbers that add up to a total, such as budget shares."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class SimplexSpec(ConstraintSpec):
-    """Numbers that are not negative and add up to a total."""
+    """Nonnegative numbers that add up to a total."""
 
     convex: ClassVar[bool] = True
 
     kind: Literal["simplex"] = "simplex"
     total: Annotated[float, Field(gt=0)] | str = 1.0
-    """The total, in the data's unit: a number, or a variable of the dataset with one number a sample."""
+    """The total, in the data's unit: a number, or a variable of the dataset with one number per sample."""
     over: tuple[str, ...] | None = None
-    """Dimensions that the numbers of one total lie along; null for all of a sample."""
+    """Dimensions that are summed, with one total for each place along the others; null for all dimensions."""
 
     def build(self, example: xr.Dataset) -> Simplex:
         from plumbline.constraints._known import axes_of, scalar_given_by, unit_of

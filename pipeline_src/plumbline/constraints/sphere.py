@@ -1,4 +1,4 @@
-"""Spheres: a distance to a center that is given, such as the norm of a state."""
+"""Spheres: a given distance to a center, such as a given norm of a state."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SphereSpec(ConstraintSpec):
 
     kind: Literal["sphere"] = "sphere"
     radius: Annotated[float, Field(gt=0)] | str
-    """Radius, in the data's unit: a number, or a variable of the dataset with one number a sample."""
+    """Radius, in the data's unit: a number, or a variable of the dataset with one number per sample."""
     center: float | list[float] | str = 0.0
-    """Center: a number, one a coordinate of the flattened sample, or a variable of the dataset."""
+    """Center: a number, one number per coordinate of the flattened sample, or a variable of the dataset."""
 
     def build(self, example: xr.Dataset) -> Sphere:
         from plumbline.constraints._ball import Sphere

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class TilingSpec(ConstraintSpec):
-    """An image is one tile, repeated along both axes (Feng, Baptista, Bouman 2025: 2 by 2)."""
+    """An image repeats one tile along both axes (Feng, Baptista and Bouman 2025: 2 by 2)."""
 
     convex: ClassVar[bool] = True
     smooth: ClassVar[bool] = True
 
     kind: Literal["tiling"] = "tiling"
     rows: int = key(ge=1, default=2)
-    """Tiles along the first axis of the grid."""
+    """Number of tiles along the first axis of the grid."""
     columns: int = key(ge=1, default=2)
-    """Tiles along the second axis of the grid."""
+    """Number of tiles along the second axis of the grid."""
 
     def build(self, example: xr.Dataset) -> Tiling:
         from plumbline.constraints._tiling import Tiling
 
         if example["state"].ndim < 3:
             raise CoordinateError(
-                f"`{self.kind}` needs samples on a grid, and they are vectors of {example['state'].shape[1]} numbers."
+                f"`{self.kind}` needs samples on a grid, found vectors of {example['state'].shape[1]} values."
             )
         return Tiling(self.rows, self.columns, example["state"].shape[-2:])
 

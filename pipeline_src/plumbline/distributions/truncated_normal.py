@@ -9,8 +9,9 @@ nearest to zero, where the density of (x - m) / s is largest. With (x - m) / s =
 The usual formulas, such as mean = m + s (phi(a) - phi(b)) / (Phi(b) - Phi(a)), lose all digits in the tails
 and between close bounds: both differences cancel, and the variance is a small difference of large numbers.
 Here the moments are integrals of smooth, positive functions, computed by Gauss-Legendre quadrature with
-`NODES` nodes. The integral ends where the density has decreased by a factor of exp(-`FALL`). There is no
-cancellation at any distance from the bounds, and one rule serves all cases. The moments are differentiable.
+`NODES` nodes. The integrals are cut off where the density has decreased by a factor of exp(-`FALL`). There is
+no cancellation at any distance from the bounds, and the same rule serves all cases. The moments are
+differentiable.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# 40 nodes integrate both a normal and an exponential density down to exp(-FALL) to rounding error.
+# 40 nodes suffice to integrate normal and exponential densities down to exp(-FALL) to rounding error.
 NODES, FALL = 48, 42.0
-# Number of variables that are integrated at once.
+# Number of variables integrated at once.
 TOGETHER = 2**13
 
 

@@ -1,11 +1,10 @@
 r"""Conjugate gradients for batches of symmetric, positive semidefinite systems.
 
-Each system has its own step lengths and stops by itself; the operator is applied to the whole batch. For
-consistent singular systems the iteration stays in the range of the operator, where it converges as for the
-others.
+Each system has its own step lengths and stopping time, while the operator is applied to the whole batch. If a
+system is singular but consistent, the iterates stay in the range of the operator and converge as usual.
 
 Source: Nocedal and Wright, Numerical Optimization, 2nd edition, chapter 5,
-    https://doi.org/10.1007/978-0-387-40065-5.
+https://doi.org/10.1007/978-0-387-40065-5.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Curvature along a direction, over the largest so far, under which the direction is one of the null space.
+# Curvature, relative to the largest so far, below which a direction counts as part of the null space.
 NO_CURVATURE = 1e-14
 
 
@@ -28,17 +27,18 @@ def conjugate_gradients(
     iterations: int,
     precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Float[Tensor, "*B m"], Bool[Tensor, "*B"]]:
-    """The solutions y of G y = r.
+    """Solves G y = r for a batch of right-hand sides.
 
     Args:
-        apply: y -> G y for (*B, m).
+        apply: the map y -> G y, for y (*B, m).
         target: r.
-        tolerance: |G y - r| / |r| at which a system counts as solved.
-        iterations: most iterations.
-        precondition: y -> M y, for a symmetric, positive M near to the inverse of G; None for the identity.
+        tolerance: relative residual |G y - r| / |r| at which a system counts as solved.
+        iterations: maximum number of iterations.
+        precondition: the map y -> M y, where M is symmetric, positive definite and close to the inverse of G;
+            None for the identity.
 
     Returns:
-        The solutions, and which of them are solved to the tolerance.
+        The solutions y, and whether each of them is solved to the tolerance.
     """
     solution = torch.zeros_like(target)
     residual = target
@@ -64,6 +64,6 @@ def conjugate_gradients(
         before, product = product, (residual * preconditioned).sum(-1)
         unsolved = residual.square().sum(-1) > wanted
         live = live & unsolved
-        share = torch.where(live, product / torch.where(live, before, 1.0), 0.0)[..., None]
-        direction = preconditioned + share * direction
+        onward = torch.where(live, product / torch.where(live, before, 1.0), 0.0)[..., None]
+        direction = preconditioned + onward * direction
     return solution, ~unsolved

@@ -1,8 +1,9 @@
-r"""Several linear maps A_1, A_2, ... as one, without a matrix.
+r"""Several linear maps A_1, A_2, ... stacked into one, without a matrix.
 
-The Gram matrix A V A^T of the stacked map has the Gram matrices A_i V A_i^T on its diagonal, which the maps
-can solve with. The whole is solved by conjugate gradients, with these blocks as preconditioner. Rows of
-different maps may depend on each other as long as targets do not contradict each other.
+The Gram matrix A V A^T of the stacked map has the blocks A_i V A_i^T on its diagonal, and each map can solve
+systems with its own block. The whole system is solved by conjugate gradients, with the diagonal blocks as
+preconditioner. Rows of different maps may depend on each other, provided that the targets do not contradict
+each other.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from plumbline.linalg.gram import LeverageGram
 from plumbline.linalg.iterative import conjugate_gradients
 from plumbline.linalg.maps import DenseMap, StructuredMap
 
-# Relative residual of conjugate gradients, and most iterations.
+# Relative residual at which conjugate gradients stop, and the maximum number of iterations.
 SOLVED, MOST_ITERATIONS = 1e-13, 2000
 
 
 @dataclass(frozen=True)
 class IterativeGram:
-    """A V A^T by its products; what needs a factor of it is refused."""
+    """A V A^T, available only by its products with vectors; operations that need a factor raise an error."""
 
     stacked: StackedMap
     variance: Float[Tensor, "*B n"]
@@ -54,7 +55,7 @@ class IterativeGram:
         )[0]
 
     def logdet(self) -> Float[Tensor, "*B"]:
-        """Not known without a factor.
+        """Not available without a factor.
 
         Raises:
             NotImplementedError: always.
@@ -62,7 +63,7 @@ class IterativeGram:
         raise _needs_a_matrix("log det A V A^T")
 
     def leverage(self) -> Float[Tensor, "*B n"]:
-        """Not known without a factor.
+        """Not available without a factor.
 
         Raises:
             NotImplementedError: always.
@@ -70,7 +71,7 @@ class IterativeGram:
         raise _needs_a_matrix("the diagonal of the conditional covariance")
 
     def leverage_through(self, other: LeverageGram) -> Float[Tensor, "*B n"]:
-        """Not known without a factor.
+        """Not available without a factor.
 
         Raises:
             NotImplementedError: always.
@@ -80,14 +81,14 @@ class IterativeGram:
 
 @dataclass(frozen=True)
 class StackedMap:
-    """Linear maps on the same coordinates, one above the other."""
+    """Linear maps on the same coordinates, stacked row by row."""
 
     maps: tuple[DenseMap | StructuredMap, ...]
     device: torch.device | None = None
 
     @property
     def sizes(self) -> list[int]:
-        """The rows of each map."""
+        """The number of rows of each map."""
         return [part.rows for part in self.maps]
 
     @property
@@ -120,7 +121,7 @@ class StackedMap:
         return sum(others, start=first)
 
     def gram(self, variance: Float[Tensor, "*B n"]) -> IterativeGram:
-        """A V A^T, without a factor."""
+        """A V A^T for V = diag(variance), without a factor."""
         return IterativeGram(self, variance)
 
     @cached_property
@@ -137,7 +138,7 @@ class StackedMap:
         return torch.cat([part.dense() for part in self.maps])
 
     def pivots(self, *, last: bool) -> Int[Tensor, " m"]:
-        """Not known without a matrix.
+        """Not available without a matrix.
 
         Raises:
             NotImplementedError: always.
@@ -147,7 +148,6 @@ class StackedMap:
 
 def _needs_a_matrix(what: str) -> NotImplementedError:
     return NotImplementedError(
-        f"{what} needs a factor of A V A^T, and these linear constraints are too large together to form "
-        "it: take fewer of them, or "
-        f"a method that projects or conditions only."
+        f"{what}: this needs a factor of A V A^T, and these constraints are together too large to form it: "
+        "use fewer of them, or a method that only projects or conditions."
     )

@@ -1,13 +1,14 @@
 """Networks: plain `nn.Module`s, without losses, data or file access.
 
 A backbone maps (x, level, condition) to a tensor like x, for samples x of shape (B, ...), one noise level per
-sample or for all samples, and an optional conditioning vector per sample.
+sample or for all samples, and an optional conditioning vector per sample. Some networks over grids also take
+`field`, a conditioning field per sample on the same grid.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from plumbline._lazy import exports
 from plumbline.networks._shape import SampleShape
@@ -23,6 +24,13 @@ class NetworkSpec(Kind):
     def build(self, sample: SampleShape) -> nn.Module:
         """Builds a backbone for samples of this shape."""
         raise NotImplementedError
+
+
+class GridNetworkSpec(NetworkSpec):
+    """Base class of the networks over grids of one, two or three dimensions."""
+
+    grid_dimensions: Literal[1, 2, 3] = 2
+    """Number of dimensions of the grid, the last ones of a sample; any before them count as channels."""
 
 
 AnyNetwork = Annotated[NetworkSpec, ByKind()]
@@ -129,6 +137,8 @@ __getattr__ = exports(
     {
         "_mlp": ("ResidualMLP",),
         "_unet": ("UNetBackbone",),
+        "_dit": ("TransformerBackbone",),
+        "_fno": ("FourierNeuralOperator",),
         "_resnet": ("ResNetGenerator",),
         "_input_convex": ("InputConvexGradient",),
         "_perceptron": ("Perceptron",),
@@ -139,6 +149,8 @@ __getattr__ = exports(
         ),
         "convolutional": ("ConvolutionalSpec",),
         "deconvolutional": ("DeconvolutionalSpec",),
+        "dit": ("DiTSpec",),
+        "fno": ("FNOSpec",),
         "gated_graph": ("GatedGraphSpec",),
         "input_convex": ("InputConvexSpec",),
         "linear_filter": ("LinearFilterSpec",),

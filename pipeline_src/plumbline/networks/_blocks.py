@@ -26,21 +26,63 @@ def grid_of(sample: SampleShape) -> tuple[int, int, int]:
     return math.prod(sample.shape[:-2]), height, width
 
 
-class AxisPadding(nn.Module):
-    """Pads the last two axes: circularly along periodic axes, with zeros along the others."""
+def require_grid(sample: SampleShape, dimensions: int) -> None:
+    """Checks that samples have at least as many dimensions as the grid.
 
-    def __init__(self, amount: tuple[int, int], periodic: tuple[bool, ...]) -> None:
+    Raises:
+        ValueError: they have fewer.
+    """
+    if len(sample.shape) < dimensions:
+        remedy = f"set `grid_dimensions` to {len(sample.shape)}, or use `mlp`"
+        raise ValueError(
+            f"this network needs samples on a grid of {dimensions} dimensions, found the shape "
+            f"{sample.shape}: {remedy}."
+        )
+
+
+def refuse_field(sample: SampleShape, kind: str) -> None:
+    """Checks that samples are conditioned on no field, for a network that takes vectors only.
+
+    Raises:
+        ValueError: they are conditioned on a field.
+    """
+    if sample.field:
+        raise ValueError(
+            f"`network`: `{kind}` takes vectors as conditions, and `condition` is a field of shape "
+            f"{sample.field}: use `unet`, `dit` or `fno`."
+        )
+
+
+def with_field(
+    x: Float[Tensor, "B C *G"], field: Float[Tensor, "B ..."] | None, channels: int
+) -> Float[Tensor, "B D *G"]:
+    """Samples x with the channels of the field that they are conditioned on, if there is one.
+
+    Raises:
+        ValueError: the network was built for a field and receives none.
+    """
+    if not channels:
+        return x
+    if field is None:
+        raise ValueError("this network was built for a condition that is a field, but was given none.")
+    return torch.cat([x, field.reshape(len(field), channels, *x.shape[2:])], dim=1)
+
+
+class AxisPadding(nn.Module):
+    """Pads the axes of the grid: circularly along periodic axes, with zeros along the others."""
+
+    def __init__(self, amount: tuple[int, ...], periodic: tuple[bool, ...]) -> None:
         super().__init__()
         self.amount = amount
         self.periodic = periodic
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+    def forward(self, x: Float[Tensor, "B C *G"]) -> Float[Tensor, "B C *H"]:
         """The padded tensor, in the memory layout of `x`, which torch's circular `pad` does not preserve."""
         for axis, (amount, periodic) in enumerate(zip(self.amount, self.periodic, strict=True), start=2):
             if periodic and amount:
                 x = torch.cat([x.narrow(axis, -amount, amount), x, x.narrow(axis, 0, amount)], dim=axis)
             elif amount:
-                x = nn.functional.pad(x, (0, 0, amount, amount) if axis == 2 else (amount, amount))
+                x = nn.functional.pad(x, (*(0, 0) * (x.ndim - 1 - axis), amount, amount))
         return x
 
 
@@ -51,7 +93,7 @@ class ChannelNorm(nn.Module):
     which in the layout `torch.channels_last` holds the channels, so that nothing is copied.
     """
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, x: Float[Tensor, "B C *G"]) -> Float[Tensor, "B C *G"]:
         """The normalised tensor, in the memory layout of `x`."""
         return nn.functional.layer_norm(x.movedim(1, -1), (x.shape[1],)).movedim(-1, 1)
 

@@ -59,7 +59,7 @@ class InputConvexGradient(nn.Module):
         super().__init__()
         self.grid = grid_of(sample)
         self.slope, self.published = slope, potential == "published"
-        self.padding = AxisPadding((1, 1), (True, True) if padding == "circular" else sample.periodic)
+        self.padding = AxisPadding((1, 1), (True, True) if padding == "circular" else sample.periodic_axes(2))
         channels = self.grid[0]
         levels = range(layers + 1)
         self.quadratic = nn.ModuleList(nn.Conv2d(channels, filters, 3, bias=False) for _ in levels)

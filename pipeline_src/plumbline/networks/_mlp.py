@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import LevelEmbedding
+from plumbline.networks._blocks import LevelEmbedding, refuse_field
 
 
 class ModulatedBlock(nn.Module):
@@ -37,6 +37,9 @@ class ResidualMLP(nn.Module):
         blocks: number of residual blocks.
         embedding: dimension of the embedding of noise level and condition.
         dropout: fraction of features dropped in training.
+
+    Raises:
+        ValueError: the condition is a field.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ResidualMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        refuse_field(sample, "mlp")
         dim = math.prod(sample.shape)
         self.embedding = LevelEmbedding(embedding, sample.condition)
         self.entry = nn.Linear(dim, width)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import AxisPadding, LevelEmbedding, grid_of
+from plumbline.networks._blocks import AxisPadding, LevelEmbedding, grid_of, refuse_field
 
 Norm = Literal["none", "instance"]
 
@@ -33,7 +33,7 @@ class ResNetGenerator(nn.Module):
             neither.
 
     Raises:
-        ValueError: the grid cannot be halved twice.
+        ValueError: the grid cannot be halved twice, or the condition is a field.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class ResNetGenerator(nn.Module):
         embedding: int = 64,
     ) -> None:
         super().__init__()
+        refuse_field(sample, "resnet")
         self.grid, self.shape = grid_of(sample), sample.output_shape
         if any(size % 4 for size in self.grid[1:]):
             raise ValueError(f"a `resnet` needs a grid divisible by 4, found {self.grid[1:]}.")
-        periodic = (False, False) if padding == "zeros" else sample.periodic
+        periodic = (False, False) if padding == "zeros" else sample.periodic_axes(2)
         self.embedding = LevelEmbedding(embedding, sample.condition) if embedding else None
         inputs, c = self.grid[0], channels
         self.down = nn.Sequential(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
+from plumbline.networks._blocks import refuse_field
 
 
 class TiledNetwork(nn.Module):
@@ -23,7 +24,8 @@ class TiledNetwork(nn.Module):
         build: builds the network over images, from their shape.
 
     Raises:
-        ValueError: the number of states is no multiple of `columns`, or a sample is no trajectory of fields.
+        ValueError: the number of states is no multiple of `columns`, a sample is no trajectory of
+            fields, or the condition is a field.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class TiledNetwork(nn.Module):
                 f"`tiled` needs trajectories of fields whose number of states is a multiple of {columns}, "
                 f"found samples of shape {sample.shape}."
             )
+        refuse_field(sample, "tiled")
         states, *channels, height, width = sample.shape
         self.shape, self.output_shape = sample.shape, sample.output_shape
         self.rows, self.columns = states // columns, columns

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.networks import NetworkSpec, SampleShape
+from plumbline.networks import GridNetworkSpec, SampleShape
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     from plumbline.networks._unet import UNetBackbone
 
 
-class UNetSpec(NetworkSpec):
+class UNetSpec(GridNetworkSpec):
     """azula's modulated U-Net, with circular padding along the periodic axes of the data."""
 
     kind: Literal["unet"] = "unet"
@@ -39,5 +39,10 @@ class UNetSpec(NetworkSpec):
         from plumbline.networks._unet import UNetBackbone
 
         return UNetBackbone(
-            sample, channels=self.channels, blocks=self.blocks, embedding=self.embedding, dropout=self.dropout
+            sample,
+            grid_dimensions=self.grid_dimensions,
+            channels=self.channels,
+            blocks=self.blocks,
+            embedding=self.embedding,
+            dropout=self.dropout,
         )

@@ -1,4 +1,4 @@
-"""Kinds explained in a terminal: the rooms, the kinds of a room, and the keys of a kind."""
+"""Explanations of kinds for a terminal: the rooms, the kinds of a room, and the keys of a kind."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ WIDTH = 100
 
 
 def describe_kinds(room: str | None = None, kind: str | None = None) -> str:
-    """What a study may choose from, as text for a terminal.
+    """Describes the kinds that a study can use, as text for a terminal.
 
     Args:
-        room: a room such as `constraints`; without it, all rooms with the names of their kinds.
-        kind: a kind of the room; without it, all kinds of the room with a sentence each.
+        room: a room such as `constraints`; None lists all rooms with the names of their kinds.
+        kind: a kind of the room; None lists all kinds of the room with their descriptions.
 
     Raises:
         ValueError: there is no such room or kind.
@@ -24,7 +24,7 @@ def describe_kinds(room: str | None = None, kind: str | None = None) -> str:
         return "\n".join(_wrapped(f"{name:15s}", ", ".join(kinds(base))) for name, (base, _) in ROOMS.items())
     if room not in ROOMS:
         raise ValueError(
-            f"there is no room {room!r}{did_you_mean(room, list(ROOMS))}; there are {', '.join(ROOMS)}"
+            f"there is no room {room!r}{did_you_mean(room, list(ROOMS))}; available: {', '.join(ROOMS)}"
         )
     base, place = ROOMS[room]
     known = kinds(base)
@@ -33,7 +33,7 @@ def describe_kinds(room: str | None = None, kind: str | None = None) -> str:
         return "\n".join([f"Kinds of {room}, for {place}:", *lines])
     if kind not in known:
         raise ValueError(
-            f"{room} has no kind {kind!r}{did_you_mean(kind, list(known))}; there are {', '.join(known)}"
+            f"{room} has no kind {kind!r}{did_you_mean(kind, list(known))}; available: {', '.join(known)}"
         )
     return _explained(kind, known[kind])
 

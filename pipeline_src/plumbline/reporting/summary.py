@@ -1,6 +1,6 @@
-"""What the report says of a study beside its numbers, stored with the comparison.
+"""The description of a study for the report, stored with the comparison.
 
-The page is written from the comparison alone: the study may have kinds of a plug-in that is not there any more.
+The report is written from comparisons only, because a study may use kinds of a plug-in that no longer exists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BOUND = re.compile(r'"(threshold|level)":[-+.e0-9]+')
 """Matches a bound in the canonical JSON of a model."""
 
 Families = dict[str, tuple[str, float]]
-"""Family and value of each method; the methods of a family differ in that value alone."""
+"""Family and value of each method. The methods of a family differ only in this value."""
 
 
 class StudySummary(BaseModel):
@@ -33,10 +33,11 @@ class StudySummary(BaseModel):
         model_folders: folder of each model, relative to the folder of results.
         samples: samples of each method and seed.
         seeds: the seeds.
-        bounds: for each model with bounds, the column of the training log that each constraint bounds, and the bound.
-        mean_bounds: the methods by the mean bound of their model.
-        tradeoffs: for each trade-off parameter, the methods by its value.
-        training_sizes: the methods by their number of training samples.
+        bounds: for each model with bounds and each of its constraints, the bounded column of the training log
+            and the bound.
+        mean_bounds: family and mean bound of each method whose model has bounds.
+        tradeoffs: for each trade-off parameter, family and value of each method that has it.
+        training_sizes: family and number of training samples of each method.
     """
 
     name: str
@@ -78,9 +79,9 @@ def summarise(study: Study) -> StudySummary:
 
 
 def _mean_bounds(study: Study) -> Families:
-    """Each method whose model has bounds; those that differ in their bounds alone form a family.
+    """Family and mean bound of each method whose model has bounds.
 
-    A family has the name of its first method.
+    The methods of a family differ only in their bounds. A family is named after its first method.
     """
     found: Families = {}
     names: dict[str, str] = {}
@@ -97,7 +98,10 @@ def _mean_bounds(study: Study) -> Families:
 
 
 def _tradeoffs(study: Study) -> dict[str, Families]:
-    """Each method with a trade-off parameter, by the name of the parameter; a family has the name of its first method."""
+    """Family and value of each method with a trade-off parameter, by the name of the parameter.
+
+    A family is named after its first method.
+    """
     found: dict[str, Families] = {}
     names: dict[str, str] = {}
     for method, spec in study.methods.items():
@@ -114,7 +118,10 @@ def _tradeoffs(study: Study) -> dict[str, Families]:
 
 
 def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
-    """Each method with its number of training samples; a family has the name of its method with the most samples."""
+    """Family and number of training samples of each method.
+
+    A family is named after its method with the most training samples.
+    """
     all_samples = study.dataset.splits.train
     counts = {
         g: study.models[spec.models()[0]].training.samples or all_samples
@@ -123,11 +130,11 @@ def _training_sizes(study: Study) -> dict[str, tuple[str, int]]:
     }
     names: dict[str, str] = {}
     for g in sorted(counts, key=counts.__getitem__):
-        names[_but_for_samples(study, g)] = g
-    return {g: (names[_but_for_samples(study, g)], count) for g, count in counts.items()}
+        names[_without_sample_count(study, g)] = g
+    return {g: (names[_without_sample_count(study, g)], count) for g, count in counts.items()}
 
 
-def _but_for_samples(study: Study, method: str) -> str:
+def _without_sample_count(study: Study, method: str) -> str:
     """The canonical text of a method's models and sampler, without the numbers of training samples."""
     spec = study.methods[method]
     models = [study.models[name] for name in spec.models()]

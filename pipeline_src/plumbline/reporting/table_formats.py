@@ -1,4 +1,4 @@
-"""Tables in the formats of other programs: CSV and JSON with plain numbers, LaTeX as it would be printed."""
+"""Table formats: CSV and JSON with plain numbers, LaTeX with rounded values as in the report, Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\^{}
 
 
 def as_csv(table: Table) -> str:
-    """One row per method and metric: mean, standard deviation, half of the 95% interval, and the mark."""
+    """CSV, one row per method and metric: mean, standard deviation, 95% half-interval, mark of the best."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(
@@ -30,7 +30,7 @@ def as_csv(table: Table) -> str:
 
 
 def as_json(table: Table) -> str:
-    """A list of objects, one per method and metric; what was not measured is null."""
+    """A JSON list with one object per method and metric. Missing values are null."""
     return json.dumps(
         [
             {
@@ -53,7 +53,7 @@ def as_json(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A `tabular` with rules of the package booktabs; the best entries are bold."""
+    """A LaTeX `tabular` with rules of the package booktabs and the best entries in bold."""
     heads = [_latex(c.title if c.unit == "1" else f"{c.title} ({c.unit})") for c in table.columns]
     lines = [
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
@@ -70,7 +70,7 @@ def as_latex(table: Table) -> str:
 
 
 FORMATS = {"markdown": as_markdown, "csv": as_csv, "json": as_json, "latex": as_latex}
-"""How a table is written, by the name of the format."""
+"""The functions that format a table, by the name of the format."""
 
 
 def _entries(table: Table) -> list[tuple[str, Column, Cell]]:

@@ -62,8 +62,8 @@ class Predictive(Protocol):
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draws a state (B, *S) in the data's unit, returned as `state`.
 
-        Further tensors (B, ...) may follow by name. Examples are `predicted_mean` and `predicted_std` (B, *S) in the data's unit, and `log_likelihood`
-        (B,), the log-likelihood of the true state in nats.
+        Further tensors (B, ...) may follow by name. Examples are `predicted_mean` and `predicted_std` (B, *S)
+        in the data's unit, and `log_likelihood` (B,), the log-likelihood of the true state in nats.
         """
         ...
 
@@ -222,7 +222,7 @@ class LabelCriticising(Criticising, Protocol):
     """A model whose critic decides whether latent vectors have the requested labels."""
 
     def has_labels(self, z: Tensor, y: Tensor) -> Tensor:
-        """One (B,) if a latent vector z (B, d) has each label in y (B, C) with probability over 1/2, else zero."""
+        """One (B,) if each label in y (B, C) of a latent vector z (B, d) is likelier than not, else zero."""
         ...
 
 

@@ -134,10 +134,8 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
     # A part may contain fewer samples. Every method shows the same number.
     most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
     count = min(most, *(state.sizes["sample"] for state in states.values()))
-    shown = [
-        state.isel(sample=slice(0, count)).load().rename(sample="example").drop_vars(["example", "split"], errors="ignore")
-        for state in states.values()
-    ]  # fmt: skip
+    first = [state.isel(sample=slice(0, count)).load().rename(sample="example") for state in states.values()]
+    shown = [state.drop_vars(["example", "split"], errors="ignore") for state in first]
     names = xr.DataArray(list(states), dims="methods")
     examples = xr.concat(shown, dim=names, coords="minimal", compat="override")
     return examples.assign_attrs(draws=draws).to_dataset(name="examples")
@@ -146,7 +144,7 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 def _at_checkpoints(
     plan: Plan, checkpoints: Mapping[str, Sequence[Path]], models: Mapping[str, Sequence[Path]]
 ) -> xr.Dataset:
-    """The metrics of methods at checkpoints along (judged, seed), with the step and the training time so far."""
+    """The metrics of methods at checkpoints along (judged, seed), with the step and training time so far."""
     named = plan.at_checkpoints()
     evaluated = {name: [_scalars(load_store(path)) for path in paths] for name, paths in checkpoints.items()}
     table = _gathered(evaluated, "judged").assign_coords(seed=list(plan.study.seeds))

@@ -36,8 +36,8 @@ def evaluate(
         spec: the slice with metrics, constraints and the number of samples, as JSON.
         seed: seed of the method; without samples, seed of the choice from the validation split.
         dataset: the parts of the dataset.
-        samples: the parts of the samples. If empty, samples of the validation split are evaluated instead, one
-            per test sample that methods draw for. This gives the floor of every metric.
+        samples: the parts of the samples. If empty, samples of the validation split are evaluated instead,
+            one per test sample that methods draw for. This gives the floor of every metric.
         output: the store to write.
         models: folders of the models that constraints and metrics use, in the order of the slice.
 
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def _numbered(found: xr.Dataset) -> xr.Dataset:
-    """Adds an index along `sample`, so that metrics of the first samples can be merged with metrics of all."""
+    """Adds an index along `sample`, so that metrics of some samples can be merged with metrics of all."""
     return found.assign_coords(sample=np.arange(found.sizes["sample"])) if "sample" in found.dims else found
 
 

@@ -67,7 +67,8 @@ def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, out
     Args:
         specs: the studies as JSON.
         dataset: the parts of their dataset.
-        scale: the scale of the studies. At `paper`, the real jobs may run on GPUs that this job does not have.
+        scale: the scale of the studies. At `paper`, the real jobs may run on GPUs that this job does not
+            have.
         output: the file that records what has been rehearsed, in its own folder; written if nothing fails.
 
     Raises:
@@ -148,7 +149,7 @@ class Rehearsal:
         return self.faults
 
     def _try(self, where: str, what: Callable[..., object], *arguments: object) -> bool:
-        """Calls a function and returns whether it succeeded. An error is recorded with the path of the key."""
+        """Calls a function, records an error with the path of the key, and returns whether it succeeded."""
         try:
             what(*arguments)
         except (
@@ -214,15 +215,20 @@ class Rehearsal:
         shape = self.example["state"].shape[1:]
         if drawn["state"].shape[1:] != shape:
             raise ValueError(
-                f"`dataset`: `{dataset.kind}` has samples of shape {drawn['state'].shape[1:]}, and the study's "
-                f"dataset has samples of shape {shape}"
+                f"`dataset`: `{dataset.kind}` has samples of shape {drawn['state'].shape[1:]}, and those of "
+                f"the study have the shape {shape}"
             )
         return drawn
 
     def _one_step(self, training: TrainingSpec) -> TrainingSpec:
         short: dict[str, int | bool | str] = {
-            "steps": 1, "batch": BATCH, "devices": 1, "checkpoints": 0, "validate_every": 0, "tensorboard": False,
-        }  # fmt: skip
+            "steps": 1,
+            "batch": BATCH,
+            "devices": 1,
+            "checkpoints": 0,
+            "validate_every": 0,
+            "tensorboard": False,
+        }
         if self.scale == "paper" and not torch.cuda.is_available():
             short |= {"accelerator": "cpu", "precision": "32-true"}
         return training.model_copy(update=short)

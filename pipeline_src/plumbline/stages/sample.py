@@ -132,7 +132,7 @@ def draw_samples(
     for start in range(0, count, method.batch):
         batch = known.isel(sample=slice(start, start + method.batch))
         bound = {name: constraint.bind(batch) for name, constraint in constraints.items()}
-        progress.report(f"{start} of {count} samples drawn")
+        progress.count(start, count, "sample")
         task = SamplingTask(
             batch_of(batch),
             bound,
@@ -176,8 +176,8 @@ def refuse_diverged(state: np.ndarray) -> None:
     if bad.any():
         raise DivergedSamplingError(
             f"{int(bad.sum())} of {len(state)} samples are not finite, the first of them sample "
-            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, weaken the guidance, or train the "
-            f"model longer."
+            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, weaken the guidance, or train "
+            f"the model longer."
         )
 
 

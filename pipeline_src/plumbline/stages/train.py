@@ -51,12 +51,12 @@ def train(
     """Trains a model on the train split.
 
     Args:
-        spec: the slice as JSON: the model, the constraints that it is built with, and the slices of the models
-            that it depends on.
+        spec: the slice as JSON: the model, the constraints that it is built with, and the slices of the
+            models that it depends on.
         seed: seed of weights, batches and noise.
         dataset: the parts of the dataset.
-        output: folder for weights.pt, training_log.csv, model.json, and a folder of numbered checkpoints. Each
-            checkpoint contains the same files except the log.
+        output: folder for weights.pt, training_log.csv, model.json, and a folder of numbered checkpoints.
+            Each checkpoint contains the same files except the log.
         models: folders of the trained models that it is built with, in the order of its slice.
         initialise: folder of a trained model with the same weight shapes to start from.
 
@@ -106,7 +106,7 @@ def _train(
     spent = time.perf_counter() - started
     if initialise is not None:
         _start_from(model, initialise)
-    # The name identifies the training, so that another training resumed in this folder does not use its checkpoints.
+    # Named after the training, so that another one resumed in this folder does not use its checkpoints.
     checkpoints = output / f"checkpoints-{identity[:10]}.partial"
     checkpoints.mkdir(parents=True, exist_ok=True)
     trained = run_training(

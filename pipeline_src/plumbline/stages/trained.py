@@ -35,8 +35,8 @@ def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[st
     Args:
         values: the values of its slice.
         example: one sample, which defines the shape of the data.
-        trained: trained models that it depends on, by name. The others are built untrained: the weights of this
-            model include theirs.
+        trained: trained models that it depends on, by name. The others are built untrained: the weights of
+            this model include theirs.
     """
     models = {
         name: trained[name] if name in trained else build_model(below, example, {})
@@ -54,8 +54,8 @@ def build_constraints(
     Args:
         values: the values of their specs, by name.
         example: one sample, which defines the shape of the data.
-        trained: the models that they use, by name. A constraint whose model is missing is built, but cannot be
-            evaluated.
+        trained: the models that they use, by name. A constraint whose model is missing is built, but cannot
+            be evaluated.
     """
     return {
         name: of_kind(ConstraintSpec, spec).build(example).bind_models(trained)
@@ -102,7 +102,7 @@ def save_model(model: nn.Module, folder: Path, spec: str, identity: str) -> None
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Reads the card of a trained model: its slice, its identity, its number of parameters and its provenance.
+    """Reads the card of a trained model: its slice, identity, number of parameters and provenance.
 
     Raises:
         CorruptStoreError: there is no readable card, or it has changed since it was written.
@@ -214,7 +214,8 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
         hint = ": save those of the wrapped module, without the prefix `module.`" if prefixed else ""
         raise WeightsError(
             f"{path} holds the weights of another model: {len(missing)} tensors are missing "
-            f"({', '.join(missing[:2]) or '-'}) and {len(strange)} unknown ({', '.join(strange[:2]) or '-'}){hint}."
+            f"({', '.join(missing[:2]) or '-'}) and {len(strange)} are unknown "
+            f"({', '.join(strange[:2]) or '-'}){hint}."
         )
     for name, tensor in own.items():
         found = weights[name]
@@ -223,8 +224,8 @@ def require_fit(weights: Mapping[str, torch.Tensor], model: nn.Module, path: Pat
         other = found.dtype.is_floating_point != tensor.dtype.is_floating_point
         if found.shape != tensor.shape or narrower or other:
             raise WeightsError(
-                f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and the "
-                f"type {found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
+                f"{path} holds the weights of another model: {name} has the shape {tuple(found.shape)} and "
+                f"the type {found.dtype}, expected {tuple(tensor.shape)} and {tensor.dtype}."
             )
 
 
@@ -240,6 +241,6 @@ def _unreadable(path: Path, error: Exception) -> str:
     # Errors of torch are long and contain colour codes. The first sentence states the cause.
     reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "no further reason"
     return (
-        f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the workflow "
-        f"again: the training will be repeated."
+        f"{path} cannot be read ({type(error).__name__}: {reason}). Delete {path.parent} and run the "
+        f"workflow again: the training will be repeated."
     )

@@ -171,7 +171,7 @@ def train(
                 keep(current, done)
             if done % spec.save_every == 0 and done < spec.steps:
                 _save(fabric, saved, {**state, "step": done, "identity": identity, "log": log.rows})
-        progress.report(f"step {done} of {spec.steps}: {log.summary()}")
+        progress.count(done, spec.steps, "step", log.summary())
     log.close()
     return averaged.module if averaged is not None else model
 

@@ -141,8 +141,8 @@ def denoiser_of(built: object, predicts: str, schedule: Schedule, function: str)
         return built
     if not isinstance(built, nn.Module) or isinstance(built, Denoiser):
         raise ExternalDenoiserError(
-            f"`function`: {function} returned a {type(built).__name__}, expected a network (`torch.nn.Module`) that "
-            f"predicts the {predicts}"
+            f"`function`: {function} returned a {type(built).__name__}, expected a network "
+            f"(`torch.nn.Module`) that predicts the {predicts}"
         )
     return PredictionDenoiser(built, schedule, predicts=predicts)
 

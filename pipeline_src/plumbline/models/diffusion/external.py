@@ -28,8 +28,8 @@ class ExternalSpec(ReadsFiles, FittedModelSpec):
     checkpoint: str | None = key(min_length=1, default=None)
     """File of the weights, passed to the function; a changed file draws the samples again."""
     predicts: Literal["denoiser", "sample", "noise", "velocity", "score"] = "denoiser"
-    """What the function returns: a denoiser of azula, or a network that predicts the clean sample x, the noise e, the
-    velocity d(alpha x + sigma e)/dt or the score of x_t."""
+    """What the function returns: a denoiser of azula, or a network that predicts the clean sample x, the
+    noise e, the velocity d(alpha x + sigma e)/dt or the score of x_t."""
     schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule of the network; a denoiser has its own."""
     scaling: Literal["per_feature", "global", "none"] = "none"

@@ -21,8 +21,9 @@ With the standard Gaussian as r, m_r(x_rho) = x_rho / (1 + rho^2), and E[-log r_
 (n log 2 pi (1 + s^2) + (|x|^2 + n s^2) / (1 + s^2)) / 2 in n dimensions; neither needs q.
 
 **The optimal multipliers for disjoint sets** have a closed form. The model that minimises the Lagrangian
-KL(q || p) + sum_i lambda_i KL(q_i || p) is the mixture (q + sum_i lambda_i q_i) / (1 + L), L = sum_i lambda_i.
-If the sets are disjoint parts of the data with fractions pi_i, their fractions in the mixture are
+KL(q || p) + sum_i lambda_i KL(q_i || p) is the mixture (q + sum_i lambda_i q_i) / (1 + L) with
+L = sum_i lambda_i. If the sets are disjoint parts of the data with fractions pi_i, their fractions in the
+mixture are
 
     w_i = (pi_i + lambda_i) / (1 + L),    KL(q_i || p) = -log w_i,
 

@@ -23,7 +23,9 @@ CHUNK = 1024
 
 
 class LatentSpace(nn.Module):
-    """Latent vectors (B, d) of a frozen autoencoder.
+    """Latent vectors (B, d) of a frozen autoencoder, with the distance of Engel et al. (ICLR 2018).
+
+    Source: https://arxiv.org/abs/1711.05772, section 4.
 
     Args:
         autoencoder: the trained autoencoder.

@@ -5,8 +5,8 @@ In the scaled space, with a network N_g (such as the gradient of an input-convex
     g(x) = (1 - a) N_g(x) + a x,        f(y, s) = y + N_f(y, s),
 
 where s is the standard deviation of the noise in y, in units of that of y. If N_g is monotone, so is the map
-g(x) - a x: g is injective, and its inverse is Lipschitz with constant 1 / a. With noise e, s ~ U[0, sigma_max]
-per sample and y = g(x) + s std(g(x)) e, the loss is
+g(x) - a x: g is injective, and its inverse is Lipschitz with constant 1 / a. With noise e, a noise level
+s ~ U[0, sigma_max] per sample and y = g(x) + s std(g(x)) e, the loss is
 
     w [ |f(g(x), 0) - x| + |f(y, s) - x| ] / 2 + lambda l(f(y, s)) + r |N_g(x)|,
 
