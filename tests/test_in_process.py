@@ -47,13 +47,17 @@ def test_drawing_again_with_the_seed_of_the_run_gives_its_samples(results):
 
 
 def test_what_is_not_there_is_named(results):
-    with pytest.raises(ValueError, match="there is no method 'guided'; available: conditioned, unconstrained"):
+    with pytest.raises(
+        ValueError, match="there is no method 'guided'; available: conditioned, unconstrained"
+    ):
         results.samples("guided")
     with pytest.raises(ValueError, match="there is no seed 3; available: 0"):
         results.samples("conditioned", seed=3)
     with pytest.raises(ValueError, match="there is no model 'free'; available: gaussian"):
         results.model("free")
-    with pytest.raises(ValueError, match="`count` must be between 1 and 64, the number of test samples, found 65"):
+    with pytest.raises(
+        ValueError, match="`count` must be between 1 and 64, the number of test samples, found 65"
+    ):
         results.draw("conditioned", 65)
     with pytest.raises(ValueError, match="there is no metric nothing"):
         results.table(["nothing"])

@@ -1,4 +1,4 @@
-"""The problem of a study in NumPy: exact samples score at the floor, residuals and projections are those of the constraint."""
+"""The problem of a study in NumPy: exact samples, scores, residuals and projections."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_the_parts_of_a_problem(gaussian):
 
 
 def test_exact_samples_follow_the_conditional_distribution(gaussian):
-    """Moments of 100,000 samples: z-tests at 5 standard errors of each of 8 means and 8 variances (false alarms: 1e-5)."""
+    """Moments of 100,000 samples: z-tests at 5 standard errors (false alarms: 1e-5)."""
     exact = gaussian.exact(100_000)
     mean, covariance = (gaussian.dataset[f"conditional_{name}"].values for name in ("mean", "covariance"))
     variance = covariance.diagonal()

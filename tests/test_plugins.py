@@ -1,4 +1,4 @@
-"""Plug-ins and functions of a user's files: what they add, which slices they change, and how faults in them are reported."""
+"""Plug-ins and functions of a user: what they add, which slices they change, how faults are reported."""
 
 import textwrap
 
@@ -186,7 +186,7 @@ def test_what_is_not_a_function_is_refused(project, text):
 
 
 def test_the_unit_has_packages_and_relative_imports(project):
-    """`main` imports a package's module, which imports another one of the package and, within a function, a file."""
+    """`main` imports a module of a package, which imports another one and, in a function, a file."""
     (project / "parts").mkdir()
     for name, text in {
         "main.py": "from parts import one\n",

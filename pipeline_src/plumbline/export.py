@@ -49,18 +49,20 @@ class _Schedule(nn.Module):
 def export_denoiser(model: nn.Module, folder: Path) -> None:
     """Writes a denoiser, its schedule and its standardisation to a folder, with a file that loads them.
 
-    The network is a program of `torch.export` (https://docs.pytorch.org/docs/stable/export.html), for batches of any size.
+    The network is a program of `torch.export`, for batches of any size
+    (https://docs.pytorch.org/docs/stable/export.html).
 
     Args:
         model: a trained diffusion model in standardised data.
         folder: a new or empty folder.
 
     Raises:
-        ExportError: the model is of another family, or works in the space of a mirror map; or the folder is not empty.
+        ExportError: the model is of another family, or works in the space of a mirror map; or the folder is
+            not empty.
     """
     if not isinstance(model, Diffusion) or not isinstance(model.space, Standardisation):
         raise ExportError(
-            f"a {type(model).__name__} is not a diffusion model in standardised data, and only these are exported"
+            f"a {type(model).__name__} is not a diffusion model in standardised data; only these are exported"
         )
     if folder.exists() and any(folder.iterdir()):
         raise ExportError(f"{folder} is not empty: name a new folder.")

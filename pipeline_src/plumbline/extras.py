@@ -8,8 +8,9 @@ EXTRAS: dict[str, str] = {
     "skfolio": "finance",
     "torch_geometric": "graphs",
     "dask": "files", "fsspec": "files", "h5netcdf": "files", "h5py": "files", "pyarrow": "files",
-    "jinja2": "workflow", "lightning_fabric": "workflow", "matplotlib": "workflow", "ot": "workflow", "pandas": "workflow",
-    "pooch": "workflow", "shtab": "workflow", "sklearn": "workflow", "snakemake": "workflow", "tensorboard": "workflow",
+    "jinja2": "workflow", "lightning_fabric": "workflow", "matplotlib": "workflow", "ot": "workflow",
+    "pandas": "workflow", "pooch": "workflow", "shtab": "workflow", "sklearn": "workflow",
+    "snakemake": "workflow", "tensorboard": "workflow",
 }  # fmt: skip
 """The extra of each package that the library imports and its core does without."""
 

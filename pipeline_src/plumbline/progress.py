@@ -1,6 +1,6 @@
 """Progress of long computations: how much is done and how long the rest will take.
 
-On a terminal a bar is redrawn in place. In a log, and by jobs of the workflow, a line is written every few seconds.
+On a terminal, a bar is redrawn in place. Logs and jobs of the workflow get a line every few seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Progress:
 
     def __init__(self, logger: logging.Logger, every: float = 5.0) -> None:
         self.logger = logger
-        # Jobs of the workflow run side by side on one terminal, and have a log file of their own: they write lines.
+        # Jobs of the workflow share a terminal, and each has a log file: they write lines.
         in_job = any(isinstance(h, logging.FileHandler) for h in logging.getLogger("plumbline").handlers)
         self.on_terminal = sys.stderr.isatty() and not in_job
         self.every = min(1.0, every) if self.on_terminal else every
@@ -46,7 +46,9 @@ class Progress:
             what: what is counted, in the singular.
             detail: anything else, appended after a colon.
         """
-        if self.before is None or done < self.before:  # the first report of a count, which may be a resumed one
+        if (
+            self.before is None or done < self.before
+        ):  # the first report of a count, which may be a resumed one
             self.started, self.first = time.monotonic(), done
         self.before = done
         if self._is_due():

@@ -23,7 +23,7 @@ from plumbline.datasets import AnyDataset
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel, FittedModelSpec, ModelSpec
 from plumbline.observations import AnyObservation
-from plumbline.samplers import AnySampler, DenoisingSpec, Predictive, WrappingSpec
+from plumbline.samplers import AnySampler, DenoisingSpec, ImposingSpec, Predictive, WrappingSpec
 from plumbline.samplers.from_file import FromFileSpec
 from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, forget_plugins, key, load_plugin
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
@@ -234,7 +234,7 @@ class Study(Spec):
                 f"{listed(model.provides())}"
             )
 
-    def _constraint_problems(self, path: str, spec: ModelSpec | WrappingSpec, name: str) -> Iterator[str]:
+    def _constraint_problems(self, path: str, spec: ModelSpec | ImposingSpec, name: str) -> Iterator[str]:
         constraint = self.constraints[name]
         missing = [one for one in spec.requires() if not is_provided(one, constraint.provides())]
         if missing:
@@ -254,7 +254,7 @@ class Study(Spec):
         enforced: tuple[str, str] | None = None
         denoising = False
         for sampler in method.sampler.nested():
-            if isinstance(sampler, WrappingSpec):
+            if isinstance(sampler, ImposingSpec):
                 if enforced and enforced[1] != sampler.constraint:
                     yield (
                         f"{level}: `{enforced[0]}` projects finished samples onto {enforced[1]!r}, which can "
@@ -273,8 +273,8 @@ class Study(Spec):
                         f"{level}.base: `{sampler.kind}` requires a base that draws by denoising; "
                         f"`{sampler.base.kind}` does not"
                     )
-                if sampler.constraint in self.constraints:
-                    yield from self._constraint_problems(level, sampler, sampler.constraint)
+            if isinstance(sampler, ImposingSpec) and sampler.constraint in self.constraints:
+                yield from self._constraint_problems(level, sampler, sampler.constraint)
             level += ".base"
 
     def _cycles(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pretrained networks as models: conversions of what they predict, the check of what a function returns, whole studies."""
+"""Pretrained networks as models: conversions of predictions, the check of a function's result, whole studies."""
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_what_a_function_returns_is_checked(folder, example, values, error, mess
 
 
 def test_a_study_draws_from_it_under_a_constraint(folder):
-    """Methods that the parent has for its own model are removed; `conditioned` draws from the denoiser of another code."""
+    """`conditioned` draws from the denoiser of another code; the parent's other methods are removed."""
     from plumbline.study import load_study
     from plumbline.workflow_files import library_studies
 

@@ -1,4 +1,4 @@
-"""Samples of another program: read by rows, with the costs that the file states, refused where they do not fit."""
+"""Samples of another program: rows, costs that the file states, refusals where they do not fit."""
 
 import json
 
@@ -112,7 +112,7 @@ def test_a_study_is_checked(tmp_path, old, new, message):
 
 
 def test_they_are_drawn_and_evaluated_with_the_costs_of_the_file(tmp_path):
-    """Part by part, and with a metric whose value is known: the distance to x = 0 summed over two equalities."""
+    """Part by part, with a metric whose value is known: the mean absolute residual of the equalities."""
     data = GaussianSpec(parts=1, splits={"train": 8, "validation": 20, "test": 20})
     write_store(data.draw_part(0), tmp_path / "data.zarr")
     np.savez(tmp_path / "theirs.npz", state=X, network_evaluations=7)

@@ -3,7 +3,8 @@
 Every dataset has the variable `state`, whose first dimension is `sample`, and the coordinate `split`. A
 sample of a table has one further dimension. A sample of a field has two or more: the last two are the grid,
 and any before them are channels. The coordinate of a periodic direction has the attribute `period`. If models
-can be conditioned on something, it is the variable `condition` (sample, component).
+can be conditioned on something, it is the variable `condition`: a vector (sample, component), or a field
+(sample, [channel], *grid) that ends with dimensions of `state`. Classes are whole numbers `label` (sample,).
 
 Sample i depends on (seed, i) alone, so the data does not depend on the number of parts.
 """
@@ -75,7 +76,7 @@ class DatasetSpec(Kind):
         raise NotImplementedError
 
     def draw_exact(self, count: int, seed: int) -> np.ndarray:
-        """Samples (count, *S) of the distribution that the test samples follow, where it can be sampled exactly.
+        """Samples (count, *S) of the distribution of the test samples, where it can be sampled exactly.
 
         Args:
             count: number of samples.

@@ -192,11 +192,41 @@ def _require_layout(drawn: xr.Dataset, source: str) -> None:
             f"{source}: `label` contains text or objects ({label}), expected one integer per sample: number "
             "the classes from 0, or rename the variable if it is not the class."
         )
-    if "condition" in drawn and (drawn["condition"].dims[:1] != ("sample",) or drawn["condition"].ndim != 2):
+    if "condition" in drawn:
+        _require_condition(drawn, source)
+
+
+def _require_condition(drawn: xr.Dataset, source: str) -> None:
+    """Checks that `condition` is a vector per sample, or a field on the grid of `state`."""
+    condition = drawn["condition"]
+    if condition.dims[:1] != ("sample",) or condition.ndim < 2:
         raise DataFileError(
             f"{source}: `condition` must have the dimensions (sample, component), found "
-            f"{_listed(drawn['condition'].dims)}. Put the values of each sample along a second dimension."
+            f"{_listed(condition.dims)}. Put the values of each sample along a second dimension."
         )
+    if condition.ndim > 2 and not shared_dimensions(drawn):
+        raise DataFileError(
+            f"{source}: `condition` has the dimensions {_listed(condition.dims)}: a field must end with the "
+            f"dimensions of the grid of `state`, {_listed(drawn['state'].dims)}, and a vector has two "
+            "dimensions."
+        )
+
+
+def shared_dimensions(dataset: xr.Dataset) -> int:
+    """The number of last dimensions that `condition` shares with `state`; zero if it is a vector per sample.
+
+    A condition with one dimension beside `sample` is a field only if this is the last dimension of `state`
+    and a dimension of a grid: named as in `GRID`, or periodic.
+    """
+    own, theirs = dataset["condition"].dims[1:], dataset["state"].dims[1:]
+    shared = 0
+    while shared < min(len(own), len(theirs)) and own[-1 - shared] == theirs[-1 - shared]:
+        shared += 1
+    if len(own) == 1 and shared:
+        name = own[0]
+        periodic = name in dataset.coords and "period" in dataset.coords[name].attrs
+        return int(str(name).casefold() in GRID or periodic)
+    return shared
 
 
 def _floating(values: np.ndarray, name: str, source: str) -> np.ndarray:

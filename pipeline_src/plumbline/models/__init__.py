@@ -40,6 +40,7 @@ from plumbline.models._protocols import (
 from plumbline.models._protocols import Preparing as Preparing
 from plumbline.models._protocols import TakesOverWeights as TakesOverWeights
 from plumbline.samplers import (
+    ConditionDropping,
     Criticising,
     Denoising,
     LabelCriticising,
@@ -63,6 +64,7 @@ T = TypeVar("T")
 
 CAPABILITIES: tuple[type, ...] = (
     Denoising,
+    ConditionDropping,
     Predictive,
     PriorSampling,
     LatentVariable,

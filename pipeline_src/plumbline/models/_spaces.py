@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import LinearEqualityConstraint
+from plumbline.datasets._checks import shared_dimensions
 from plumbline.models import MirrorMap
 from plumbline.networks import SampleShape
 
@@ -83,52 +85,184 @@ class Standardisation(nn.Module):
 
 
 class StandardisedCondition(nn.Module):
-    """The condition of a batch as a denoiser's keyword arguments; empty where the dataset has no condition.
+    """The condition of a batch as a denoiser's keyword arguments; empty where there is none.
+
+    A vector `condition` is standardised per entry, and a field per channel, over samples and grid. The class
+    of a sample is appended to the vector by one entry per class: one for its class, zero for the others.
+    Where the condition can be dropped, a last entry of the vector is one, and a dropped condition is zero
+    everywhere.
 
     Args:
-        dim: number of entries in the condition, zero if there is none.
+        dim: number of entries of the dataset's condition, if it is a vector.
+        field: the shape of the dataset's condition, if it is a field.
+        shared: number of the last dimensions of the field that are those of a sample.
+        classes: number of classes, if the class of a sample is a condition.
+        droppable: whether the condition can be dropped.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(
+        self,
+        dim: int = 0,
+        *,
+        field: tuple[int, ...] = (),
+        shared: int = 0,
+        classes: int = 0,
+        droppable: bool = False,
+    ) -> None:
         super().__init__()
         self.space = Standardisation((dim,), "per_feature") if dim else None
+        self.field_space = Standardisation(field[:-shared], "per_feature") if field else None
+        self.field, self.shared, self.classes, self.droppable = field, shared, classes, droppable
+        self.dim = dim + classes + droppable
+
+    @classmethod
+    def of_vector(cls, sample: SampleShape) -> StandardisedCondition:
+        """The dataset's condition, for a model that takes vectors only.
+
+        Raises:
+            ValueError: the condition is a field.
+        """
+        if sample.field:
+            raise ValueError(
+                f"`condition` is a field of shape {sample.field}, and this kind of model takes vectors as "
+                "conditions: use `diffusion` with a network `unet`, `dit` or `fno`."
+            )
+        return cls(sample.condition)
+
+    def conditioned(self, sample: SampleShape) -> SampleShape:
+        """Samples of this shape with this condition, from which a network is built."""
+        shared = self.shared if self.field else 0
+        return replace(sample, condition=self.dim, field=self.field, shared=shared)
 
     def fit(self, data: dict[str, Tensor]) -> None:
-        """Fits the standardisation to the conditions of `data`."""
+        """Fits the standardisation to the conditions of `data`.
+
+        Raises:
+            ValueError: a label is not one of the classes.
+        """
         if self.space is not None:
             self.space.fit(data["condition"])
+        if self.field_space is not None:
+            self.field_space.fit(self._channels_last(data["condition"]).flatten(0, self.shared))
+        if self.classes:
+            self._labels(data)
 
     def arguments(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`condition`, standardised and in the default precision; empty if there is none."""
-        if self.space is None:
-            return {}
-        return {"condition": self.space.encode(batch["condition"]).to(torch.get_default_dtype())}
+        """`condition` (B, dim) and `field` (B, *F) where they exist, in the default precision."""
+        dtype = torch.get_default_dtype()
+        vector = []
+        if self.space is not None:
+            vector.append(self.space.encode(batch["condition"]).to(dtype))
+        if self.classes:
+            vector.append(nn.functional.one_hot(self._labels(batch), self.classes).to(dtype))
+        if self.droppable:
+            vector.append(torch.ones_like(batch["state"].flatten(1)[:, :1], dtype=dtype))
+        arguments = {"condition": torch.cat(vector, dim=1)} if vector else {}
+        if self.field_space is not None:
+            encoded = self.field_space.encode(self._channels_last(batch["condition"]))
+            grid = tuple(range(1, 1 + self.shared))
+            arguments["field"] = encoded.movedim(grid, tuple(range(-self.shared, 0))).to(dtype)
+        return arguments
+
+    def null(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The arguments for samples whose condition is dropped.
+
+        Raises:
+            ValueError: it cannot be dropped.
+        """
+        if not self.droppable:
+            raise ValueError("the model was trained with its condition only: set `condition_dropout`.")
+        return {name: torch.zeros_like(value) for name, value in self.arguments(batch).items()}
+
+    def dropped(self, arguments: dict[str, Tensor], probability: float) -> dict[str, Tensor]:
+        """The arguments with the conditions of random samples dropped, each with this probability."""
+        example = next(iter(arguments.values()))
+        kept = torch.rand(len(example), device=example.device) >= probability
+        return {
+            name: value * kept.view(-1, *(1,) * (value.ndim - 1)).to(value.dtype)
+            for name, value in arguments.items()
+        }
+
+    def _channels_last(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+        """Fields (B, *channels, *grid) as (B, *grid, *channels)."""
+        return x.movedim(tuple(range(-self.shared, 0)), tuple(range(1, 1 + self.shared)))
+
+    def _labels(self, batch: dict[str, Tensor]) -> Tensor:
+        """The classes (B,) of samples as integers.
+
+        Raises:
+            ValueError: a label is no whole number from zero to the number of classes less one.
+        """
+        label = batch["label"]
+        whole = label.long()
+        if bool(((whole != label) | (whole < 0) | (whole >= self.classes)).any()):
+            raise ValueError(
+                f"`classes`: a label must be a whole number from 0 to {self.classes - 1}, found values from "
+                f"{float(label.min()):g} to {float(label.max()):g}."
+            )
+        return whole
 
 
 def sample_shape(example: xr.Dataset) -> SampleShape:
     """Shape, periodicity and condition of the samples of a dataset, from its coordinates.
 
     Raises:
-        ValueError: `condition` is not numeric with the dimensions (sample, component).
+        ValueError: `condition` is not numeric, or neither a vector per sample nor a field on the grid.
     """
-    state = example["state"]
-    grid = state.dims[1:][-2:] if state.ndim > 2 else ()
-    periodic = tuple(d in example.coords and "period" in example.coords[d].attrs for d in grid)
-    return SampleShape(tuple(state.shape[1:]), periodic, _condition(example))
-
-
-def _condition(example: xr.Dataset) -> int:
-    """The number of values that a sample is conditioned on."""
+    dims = example["state"].dims[1:]
+    periodic = tuple(d in example.coords and "period" in example.coords[d].attrs for d in dims)
+    sample = SampleShape(tuple(example["state"].shape[1:]), periodic)
     if "condition" not in example:
-        return 0
+        return sample
     condition = example["condition"]
-    if condition.ndim != 2 or condition.dims[0] != "sample" or condition.dtype.kind not in "iuf":
+    shared = shared_dimensions(example)
+    vector = condition.ndim == 2 and not shared
+    if not (vector or shared) or condition.dims[0] != "sample" or condition.dtype.kind not in "iuf":
         remedy = ": give it a second dimension, of size 1" if condition.ndim == 1 else ""
         raise ValueError(
-            "`condition` must be numeric, with the dimensions (sample, component); found "
+            "`condition` must be numeric, with the dimensions (sample, component), or (sample, [channel], "
+            "*grid) for a field on the grid of `state`; found "
             f"({', '.join(map(str, condition.dims))}) of the type {condition.dtype}{remedy}."
         )
-    return condition.shape[1]
+    if vector:
+        return replace(sample, condition=condition.shape[1])
+    return replace(sample, field=tuple(condition.shape[1:]), shared=shared)
+
+
+def chosen_condition(
+    example: xr.Dataset,
+    *,
+    condition_on: tuple[str, ...] | None = None,
+    classes: int | None = None,
+    droppable: bool = False,
+) -> StandardisedCondition:
+    """The condition that a model takes of a dataset.
+
+    Args:
+        example: a sample of the dataset.
+        condition_on: some of the variables `condition` and `label`; None for `condition` where the dataset has
+            one.
+        classes: number of classes, for `label`.
+        droppable: whether the condition can be dropped.
+
+    Raises:
+        ValueError: the dataset lacks one of the variables, or there is no condition to be dropped.
+    """
+    sample = sample_shape(example)
+    chosen = condition_on if condition_on is not None else ("condition",) * ("condition" in example)
+    for name in chosen:
+        if name not in example:
+            raise ValueError(f"`condition_on`: the dataset has no variable `{name}`.")
+    if droppable and not chosen:
+        raise ValueError("`condition_dropout`: the model has no condition that could be dropped.")
+    own = "condition" in chosen
+    return StandardisedCondition(
+        sample.condition if own else 0,
+        field=sample.field if own else (),
+        shared=sample.shared if own else 0,
+        classes=(classes or 0) if "label" in chosen else 0,
+        droppable=droppable,
+    )
 
 
 def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:

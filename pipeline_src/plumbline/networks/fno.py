@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class FNOSpec(GridNetworkSpec):
     """A Fourier neural operator (Li et al. 2021, https://arxiv.org/abs/2010.08895).
 
-    It is modulated by the noise level and the condition. Its weights multiply the lowest Fourier modes, so that they apply at any resolution. Along axes that are
-    not periodic, the field is extended by zeros, and the coordinate is a further input.
+    It is modulated by the noise level and the condition. Its weights multiply the lowest Fourier modes, so
+    that they apply at any resolution. Along axes that are not periodic, the field is extended by zeros, and
+    the coordinate is a further input.
     """
 
     kind: Literal["fno"] = "fno"

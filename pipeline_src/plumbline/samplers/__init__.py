@@ -1,8 +1,8 @@
 """Samplers: algorithms that draw samples from trained models, with or without a constraint.
 
-Most kinds build an azula `Sampler` for a denoiser. The constrained kinds wrap another sampler, given under
-`base`, so they compose: guidance around Heun's method, a final projection around guidance. A constraint can
-act on
+Most kinds build an azula `Sampler` for a denoiser. Others wrap a sampler, given under `base`, so they
+compose: guidance around Heun's method, a final projection around guidance. `classifier_free` strengthens a
+condition; the other wrapping kinds impose a constraint. A constraint can act on
 
 - the denoiser: its posterior mean is corrected (`guided`, `conditioned`);
 - the step: its result is corrected (`projected`, `dps`);
@@ -23,6 +23,7 @@ from pydantic import AfterValidator
 from plumbline._lazy import exports
 from plumbline.constraints import ProjectableConstraint, ReportingConstraint
 from plumbline.samplers._models import (
+    ConditionDropping,
     Criticising,
     Denoising,
     LabelCriticising,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 REQUIRED_OF_MODELS: tuple[type, ...] = (
     Denoising,
+    ConditionDropping,
     Predictive,
     PriorSampling,
     LatentVariable,
@@ -122,7 +124,7 @@ class SamplerSpec(Kind):
 
     def constraint_names(self) -> list[str]:
         """The names of the constraints that this sampler and the samplers it wraps use."""
-        return sorted({s.constraint for s in self.nested() if isinstance(s, WrappingSpec)})
+        return sorted({s.constraint for s in self.nested() if isinstance(s, ImposingSpec)})
 
 
 AnySampler = Annotated[SamplerSpec, ByKind()]
@@ -161,15 +163,11 @@ AnyDenoisingSampler = Annotated[SamplerSpec, ByKind(), AfterValidator(_require_d
 
 
 class WrappingSpec(SamplerSpec):
-    """Base of the kinds that wrap another sampler to impose a constraint."""
+    """Base of the kinds that wrap another sampler."""
 
-    enforces: ClassVar[bool] = False
-    """Whether it projects the finished samples onto the constraint, which can undo another constraint."""
     within_denoising: ClassVar[bool] = False
     """Whether it changes the denoising of the wrapped sampler, which must then draw by denoising."""
 
-    constraint: str
-    """Name of the constraint, one of the study's `constraints`."""
     base: AnySampler
     """The wrapped sampler."""
 
@@ -183,12 +181,8 @@ class WrappingSpec(SamplerSpec):
         yield self
         yield from self.base.nested()
 
-    def requires(self) -> tuple[type, ...]:
-        """The Protocols that the constraint must satisfy beyond `Constraint`."""
-        return ()
 
-
-class ConstrainedSpec(WrappingSpec, DenoisingSpec):
+class DenoisingWrapperSpec(WrappingSpec, DenoisingSpec):
     """Base of the wrapping kinds that change the denoising of the wrapped sampler."""
 
     within_denoising: ClassVar[bool] = True
@@ -203,6 +197,24 @@ class ConstrainedSpec(WrappingSpec, DenoisingSpec):
         """The wrapped sampler. The study's check ensures that it draws by denoising."""
         assert isinstance(self.base, DenoisingSpec)
         return self.base
+
+
+class ImposingSpec(WrappingSpec):
+    """Base of the kinds that wrap another sampler to impose a constraint."""
+
+    enforces: ClassVar[bool] = False
+    """Whether it projects the finished samples onto the constraint, which can undo another constraint."""
+
+    constraint: str
+    """Name of the constraint, one of the study's `constraints`."""
+
+    def requires(self) -> tuple[type, ...]:
+        """The Protocols that the constraint must satisfy beyond `Constraint`."""
+        return ()
+
+
+class ConstrainedSpec(ImposingSpec, DenoisingWrapperSpec):
+    """Base of the kinds that impose a constraint within the denoising of the wrapped sampler."""
 
 
 class EnforcingSpec(ConstrainedSpec):
@@ -241,6 +253,7 @@ __getattr__ = exports(
         "_azula": ("draw",),
         "annealed_langevin": ("AnnealedLangevinSpec",),
         "best_of_n": ("BestOfNSpec",),
+        "classifier_free": ("ClassifierFreeSpec",),
         "conditioned": ("ConditionedSpec",),
         "ddim": ("DDIMSpec",),
         "ddpm": ("DDPMSpec",),

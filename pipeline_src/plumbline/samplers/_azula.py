@@ -33,11 +33,18 @@ class BareDenoiser:
     Args:
         denoiser: the denoiser of samples (B, *S) in the data's units.
         conditions: keyword arguments that every call of the denoiser receives.
+        null_conditions: keyword arguments that make the denoiser unconditional, if there are any.
     """
 
-    def __init__(self, denoiser: Denoiser, conditions: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        conditions: Mapping[str, object] | None = None,
+        null_conditions: Mapping[str, object] | None = None,
+    ) -> None:
         self.denoiser = denoiser
         self._conditions = dict(conditions or {})
+        self._null_conditions = null_conditions
 
     def space_of(self, batch: dict[str, Tensor]) -> DataSpace:
         """The data space: no scaling."""
@@ -47,6 +54,18 @@ class BareDenoiser:
         """The keyword arguments of the denoiser."""
         return self._conditions
 
+    def null_conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
+        """The keyword arguments of the denoiser without a condition.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self._null_conditions is None:
+            raise ValueError(
+                "this sampler also evaluates the denoiser without its condition: give `null_conditions`."
+            )
+        return self._null_conditions
+
 
 def draw(
     denoiser: Denoiser,
@@ -55,6 +74,7 @@ def draw(
     shape: tuple[int, ...],
     constraints: Mapping[str, Constraint] | None = None,
     conditions: Mapping[str, object] | None = None,
+    null_conditions: Mapping[str, object] | None = None,
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """Draws samples from any azula denoiser with a sampler of this library, and finishes them.
@@ -80,13 +100,15 @@ def draw(
         shape: the shape (B, *S) of the samples.
         constraints: constraints by name, already bound to per-sample targets if they have any.
         conditions: keyword arguments of the denoiser.
+        null_conditions: keyword arguments that make the denoiser unconditional, for `classifier_free`.
         device: the device to draw on, which must hold the denoiser.
 
     Returns:
         Samples (B, *S) on the CPU, in single precision.
 
     Raises:
-        ValueError: `constraints` lacks a constraint that the sampler uses.
+        ValueError: `constraints` lacks a constraint that the sampler uses, or the sampler requires
+            `null_conditions`.
     """
     known = dict(constraints or {})
     missing = [name for name in sampler.constraint_names() if name not in known]
@@ -95,4 +117,4 @@ def draw(
             f"the sampler uses {', '.join(missing)}, and `constraints` has {', '.join(known) or 'none'}"
         )
     task = SamplingTask({"state": torch.zeros(shape)}, known, device=device)
-    return sampler.sample(BareDenoiser(denoiser, conditions), task).state
+    return sampler.sample(BareDenoiser(denoiser, conditions, null_conditions), task).state

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,11 +26,14 @@ class DenoisingContext:
         task: the sampling task.
         space: the space that the denoiser works in.
         costs: the costs so far; updated in place.
+        without_condition: returns the keyword arguments of the denoiser without the condition; None for a
+            model that cannot do without.
     """
 
     task: SamplingTask
     space: Space
     costs: Costs
+    without_condition: Callable[[], Mapping[str, object]] | None = None
 
     def decode(self, z: Tensor) -> Tensor:
         """Maps points (B, *Z) of the model's space to samples (B, *S) in the data's units.
@@ -38,6 +42,19 @@ class DenoisingContext:
         """
         self.costs.network_evaluations += int(getattr(self.space, "decoding_evaluations", 0))
         return self.space.decode(z)
+
+    def null_conditions(self) -> Mapping[str, object]:
+        """The keyword arguments of the denoiser for samples whose condition is not given.
+
+        Raises:
+            ValueError: the model has no denoiser without its condition.
+        """
+        if self.without_condition is None:
+            raise ValueError(
+                "this sampler requires a model that has a denoiser with and without its condition: train one "
+                "with `condition_dropout`."
+            )
+        return self.without_condition()
 
     @property
     def scale(self) -> Tensor:
@@ -68,7 +85,8 @@ def denoise(model: Denoising, spec: DenoisingSpec, task: SamplingTask, costs: Co
         The samples (B, *S) on the task's device.
     """
     batch = task.batch_on_device()
-    context = DenoisingContext(task, model.space_of(batch), costs)
+    without = partial(model.null_conditions, batch) if hasattr(model, "null_conditions") else None
+    context = DenoisingContext(task, model.space_of(batch), costs, without)
     conditions = model.conditions(batch)
     # Only the shape of the states is used.
     shape = tuple(context.space.encode(batch["state"]).shape)

@@ -56,6 +56,15 @@ class Denoising(Protocol):
 
 
 @runtime_checkable
+class ConditionDropping(Denoising, Protocol):
+    """A model that has a denoiser with and without its condition."""
+
+    def null_conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
+        """The keyword arguments of the denoiser for samples of a batch whose condition is not given."""
+        ...
+
+
+@runtime_checkable
 class Predictive(Protocol):
     """A model that predicts the state from the other variables of a sample."""
 

@@ -5,8 +5,8 @@
     z = sampler(sampler.init((16, *denoiser.shape)))
     x = denoiser.decode(z)
 
-The denoiser works on standardised samples z; `decode` takes them to the data's units. A condition (B, C) is given as
-`condition=...`, standardised by `denoiser.standardise`.
+The denoiser works on standardised samples z; `decode` takes them to the data's units. A condition (B, C) is
+given as `condition=...`, standardised by `denoiser.standardise`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Example(Constraint):
         return x.flatten(1).mean(dim=1, keepdim=True) - self.mean
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest feasible sample. Leave this method out, and `provides` below, if there is no formula."""
+        """The nearest feasible sample. Without a formula, leave out this method and `provides` below."""
         return x - self.residual(x).view(-1, *(1 for _ in x.shape[1:]))
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
@@ -118,10 +119,10 @@ class ConstrainedDiffusion(nn.Module):
     ) -> None:
         super().__init__()
         self.objective = objective
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition.of_vector(sample)
         self.schedule = schedule
         self.output = FeasibleOutput(likelihood, sample.shape, scaling=scaling, constraint=constraint)
-        both = SampleShape(sample.shape, sample.periodic, sample.condition, outputs=2)
+        both = replace(sample, outputs=2)
         self.denoiser = ConstrainedDenoiser(
             network(both),
             schedule,

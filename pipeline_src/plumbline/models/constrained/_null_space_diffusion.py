@@ -78,7 +78,7 @@ class NullSpaceDiffusion(nn.Module):
         super().__init__()
         self.shape, self.constraint = sample.shape, constraint
         self.scaled = Standardisation(sample.shape, scaling)
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition.of_vector(sample)
         self.schedule = schedule
         dim = math.prod(sample.shape)
         self.free = dim - constraint.matrix.shape[0]

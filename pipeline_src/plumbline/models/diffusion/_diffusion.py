@@ -16,32 +16,35 @@ from torch import Tensor, nn
 
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
-from plumbline.networks import SampleShape
 
 
 class Diffusion(nn.Module):
     """A denoiser of standardised samples (B, ...) with the preconditioning of Karras et al. (2022).
 
-    It takes the dataset's condition where there is one. Source: https://arxiv.org/abs/2206.00364.
+    Source: https://arxiv.org/abs/2206.00364. With a `condition_dropout`, it also learns the denoiser without
+    its condition (Ho and Salimans 2022, https://arxiv.org/abs/2207.12598).
 
     Args:
-        sample: the shape of samples.
-        backbone: the network, for such samples.
+        backbone: the network, for samples with this condition.
         schedule: the noise schedule, with the distribution of times in training.
         space: the space that the denoiser works in, before it is fitted.
+        condition: the condition of the denoiser, before it is fitted; None for no condition.
+        condition_dropout: probability that the condition of a sample is dropped in training.
     """
 
     def __init__(
         self,
-        sample: SampleShape,
         *,
         backbone: nn.Module,
         schedule: TrainedSchedule,
         space: Standardisation | MirrorSpace,
+        condition: StandardisedCondition | None = None,
+        condition_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.space = space
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition() if condition is None else condition
+        self.condition_dropout = condition_dropout
         self.schedule = schedule
         self.denoiser = KarrasDenoiser(backbone, schedule)
 
@@ -58,9 +61,20 @@ class Diffusion(nn.Module):
         """The denoiser's keyword arguments for a batch: the standardised condition, if there is one."""
         return self.condition.arguments(batch)
 
+    def null_conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The denoiser's keyword arguments for samples of a batch whose condition is not given.
+
+        Raises:
+            ValueError: the model was trained with its condition only.
+        """
+        return self.condition.null(batch)
+
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising loss of a batch, and its terms for the log."""
         z = self.space.encode(batch["state"])
         times = stratified_times(self.schedule, len(z), z)
-        loss = self.denoiser.loss(z, times, **self.conditions(batch))
+        conditions = self.conditions(batch)
+        if self.condition_dropout and self.training:
+            conditions = self.condition.dropped(conditions, self.condition_dropout)
+        loss = self.denoiser.loss(z, times, **conditions)
         return loss, {"denoising": loss.detach()}

@@ -103,7 +103,9 @@ class ExternalModel(nn.Module):
         self.space = Standardisation(sample.shape, scaling)
         self.denoiser = denoiser
         inner = denoiser.network.forward if isinstance(denoiser, PredictionDenoiser) else denoiser.forward
-        self.takes_condition = bool(sample.condition) and "condition" in inspect.signature(inner).parameters
+        self.takes_condition = (
+            bool(sample.condition or sample.field) and "condition" in inspect.signature(inner).parameters
+        )
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation to the training data."""
@@ -114,7 +116,7 @@ class ExternalModel(nn.Module):
         return self.space
 
     def conditions(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`condition` (B, C) in the dataset's units, if the denoiser takes it."""
+        """`condition` (B, C), or the field (B, *F), in the dataset's units, if the denoiser takes it."""
         if not self.takes_condition:
             return {}
         return {"condition": batch["condition"].to(torch.get_default_dtype())}

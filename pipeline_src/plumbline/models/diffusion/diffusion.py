@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.models import BuildContext, MirrorMap, ModelSpec
+from plumbline.models import BuildContext, ConditionDropping, Denoising, MirrorMap, ModelSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
@@ -137,15 +137,44 @@ class DiffusionSpec(DenoiserSpec):
     """
 
     kind: Literal["diffusion"] = "diffusion"
+    condition_on: tuple[Literal["condition", "label"], ...] | None = None
+    """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label` (a
+    class), both, or none; null for `condition` where the dataset has one."""
+    classes: int | None = key(ge=1, default=None)
+    """Number of classes, if `condition_on` has `label`: the labels are 0, 1, ..., classes - 1."""
+    condition_dropout: float = key(ge=0, lt=1, default=0.0)
+    """Probability that the condition of a sample is dropped in training, as `classifier_free` requires."""
+
+    @model_validator(mode="after")
+    def _classes_for_labels(self) -> DiffusionSpec:
+        chosen = self.condition_on or ()
+        if len(set(chosen)) != len(chosen):
+            raise ValueError(f"`condition_on` names a variable twice: {', '.join(chosen)}")
+        if ("label" in chosen) != (self.classes is not None):
+            raise ValueError(
+                "`classes` is the number of classes where `condition_on` has `label`: give both or none"
+            )
+        if self.condition_on == () and self.condition_dropout:
+            raise ValueError("`condition_dropout` needs a condition, and `condition_on` is empty")
+        return self
+
+    def provides(self) -> tuple[type, ...]:
+        return (ConditionDropping,) if self.condition_dropout else (Denoising,)
 
     def build(self, on: BuildContext) -> Diffusion:
-        from plumbline.models._spaces import sample_shape
+        from plumbline.models._spaces import chosen_condition, sample_shape
         from plumbline.models.diffusion._diffusion import Diffusion
 
-        sample = sample_shape(on.example)
+        condition = chosen_condition(
+            on.example,
+            condition_on=self.condition_on,
+            classes=self.classes,
+            droppable=self.condition_dropout > 0,
+        )
         return Diffusion(
-            sample,
-            backbone=self.network.build(sample),
+            backbone=self.network.build(condition.conditioned(sample_shape(on.example))),
             schedule=self.schedule.build(),
             space=self.build_space(on),
+            condition=condition,
+            condition_dropout=self.condition_dropout,
         )

@@ -102,7 +102,7 @@ class DualDiffusion(nn.Module):
         self.described, self.objective, self.set_batch, self.smoothing = sets, objective, set_batch, smoothing
         self.columns = constrained_columns(sets, objective)
         self.space = space
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition.of_vector(sample)
         self.schedule = schedule
         known = {name: model for name, entry in sets.items() if (model := entry.known_by())}
         # Sets without a trained model are learned along with the model; cross-entropies do not need that.

@@ -77,7 +77,7 @@ class FittedGaussian(nn.Module):
     def __init__(self, sample: SampleShape, *, schedule: Schedule, scaling: Scaling = "global") -> None:
         super().__init__()
         self.space = Standardisation(sample.shape, scaling)
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition.of_vector(sample)
         self.denoiser = GaussianRegressionDenoiser(math.prod(sample.shape), sample.condition, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:

@@ -46,9 +46,9 @@ class Regression(nn.Module):
     ) -> None:
         super().__init__()
         self.by = by
-        if not sample.condition:
+        if not sample.condition and not sample.field:
             raise ValueError("a regression predicts from a `condition`, which this dataset does not have.")
-        self.condition = StandardisedCondition(sample.condition)
+        self.condition = StandardisedCondition.of_vector(sample)
         self.network = network(sample.condition)
         self.head = GaussianHead(features, math.prod(sample.shape), initial_std, min_std)
         self.output = FeasibleOutput(by.likelihood, sample.shape, scaling=scaling, constraint=constraint)
