@@ -27,7 +27,7 @@ from plumbline.workflow_files import study_file
 # Cached data of this working directory, in Snakemake's folder.
 KNOWN = Path(".snakemake") / "plumbline"
 # The folder of a project's own studies. Studies of the library need no such folder.
-OWN_STUDIES = Path("config") / "studies"
+OWN_STUDIES = Path(workflow.basedir) / "config" / "studies"
 
 
 def library_alone():

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 import plumbline
+from plumbline.constraints import LinearEqualitySpec
+from plumbline.datasets import GaussianSpec
+from plumbline.metrics import ConstraintDistanceSpec
 from plumbline.models import ModelSpec
+from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
+from plumbline.samplers import HeunSpec
 from plumbline.spec import of_kind
-from plumbline.study import load_study
+from plumbline.study import Study, load_study
 from plumbline.workflow_files import library_studies
 
 
@@ -61,6 +66,36 @@ def test_what_is_not_there_is_named(results):
         results.draw("conditioned", 65)
     with pytest.raises(ValueError, match="there is no metric nothing"):
         results.table(["nothing"])
+
+
+def test_a_study_is_built_from_objects(tmp_path, capsys):
+    """The same samples as by the library's YAML, without a file."""
+    yaml = load_study(library_studies() / "gaussian.yaml", "smoke")
+    steps = yaml.methods["unconstrained"].sampler.steps
+    study = Study(
+        name="mine",
+        title="Mine",
+        description="Is a study of objects that of YAML?",
+        dataset=GaussianSpec(parts=1, splits={"train": 256, "validation": 64, "test": 64}),
+        constraints={"equalities": LinearEqualitySpec(matrix="matrix", target="target")},
+        models={"gaussian": FittedGaussianSpec()},
+        methods={
+            "free": {
+                "model": "gaussian",
+                "sampler": HeunSpec(steps=steps),
+            }
+        },
+        metrics={"distance": ConstraintDistanceSpec()},
+        samples={"count": 64},
+        seeds=(0,),
+    )
+    assert study.dataset == yaml.dataset
+    drawn = plumbline.run(study, results=tmp_path / "results").samples("free")
+    same = yaml.model_copy(update={"methods": {"free": yaml.methods["unconstrained"]}})
+    expected = plumbline.run(same, results=tmp_path / "others", progress=False).samples("free")
+    np.testing.assert_array_equal(drawn["state"].values, expected["state"].values)
+    said = capsys.readouterr().err
+    assert "step 1 of 6: data, part 0" in said and said.rstrip().endswith("mine is complete")
 
 
 def steps_of(caplog, study, results):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PendulumSpec(DatasetSpec):
-    """Angle and angular velocity over time, theta'' = -sin(theta), by Verlet steps whose error in energy is below 1e-4."""
+    """Angle and angular velocity over time, theta'' = -sin(theta), by Verlet steps."""
 
     kind: Literal["pendulum"] = "pendulum"
     times: int = key(ge=2, default=20)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
     """Runs the workflow in this folder."""
     from plumbline.workflow_files import workflow_folder
 
+    if find_spec("snakemake") is None:
+        raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
     own = Path("Snakefile")
     snakefile = own if own.is_file() else workflow_folder() / "Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", options.cores]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, Plan
+from plumbline.progress import draw_bar
 from plumbline.results import StudyResults
 from plumbline.spec import digest
 from plumbline.storage.store import partial_of
@@ -47,7 +48,11 @@ class Step:
 
 
 def run(
-    study: str | Path | Study, *, scale: Scale = "laptop", results: str | Path = "results"
+    study: str | Path | Study,
+    *,
+    scale: Scale = "laptop",
+    results: str | Path = "results",
+    progress: bool = True,
 ) -> StudyResults:
     """Runs a study and returns its results. Outputs of earlier runs with the same settings are reused.
 
@@ -62,6 +67,7 @@ def run(
         study: name of a study of this folder's `config/studies` or of the library, its YAML file, or a study.
         scale: scale of the study. It is ignored if `study` is a `Study`, which already has a scale.
         results: the folder to write to.
+        progress: whether to draw a bar with percent and the current step on standard error.
 
     Raises:
         StudyError: the study is invalid; the message names every key at fault.
@@ -74,8 +80,12 @@ def run(
     for number, step in enumerate(steps, start=1):
         if not made.is_made(step):
             logger.info("%d of %d: %s", number, len(steps), step.name)
+            if progress:
+                draw_bar(number - 1, len(steps), f"step {number} of {len(steps)}: {step.name}")
             step.make()
             made.note(step)
+    if progress:
+        draw_bar(len(steps), len(steps), f"{plan.study.name} is complete")
     return StudyResults(plan.comparison().parent)
 
 

@@ -54,10 +54,7 @@ class Progress:
         if self._is_due():
             text = self._text(done, total, what, detail)
             if self.on_terminal:
-                filled = BAR * done // max(total, 1)
-                sys.stderr.write(f"\r\033[K[{'#' * filled}{'.' * (BAR - filled)}] {text}")
-                sys.stderr.write("\n" if done >= total else "")
-                sys.stderr.flush()
+                draw_bar(done, total, text)
             else:
                 self.logger.info(text)
 
@@ -74,3 +71,11 @@ class Progress:
             return False
         self.last = now
         return True
+
+
+def draw_bar(done: int, total: int, text: str) -> None:
+    """Draws a bar and a text on standard error, over the former one; the last one ends the line."""
+    filled = BAR * done // max(total, 1)
+    sys.stderr.write(f"\r\033[K[{'#' * filled}{'.' * (BAR - filled)}] {text}")
+    sys.stderr.write("\n" if done >= total else "")
+    sys.stderr.flush()

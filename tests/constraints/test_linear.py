@@ -223,3 +223,9 @@ def test_a_matrix_of_the_dataset_is_read_by_the_names_of_its_dimensions():
         built = LinearEqualitySpec(matrix=name, target=[1.0, 2.0]).build(data)
         x = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
         torch.testing.assert_close(built.residual(x), torch.tensor([[10.0, 2.0]], dtype=torch.float64))
+
+
+def test_a_target_that_samples_lack_is_named():
+    equality = LinearEquality(torch.ones(1, 3), None, target_variable="total")
+    with pytest.raises(ValueError, match="`target` is the variable 'total', which the samples lack; they have mass"):
+        equality.bind({"mass": torch.ones(2, 1)})

@@ -8,6 +8,7 @@ import xarray as xr
 
 from plumbline.metrics import EvaluationContext
 from plumbline.metrics.assimilation import AssimilationSpec, crps
+from plumbline.metrics.conditional_error import ConditionalErrorSpec
 
 CASES, MEMBERS, NUMBERS = 200, 8, 40
 
@@ -64,3 +65,37 @@ def test_samples_without_a_truth_are_not_judged():
         .evaluate(xr.Dataset({"state": ("sample", [1.0])}), xr.Dataset(), EvaluationContext())
         .data_vars
     )
+
+
+def test_errors_for_the_condition_of_each_test_sample():
+    """Ensembles of known bias and spread; a truth of zero has no relative error; real data has no cases."""
+    generator = np.random.default_rng(0)
+    truth = generator.standard_normal((200, 30)).astype(np.float32)
+    truth[0] = 0.0
+    data = xr.Dataset(
+        {"state": (("sample", "x"), np.concatenate([np.full((2, 30), 9.0), truth]), {"units": "m"})},
+        coords={"split": ("sample", ["train"] * 2 + ["test"] * 200)},
+    )
+    draws = truth[:100, None] * 1.1 + 0.5 * generator.standard_normal((100, 40, 30))
+    samples = xr.Dataset(
+        {
+            "state": (("sample", "x"), draws.reshape(4000, 30)),
+            "case": ("sample", np.repeat(np.arange(100), 40)),
+        }
+    )
+    found = ConditionalErrorSpec().evaluate(samples, data, EvaluationContext())
+    assert float(found["case_spread"]) == pytest.approx(0.5, rel=0.02)
+    assert float(found["case_error"]) == pytest.approx(np.hypot(0.1, 0.5 / np.sqrt(40)), rel=0.05)
+    assert float(found["relative_error"]) == pytest.approx(np.hypot(0.1, 0.5 / np.sqrt(40)), rel=0.05)
+    assert float(found["draw_error"]) == pytest.approx(np.hypot(0.1, 0.5), rel=0.02)
+    assert found["case_crps"].attrs["units"] == "m"
+    # With samples left out, the others are still compared with their own test samples.
+    rest = data.isel(sample=np.delete(np.arange(202), 2 + np.arange(10)))
+    kept = samples.isel(sample=np.arange(400, 4000))
+    again = ConditionalErrorSpec().evaluate(kept, rest, EvaluationContext())
+    assert float(again["draw_error"]) == pytest.approx(float(found["draw_error"]), rel=0.05)
+    one = ConditionalErrorSpec().evaluate(
+        samples.isel(sample=slice(None, None, 40)), data, EvaluationContext()
+    )
+    assert "case_crps" not in one and "draw_error" in one
+    assert not ConditionalErrorSpec().evaluate(samples.drop_vars("case"), data, EvaluationContext())

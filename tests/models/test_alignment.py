@@ -7,13 +7,14 @@ import xarray as xr
 from pydantic import ValidationError
 from scipy.optimize import brentq
 
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
 from plumbline.models.distributional._alignment import ratios, step_divergence, stepped
 from plumbline.models.distributional.alignment import AlignmentSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.ddpm import DDPMSpec
 from plumbline.samplers.tilted import TiltedSpec, tilt
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 SCHEDULE = {"kind": "edm", "sigma_min": 0.01, "sigma_max": 20.0}

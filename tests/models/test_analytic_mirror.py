@@ -4,11 +4,12 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 N = 5

@@ -10,9 +10,10 @@ from plumbline.datasets.stored import StoredSpec
 from plumbline.metrics import EvaluationContext
 from plumbline.metrics.attribute_accuracy import AttributeAccuracySpec, balanced_accuracy, f1
 from plumbline.metrics.frechet import FrechetSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.attribute_classifier import AttributeClassifierSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 NAMES = ["top", "left", "rare"]

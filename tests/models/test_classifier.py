@@ -12,9 +12,10 @@ from plumbline.metrics import EvaluationContext
 from plumbline.metrics.class_fractions import ClassFractionsSpec
 from plumbline.metrics.class_quality import ClassQualitySpec, kernel_distance
 from plumbline.metrics.frechet import FrechetSpec, frechet_distance
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.classifier import ClassifierSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}

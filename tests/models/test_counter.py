@@ -5,9 +5,10 @@ import torch
 
 from plumbline.constraints.learned_count import LearnedCountSpec
 from plumbline.datasets.galaxies import GalaxiesSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.counter import CounterSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}

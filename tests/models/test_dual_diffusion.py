@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.optimize import brentq
 
 from plumbline.datasets.gaussian import GaussianSpec
-from plumbline.models import BuildContext, Denoising, MirrorMap, TrainingSpec
+from plumbline.models import BuildContext, Denoising, MirrorMap
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.diffusion.diffusion import DiffusionSpec, EDMScheduleSpec
@@ -21,6 +21,7 @@ from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 SCHEDULE = EDMScheduleSpec().build()

@@ -1,4 +1,4 @@
-"""Pretrained networks as models: conversions of predictions, the check of a function's result, whole studies."""
+"""Pretrained networks as models: conversions of predictions, checks of what functions return, studies."""
 
 import numpy as np
 import pytest
@@ -119,6 +119,24 @@ def test_a_checkpoint_is_loaded_and_noticed(folder, example):
     model.prepare({"state": torch.as_tensor(example["state"].values)})
     assert model.denoiser(torch.zeros(2, 8), torch.tensor(0.5)).mean.shape == (2, 8)
     assert [(file.key, file.path) for file in spec.input_files()] == [("checkpoint", "weights.pt")]
+
+
+def test_a_flow_matching_network_is_sampled_on_its_schedule(folder, example):
+    """The exact velocity of N(m, v I) on the rectified schedule gives the moments of its samples."""
+    from plumbline.samplers import HeunSpec, SamplingTask
+
+    (folder / "flow.py").write_text(
+        "from tests.models.test_external import Exact\nfrom azula.noise import RectifiedSchedule\n\n\n"
+        "def flow():\n    return Exact(RectifiedSchedule(), 'velocity').double()\n"
+    )
+    spec = ExternalSpec(function="flow.py:flow", predicts="velocity", schedule={"kind": "rectified"})
+    model = spec.build(BuildContext(example)).double()
+    torch.manual_seed(0)
+    task = SamplingTask({"state": torch.zeros(5000, 8, dtype=torch.float64)})
+    x = HeunSpec(steps=32).sample(model, task).state
+    # 40,000 values: 5 standard errors, and 2% for the steps.
+    assert abs(float(x.mean()) - MEAN) < 5 * (VARIANCE / 40_000) ** 0.5 + 0.02
+    assert abs(float(x.var()) / VARIANCE - 1) < 5 * (2 / 40_000) ** 0.5 + 0.02
 
 
 @pytest.mark.parametrize(

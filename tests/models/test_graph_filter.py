@@ -11,13 +11,14 @@ from torch_geometric.nn import TAGConv
 from plumbline.datasets.vector_autoregressions import VectorAutoregressionsSpec, stationary_covariance
 from plumbline.metrics import EvaluationContext, half_width
 from plumbline.metrics.kernel_alignment import KernelAlignmentSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.predictive._graph_filter import shift_operator
 from plumbline.models.predictive._tangent_kernel import jacobian, tangent_kernel
 from plumbline.models.predictive.graph_filter import GraphFilterSpec
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 N, M, K = 5, 30, 3

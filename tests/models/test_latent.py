@@ -14,7 +14,7 @@ from plumbline.metrics.identity import IdentitySpec
 from plumbline.metrics.label_accuracy import LabelAccuracySpec
 from plumbline.metrics.level_violation import LevelViolationSpec
 from plumbline.metrics.measured_labels import MeasuredLabelsSpec
-from plumbline.models import BuildContext, LabelCriticising, TrainingSpec
+from plumbline.models import BuildContext, LabelCriticising
 from plumbline.models._label_specs import ListedLabelsSpec
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
@@ -30,6 +30,7 @@ from plumbline.samplers.latent_edit import LatentEditSpec
 from plumbline.samplers.latent_rejection import LatentRejectionSpec
 from plumbline.samplers.latents import LatentsSpec
 from plumbline.samplers.reconstruction import ReconstructionSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])

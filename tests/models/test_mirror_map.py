@@ -9,13 +9,14 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror._mirror_map import sensitivity
 from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.models.mirror.mirror_map import MirrorMapSpec
 from plumbline.progress import Progress
 from plumbline.samplers import SamplingTask
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 TOTAL = 20.0

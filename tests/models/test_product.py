@@ -10,13 +10,14 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal, norm
 
 from plumbline.datasets.mixture import MixtureSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.distributional._multiplier_specs import SimplexAscentSpec
 from plumbline.models.distributional._multipliers import onto_simplex
 from plumbline.models.distributional.product import ProductSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 0.1}

@@ -5,7 +5,7 @@ import torch
 import xarray as xr
 
 from plumbline.constraints.sum import SumSpec
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.models.mirror.finetuned_mirror import FinetunedMirrorSpec
 from plumbline.models.mirror.restored import RestoredSpec
@@ -13,6 +13,7 @@ from plumbline.models.mirror.restorer import RestorerSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.best_of_n import BestOfNSpec
 from plumbline.samplers.heun import HeunSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 SIZE, RANK = 16, 4

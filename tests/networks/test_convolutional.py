@@ -5,13 +5,14 @@ import pytest
 import torch
 import xarray as xr
 
-from plumbline.models import BuildContext, TrainingSpec
+from plumbline.models import BuildContext
 from plumbline.models.autoencoder.conditional_vae import ConditionalVAESpec
 from plumbline.models.autoencoder.ladder_vae import LadderVAESpec
 from plumbline.models.autoencoder.vae import VAESpec
 from plumbline.networks import SampleShape
 from plumbline.networks.convolutional import ConvolutionalSpec
 from plumbline.networks.deconvolutional import DeconvolutionalSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 ENCODER = ConvolutionalSpec(channels=(8, 16), kernels=(5, 3))

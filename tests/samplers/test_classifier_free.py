@@ -31,7 +31,7 @@ WITHIN, SPREAD = 0.3, 1.5
 
 
 class Classes(Denoiser):
-    """E[x | x_t] of a mixture of isotropic Gaussians, or of the one that `label` names; -1 is for the mixture."""
+    """E[x | x_t] of the isotropic Gaussian that `label` names, or of the mixture of all where it is -1."""
 
     schedule = EDMSchedule(sigma_max=20.0)
 
@@ -109,8 +109,11 @@ def test_the_estimate_of_class_conditional_gaussians(scale):
 def exact_end(x, c, scale, denoiser):
     """The end of the probability-flow equation from x at the largest noise, for `Correlated`.
 
-    With variances v, u with and without the condition, dx/ds = s [ (1 - w) x / (u + s^2) + w (x - c) / (v + s^2) ].
-    The homogeneous equation is solved by h(s) = (u + s^2)^((1 - w) / 2) (v + s^2)^(w / 2).
+    With variances v and u, with and without the condition,
+
+        dx/ds = s [ (1 - w) x / (u + s^2) + w (x - c) / (v + s^2) ],
+
+    whose homogeneous equation is solved by h(s) = (u + s^2)^((1 - w) / 2) (v + s^2)^(w / 2).
     """
     v, u, w = WITHIN**2, WITHIN**2 + SPREAD**2, scale
 

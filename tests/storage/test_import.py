@@ -99,15 +99,24 @@ def test_a_field_of_parameters_is_condition_and_variable(path):
     np.testing.assert_array_equal(data["state"], tensor)
     np.testing.assert_array_equal(data["nu"], nu)
     assert data["nu"].dims == ("sample", "x", "y")
-    np.testing.assert_array_equal(data["condition"], nu.reshape(N, -1))
-    assert data["parameter"].values[Y] == "nu[1, 0]"
+    np.testing.assert_array_equal(data["condition"], nu)
+    assert data["condition"].dims == ("sample", "x", "y") and "parameter" not in data.coords
     assert data.attrs["beta"] == 1.0
     # Without a time coordinate, or with PDEBench's ten times, the axis of length one is dropped.
     for times in ({}, grid(t=10)):
         data = load(write(path, {"nu": nu, "tensor": tensor, **grid(x=X, y=Y), **times}))
         assert data["state"].dims == ("sample", "x", "y") and "time" not in data.coords
         np.testing.assert_array_equal(data["state"], tensor[:, 0])
-        np.testing.assert_array_equal(data["condition"], nu.reshape(N, -1))
+        np.testing.assert_array_equal(data["condition"], nu)
+
+
+def test_several_parameters_are_one_vector(path):
+    """Fields are flattened, because a vector has no grid."""
+    nu, force, tensor = values(N, X, Y), values(N), values(N, X, Y)
+    data = load(write(path, {"nu": nu, "force": force, "tensor": tensor, **grid(x=X, y=Y)}))
+    expected = np.concatenate([force[:, None], nu.reshape(N, -1)], 1)
+    np.testing.assert_array_equal(data["condition"], expected)
+    assert data["parameter"].values[1 + Y] == "nu[1, 0]"
 
 
 def test_what_is_the_same_for_all_samples_is_no_condition(path):
@@ -121,7 +130,7 @@ def test_what_is_the_same_for_all_samples_is_no_condition(path):
     }
     data = load(write(path, {**arrays, **grid(x=X, y=Y, t=1)}))
     np.testing.assert_array_equal(data["nu"], arrays["nu"][:, 0])
-    np.testing.assert_array_equal(data["condition"], arrays["nu"].reshape(N, -1))
+    np.testing.assert_array_equal(data["condition"], arrays["nu"][:, 0])
     np.testing.assert_array_equal(data["mask"], arrays["mask"])
     assert data["mask"].dims == ("x", "y")
     assert (data.attrs["D"], data.attrs["k"]) == (0.25, 3.0)
@@ -372,7 +381,7 @@ def test_matlab_files_of_operator_learning(tmp_path, version, given, solution, d
     data = load(path)
     assert data["state"].dims == dims
     np.testing.assert_array_equal(data["state"], u if len(solution) < 4 else np.moveaxis(u, 3, 1))
-    np.testing.assert_array_equal(data["condition"], a.reshape(N, -1))
+    np.testing.assert_array_equal(data["condition"], a)
 
 
 def test_matlab_files_that_do_not_tell_time_from_space(tmp_path):

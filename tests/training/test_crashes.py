@@ -16,12 +16,12 @@ import torch
 
 from plumbline.cli import main
 from plumbline.datasets.gaussian import GaussianSpec
-from plumbline.models import TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.stages import train as stage
 from plumbline.stages.trained import WeightsError, example_of, load_model, read_card, read_training_log
 from plumbline.storage import CorruptStoreError, lock
 from plumbline.storage.store import open_parts, write_store
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import SavedStateError
 
 TRAINING = {

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from plumbline.datasets.gaussian import GaussianSpec
-from plumbline.models import TrainingSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.storage.store import write_store
+from plumbline.training import TrainingSpec
 from plumbline.training.log import read_log
 from plumbline.training.loop import DivergedTrainingError, batches, learning_rate_factor, train
 
@@ -359,7 +359,7 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from plumbline.models import TrainingSpec
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 class InTurns(nn.Module):

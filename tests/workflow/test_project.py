@@ -1,4 +1,4 @@
-"""A project outside the clone, on a built wheel: begun, run, edited, broken, and left without its plug-ins."""
+"""A project outside the clone, on a built wheel: begun, run, edited, broken, and without its plug-ins."""
 
 import os
 import re

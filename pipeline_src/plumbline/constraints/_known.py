@@ -28,6 +28,25 @@ def as_tensor(values: object) -> Tensor:
     return torch.as_tensor(np.asarray(getattr(values, "values", values)))
 
 
+def required(known: Known | xr.Dataset, variable: str, what: str) -> Tensor:
+    """The variable of these samples that a constraint is bound to.
+
+    Args:
+        known: the variables of the samples, by name.
+        variable: name of the variable.
+        what: the key or argument that names it, for the message.
+
+    Raises:
+        ValueError: the samples do not have it.
+    """
+    if variable not in known:
+        raise ValueError(
+            f"`{what}` is the variable {variable!r}, which the samples lack; they have "
+            f"{', '.join(map(str, known))}."
+        )
+    return as_tensor(known[variable])
+
+
 def per_sample(known: Known | xr.Dataset) -> dict[str, Tensor]:
     """The numeric variables with one entry per sample, by name, without `state`."""
     found = {}
@@ -76,12 +95,7 @@ class Quantity:
         """The quantity with the values for these samples; itself if it is not a variable."""
         if self.variable is None:
             return self
-        if self.variable not in known:
-            raise ValueError(
-                f"`{self.name}` is the variable {self.variable!r}, which the samples lack; they have "
-                f"{', '.join(map(str, known))}."
-            )
-        return Quantity(self.name, as_tensor(known[self.variable]).double(), self.variable)
+        return Quantity(self.name, required(known, self.variable, self.name).double(), self.variable)
 
     def select(self, which: Tensor) -> Quantity:
         """The quantity for the samples with the indices `which`."""

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
+from plumbline.constraints._known import required
 from plumbline.constraints._rows import IndependentRows, independent_rows, rescaled_rows
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.linalg.checks import require_variances
@@ -106,8 +107,7 @@ class LinearEquality(Constraint):
         """The equality with the per-sample targets in `known`; itself if it has no such targets."""
         if self.target_variable is None:
             return self
-        target = known[self.target_variable]
-        return self.with_target(target if isinstance(target, Tensor) else torch.as_tensor(target.values))
+        return self.with_target(required(known, self.target_variable, "target"))
 
     def with_target(self, target: Float[Tensor, "*B m"]) -> LinearEquality:
         """The same A with another k, given in the units before any call of `rescaled`."""

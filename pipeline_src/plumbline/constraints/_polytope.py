@@ -29,7 +29,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
-from plumbline.constraints._known import as_tensor
+from plumbline.constraints._known import required
 from plumbline.constraints._report import CONVERGED, EXHAUSTED, NOT_FINITE, ProjectionReport
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Polytope(Constraint):
         """The polytope with the per-sample limits in `known`; itself if it has no such limits."""
         if self.limit_variable is None:
             return self
-        return self.with_limit(as_tensor(known[self.limit_variable]))
+        return self.with_limit(required(known, self.limit_variable, "limit"))
 
     def with_limit(self, limit: Float[Tensor, "*B m"]) -> Polytope:
         """The polytope with the same A and another b."""

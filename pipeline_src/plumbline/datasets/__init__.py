@@ -168,6 +168,7 @@ __getattr__ = exports(
         "burgers": ("BurgersSpec",),
         "cifar10": ("CIFAR10Spec",),
         "combustion": ("CombustionSpec",),
+        "darcy": ("DarcySpec",),
         "digits": ("DigitsSpec",),
         "expectations": ("ExpectationsSpec",),
         "galaxies": ("GalaxiesSpec",),

@@ -250,6 +250,7 @@ __getattr__ = exports(
         "autoencoding": ("AutoencodingSpec",),
         "class_quality": ("ClassQualitySpec",),
         "class_fractions": ("ClassFractionsSpec",),
+        "conditional_error": ("ConditionalErrorSpec",),
         "conditional_gaussian": ("ConditionalGaussianSpec",),
         "constraint_distance": ("ConstraintDistanceSpec",),
         "energy_spectrum": ("EnergySpectrumSpec",),

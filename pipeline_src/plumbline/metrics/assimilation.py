@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.metrics._ensembles import crps, root_mean_square
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,9 +46,15 @@ class AssimilationSpec(MetricSpec):
         units = str(samples["state"].attrs.get("units", "1"))
         results = {
             "misfit": scalar(samples["misfit"].values.mean(), "chi-square of the observation", "neither"),
-            "error_of_mean": scalar(_rms(mean - truth), "error of the ensemble mean", "lower", units),
-            "error_of_draw": scalar(_rms(draws - truth[:, None]), "error of a single sample", "lower", units),
-            "spread": scalar(_rms(draws - mean[:, None]), "spread of the ensemble", "neither", units),
+            "error_of_mean": scalar(
+                root_mean_square(mean - truth), "error of the ensemble mean", "lower", units
+            ),
+            "error_of_draw": scalar(
+                root_mean_square(draws - truth[:, None]), "error of a single sample", "lower", units
+            ),
+            "spread": scalar(
+                root_mean_square(draws - mean[:, None]), "spread of the ensemble", "neither", units
+            ),
         }
         if count > 1:
             ranks = (draws < truth[:, None]).sum(1)
@@ -61,18 +68,3 @@ class AssimilationSpec(MetricSpec):
                 fraction, dims="rank", attrs={"long_name": "fraction of true values"}
             )
         return xr.Dataset(results)
-
-
-def crps(draws: np.ndarray, truth: np.ndarray) -> float:
-    """The mean fair CRPS of ensembles (cases, K, n) for true values (cases, n), where K > 1."""
-    count = draws.shape[1]
-    error = np.abs(draws - truth[:, None]).mean()
-    ordered = np.sort(draws, axis=1)
-    # sum_{k, l} |x^k - x^l|, from the order statistics.
-    weights = 2 * np.arange(1, count + 1) - count - 1
-    apart = 2 * np.einsum("k,ckn->cn", weights, ordered).mean()
-    return float(error - apart / (2 * count * (count - 1)))
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2)))

@@ -240,8 +240,8 @@ def chosen_condition(
 
     Args:
         example: a sample of the dataset.
-        condition_on: some of the variables `condition` and `label`; None for `condition` where the dataset has
-            one.
+        condition_on: some of the variables `condition` and `label`; None for `condition` where the dataset
+            has one.
         classes: number of classes, for `label`.
         droppable: whether the condition can be dropped.
 

@@ -22,7 +22,7 @@ from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.metrics import MetricSpec
-from plumbline.models import ModelSpec, TrainingSpec
+from plumbline.models import ModelSpec
 from plumbline.models._label_specs import (
     AttributeLabelsSpec,
     ClassLabelsSpec,
@@ -31,6 +31,7 @@ from plumbline.models._label_specs import (
     ListedLabelsSpec,
 )
 from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
+from plumbline.models.diffusion.external import RectifiedScheduleSpec
 from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
     EqualMultipliersSpec,
@@ -46,6 +47,7 @@ from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
 from plumbline.study import Configuration, MethodSpec, SampleCounts, Study
+from plumbline.training import TrainingSpec
 
 BEGIN = "<!-- The tables below are made by `make keys`. -->"
 END = "<!-- End of the tables. -->"
@@ -76,6 +78,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         EDMScheduleSpec,
         VPScheduleSpec,
         VPSDEScheduleSpec,
+        RectifiedScheduleSpec,
     ),
     "`models.<name>.set` of analytic mirror maps: kinds of sets": (
         SimplexSpec,

@@ -1,4 +1,7 @@
-"""Solvers of partial differential equations: batched, in torch, on any device, without file access."""
+"""Solvers of partial differential equations, without file access.
+
+Those of evolution equations are batched, in torch, on any device; `darcy` solves sparse systems by SciPy.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ __getattr__ = exports(
     {
         "burgers": (),
         "burgers_differences": (),
+        "darcy": (),
         "exponential": (),
         "kolmogorov": (),
     },

@@ -31,7 +31,7 @@ from torch import nn
 from plumbline.constraints import Constraint
 from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import EvaluationContext
-from plumbline.models import Preparing, TakesOverWeights, TrainingSpec
+from plumbline.models import Preparing, TakesOverWeights
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
 from plumbline.samplers import SamplerSpec, SamplingTask
@@ -41,6 +41,7 @@ from plumbline.stages.trained import build_constraints, build_model, example_of,
 from plumbline.storage.lock import only_writer
 from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
 from plumbline.study import Scale, Study
+from plumbline.training import TrainingSpec
 from plumbline.training.loop import train
 
 logger = logging.getLogger("plumbline.rehearse")

@@ -24,12 +24,11 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from plumbline.models import TrainingSpec
 from plumbline.plan import LOG
 from plumbline.progress import Progress
 from plumbline.storage.store import partial_of, remove_left_overs, replace_durably
 from plumbline.storage.tensors import read_tensors
-from plumbline.training import Trainable, UpdatesAfterStep
+from plumbline.training import Trainable, TrainingSpec, UpdatesAfterStep
 from plumbline.training.log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")

@@ -84,7 +84,7 @@ class PredictionDenoiser(Denoiser):
 
     def forward(self, x_t: Float[Tensor, "B *S"], t: Tensor, **conditions: Tensor) -> Posterior:
         """The posterior mean of x."""
-        times = t.expand(len(x_t))
+        times = t.expand(len(x_t)).contiguous()  # forward derivatives need memory of their own
         prediction = self.network(x_t, times, **conditions)
         return DiracPosterior(CONVERSIONS[self.predicts](self.schedule, x_t, times, prediction))
 

@@ -138,8 +138,8 @@ class DiffusionSpec(DenoiserSpec):
 
     kind: Literal["diffusion"] = "diffusion"
     condition_on: tuple[Literal["condition", "label"], ...] | None = None
-    """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label` (a
-    class), both, or none; null for `condition` where the dataset has one."""
+    """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label`
+    (a class), both, or none; null for `condition` where the dataset has one."""
     classes: int | None = key(ge=1, default=None)
     """Number of classes, if `condition_on` has `label`: the labels are 0, 1, ..., classes - 1."""
     condition_dropout: float = key(ge=0, lt=1, default=0.0)

@@ -48,8 +48,8 @@ class Regression(nn.Module):
         self.by = by
         if not sample.condition and not sample.field:
             raise ValueError("a regression predicts from a `condition`, which this dataset does not have.")
-        self.condition = StandardisedCondition.of_vector(sample)
-        self.network = network(sample.condition)
+        self.condition = StandardisedCondition(sample.condition, field=sample.field, shared=sample.shared)
+        self.network = network(sample.condition or math.prod(sample.field))
         self.head = GaussianHead(features, math.prod(sample.shape), initial_std, min_std)
         self.output = FeasibleOutput(by.likelihood, sample.shape, scaling=scaling, constraint=constraint)
 
@@ -68,5 +68,6 @@ class Regression(nn.Module):
         return self.output.predict(*self._mean_and_variance(batch), batch)
 
     def _mean_and_variance(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        features = self.network(self.condition.arguments(batch)["condition"])
+        given = self.condition.arguments(batch)
+        features = self.network(given["condition"] if "condition" in given else given["field"].flatten(1))
         return self.head(features, variance_apart=self.by.variance_apart)

@@ -1,9 +1,10 @@
 """The fields, parameters and coordinates of an imported file, and their conversion to a dataset.
 
 A single field becomes `state`. Several fields become `state` with the dimension `channel`, labelled by their
-names, or `component`, labelled u, v, w, if they are the velocities. Parameters become `condition` (sample,
-parameter). A parameter that is a field is flattened into it, and also stored under its own name. Time comes
-before space, and channels before the grid, which is the last two dimensions.
+names, or `component`, labelled u, v, w, if they are the velocities. A single parameter that is a field on the
+grid of the state becomes `condition` as it is. Other parameters become `condition` (sample, parameter), in
+which fields are flattened. A parameter that is a field is also stored under its own name. Time comes before
+space, and channels before the grid, which is the last two dimensions.
 """
 
 from __future__ import annotations
@@ -68,13 +69,13 @@ class Found:
         import xarray as xr
 
         state, labels = self._state(path)
-        condition = self._condition(path)
+        condition = self._condition(path, [str(dim) for dim in state.dims])
         self._leave_out_taken_names({*map(str, state.dims), *labels})
         variables: dict[str, Any] = {"state": state, **condition, **self.beside}
         used = {dim for variable in variables.values() for dim in variable.dims}
         coords = {**{name: v for name, v in self.coords.items() if used.issuperset(v.dims)}, **labels}
         coords = {name: _native(coordinate) for name, coordinate in coords.items()}
-        if condition:
+        if condition and "parameter" in condition["condition"].dims:
             coords["parameter"] = xr.Variable("parameter", np.array(self._labels(), dtype=object))
         for name in sorted(set(self.coords) - set(coords)):
             self.left_out[name] = "a coordinate of a dimension that no imported variable has"
@@ -136,7 +137,7 @@ class Found:
         own = ["u", "v", "w"][: len(labels)] if velocities else labels
         return state, {dim: xr.Variable(dim, np.array(own, dtype=object))}
 
-    def _condition(self, path: str) -> dict[str, xr.Variable]:
+    def _condition(self, path: str, dims: list[str]) -> dict[str, xr.Variable]:
         import dask.array as da
         import xarray as xr
 
@@ -156,6 +157,11 @@ class Found:
                 )  # fmt: skip
                 continue
             columns.append(da.reshape(da.asarray(variable.data), (variable.shape[0], entries)))
+        if len(self.parameters) == 1:
+            (variable,) = self.parameters.values()
+            own = sorted(map(str, variable.dims[1:]), key=lambda dim: dims.index(dim) if dim in dims else 0)
+            if own and own == dims[1:][-len(own) :]:
+                return {"condition": variable.transpose("sample", *own)}
         return (
             {"condition": xr.Variable(("sample", "parameter"), da.concatenate(columns, 1))} if columns else {}
         )
