@@ -133,8 +133,8 @@ def test_a_flow_matching_network_is_sampled_on_its_schedule(folder, example):
     model = spec.build(BuildContext(example)).double()
     torch.manual_seed(0)
     task = SamplingTask({"state": torch.zeros(5000, 8, dtype=torch.float64)})
-    x = HeunSpec(steps=32).sample(model, task).state
-    # 40,000 values: 5 standard errors, and 2% for the steps.
+    x = HeunSpec(steps=128).sample(model, task).state
+    # 40,000 values: 5 standard errors, and 2% for the steps. With 16 steps the variance is 60% too large.
     assert abs(float(x.mean()) - MEAN) < 5 * (VARIANCE / 40_000) ** 0.5 + 0.02
     assert abs(float(x.var()) / VARIANCE - 1) < 5 * (2 / 40_000) ** 0.5 + 0.02
 
