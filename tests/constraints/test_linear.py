@@ -227,5 +227,5 @@ def test_a_matrix_of_the_dataset_is_read_by_the_names_of_its_dimensions():
 
 def test_a_target_that_samples_lack_is_named():
     equality = LinearEquality(torch.ones(1, 3), None, target_variable="total")
-    with pytest.raises(ValueError, match="`target` is the variable 'total', which the samples lack; they have mass"):
+    with pytest.raises(ValueError, match="is the variable 'total', which the samples lack; they have mass"):
         equality.bind({"mass": torch.ones(2, 1)})
