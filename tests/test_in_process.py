@@ -68,8 +68,9 @@ def test_what_is_not_there_is_named(results):
         results.table(["nothing"])
 
 
-def test_a_study_is_built_from_objects(tmp_path, capsys):
+def test_a_study_is_built_from_objects(tmp_path, capsys, monkeypatch):
     """The same samples as by the library's YAML, without a file."""
+    monkeypatch.setattr(logging.getLogger("plumbline"), "handlers", [])
     yaml = load_study(library_studies() / "gaussian.yaml", "smoke")
     steps = yaml.methods["unconstrained"].sampler.steps
     study = Study(

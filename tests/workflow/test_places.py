@@ -133,7 +133,7 @@ def test_a_touched_file_reruns_nothing_and_a_changed_one_what_follows(places):
 def test_a_snakefile_elsewhere_finds_its_own_folder_and_data_of_the_working_directory(places):
     snakefile = str(places.workflow.folder / "Snakefile")
     done = places.workflow.snakemake(
-        "-n", "-s", snakefile, "--directory", str(places.work), "--cores", "1",
+        "-n", "-s", snakefile, "--directory", str(places.work), "--cores", "1", "--quiet", "host",
         "--config", "studies=[mine]", "scale=paper", within=places.work.parent,
     )  # fmt: skip
     assert "output: results/data/stored-" in done.stdout + done.stderr

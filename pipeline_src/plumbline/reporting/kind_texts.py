@@ -41,7 +41,7 @@ def describe_kinds(room: str | None = None, kind: str | None = None) -> str:
 def _explained(kind: str, spec: type[Kind]) -> str:
     lines = [textwrap.fill(f"{kind}: {summary(spec)}", WIDTH), ""]
     for name, of_type, default, unit, meaning in key_rows(spec):
-        shown = f" = {default}" if default else " (required)"
+        shown = " (required)" if default == "required" else f" = {default}"
         lines.append(f"  {name}: {of_type}{shown}{f' [{unit}]' if unit else ''}".replace("`", ""))
         lines.append(textwrap.fill(meaning, WIDTH, initial_indent="      ", subsequent_indent="      "))
     return "\n".join(lines)
