@@ -7,11 +7,17 @@ Samples are fields u (times, places) in double precision, on one thread. There a
 - `energy`: the sum of u^4 / 4 + u^2 / 2 over places has a given value at each time. This is a curved
   equation, given as `Equations`.
 
-The script prints two tables. The first has a thousand equations for a million unknowns; the Jacobian of one
+The script prints three tables. The first has a thousand equations for a million unknowns; the Jacobian of one
 sample would take eight gigabytes. The second compares our projection with batched Gauss-Newton steps with a
 dense Jacobian, as in PCFM (https://arxiv.org/abs/2506.04171). These steps stop when the equations hold and do
 not search for the nearest point. The methods are timed alternately in several rounds, and ratios are medians
 of the ratio within a round.
+
+The third table projects onto random polytopes A x <= b, with three methods: ours, a Newton method for the
+dual; Douglas-Rachford splitting between the graph of A and the limits, as in Pi-net
+(https://arxiv.org/abs/2508.10480); and one solve per sample of a parametrised CVXPY problem by Clarabel, as
+in the forward pass of cvxpylayers (https://arxiv.org/abs/1910.12430). The splitting stops at a relative
+change of 1e-8.
 
     python benchmarks/projection.py            # about two minutes
     python benchmarks/projection.py --quick
@@ -25,9 +31,10 @@ import statistics
 import time
 from collections.abc import Callable
 
+import cvxpy
 import torch
 
-from plumbline.constraints import Conserved, Equations
+from plumbline.constraints import Conserved, Equations, Polytope
 
 ROUNDS = 5
 TIMES, PLACES = 1000, 1000
@@ -35,6 +42,10 @@ TIMES, PLACES = 1000, 1000
 SIZES = [(64, 4, 16), (16, 16, 64), (4, 32, 128), (4, 64, 256)]
 # Relative residual at which the Gauss-Newton steps stop, and their maximum number.
 SOLVED, STEPS = 1e-12, 50
+# Batch, unknowns and inequalities of the third table.
+POLYTOPES = [(256, 10, 5), (256, 50, 20), (64, 200, 50)]
+# Relative change at which the splitting stops, and its maximum number of rounds.
+UNCHANGED, ROUNDS_OF_SPLITTING = 1e-8, 20_000
 
 
 def energy(u: torch.Tensor) -> torch.Tensor:
@@ -147,8 +158,77 @@ def beside_gauss_newton(rounds: int) -> None:
             )
 
 
+def splitting(x: torch.Tensor, matrix: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
+    """The projection of x (B, n) onto A x <= b by Douglas-Rachford splitting in (x, s) with s = A x."""
+    unknowns = matrix.shape[1]
+    gram = torch.linalg.inv(torch.eye(unknowns, dtype=x.dtype) + matrix.mT @ matrix)
+    z = torch.cat([x, x @ matrix.mT], dim=1)
+    for _ in range(ROUNDS_OF_SPLITTING):
+        # The nearest point of the graph s = A x, and the proximal step of |x - x_0|^2 / 2 and of s <= b.
+        nearest = (z[:, :unknowns] + z[:, unknowns:] @ matrix) @ gram
+        graph = torch.cat([nearest, nearest @ matrix.mT], dim=1)
+        reflected = 2 * graph - z
+        proximal = torch.cat(
+            [(reflected[:, :unknowns] + x) / 2, reflected[:, unknowns:].minimum(limit)], dim=1
+        )
+        change = proximal - graph
+        z = z + change
+        if float(change.abs().max()) <= UNCHANGED * float(z.abs().max()):
+            break
+    return graph[:, :unknowns]
+
+
+def solver(matrix: torch.Tensor, limit: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The projection onto A x <= b of one sample after another by a parametrised problem of CVXPY."""
+    point, start = cvxpy.Variable(matrix.shape[1]), cvxpy.Parameter(matrix.shape[1])
+    problem = cvxpy.Problem(
+        cvxpy.Minimize(cvxpy.sum_squares(point - start)), [matrix.numpy() @ point <= limit.numpy()]
+    )
+
+    def project(x: torch.Tensor) -> torch.Tensor:
+        found = []
+        for one in x:
+            start.value = one.numpy()
+            problem.solve(solver=cvxpy.CLARABEL)
+            found.append(torch.as_tensor(point.value))
+        return torch.stack(found)
+
+    return project
+
+
+def onto_polytopes(rounds: int) -> None:
+    """Prints the table of projections onto polytopes."""
+    print(
+        "\n| batch | unknowns | inequalities | ours (s) | splitting, ratio to ours | solver, ratio to ours |",
+        end="",
+    )
+    print(" largest violation: ours | splitting | solver | largest difference from the solver: ours |")
+    print("|" + "---:|" * 10)
+    for batch, unknowns, rows in POLYTOPES:
+        g = torch.Generator().manual_seed(0)
+        matrix = torch.randn(rows, unknowns, generator=g, dtype=torch.float64) / unknowns**0.5
+        limit = torch.rand(rows, generator=g, dtype=torch.float64) / 2
+        x = 2 * torch.randn(batch, unknowns, generator=g, dtype=torch.float64)
+        ours = Polytope(matrix, limit)
+        by_solver = solver(matrix, limit)
+        methods: list[Callable[[], torch.Tensor]] = [
+            lambda ours=ours, x=x: ours.project(x),
+            lambda x=x, matrix=matrix, limit=limit: splitting(x, matrix, limit),
+            lambda by_solver=by_solver, x=x: by_solver(x),
+        ]
+        points = [method() for method in methods]
+        times = [[seconds(method) for method in methods] for _ in range(rounds)]
+        ratios = [statistics.median(t[i] / t[0] for t in times) for i in (1, 2)]
+        violations = " | ".join(f"{float((p @ matrix.mT - limit).clamp(min=0).max()):.1e}" for p in points)
+        print(
+            f"| {batch} | {unknowns} | {rows} | {statistics.median(t[0] for t in times):.3g} "
+            f"| {ratios[0]:.3g} | {ratios[1]:.3g} | {violations} "
+            f"| {float((points[0] - points[2]).abs().max()):.1e} |"
+        )
+
+
 def main() -> None:
-    """Parses the options and prints two Markdown tables."""
+    """Parses the options and prints three Markdown tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -158,6 +238,7 @@ def main() -> None:
     rounds = 1 if options.quick else ROUNDS
     large(rounds)
     beside_gauss_newton(rounds)
+    onto_polytopes(rounds)
 
 
 if __name__ == "__main__":
