@@ -189,3 +189,17 @@ def test_the_gaussian_of_azula_is_conditioned_exactly():
     assert float((x.sum(1) - 2).abs().max()) < 1e-5
     with pytest.raises(ValueError, match="the sampler uses total, and `constraints` has none"):
         draw(denoiser, sampler, shape=(2, 4))
+
+
+def test_samplers_of_azula_take_a_conditioned_denoiser():
+    from azula.sample import DDIMSampler
+
+    from plumbline.constraints import LinearEquality
+    from plumbline.samplers import ConditionedDenoiser
+
+    torch.manual_seed(0)
+    free = GaussianDenoiser(torch.zeros(4), IsotropicCovariance(torch.tensor(1.0)), VPSchedule())
+    total = LinearEquality(torch.ones(1, 4), torch.tensor([2.0]))
+    sampler = DDIMSampler(ConditionedDenoiser(free, total), steps=64)
+    x = sampler(sampler.init((500, 4)))
+    assert float((x.sum(1) - 2).abs().max()) < 0.02 and float(x.std(0).min()) > 0.7

@@ -250,7 +250,7 @@ __getattr__ = exports(
     __name__,
     {
         "_models": ("LatentVectors", "Space", "WantedLabels", "WantedLevels"),
-        "_azula": ("draw",),
+        "_azula": ("ConditionedDenoiser", "draw"),
         "annealed_langevin": ("AnnealedLangevinSpec",),
         "best_of_n": ("BestOfNSpec",),
         "classifier_free": ("ClassifierFreeSpec",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from azula.denoise import Denoiser
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from plumbline.constraints import Constraint
 from plumbline.samplers import DenoisingSpec
-from plumbline.samplers._task import SamplingTask
+from plumbline.samplers._denoising import CorrectedDenoiser, DenoisingContext
+from plumbline.samplers._task import Costs, SamplingTask
+from plumbline.samplers.conditioned import isotropic_mean
 
 
 class DataSpace:
@@ -65,6 +68,21 @@ class BareDenoiser:
                 "this sampler also evaluates the denoiser without its condition: give `null_conditions`."
             )
         return self._null_conditions
+
+
+class ConditionedDenoiser(CorrectedDenoiser):
+    """A denoiser whose means are conditioned on a constraint, for azula's own samplers.
+
+    The covariance is isotropic, as in the sampler `conditioned`.
+
+    Args:
+        denoiser: a denoiser of samples (B, *S) in the data's units.
+        constraint: a constraint that a Gaussian can be conditioned on, bound to the samples' targets.
+    """
+
+    def __init__(self, denoiser: Denoiser, constraint: Constraint) -> None:
+        context = DenoisingContext(SamplingTask({}, {"constraint": constraint}), DataSpace(), Costs())
+        super().__init__(denoiser, partial(isotropic_mean, constraint="constraint", context=context))
 
 
 def draw(
