@@ -16,7 +16,7 @@ if not (LIBRARY / "plumbline" / "cli.py").is_file():
     )
 sys.path.insert(0, str(LIBRARY))
 
-from plumbline.fingerprints import fingerprinted
+from plumbline.fingerprints import CACHE, fingerprinted
 from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
@@ -61,7 +61,7 @@ def environment(name):
 def fresh_study(name, scale):
     """Loads a study of the project or the library, with fingerprints of the current contents of its files."""
     path = study_file(name, OWN_STUDIES)
-    return fingerprinted(load_study(path, scale), str(path), KNOWN / "fingerprints", logger)
+    return fingerprinted(load_study(path, scale), str(path), CACHE, logger)
 
 
 def checked_plans():

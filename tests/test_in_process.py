@@ -11,6 +11,7 @@ from plumbline.datasets import GaussianSpec
 from plumbline.metrics import ConstraintDistanceSpec
 from plumbline.models import ModelSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
+from plumbline.plan import Plan
 from plumbline.samplers import HeunSpec
 from plumbline.spec import of_kind
 from plumbline.study import Study, load_study
@@ -122,3 +123,12 @@ def test_a_second_run_repeats_what_depends_on_a_change(results, study, caplog):
     # The former model is still there; the samples that were drawn from it are not.
     assert steps_of(caplog, fewer, results) == [*drawn, *judged[1:], "comparison"]
     assert steps_of(caplog, study, results) == [*judged, "comparison"]
+
+
+def test_a_training_that_was_cut_short_is_repeated(results, study, caplog):
+    """The card of a model is written before its checkpoints are put in place."""
+    steps_of(caplog, study, results)
+    folder = Plan(study, results.folder.parent).model_folder("gaussian", 0) / "checkpoints"
+    folder.rename(folder.with_name("gone"))
+    assert "training of gaussian, seed 0" in steps_of(caplog, study, results)
+    assert folder.is_dir()

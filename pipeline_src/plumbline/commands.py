@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from plumbline.study import Configuration, Study
-    from plumbline.study_file import Scale
 
 logger = logging.getLogger("plumbline")
 
 CONFIGURATION = Path("config") / "config.yaml"
-STUDIES = Path("config") / "studies"
 
 
 def init(options: argparse.Namespace) -> None:
@@ -49,8 +47,10 @@ def new(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Checks a study and lists what it runs."""
     from plumbline.plan import Plan
+    from plumbline.study import load_study
+    from plumbline.workflow_files import path_of_study
 
-    study = _study(options.study, options.scale)
+    study = load_study(path_of_study(options.study), options.scale)
     plan = Plan(study)
     print(f"{study.name}: {study.title}, at scale {options.scale}")
     print(f"  dataset      {study.dataset.kind}, {study.dataset.splits.total} samples")
@@ -76,11 +76,11 @@ def list_kinds(options: argparse.Namespace) -> None:
     from plumbline.reporting.kind_texts import describe_kinds
     from plumbline.spec import load_plugin
 
-    if options.plugins:
-        for file in options.plugins:
-            load_plugin(file)
-    elif CONFIGURATION.is_file():
-        _configured()
+    files = options.plugins
+    if not files and CONFIGURATION.is_file():
+        files = [file for study in _configured()[1] for file in study.plugins]
+    for file in files:
+        load_plugin(file)
     print(describe_kinds(options.room, options.kind))
 
 
@@ -116,12 +116,15 @@ def _results() -> str:
 
 def prune(options: argparse.Namespace) -> None:
     """Deletes data and models that no study of the configuration uses, after a question."""
+    from plumbline.fingerprints import CACHE, fingerprinted
     from plumbline.plan import Plan
     from plumbline.project import unused_folders
 
     configuration, studies = _configured()
     results = Path(configuration.results)
-    unused = unused_folders(results, [Plan(study, results) for study in studies])
+    # The name of a dataset's folder depends on the contents of its files.
+    known = [fingerprinted(study, study.name, CACHE, logger) for study in studies]
+    unused = unused_folders(results, [Plan(study, results) for study in known])
     if not unused:
         print(f"The studies of {CONFIGURATION} use every dataset and model below {results}.")
         return
@@ -134,30 +137,18 @@ def prune(options: argparse.Namespace) -> None:
         print(f"Deleted {len(unused)} folders.")
 
 
-def _study(name: str, scale: Scale) -> Study:
-    """Loads a study by its name or its file."""
-    from plumbline.study import load_study
-    from plumbline.workflow_files import study_file
-
-    return load_study(Path(name) if name.endswith(".yaml") else study_file(name, STUDIES), scale)
-
-
 def _configured() -> tuple[Configuration, list[Study]]:
-    """Loads the configuration of this folder and its studies, with the fingerprints of their input files.
+    """Loads the configuration of this folder and its studies.
 
     Raises:
         StudyError: the configuration or a study is invalid.
     """
-    from plumbline.fingerprints import fingerprinted
-    from plumbline.study import load_configuration
+    from plumbline.study import load_configuration, load_study
     from plumbline.study_file import read_yaml
+    from plumbline.workflow_files import path_of_study
 
     configuration = load_configuration(read_yaml(CONFIGURATION), str(CONFIGURATION))
-    cache = Path(".snakemake") / "plumbline" / "fingerprints"
-    studies = [
-        fingerprinted(_study(name, configuration.scale), name, cache, logger)
-        for name in configuration.studies
-    ]
+    studies = [load_study(path_of_study(name), configuration.scale) for name in configuration.studies]
     return configuration, studies
 
 

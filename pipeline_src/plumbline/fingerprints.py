@@ -34,6 +34,8 @@ IGNORED = frozenset(
 """Names that operating systems and editors leave in folders; names beginning with `._` are ignored too."""
 CHECKSUMS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "content_md5")
 """Keys under which fsspec's file systems return the checksum of an object."""
+CACHE = Path(".snakemake") / "plumbline" / "fingerprints"
+"""The folder in which fingerprints are remembered, in the folder of a run."""
 BLOCK = 2**22
 # Nanoseconds. A file changed more recently may change again without a visible change of its time stamps.
 SETTLED = 2e9

@@ -11,19 +11,23 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, Plan
+from plumbline.fingerprints import CACHE, fingerprinted
+from plumbline.plan import CHECKPOINT, CHECKPOINTS, OF_TRAINING, Plan
 from plumbline.progress import draw_bar
 from plumbline.results import StudyResults
 from plumbline.spec import digest
 from plumbline.storage.store import partial_of
 from plumbline.study import REAL, Study, load_study
 from plumbline.study_file import Scale
-from plumbline.workflow_files import study_file
+from plumbline.workflow_files import path_of_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger("plumbline.run")
+
+METADATA = "zarr.json"
+"""The file of a store that is written last."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ def run(
         StudyError: the study is invalid; the message names every key at fault.
     """
     if not isinstance(study, Study):
-        study = load_study(_file_of(study), scale)
-    plan = Plan(_with_fingerprints(study), Path(results))
+        study = load_study(path_of_study(study), scale)
+    plan = Plan(fingerprinted(study, study.name, CACHE, logger), Path(results))
     made = _Made(plan.comparison().parent / ".in_process.json")
     steps = list(_steps(plan))
     for number, step in enumerate(steps, start=1):
@@ -105,26 +109,24 @@ class _Made:
 
     def is_made(self, step: Step) -> bool:
         """Whether the output exists, was made with the same settings, and has not been rewritten since."""
-        marker = _marker(step.output)
         if step.output.suffix != ".zarr":
-            # A model's folder is named after everything that it depends on, and its card is written last.
-            return marker.is_file()
-        return marker.is_file() and self.known.get(str(step.output)) == [
+            # The folder of a model is named after everything that the model depends on.
+            return all((step.output / name).exists() for name in OF_TRAINING)
+        metadata = step.output / METADATA
+        return metadata.is_file() and self.known.get(str(step.output)) == [
             step.signature(),
-            marker.stat().st_mtime_ns,
+            metadata.stat().st_mtime_ns,
         ]
 
     def note(self, step: Step) -> None:
-        """Records that a step has run."""
-        self.known[str(step.output)] = [step.signature(), _marker(step.output).stat().st_mtime_ns]
+        """Records that a step has written a store."""
+        if step.output.suffix != ".zarr":
+            return
+        self.known[str(step.output)] = [step.signature(), (step.output / METADATA).stat().st_mtime_ns]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_of(self.file)
         partial.write_text(json.dumps(self.known), encoding="utf-8")
         os.replace(partial, self.file)
-
-
-def _marker(output: Path) -> Path:
-    return output / ("zarr.json" if output.suffix == ".zarr" else CARD)
 
 
 def _steps(plan: Plan) -> Iterator[Step]:
@@ -217,14 +219,3 @@ def _compare(plan: Plan) -> Callable[[], None]:
 
 def _folders(plan: Plan, models: Iterable[str], seed: int) -> list[Path]:
     return [plan.model_folder(name, seed) for name in models]
-
-
-def _file_of(study: str | Path) -> Path:
-    path = Path(study)
-    return path if path.suffix == ".yaml" else study_file(str(study), Path("config") / "studies")
-
-
-def _with_fingerprints(study: Study) -> Study:
-    from plumbline.fingerprints import fingerprinted
-
-    return fingerprinted(study, study.name, Path(".snakemake") / "plumbline" / "fingerprints", logger)

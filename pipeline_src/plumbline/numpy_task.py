@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plumbline.storage.store import select_split
 from plumbline.study import Study, load_study
 from plumbline.study_file import Scale
-from plumbline.workflow_files import study_file
+from plumbline.workflow_files import path_of_study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,10 +38,7 @@ class Task:
     @cached_property
     def dataset(self) -> xr.Dataset:
         """The data of all splits, with coordinates, units and the variables that constraints use."""
-        import xarray as xr
-
-        parts = [self.study.dataset.draw_part(part) for part in range(self.study.dataset.parts)]
-        return xr.concat(parts, "sample", data_vars="minimal", coords="minimal", compat="override")
+        return self.study.dataset.model_copy(update={"parts": 1}).draw_part(0)
 
     @property
     def train(self) -> np.ndarray:
@@ -139,7 +137,7 @@ class Task:
         return scores
 
     def _split(self, split: str) -> xr.Dataset:
-        return self.dataset.isel(sample=np.flatnonzero(self.dataset["split"].values == split))
+        return select_split(self.dataset, split)
 
     def _as_dataset(self, samples: np.ndarray) -> xr.Dataset:
         """Samples with the coordinates and targets of the first test samples."""
@@ -172,6 +170,4 @@ def task(study: str | Path, *, scale: Scale = "laptop") -> Task:
     Raises:
         StudyError: the study is invalid; the message names every key at fault.
     """
-    path = Path(study)
-    file = path if path.suffix == ".yaml" else study_file(str(study), Path("config") / "studies")
-    return Task(load_study(file, scale))
+    return Task(load_study(path_of_study(study), scale))

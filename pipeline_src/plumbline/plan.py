@@ -27,6 +27,8 @@ REPORT = "report.html"
 
 WEIGHTS, CARD, LOG, CHECKPOINTS = "weights.pt", "model.json", "training_log.csv", "checkpoints"
 """The outputs of a training: weights, a card that describes the model, a log, a folder of checkpoints."""
+OF_TRAINING = (WEIGHTS, CARD, LOG, CHECKPOINTS)
+"""Everything that a finished training leaves."""
 CHECKPOINT = "step{step}"
 """The folder of one checkpoint within the folder of checkpoints."""
 

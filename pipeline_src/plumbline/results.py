@@ -137,17 +137,15 @@ class StudyResults:
                 f"found {count}"
             )
         example = example_of(self.dataset)
-        names = study.constraint_models(spec.sampler.constraint_names())
+        used = {name: study.constraints[name] for name in spec.sampler.constraint_names()}
+        names = study.constraint_models(used)
         folders = [plan.model_folder(name, seed) for name in names]
         measuring = load_models(names, folders, example)
-        wanted = {
-            name: study.constraints[name].model_dump(mode="json") for name in spec.sampler.constraint_names()
-        }
         return draw_samples(
             spec,
             [load_model(plan.model_folder(name, seed), example) for name in spec.models()],
             known.isel(sample=slice(count)),
-            constraints=build_constraints(wanted, example, measuring),
+            constraints=build_constraints(used, example, measuring),
             observation=study.observation,
             torch_seed=torch_seed,
             seed=seed,

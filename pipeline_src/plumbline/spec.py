@@ -232,8 +232,9 @@ def did_you_mean(word: str, allowed: list[str]) -> str:
 
 def forget_plugins() -> None:
     """Deactivates the kinds of all plug-in files until `load_plugin` activates a file again."""
-    _active.clear()
-    kinds.cache_clear()
+    if _active:
+        _active.clear()
+        kinds.cache_clear()
 
 
 def load_plugin(text: str) -> str:
@@ -251,18 +252,20 @@ def load_plugin(text: str) -> str:
     origin = f"{unit.path.absolute()}@{unit.digest}"
     if origin in _active:
         return str(unit)
-    known = origin in _origin.values()
     before = set(subclasses(Kind))
     _active.add(origin)
     try:
         unit.load()
-        if not known:
+        if origin not in _origin.values():
             _adopt(before, origin, {str(file) for file in unit.files()})
         _require_distinct(kind for kind in subclasses(Kind) if _origin.get(kind) == origin)
     except BaseException:
+        # The next attempt starts anew: its import defines other classes.
+        for kind in set(subclasses(Kind)) - before:
+            _failed.add(kind)
+            _origin.pop(kind, None)
         _active.discard(origin)
         unit.forget()
-        _failed.update(kind for kind in subclasses(Kind) if kind not in before)
         kinds.cache_clear()
         raise
     return str(unit)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+OWN_STUDIES = Path("config") / "studies"
+"""The folder of a project's own studies, in the project's folder."""
 
 
 def workflow_folder() -> Path:
@@ -38,3 +40,13 @@ def study_file(name: str, folder: Path) -> Path:
     own = folder / f"{name}.yaml"
     library = library_studies() / f"{name}.yaml"
     return library if library.is_file() and not own.is_file() else own
+
+
+def path_of_study(study: str | Path) -> Path:
+    """The path of a study given by its YAML file or by its name, which is looked up from this folder.
+
+    Args:
+        study: a path that ends in `.yaml`, or the name of a study of this folder or of the library.
+    """
+    path = Path(study)
+    return path if path.suffix == ".yaml" else study_file(str(study), OWN_STUDIES)

@@ -178,3 +178,18 @@ def test_templates_of_kinds_pass_their_tests_as_plugins(room, tmp_path, monkeypa
     assert main(["new", room, "energy_balance"]) == 1 and main(["new", room, "Energy"]) == 1
     said = capsys.readouterr().err
     assert "exist already" in said and "a kind is named by lower-case letters" in said
+
+
+def test_kinds_of_the_plugins_of_all_studies_are_listed(tmp_path, monkeypatch, capsys):
+    """Without reading the data of the studies, which is not there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "studies").mkdir(parents=True)
+    (tmp_path / "config" / "config.yaml").write_text("studies: [one, two]\n")
+    for name in ("one", "two"):
+        assert main(["new", "metric", f"metric_{name}"]) == 0
+        (tmp_path / "config" / "studies" / f"{name}.yaml").write_text(
+            f"extends: budget_shares\ntitle: T\ndescription: D\nplugins: [metric_{name}.py]\n"
+        )
+    assert main(["kinds", "metrics"]) == 0
+    said = capsys.readouterr().out
+    assert "metric_one" in said and "metric_two" in said

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
-
-from plumbline.constraints import ConstraintSpec, ProjectableConstraint
+from plumbline.constraints._center_specs import CenteredSpec
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -14,24 +12,14 @@ if TYPE_CHECKING:
     from plumbline.constraints._ball import Ball
 
 
-class BallSpec(ConstraintSpec):
+class BallSpec(CenteredSpec):
     """|x - center| <= radius, by the Euclidean norm of the flattened sample."""
 
     convex: ClassVar[bool] = True
 
     kind: Literal["ball"] = "ball"
-    radius: Annotated[float, Field(gt=0)] | str
-    """Radius, in the data's unit: a number, or a variable of the dataset with one number per sample."""
-    center: float | list[float] | str = 0.0
-    """Center: a number, one number per coordinate of the flattened sample, or a variable of the dataset."""
 
     def build(self, example: xr.Dataset) -> Ball:
         from plumbline.constraints._ball import Ball
-        from plumbline.constraints._known import given_by, scalar_given_by, unit_of
 
-        radius = scalar_given_by(example, self.radius, f"`{self.kind}`: `radius`")
-        center = given_by(example, self.center, f"`{self.kind}`: `center`")
-        return Ball(radius, center=center, unit=unit_of(example))
-
-    def provides(self) -> tuple[type, ...]:
-        return (ProjectableConstraint,)
+        return Ball(**self.geometry(example))

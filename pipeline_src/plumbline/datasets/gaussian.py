@@ -48,9 +48,8 @@ class GaussianSpec(DatasetSpec):
         from plumbline.datasets._random import normals
 
         mean, covariance, matrix, target = self.moments()
-        gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)
-        free = mean + normals(self.seed, indices, self.dimension) @ np.linalg.cholesky(covariance).T
-        constrained = free + (target - free @ matrix.T) @ gain.T
+        gain = _gain(covariance, matrix)
+        free, constrained = self._pairs(normals(self.seed, indices, self.dimension))
         state = np.where((splits == "train")[:, None], free, constrained).astype(np.float32)
         square = ("coordinate", "other")
         return xr.Dataset(
@@ -66,11 +65,14 @@ class GaussianSpec(DatasetSpec):
         )
 
     def draw_exact(self, count: int, seed: int) -> np.ndarray:
-        mean, covariance, matrix, target = self.moments()
-        gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)
         noise = np.random.default_rng([self.seed, seed, 1]).standard_normal((count, self.dimension))
+        return self._pairs(noise)[1]
+
+    def _pairs(self, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (N, n) from standard normal noise (N, n), and the same conditioned on A x = k."""
+        mean, covariance, matrix, target = self.moments()
         free = mean + noise @ np.linalg.cholesky(covariance).T
-        return free + (target - free @ matrix.T) @ gain.T
+        return free, free + (target - free @ matrix.T) @ _gain(covariance, matrix).T
 
     def moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The mean (n,) and covariance (n, n) of the unconstrained Gaussian, A (m, n) and k (m,)."""
@@ -83,3 +85,8 @@ class GaussianSpec(DatasetSpec):
         matrix = generator.standard_normal((m, n)) / np.sqrt(n)
         spread = np.sqrt(np.einsum("ij,jk,ik->i", matrix, covariance, matrix))
         return mean, covariance, matrix, matrix @ mean + self.shift * spread
+
+
+def _gain(covariance: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """S A^T (A S A^T)^{-1} (n, m)."""
+    return covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T)

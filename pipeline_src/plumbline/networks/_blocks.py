@@ -53,21 +53,6 @@ def refuse_field(sample: SampleShape, kind: str) -> None:
         )
 
 
-def with_field(
-    x: Float[Tensor, "B C *G"], field: Float[Tensor, "B ..."] | None, channels: int
-) -> Float[Tensor, "B D *G"]:
-    """Samples x with the channels of the field that they are conditioned on, if there is one.
-
-    Raises:
-        ValueError: the network was built for a field and receives none.
-    """
-    if not channels:
-        return x
-    if field is None:
-        raise ValueError("this network was built for a condition that is a field, but was given none.")
-    return torch.cat([x, field.reshape(len(field), channels, *x.shape[2:])], dim=1)
-
-
 class AxisPadding(nn.Module):
     """Pads the axes of the grid: circularly along periodic axes, with zeros along the others."""
 
@@ -137,6 +122,48 @@ class LevelEmbedding(nn.Module):
                 raise ValueError("this network was built for a condition, but was given none.")
             embedded = embedded + self.condition(condition)
         return embedded
+
+
+class GridBackbone(nn.Module):
+    """Base of the backbones of samples on a grid (B, ..., *grid); dimensions before the grid are channels.
+
+    Args:
+        sample: the shape of samples.
+        grid_dimensions: number of dimensions of the grid, from one to three.
+        embedding: dimension of the embedding of noise level and condition.
+
+    Attributes:
+        channels: number of channels of a sample.
+        sizes: number of points along each axis of the grid.
+        shape: the shape of the output for one sample.
+        field_channels: number of channels of the field that samples are conditioned on.
+
+    Raises:
+        ValueError: a sample, or the field, has fewer dimensions than the grid.
+    """
+
+    def __init__(self, sample: SampleShape, *, grid_dimensions: int, embedding: int) -> None:
+        super().__init__()
+        require_grid(sample, grid_dimensions)
+        self.channels = sample.channels(grid_dimensions)
+        self.sizes = sample.shape[-grid_dimensions:]
+        self.shape = sample.output_shape
+        self.field_channels = sample.field_channels(grid_dimensions)
+        self.embedding = LevelEmbedding(embedding, sample.condition)
+
+    def with_field(
+        self, x: Float[Tensor, "B C *G"], field: Float[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B D *G"]:
+        """Samples x with the channels of the field that they are conditioned on, if there is one.
+
+        Raises:
+            ValueError: the network was built for a field and receives none.
+        """
+        if not self.field_channels:
+            return x
+        if field is None:
+            raise ValueError("this network was built for a condition that is a field, but was given none.")
+        return torch.cat([x, field.reshape(len(field), self.field_channels, *x.shape[2:])], dim=1)
 
 
 class GaussianHead(nn.Module):

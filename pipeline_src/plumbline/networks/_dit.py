@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from azula.nn.vit import ViT
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import LevelEmbedding, require_grid, with_field
+from plumbline.networks._blocks import GridBackbone
 
 
-class TransformerBackbone(nn.Module):
+class TransformerBackbone(GridBackbone):
     """A transformer over the patches of samples (B, ..., *grid); dimensions before the grid are channels.
 
     Each patch attends to all others. The positions of patches are absolute (sines and cosines of their
@@ -47,20 +47,14 @@ class TransformerBackbone(nn.Module):
         embedding: int = 64,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        require_grid(sample, grid_dimensions)
-        sizes = sample.shape[-grid_dimensions:]
-        if any(size % patch for size in sizes):
+        super().__init__(sample, grid_dimensions=grid_dimensions, embedding=embedding)
+        if any(size % patch for size in self.sizes):
             raise ValueError(
-                f"a `dit` with `patch: {patch}` needs a grid divisible by {patch}, found {sizes}."
+                f"a `dit` with `patch: {patch}` needs a grid divisible by {patch}, found {self.sizes}."
             )
-        self.grid = (sample.channels(grid_dimensions), *sizes)
-        self.shape = sample.output_shape
-        self.field_channels = sample.field_channels(grid_dimensions)
-        self.embedding = LevelEmbedding(embedding, sample.condition)
         self.transformer = ViT(
-            self.grid[0],
-            self.grid[0] * sample.outputs,
+            self.channels,
+            self.channels * sample.outputs,
             cond_channels=self.field_channels,
             mod_features=embedding,
             hid_channels=width,
@@ -79,6 +73,6 @@ class TransformerBackbone(nn.Module):
         field: Tensor | None = None,
     ) -> Float[Tensor, "B *O"]:
         """The network's output, of the shape of `x`, or (B, outputs, *S) if there are several outputs."""
-        channels = with_field(x.reshape(-1, *self.grid), field, self.field_channels)
+        channels = self.with_field(x.reshape(-1, self.channels, *self.sizes), field)
         output = self.transformer(channels, self.embedding(level, condition))
         return output.reshape(-1, *self.shape)

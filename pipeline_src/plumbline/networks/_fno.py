@@ -19,13 +19,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import ChannelNorm, LevelEmbedding, require_grid, with_field
+from plumbline.networks._blocks import ChannelNorm, GridBackbone
 
 EXTENSION = 8
 """An axis that is not periodic is extended by zeros, by one grid point for this many."""
 
 
-class FourierNeuralOperator(nn.Module):
+class FourierNeuralOperator(GridBackbone):
     """A Fourier neural operator over samples (B, ..., *grid); all dimensions before the grid are channels.
 
     It commutes with shifts along periodic axes. The weights apply at any resolution: on a finer grid, the
@@ -56,20 +56,15 @@ class FourierNeuralOperator(nn.Module):
         blocks: int = 4,
         embedding: int = 64,
     ) -> None:
-        super().__init__()
-        require_grid(sample, grid_dimensions)
+        super().__init__(sample, grid_dimensions=grid_dimensions, embedding=embedding)
         self.dimensions, self.outputs = grid_dimensions, sample.outputs
         self.periodic = sample.periodic_axes(grid_dimensions)
-        self.field_channels = sample.field_channels(grid_dimensions)
-        channels = sample.channels(grid_dimensions)
-        sizes = sample.shape[-grid_dimensions:]
-        extended = tuple(n + e for n, e in zip(sizes, self.extensions(sizes), strict=True))
+        extended = tuple(n + e for n, e in zip(self.sizes, self.extensions(self.sizes), strict=True))
         kept = tuple(min(modes, (n + 1) // 2) for n in extended)
-        self.embedding = LevelEmbedding(embedding, sample.condition)
-        inputs = channels + self.field_channels + self.periodic.count(False)
+        inputs = self.channels + self.field_channels + self.periodic.count(False)
         self.lift = PointwiseLinear(inputs, width)
         self.blocks = nn.ModuleList(FourierBlock(width, kept, embedding) for _ in range(blocks))
-        self.last = nn.Sequential(ChannelNorm(), PointwiseLinear(width, channels * sample.outputs))
+        self.last = nn.Sequential(ChannelNorm(), PointwiseLinear(width, self.channels * sample.outputs))
 
     def forward(
         self,
@@ -83,7 +78,7 @@ class FourierNeuralOperator(nn.Module):
         The grid of `x` may be finer than that of the samples that the network was built for.
         """
         sizes = x.shape[-self.dimensions :]
-        channels = with_field(x.reshape(len(x), -1, *sizes), field, self.field_channels)
+        channels = self.with_field(x.reshape(len(x), -1, *sizes), field)
         embedded = self.embedding(level, condition)
         h = self.lift(torch.cat([channels, *self.coordinates(channels)], dim=1))
         ends = [amount for e in reversed(self.extensions(sizes)) for amount in (0, e)]

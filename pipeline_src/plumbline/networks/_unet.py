@@ -15,19 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
-from plumbline.networks._blocks import (
-    AxisPadding,
-    ChannelNorm,
-    LevelEmbedding,
-    require_grid,
-    with_field,
-)
+from plumbline.networks._blocks import AxisPadding, ChannelNorm, GridBackbone
 
 LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 """Memory layout of tensors (B, C, *grid), by the number of dimensions of the grid."""
 
 
-class UNetBackbone(nn.Module):
+class UNetBackbone(GridBackbone):
     """A U-Net over samples (B, ..., *grid); all dimensions before the grid count as channels.
 
     The channels of a field that samples are conditioned on are further input channels.
@@ -55,21 +49,16 @@ class UNetBackbone(nn.Module):
         embedding: int = 64,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        require_grid(sample, grid_dimensions)
-        sizes = sample.shape[-grid_dimensions:]
-        self.grid = (sample.channels(grid_dimensions), *sizes)
+        super().__init__(sample, grid_dimensions=grid_dimensions, embedding=embedding)
         halvings = 2 ** (len(channels) - 1)
-        if any(size % halvings for size in sizes):
+        if any(size % halvings for size in self.sizes):
             raise ValueError(
-                f"a U-Net of depth {len(channels)} needs a grid divisible by {halvings}, found {sizes}."
+                f"a U-Net of depth {len(channels)} needs a grid divisible by {halvings}, found {self.sizes}."
             )
-        self.shape, self.layout = sample.output_shape, LAYOUTS[grid_dimensions]
-        self.field_channels = sample.field_channels(grid_dimensions)
-        self.embedding = LevelEmbedding(embedding, sample.condition)
+        self.layout = LAYOUTS[grid_dimensions]
         self.unet = UNet(
-            self.grid[0],
-            self.grid[0] * sample.outputs,
+            self.channels,
+            self.channels * sample.outputs,
             cond_channels=self.field_channels,
             hid_channels=channels,
             hid_blocks=blocks,
@@ -91,7 +80,7 @@ class UNetBackbone(nn.Module):
         field: Tensor | None = None,
     ) -> Float[Tensor, "B *O"]:
         """The network's output, of the shape of `x`, or (B, outputs, *S) if there are several outputs."""
-        channels = with_field(x.view(-1, *self.grid), field, self.field_channels)
+        channels = self.with_field(x.view(-1, self.channels, *self.sizes), field)
         laid_out = channels.contiguous(memory_format=self.layout)
         output = self.unet(laid_out, self.embedding(level, condition))
         return output.contiguous().view(-1, *self.shape)

@@ -14,7 +14,7 @@ from torch import nn
 
 from plumbline.constraints import Constraint, ConstraintSpec
 from plumbline.models import BuildContext, ModelSpec
-from plumbline.plan import CARD, CHECKPOINTS, LOG, WEIGHTS
+from plumbline.plan import CARD, LOG, OF_TRAINING, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.storage import CorruptStoreError
 from plumbline.storage.store import partial_of, provenance, replace_durably
@@ -145,7 +145,7 @@ def is_saved(folder: Path, identity: str, since: float) -> bool:
         return (
             bool(read_card(folder)["identity"] == identity)
             and (folder / CARD).stat().st_mtime >= since
-            and all((folder / name).exists() for name in (WEIGHTS, LOG, CHECKPOINTS))
+            and all((folder / name).exists() for name in OF_TRAINING)
         )
     except (CorruptStoreError, OSError, KeyError):
         return False
