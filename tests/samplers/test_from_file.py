@@ -63,10 +63,18 @@ def test_what_does_not_fit_is_refused(tmp_path, array, asked, message):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     np.savez(tmp_path / "two.npz", a=X, b=X)
     (tmp_path / "x.csv").write_text("1,2\n")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:200])
+    (tmp_path / "text.npy").write_text("1,2\n")
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    np.save(tmp_path / "nan.npy", np.where(np.arange(20)[:, None] == 2, np.nan, X))
     for name, message in (
         ("two.npz", "expected one array of samples, or one called `state`, found a, b"),
         ("x.csv", "samples are read from .npz, .npy, .zarr"),
         ("none.npy", "there is no such file"),
+        ("torn.npz", r"torn\.npz: cannot be read as \.npz"),
+        ("text.npy", r"text\.npy: cannot be read as \.npy"),
+        ("objects.npy", r"objects\.npy: cannot be read as \.npy"),
+        ("nan.npy", r"nan\.npy: sample 2 has values that are not finite"),
     ):
         with pytest.raises(SamplesFileError, match=message):
             FromFileSpec(path=str(tmp_path / name)).draw(None, task())

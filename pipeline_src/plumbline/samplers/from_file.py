@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from zipfile import BadZipFile
 
 from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.samplers import SamplerSpec
@@ -50,6 +51,7 @@ class FromFileSpec(ReadsFiles, SamplerSpec):
             SamplesFileError: the file has another format or too few samples, or its samples have another
                 shape or type.
         """
+        import numpy as np
         import torch
 
         states, costs = read_samples(Path(self.path.replace("{seed}", str(task.seed))))
@@ -64,6 +66,10 @@ class FromFileSpec(ReadsFiles, SamplerSpec):
             raise SamplesFileError(
                 f"{self.path}: contains {len(states)} samples, and the study requires more (`samples.count`)"
             )
+        bad = ~np.isfinite(chosen.reshape(len(chosen), -1)).all(1)
+        if bad.any():
+            sample = task.first + int(bad.argmax())
+            raise SamplesFileError(f"{self.path}: sample {sample} has values that are not finite")
         return Samples(torch.as_tensor(chosen).double().to(task.device), {}, costs)
 
     def requires_of_model(self) -> type:
@@ -98,8 +104,13 @@ def read_samples(path: Path) -> tuple[np.ndarray, Costs]:
         arrays = {str(name): variable.values for name, variable in store.data_vars.items()}
         known = {str(name): value for name, value in store.attrs.items()}
     else:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"state": loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            arrays = (
+                {"state": loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
+            )
+        except (ValueError, EOFError, BadZipFile, AttributeError) as error:
+            raise SamplesFileError(f"{path}: cannot be read as {path.suffix}: {error}") from error
     known |= {
         name: float(array) for name, array in arrays.items() if array.ndim == 0 and array.dtype.kind in "iuf"
     }
