@@ -39,6 +39,7 @@ BESIDE = {
     "study_file",
     "storage",
     "coordinates",
+    "devices",
     "progress",
     "__init__",
 }

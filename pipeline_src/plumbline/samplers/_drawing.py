@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from plumbline import devices
 from plumbline.progress import Progress
 from plumbline.samplers import Costs, Denoising, DenoisingSpec, SamplingTask
 from plumbline.samplers._denoising import denoise
@@ -21,15 +22,15 @@ CHUNK = 512
 
 
 @contextmanager
-def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[str]:
+def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[torch.device]:
     """Moves a module to the GPU, if there is one, and back to the device `home` afterwards.
 
     Models are prepared on the CPU, where drawing thousands of samples would be slow.
 
     Yields:
-        The name of the device to draw on.
+        The device to draw on.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = devices.choose()
     module.to(device)
     try:
         yield device
@@ -39,7 +40,7 @@ def where_drawing_is_fast(module: nn.Module, home: torch.device) -> Iterator[str
 
 @torch.no_grad()
 def drawn_for(
-    model: Denoising, spec: DenoisingSpec, data: dict[str, Tensor], device: str
+    model: Denoising, spec: DenoisingSpec, data: dict[str, Tensor], device: torch.device
 ) -> Iterator[Tensor]:
     """Draws samples (B, ...) for each batch of the data in turn.
 

@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from plumbline import devices
 from plumbline.constraints import Constraint
 from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
@@ -71,7 +72,7 @@ def sample(
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
     cases = np.arange(first, last) // counts.samples_per_case
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.choose()
     example = example_of(opened)
     measuring = load_models(values["constraint_models"], constraint_models, example)
     observation = values["observation"]
@@ -87,7 +88,7 @@ def sample(
         device=device,
     )
     samples["case"] = ("sample", cases)
-    write_store(samples, output, provenance(spec, str(device), started))
+    write_store(samples, output, provenance(spec, devices.name_of(device), started))
 
 
 def draw_samples(
