@@ -15,6 +15,7 @@ from plumbline.samplers import SamplingTask
 from plumbline.samplers.ddpm import DDPMSpec
 from plumbline.samplers.tilted import TiltedSpec, tilt
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 SCHEDULE = {"kind": "edm", "sigma_min": 0.01, "sigma_max": 20.0}
@@ -34,7 +35,7 @@ def pretrained(tmp_path_factory):
     model.prepare(data)
     spec = TrainingSpec(steps=1500, batch=256, learning_rate=3e-3, ema=0.99, accelerator="cpu")
     folder = tmp_path_factory.mktemp("pretrained")
-    trained = train(model, data, spec, validation={}, seed=0, folder=folder, identity="test")
+    trained = train(model, InMemory(data), spec, seed=0, folder=folder, identity="test")
     return trained.eval().requires_grad_(False)
 
 
@@ -69,7 +70,7 @@ def aligned(pretrained, rewards, tmp_path, steps=300, **keys):
     data = {"state": torch.randn(512, 2)}
     model.prepare(data)
     training = TrainingSpec(steps=steps, batch=128, learning_rate=2e-3, ema=0.97, accelerator="cpu")
-    model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    model = train(model, InMemory(data), training, seed=0, folder=tmp_path, identity="test").eval()
     torch.manual_seed(9)
     with torch.no_grad():
         batch = {"state": torch.zeros(4000, 2)}

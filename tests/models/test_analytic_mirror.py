@@ -10,6 +10,7 @@ from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 N = 5
@@ -135,7 +136,7 @@ def test_diffusion_in_the_space_of_a_simplex_draws_its_law(tmp_path):
     model = spec.build(BuildContext(example(), models={"simplex": mirror_of(SETS[0])}))
     model.prepare(data)
     training = TrainingSpec(steps=800, batch=128, learning_rate=2e-3, ema=0.99, accelerator="cpu")
-    model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    model = train(model, InMemory(data), training, seed=0, folder=tmp_path, identity="test").eval()
     torch.manual_seed(1)
     x = HeunSpec(steps=20).sample(model, SamplingTask({"state": data["state"][:500]})).state
     torch.testing.assert_close(x.sum(1), torch.full((500,), 3.0), rtol=1e-6, atol=0)

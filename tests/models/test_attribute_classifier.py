@@ -14,6 +14,7 @@ from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.attribute_classifier import AttributeClassifierSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 NAMES = ["top", "left", "rare"]
@@ -49,7 +50,7 @@ def classifier(tmp_path_factory):
     model.prepare(batches)
     spec = TrainingSpec(steps=400, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
     folder = tmp_path_factory.mktemp("classifier")
-    return train(model, batches, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+    return train(model, InMemory(batches), spec, seed=0, folder=folder, identity="test").eval()
 
 
 def evaluated(classifier, samples, data):

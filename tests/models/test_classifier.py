@@ -16,6 +16,7 @@ from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.classifier import ClassifierSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 ALL = {"kind": "digits", "parts": 1, "splits": {"train": 997, "validation": 400, "test": 400}}
@@ -37,7 +38,7 @@ def classifier(digits, tmp_path_factory):
     model.prepare(batches)
     spec = TrainingSpec(steps=500, batch=64, learning_rate=3e-3, ema=0.95, accelerator="cpu")
     folder = tmp_path_factory.mktemp("classifier")
-    return train(model, batches, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+    return train(model, InMemory(batches), spec, seed=0, folder=folder, identity="test").eval()
 
 
 def real(digits, split):

@@ -9,6 +9,7 @@ from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.classifier.counter import CounterSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 IMAGES = {"kind": "galaxies", "points": 24, "apart": 3.0}
@@ -33,7 +34,7 @@ def counter(data, tmp_path_factory):
     assert set(batches["label"].tolist()) == set(range(9))
     spec = TrainingSpec(steps=500, batch=64, learning_rate=2e-3, ema=0.98, accelerator="cpu")
     folder = tmp_path_factory.mktemp("counter")
-    return train(model, batches, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+    return train(model, InMemory(batches), spec, seed=0, folder=folder, identity="test").eval()
 
 
 def test_it_counts_images_that_it_has_not_seen(counter, data):

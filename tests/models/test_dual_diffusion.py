@@ -22,6 +22,7 @@ from plumbline.models.mirror.analytic_mirror import AnalyticMirrorSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.heun import HeunSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 SCHEDULE = EDMScheduleSpec().build()
@@ -224,7 +225,7 @@ def trained(model, tmp_path, steps=2500):
     data = ring()
     model.prepare(data)
     training = TrainingSpec(steps=steps, batch=128, learning_rate=2e-3, ema=0.995, accelerator="cpu")
-    return train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    return train(model, InMemory(data), training, seed=0, folder=tmp_path, identity="test").eval()
 
 
 def fraction_of_the_rare(model, count=4000):
@@ -409,7 +410,7 @@ def test_the_mixture_that_is_nearest_to_all_has_the_twins_share_one_half(tmp_pat
     data = {"state": torch.randn(500, 2)}
     model.prepare(data)
     training = TrainingSpec(steps=1500, batch=8, learning_rate=2e-3, ema=0.99, accelerator="cpu")
-    model = train(model, data, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    model = train(model, InMemory(data), training, seed=0, folder=tmp_path, identity="test").eval()
     alone, *twins = model.multipliers.values.tolist()
     assert alone == pytest.approx(0.5, abs=0.05)
     assert sum(twins) == pytest.approx(0.5, abs=0.05)

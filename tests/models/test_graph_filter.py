@@ -19,6 +19,7 @@ from plumbline.models.predictive.graph_filter import GraphFilterSpec
 from plumbline.networks.linear_filter import LinearFilterSpec
 from plumbline.networks.two_layer_filter import TwoLayerFilterSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 N, M, K = 5, 30, 3
@@ -192,7 +193,7 @@ def fitted(series, tmp_path, steps=300, **keys):
     training = batch_of(series.isel(sample=np.flatnonzero(series["split"].values == "train")))
     model.prepare(training)
     recipe = TrainingSpec(steps=steps, batch=2000, learning_rate=1e-2, ema=0.9, accelerator="cpu")
-    return train(model, training, recipe, validation={}, seed=0, folder=tmp_path, identity="t").eval()
+    return train(model, InMemory(training), recipe, seed=0, folder=tmp_path, identity="t").eval()
 
 
 def evaluated(model, series):

@@ -31,6 +31,7 @@ from plumbline.samplers.latent_rejection import LatentRejectionSpec
 from plumbline.samplers.latents import LatentsSpec
 from plumbline.samplers.reconstruction import ReconstructionSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 CENTRES = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0]])
@@ -82,7 +83,7 @@ def trained(spec, steps, tmp_path, **keys):
         steps=steps, batch=128, learning_rate=1e-3, beta1=0.0, beta2=0.9, decay="constant",
         ema=0.98, accelerator="cpu", **keys,
     )  # fmt: skip
-    return train(model, data(), recipe, validation={}, seed=0, folder=tmp_path, identity="t").eval()
+    return train(model, InMemory(data()), recipe, seed=0, folder=tmp_path, identity="t").eval()
 
 
 def nearest(x):

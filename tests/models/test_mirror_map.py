@@ -17,6 +17,7 @@ from plumbline.models.mirror.mirror_map import MirrorMapSpec
 from plumbline.progress import Progress
 from plumbline.samplers import SamplingTask
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 TOTAL = 20.0
@@ -44,7 +45,7 @@ def foundation(**models) -> BuildContext:
 
 def trained(model, data, folder, steps):
     spec = TrainingSpec(steps=steps, batch=32, learning_rate=2e-3, warmup=20, ema=0.9, accelerator="cpu")
-    return train(model, data, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+    return train(model, InMemory(data), spec, seed=0, folder=folder, identity="test").eval()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import SamplingTask
 from plumbline.samplers.annealed_langevin import AnnealedLangevinSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 LANGEVIN = {"kind": "annealed_langevin", "levels": 40, "steps": 5, "step_size": 0.1}
@@ -35,7 +36,7 @@ def product(experts, tmp_path, steps, **keys):
     data = {"state": torch.zeros(256, 2)}
     model.prepare(data)
     spec = TrainingSpec(steps=steps, batch=256, ema=0.9, accelerator="cpu")
-    return train(model, data, spec, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    return train(model, InMemory(data), spec, seed=0, folder=tmp_path, identity="test").eval()
 
 
 def drawn(model, **keys):

@@ -14,6 +14,7 @@ from plumbline.samplers import SamplingTask
 from plumbline.samplers.best_of_n import BestOfNSpec
 from plumbline.samplers.heun import HeunSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 SIZE, RANK = 16, 4
@@ -35,7 +36,7 @@ def context(**models) -> BuildContext:
 
 def trained(model, data, folder, steps):
     spec = TrainingSpec(steps=steps, batch=64, learning_rate=2e-3, warmup=20, ema=0.98, accelerator="cpu")
-    return train(model, data, spec, validation={}, seed=0, folder=folder, identity="test").eval()
+    return train(model, InMemory(data), spec, seed=0, folder=folder, identity="test").eval()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from plumbline.networks import SampleShape
 from plumbline.networks.convolutional import ConvolutionalSpec
 from plumbline.networks.deconvolutional import DeconvolutionalSpec
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 ENCODER = ConvolutionalSpec(channels=(8, 16), kernels=(5, 3))
@@ -69,7 +70,7 @@ def test_an_autoencoder_with_convolutions_learns_what_two_numbers_tell(kind, tmp
     batch = {"state": torch.as_tensor(data["state"].values), "label": torch.as_tensor(data["label"].values)}
     model.prepare(batch)
     training = TrainingSpec(steps=600, batch=64, learning_rate=3e-3, ema=0.98, accelerator="cpu")
-    model = train(model, batch, training, validation={}, seed=0, folder=tmp_path, identity="test").eval()
+    model = train(model, InMemory(batch), training, seed=0, folder=tmp_path, identity="test").eval()
     with torch.no_grad():
         read = [model.scaled(batch)]
         conditions = [torch.nn.functional.one_hot(batch["label"], 4).float()] if classes else []

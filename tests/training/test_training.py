@@ -19,8 +19,10 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.storage.store import write_store
 from plumbline.training import TrainingSpec
+from plumbline.training._processes import DevicesError, FabricProcess
+from plumbline.training.feed import InMemory, batch_indices
 from plumbline.training.log import read_log
-from plumbline.training.loop import DivergedTrainingError, batches, learning_rate_factor, train
+from plumbline.training.loop import DivergedTrainingError, _Finite, learning_rate_factor, train
 
 PLUMBLINE = str(Path(sys.executable).parent / "plumbline")
 # Seconds. A test of 13 seconds has taken 200 on a busy machine.
@@ -56,9 +58,9 @@ def run(folder, identity="a", model=None, validation=None, **values):
     torch.manual_seed(0)
     return train(
         model or Line(),
-        dict(DATA),
+        InMemory(DATA),
         spec(**values),
-        validation=validation or {},
+        validation=None if validation is None else InMemory(validation),
         seed=3,
         folder=folder,
         identity=identity,
@@ -83,7 +85,7 @@ def test_a_checkpoint_is_the_training_that_ends_there(tmp_path, ema):
     torch.manual_seed(0)
     values = {"decay": "constant", "ema": ema}
     train(
-        Line(), dict(DATA), spec(checkpoints=3, **values), validation={}, seed=3, folder=tmp_path / "long",
+        Line(), InMemory(DATA), spec(checkpoints=3, **values), seed=3, folder=tmp_path / "long",
         identity="a",
         keep=keep,
     )  # fmt: skip
@@ -95,7 +97,7 @@ def test_a_checkpoint_is_the_training_that_ends_there(tmp_path, ema):
 
 def test_wall_time_begins_with_the_preparation_and_leaves_out_what_is_kept(tmp_path):
     train(
-        Line(), dict(DATA), spec(checkpoints=6), validation={}, seed=3, folder=tmp_path, identity="a",
+        Line(), InMemory(DATA), spec(checkpoints=6), seed=3, folder=tmp_path, identity="a",
         keep=lambda model, step: time.sleep(0.2), spent=100.0,
     )  # fmt: skip
     seconds = _log(tmp_path, "wall_time_seconds")
@@ -209,11 +211,79 @@ def test_learning_rate():
 
 def test_an_epoch_sees_every_sample_once():
     s = spec(steps=9, batch=16)
-    drawn = [indices for _, indices in batches(48, s, seed=1, start=0)]
+    drawn = [indices for _, indices in batch_indices(48, s, seed=1, start=0)]
     for epoch in range(3):
         assert torch.cat(drawn[3 * epoch : 3 * epoch + 3]).sort().values.tolist() == list(range(48))
-    late = [indices for _, indices in batches(48, s, seed=1, start=5)]
+    late = [indices for _, indices in batch_indices(48, s, seed=1, start=5)]
     assert all(torch.equal(a, b) for a, b in zip(drawn[5:], late, strict=True))
+
+
+def test_one_process_computes_what_fabric_computes(tmp_path, monkeypatch):
+    plain = run(tmp_path / "plain", ema=0.9)
+    monkeypatch.setattr("plumbline.training.loop.processes_of", FabricProcess)
+    fabric = run(tmp_path / "fabric", ema=0.9)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, fabric.state_dict()[name]), name
+
+
+def test_double_precision_is_that_of_every_operation(tmp_path):
+    """The loss of a training in double precision is recomputed from its last weights to 1e-12."""
+    kept = []
+
+    class Recorded(Line):
+        def loss(self, batch):
+            assert batch["state"].dtype == self.layer.weight.dtype == torch.float64
+            assert torch.zeros(1).dtype == torch.float64
+            kept.append(super().loss(batch)[0].dtype)
+            return super().loss(batch)
+
+    run(tmp_path, model=Recorded(), precision="64-true", steps=20)
+    assert set(kept) == {torch.float64}
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_bfloat16_computes_products_and_keeps_weights_in_single_precision(tmp_path):
+    products = []
+
+    class Recorded(Line):
+        def loss(self, batch):
+            products.append(self.layer(batch["state"]).dtype)
+            return super().loss(batch)
+
+    model = run(tmp_path, model=Recorded(), precision="bf16-mixed", steps=600, learning_rate=0.05, ema=0.9)
+    assert set(products) == {torch.bfloat16}
+    assert model.layer.weight.dtype == torch.float32
+    assert model.layer.weight.item() == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_draws_the_same_noise_and_leaves_the_model_as_it_was(tmp_path):
+    """Compiled and eager trainings agree to the rounding of 60 steps in single precision."""
+    plain = run(tmp_path / "plain", ema=0.9)
+    compiled = run(tmp_path / "compiled", ema=0.9, compile=True)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(tensor, compiled.state_dict()[name], rtol=1e-5, atol=1e-6)
+    assert "loss" not in vars(compiled)
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DevicesError, match=r"`training.accelerator` is `gpu`, and torch finds no CUDA"):
+        run(tmp_path, accelerator="gpu")
+
+
+def test_on_a_device_the_first_step_that_is_not_finite_is_found_later(tmp_path):
+    finite = _Finite(torch.device("cpu"), tmp_path / "state.pt")
+    finite.at_once = False  # as on a GPU
+    finite.note(torch.tensor(1.0), 3)
+    finite.check()
+    for step, value in ((4, 1.0), (5, float("inf")), (6, float("nan")), (7, 1.0)):
+        finite.note(torch.tensor(value), step)
+    with pytest.raises(DivergedTrainingError, match="not finite at step 6"):
+        finite.check()
+    with pytest.raises(DivergedTrainingError, match="not finite at step 6"), finite.watching():
+        torch.linalg.cholesky(torch.full((2, 2), float("nan")))
 
 
 def test_the_log_has_terms_speed_and_time(tmp_path):
@@ -360,6 +430,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 class InTurns(nn.Module):
@@ -379,7 +450,7 @@ class InTurns(nn.Module):
 torch.manual_seed(0)
 spec = TrainingSpec(steps=600, batch=16, devices=2, accelerator="cpu", learning_rate=0.05, ema=0.0, warmup=5)
 data = {"state": torch.linspace(-1, 1, 64)[:, None]}
-model = train(InTurns(), data, spec, validation={}, seed=0, folder=sys.argv[1], identity="test")
+model = train(InTurns(), InMemory(data), spec, seed=0, folder=sys.argv[1], identity="test")
 slopes = f"{float(model.one.weight)} {float(model.other.weight)}"
 Path(sys.argv[1]).with_name(f"slopes-{os.getpid()}").write_text(slopes)
 """

@@ -42,6 +42,7 @@ from plumbline.storage.lock import only_writer
 from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
 from plumbline.study import Scale, Study
 from plumbline.training import TrainingSpec
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
 
 logger = logging.getLogger("plumbline.rehearse")
@@ -197,9 +198,8 @@ class Rehearsal:
             with tempfile.TemporaryDirectory() as scratch, _quiet():
                 trained = train(
                     model,
-                    data,
+                    InMemory(data),
                     self._one_step(spec.training),
-                    validation={},
                     seed=0,
                     folder=scratch,
                     identity="",
@@ -229,6 +229,7 @@ class Rehearsal:
             "checkpoints": 0,
             "validate_every": 0,
             "tensorboard": False,
+            "compile": False,
         }
         if self.scale == "paper" and not torch.cuda.is_available():
             short |= {"accelerator": "cpu", "precision": "32-true"}

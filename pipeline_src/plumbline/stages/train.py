@@ -33,6 +33,7 @@ from plumbline.stages.trained import (
 )
 from plumbline.storage.lock import only_writer
 from plumbline.storage.store import flush, open_parts, partial_of, remove_left_overs, select_split
+from plumbline.training.feed import InMemory
 from plumbline.training.loop import forget, is_first_process
 from plumbline.training.loop import train as run_training
 
@@ -97,7 +98,7 @@ def _train(
         return own.dataset.draw_matching(name, opened["state"].shape[1:], "dataset")
 
     data = batch_of(split("train").isel(sample=slice(0, training.samples)))
-    validation = batch_of(split("validation")) if training.validate_every else {}
+    validation = InMemory(batch_of(split("validation"))) if training.validate_every else None
     torch.manual_seed(seed)
     below = load_models([*values["models"], *values["constraint_models"]], models, example_of(opened))
     model = build_model(values, opened, below)
@@ -111,7 +112,7 @@ def _train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     trained = run_training(
         model,
-        data,
+        InMemory(data),
         training,
         validation=validation,
         seed=seed,

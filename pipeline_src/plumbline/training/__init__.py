@@ -66,7 +66,10 @@ class TrainingSpec(Spec):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to train on; `auto` uses a GPU if there is one."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    """Precision of the forward and backward passes, as named by Lightning Fabric."""
+    """Precision of the forward and backward passes, as named by Lightning Fabric: `bf16-mixed` computes
+    matrix products in bfloat16 and keeps the weights in single precision."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the loss; it needs a C++ compiler and pays off in long trainings."""
     save_every: int = key("optimiser steps", ge=1, default=500)
     """Interval between saved training states, from which an interrupted job resumes."""
     checkpoints: int = key(ge=0, default=0)

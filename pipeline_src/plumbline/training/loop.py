@@ -1,13 +1,16 @@
-r"""The training loop of all models. Lightning Fabric handles the device, precision and several processes.
+r"""The training loop of all models, on one device or several.
 
 The loop calls a model's `loss(batch)` and, if the model has it, `after_step(terms)`. The random numbers of a
-step depend on (seed, step) alone: its batch is a slice of a permutation seeded by (seed, epoch), and the
-generator is seeded by (seed, step, rank) before each step. A training that was killed and resumed from its
-saved state therefore ends, on a CPU, with bitwise the same weights, and no generator state needs to be saved.
+step depend on (seed, step) alone: its batch comes from a feed whose order is a function of (seed, epoch), and
+the generator is seeded by (seed, step, rank) before each step. A training that was killed and resumed from
+its saved state therefore ends, on a CPU, with bitwise the same weights. No generator state needs to be saved.
 
 Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written
 next to the result under a temporary name and then renamed. The code that writes the result deletes the saved
 state with `forget` once the result is on disk.
+
+On a GPU no step waits for the device: whether loss and gradient are finite is noted on the device and read
+before each row of the log and each saved state. On a CPU it is read at once.
 """
 
 from __future__ import annotations
@@ -15,20 +18,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from plumbline.plan import LOG
 from plumbline.progress import Progress
 from plumbline.storage.store import partial_of, remove_left_overs, replace_durably
 from plumbline.storage.tensors import read_tensors
 from plumbline.training import Trainable, TrainingSpec, UpdatesAfterStep
+from plumbline.training._average import MovingAverage
+from plumbline.training._processes import Processes, processes_of
+from plumbline.training.feed import Feed, mixed_seed
 from plumbline.training.log import TrainingLog
 
 logger = logging.getLogger("plumbline.training")
@@ -37,13 +41,11 @@ logger = logging.getLogger("plumbline.training")
 STATE = "state.pt"
 """Name of the file of the last saved state, in the folder of a training."""
 
-_Tensors = tuple[Tensor, ...] | list[Tensor]
-
 
 class _Stateful(Protocol):
     """A part of a training that is saved: model, optimiser, schedule, moving average."""
 
-    def load_state_dict(self, state_dict: dict[str, object], /) -> object:
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
         """Takes over a saved state."""
         ...
 
@@ -56,16 +58,12 @@ class SavedStateError(RuntimeError):
     """The saved state of this training does not fit its model."""
 
 
-class DevicesError(RuntimeError):
-    """The number of processes of a training differs from the number of devices requested."""
-
-
 def train(
     model: nn.Module,
-    data: dict[str, Tensor],
+    feed: Feed,
     spec: TrainingSpec,
     *,
-    validation: dict[str, Tensor],
+    validation: Feed | None = None,
     seed: int,
     folder: str | Path,
     identity: str,
@@ -76,9 +74,9 @@ def train(
 
     Args:
         model: the prepared model.
-        data: tensors of equal length, by the names that the model's loss expects; one is named `state`.
+        feed: the samples, with the tensors that the model's loss expects.
         spec: the training settings.
-        validation: tensors like those of `data`, used by the validations every `validate_every` steps.
+        validation: the samples of the validations every `validate_every` steps; None for no validations.
         seed: seed of the batches and the noise.
         folder: folder of the training log and the saved state.
         identity: identifies everything that the training depends on; a saved state of another identity is not
@@ -88,7 +86,7 @@ def train(
 
     Raises:
         DivergedTrainingError: a loss or gradient is not finite. The last saved state is kept.
-        DevicesError: the number of processes differs from `devices`.
+        DevicesError: there is no GPU where one is required, or the number of processes is another.
         SavedStateError: the saved state belongs to this training but does not fit the model.
     """
     folder = Path(folder)
@@ -96,83 +94,70 @@ def train(
     if spec.steps == 0:
         TrainingLog(folder, [], enabled=True, tensorboard=False).close()
         return model
-    # Models with alternating updates, such as an actor and its critic, have parts without gradients at some
-    # steps.
-    strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
-    # The loop launches its own processes. Within a SLURM allocation, Fabric would otherwise use the tasks of
-    # the job step instead.
-    fabric = Fabric(
-        accelerator=spec.accelerator, strategy=strategy, devices=spec.devices, precision=spec.precision,
-        plugins=[LightningEnvironment()],
-    )  # fmt: skip
-    fabric.launch()
-    if fabric.world_size != spec.devices:
-        raise DevicesError(
-            f"`training.devices` is {spec.devices}, but the number of processes is {fabric.world_size}: "
-            f"unset LOCAL_RANK and WORLD_SIZE, or set `devices` to {fabric.world_size}."
-        )
+    processes = processes_of(spec)
+    place = processes.place
+    model.to(place.device)
     # A model that learns multipliers alone may have no parameters, and optimisers refuse an empty list.
-    parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0))]
-    optimiser = torch.optim.AdamW(
-        parameters,
-        lr=spec.learning_rate,
-        betas=(spec.beta1, spec.beta2),
-        weight_decay=spec.weight_decay,
-        fused=True,
+    parameters = list(model.parameters()) or [nn.Parameter(torch.zeros(0, device=place.device))]
+    optimiser = processes.setup(
+        model,
+        torch.optim.AdamW(
+            parameters,
+            lr=spec.learning_rate,
+            betas=(spec.beta1, spec.beta2),
+            weight_decay=spec.weight_decay,
+            fused=True,
+        ),
     )
-    wrapped, optimiser = fabric.setup(model, optimiser)
-    wrapped.mark_forward_method("loss")
-    averaged = (
-        AveragedModel(model, multi_avg_fn=_moving_average(spec.ema), use_buffers=True) if spec.ema else None
-    )
+    average = MovingAverage(model, spec.ema) if spec.ema else None
+    to_sample_from = model if average is None else average.module
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, spec))
     state: dict[str, _Stateful] = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    if averaged is not None:
-        state["averaged"] = averaged
+    if average is not None:
+        state["averaged"] = average
     saved = folder / STATE
     first, rows = _resume(saved, state, identity, spec)
-    log = TrainingLog(folder, rows, enabled=fabric.is_global_zero, tensorboard=spec.tensorboard, spent=spent)
+    log = TrainingLog(folder, rows, enabled=place.rank == 0, tensorboard=spec.tensorboard, spent=spent)
     kept = spec.checkpoint_steps()
-    data, validation = (
-        {name: tensor.to(fabric.device) for name, tensor in part.items()} for part in (data, validation)
-    )
+    finite = _Finite(place.device, saved)
     progress = Progress(logger)
-    wrapped.train()
-    for step, indices in batches(len(data["state"]), spec, seed, first):
-        torch.manual_seed(_step_seed(seed, step, fabric.global_rank))
-        own = indices[fabric.global_rank :: fabric.world_size].to(fabric.device)
-        batch = {name: tensor[own] for name, tensor in data.items()}
-        optimiser.zero_grad(set_to_none=True)
-        loss, terms = wrapped.loss(batch)
-        _require_finite(loss, step, saved)
-        if loss.requires_grad:
-            fabric.backward(loss)
-        if spec.gradient_clip:
-            norm = fabric.clip_gradients(
-                wrapped, optimiser, max_norm=spec.gradient_clip, error_if_nonfinite=False
-            )
-            _require_finite(norm, step, saved)
-        optimiser.step()
-        schedule.step()
-        if averaged is not None:
-            averaged.update_parameters(model)
-        if hasattr(model, "after_step"):
-            cast("UpdatesAfterStep", model).after_step(terms)
-        log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
-        done, current = step + 1, model if averaged is None else averaged.module
-        if done % spec.log_every == 0 or done == spec.steps:
-            due = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
+    model.train()
+    with _compiled(model, spec), finite.watching():
+        for step, batch in feed.batches(spec, seed, first, place):
+            torch.manual_seed(mixed_seed(seed, step, place.rank))
+            optimiser.zero_grad(set_to_none=True)
+            loss, terms = processes.loss(batch)
+            finite.note(loss, step)
+            if loss.requires_grad:
+                processes.backward(loss)
+            if spec.gradient_clip:
+                finite.note(processes.clip(spec.gradient_clip), step)
+            optimiser.step()
+            schedule.step()
+            if average is not None:
+                average.update(model, step)
+            if hasattr(model, "after_step"):
+                cast("UpdatesAfterStep", model).after_step(terms)
+            log.add(step + 1, {"loss": loss.detach(), **terms}, float(schedule.get_last_lr()[0]))
+            done = step + 1
+            if done % spec.log_every == 0 or done == spec.steps:
+                finite.check()
+                due = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
+                results: dict[str, float] = {}
+                if due and log.enabled and validation is not None:
+                    with log.paused():
+                        results = _validate(processes, to_sample_from, validation, spec.batch, seed)
+                log.flush(results)
+            if done in kept or done % spec.save_every == 0:
+                finite.check()
             with log.paused():
-                results = _validate(current, validation, spec.batch, seed) if due and log.enabled else {}
-            log.flush(results)
-        with log.paused():
-            if done in kept and fabric.is_global_zero:
-                keep(current, done)
-            if done % spec.save_every == 0 and done < spec.steps:
-                _save(fabric, saved, {**state, "step": done, "identity": identity, "log": log.rows})
-        progress.count(done, spec.steps, "step", log.summary())
+                if done in kept and place.rank == 0:
+                    keep(to_sample_from, done)
+                if done % spec.save_every == 0 and done < spec.steps:
+                    _save(processes, saved, {**state, "step": done, "identity": identity, "log": log.rows})
+            progress.count(done, spec.steps, "step", log.summary())
     log.close()
-    return averaged.module if averaged is not None else model
+    return to_sample_from
 
 
 def forget(folder: Path) -> None:
@@ -186,42 +171,25 @@ def forget(folder: Path) -> None:
 
 
 @torch.no_grad()
-def _validate(model: nn.Module, data: dict[str, Tensor], size: int, seed: int) -> dict[str, float]:
-    """Loss and terms of the current weights to sample from, mean over the samples of `data`."""
+def _validate(
+    processes: Processes, model: nn.Module, validation: Feed, size: int, seed: int
+) -> dict[str, float]:
+    """Loss and terms of the current weights to sample from, mean over the samples of the validation."""
     training = model.training
     model.eval()
     torch.manual_seed(seed)  # the same noise at every validation
     sums: dict[str, float] = {}
-    for first in range(0, len(data["state"]), size):
-        batch = {name: tensor[first : first + size] for name, tensor in data.items()}
-        loss, terms = cast("Trainable", model).loss(batch)
+    for batch in validation.in_order(size, processes.place):
+        loss, terms = processes.validated(model, batch)
         for name, value in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch["state"])
     model.train(training)
-    return {name: total / len(data["state"]) for name, total in sums.items()}
+    return {name: total / validation.samples for name, total in sums.items()}
 
 
 def is_first_process() -> bool:
     """Whether this process writes the results: it is the only process or the first of several."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def batches(samples: int, spec: TrainingSpec, seed: int, start: int) -> Iterator[tuple[int, Tensor]]:
-    """Yields the steps from `start` on, with the indices of their batches.
-
-    Each epoch passes through one permutation of the samples. Samples that do not fill a batch at its end are
-    left out of that epoch.
-    """
-    size = min(spec.batch, samples)
-    per_epoch = samples // size
-    permutation, epoch = torch.empty(0), -1
-    for step in range(start, spec.steps):
-        if step // per_epoch != epoch:
-            epoch = step // per_epoch
-            generator = torch.Generator().manual_seed(_step_seed(seed, epoch, -1))
-            permutation = torch.randperm(samples, generator=generator)
-        position = step % per_epoch * size
-        yield step, permutation[position : position + size]
 
 
 def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
@@ -234,47 +202,81 @@ def learning_rate_factor(step: int, spec: TrainingSpec) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
 
 
-def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
-    """Update of an exponential moving average, whose decay rises from a small value to forget early weights.
+class _Finite:
+    """Whether the loss and the gradient have been finite.
 
-    Torch passes the tensors of one dtype at a time; integer buffers, such as counters, are copied.
+    Args:
+        device: the device of the training.
+        saved: the path of the saved state, for the message.
     """
 
-    @torch.no_grad()
-    def update(averages: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
-        count = float(updates)
-        weight = 1 - min(decay, (1 + count) / (10 + count))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, values, weight)
+    def __init__(self, device: torch.device, saved: Path) -> None:
+        self.at_once = device.type == "cpu"
+        self.saved = saved
+        self.never = torch.iinfo(torch.int64).max
+        self.first = torch.full((), self.never, dtype=torch.int64, device=device)
+
+    def note(self, value: Tensor, step: int) -> None:
+        """Notes on the device whether a value of a step is finite; on a CPU, raises if it is not."""
+        ok = torch.isfinite(value).all()
+        if self.at_once:
+            if not bool(ok):
+                raise self._error(step)
         else:
-            torch._foreach_copy_(averages, values)
+            self.first = torch.minimum(self.first, torch.where(ok, self.never, step))
 
-    return update
+    def check(self) -> None:
+        """Waits for the device.
 
+        Raises:
+            DivergedTrainingError: a noted value was not finite.
+        """
+        if not self.at_once and (step := int(self.first)) != self.never:
+            raise self._error(step)
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed from three integers, mixed by the finaliser of splitmix64 (https://doi.org/10.1145/2660193.2660195)."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + (rank + 2) * 0x94D049BB133111EB) % 2**64
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = ((mixed ^ (mixed >> shift)) * factor) % 2**64
-    return (mixed ^ (mixed >> 31)) % 2**63
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Replaces an error that follows from an earlier loss or gradient that was not finite."""
+        try:
+            yield
+        except DivergedTrainingError:
+            raise
+        except Exception:
+            self.check()
+            raise
 
-
-def _require_finite(value: Tensor, step: int, saved: Path) -> None:
-    if not bool(torch.isfinite(value).all()):
-        kept = f"The last saved state is kept in {saved}." if saved.exists() else "No state was saved yet."
-        raise DivergedTrainingError(
+    def _error(self, step: int) -> DivergedTrainingError:
+        exists = self.saved.exists()
+        kept = f"The last saved state is kept in {self.saved}." if exists else "No state was saved yet."
+        return DivergedTrainingError(
             f"the loss or its gradient is not finite at step {step + 1}. Lower `training.learning_rate`, set "
             f"`training.gradient_clip`, or check the data for NaN. {kept}"
         )
 
 
-def _save(fabric: Fabric, path: Path, state: Mapping[str, object]) -> None:
+@contextmanager
+def _compiled(model: nn.Module, spec: TrainingSpec) -> Iterator[None]:
+    """Compiles the model's loss within the context, if the settings ask for it.
+
+    The compiled loss draws the random numbers of the original one.
+    """
+    if not spec.compile:
+        yield
+        return
+    eager = cast("Trainable", model).loss
+    vars(model)["loss"] = torch.compile(eager, options={"fallback_random": True})
+    try:
+        yield
+    finally:
+        del vars(model)["loss"]
+
+
+def _save(processes: Processes, path: Path, state: Mapping[str, object]) -> None:
     partial = partial_of(path)
-    fabric.save(partial, state)
-    if fabric.is_global_zero:
+    processes.save(partial, state)
+    if processes.place.rank == 0:
         replace_durably(partial, path)
-    fabric.barrier()
+    processes.barrier()
 
 
 def _resume(
@@ -304,8 +306,7 @@ def _resume(
     try:
         _require_sound(found, cast("torch.optim.Optimizer", state["optimiser"]), spec)
         for name, part in state.items():
-            target = getattr(part, "module", part) if name == "model" else part
-            target.load_state_dict(found[name])
+            part.load_state_dict(found[name])
     except Exception as error:
         reason = str(error).splitlines()[-1].strip()
         raise SavedStateError(
