@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.devices import NoGPUError
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.storage.store import write_store
 from plumbline.training import TrainingSpec
-from plumbline.training._processes import DevicesError, FabricProcess
+from plumbline.training._processes import FabricProcess
 from plumbline.training.feed import InMemory, batch_indices
 from plumbline.training.log import read_log
 from plumbline.training.loop import DivergedTrainingError, _Finite, learning_rate_factor, train
@@ -269,7 +270,7 @@ def test_a_compiled_loss_draws_the_same_noise_and_leaves_the_model_as_it_was(tmp
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(DevicesError, match=r"`training.accelerator` is `gpu`, and torch finds no CUDA"):
+    with pytest.raises(NoGPUError, match="`accelerator` is `gpu`, and PyTorch finds no GPU"):
         run(tmp_path, accelerator="gpu")
 
 

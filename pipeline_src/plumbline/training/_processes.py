@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from plumbline import devices
 from plumbline.training import Trainable, TrainingSpec
 from plumbline.training.feed import Batch, Place
 
@@ -25,7 +26,7 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 class DevicesError(RuntimeError):
-    """The devices of this machine, or the number of processes, are not those that were requested."""
+    """The number of processes of a training differs from the number of devices requested."""
 
 
 class Processes(Protocol):
@@ -66,7 +67,8 @@ def processes_of(spec: TrainingSpec) -> Processes:
     """Starts the further processes of a training, if it has several, and returns this one.
 
     Raises:
-        DevicesError: there is no GPU where one is required, or the number of processes is another.
+        NoGPUError: the training requires a GPU, and there is none.
+        DevicesError: the number of processes is another.
     """
     if spec.devices == 1 and spec.precision != "16-mixed" and "LOCAL_RANK" not in os.environ:
         return OneProcess(spec)
@@ -80,17 +82,11 @@ class OneProcess:
         spec: the training settings.
 
     Raises:
-        DevicesError: the training requires a GPU, and there is none.
+        NoGPUError: the training requires a GPU, and there is none.
     """
 
     def __init__(self, spec: TrainingSpec) -> None:
-        cuda = torch.cuda.is_available()
-        if spec.accelerator == "gpu" and not cuda:
-            raise DevicesError(
-                "`training.accelerator` is `gpu`, and torch finds no CUDA device: run it on a machine with a "
-                "GPU, or set `accelerator` to `auto` or `cpu`."
-            )
-        self.place = Place(torch.device("cuda" if cuda and spec.accelerator != "cpu" else "cpu"))
+        self.place = Place(devices.choose(spec.accelerator))
         self.precision = spec.precision
 
     def setup(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -156,6 +152,7 @@ class FabricProcess:
             precision=spec.precision,
             plugins=[LightningEnvironment()],
         )
+        devices.require_single_precision()
         self.fabric.launch()
         if self.fabric.world_size != spec.devices:
             raise DevicesError(

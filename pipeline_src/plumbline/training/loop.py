@@ -86,7 +86,8 @@ def train(
 
     Raises:
         DivergedTrainingError: a loss or gradient is not finite. The last saved state is kept.
-        DevicesError: there is no GPU where one is required, or the number of processes is another.
+        NoGPUError: the training requires a GPU, and there is none.
+        DevicesError: the number of processes differs from `devices`.
         SavedStateError: the saved state belongs to this training but does not fit the model.
     """
     folder = Path(folder)
