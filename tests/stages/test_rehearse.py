@@ -1,6 +1,7 @@
 """Rehearsals report everything that cannot work, by the path of its key, before anything is trained."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import xarray as xr
 from plumbline.cli import main
 from plumbline.stages import rehearse as stage
 from plumbline.stages.rehearse import RehearsalError, rehearse
-from plumbline.storage.store import write_store
-from plumbline.study import Study
+from plumbline.storage.store import open_parts, write_store
+from plumbline.study import Study, load_study
+from plumbline.training import TrainingSpec
+
+ROOT = Path(__file__).parents[2]
 
 TRAINING = {"steps": 10**6, "batch": 8, "accelerator": "cpu"}
 
@@ -163,3 +167,31 @@ def test_nothing_is_drawn_or_learned_for_long(part, monkeypatch):
     assert {(spec.steps, spec.batch) for spec in seen} == {(1, 2)}
     sampler = Study.model_validate(study()).methods["exact"].sampler
     assert stage.shortened(sampler).base.steps == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["constrained_diffusion", "fair_digits", "latent_attributes", "constrained_vae"]
+)
+def test_models_of_studies_train_in_bfloat16(name):
+    """Conditioned Gaussians are among them: their factorisations do not exist in bfloat16."""
+    bundled = load_study(ROOT / "config" / "studies" / f"{name}.yaml", "smoke")
+    models = {
+        model: spec.model_copy(
+            update={"training": spec.training.model_copy(update={"precision": "bf16-mixed"})}
+        )
+        for model, spec in bundled.models.items()
+    }
+    chosen = bundled.dataset.splits.names()
+    drawn = bundled.dataset.draw(np.arange(len(chosen)), chosen)
+    few = drawn.assign_coords(split=("sample", chosen.astype("<U10")), sample=np.arange(len(chosen)))
+    rehearsal = stage.Rehearsal(bundled.model_copy(update={"models": models}), few, "smoke", {})
+    rehearsal.run()
+    assert rehearsal.faults == []
+    assert set(rehearsal.models) == set(models)
+
+
+def test_a_rehearsal_compiles_what_the_training_compiles(part):
+    """What `torch.compile` refuses, such as the gradient of a gradient, fails before any training."""
+    compiled = Study.model_validate(study())
+    rehearsal = stage.Rehearsal(compiled, stage._few(open_parts([part])), "laptop", {})
+    assert rehearsal._one_step(TrainingSpec(compile=True)).compile

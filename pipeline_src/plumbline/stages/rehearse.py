@@ -229,10 +229,9 @@ class Rehearsal:
             "checkpoints": 0,
             "validate_every": 0,
             "tensorboard": False,
-            "compile": False,
         }
         if self.scale == "paper" and not torch.cuda.is_available():
-            short |= {"accelerator": "cpu", "precision": "32-true"}
+            short |= {"accelerator": "cpu", "precision": "32-true", "compile": False}
         return training.model_copy(update=short)
 
     def _draw(self, name: str, draws: dict[str, xr.Dataset]) -> None:

@@ -69,7 +69,8 @@ class TrainingSpec(Spec):
     """Precision of the forward and backward passes, as named by Lightning Fabric: `bf16-mixed` computes
     matrix products in bfloat16 and keeps the weights in single precision."""
     compile: bool = False
-    """Whether `torch.compile` compiles the loss; it needs a C++ compiler and pays off in long trainings."""
+    """Whether `torch.compile` compiles the loss, which pays off in long trainings and needs a C++ compiler. A
+    loss with the gradient of a gradient, such as that of `latent_critics`, cannot be compiled."""
     save_every: int = key("optimiser steps", ge=1, default=500)
     """Interval between saved training states, from which an interrupted job resumes."""
     checkpoints: int = key(ge=0, default=0)
