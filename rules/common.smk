@@ -231,6 +231,12 @@ def gpus_to_train(wildcards):
     return gpus(*TRAINED[wildcards.trained])
 
 
+def gpus_to_evaluate(wildcards):
+    """One GPU if a model that constraints or metrics use was trained on one."""
+    plan = PLANS[wildcards.study]
+    return min(1, max((gpus(plan, model) for model in plan.measuring_models()), default=0))
+
+
 def gpus_to_sample(wildcards):
     plan = PLANS[wildcards.study]
     method, _ = plan.at_step(wildcards.method)

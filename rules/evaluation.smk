@@ -13,6 +13,7 @@ rule evaluate:
     resources:
         mem_mb=8000,
         runtime=120,
+        gpu=gpus_to_evaluate,
     params:
         plumbline=plumbline,
         spec=lambda wildcards: PLANS[wildcards.study].evaluate_slice(),

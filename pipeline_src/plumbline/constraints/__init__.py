@@ -1,7 +1,9 @@
 """Constraints: the residual of a sample and, for most kinds, the projection onto the feasible set.
 
 Methods and metrics use the same constraint object, so both evaluate the same discretisation. Constraints
-take samples in the data's units, on any device, in batches, and without a Python loop over samples.
+take samples in the data's units, on any device, in batches, and without a Python loop over samples. Results
+are on the device of the samples. `to` moves a constraint there, so that its tensors are not copied anew in
+each call; constraints are built and bound on the CPU.
 """
 
 from __future__ import annotations
@@ -90,6 +92,18 @@ class Constraint(ABC):
     def bind_models(self, models: Mapping[str, nn.Module]) -> Constraint:
         """The constraint with the trained models (by name) that it evaluates; itself if it needs none."""
         return self
+
+    def to(self, device: str | torch.device) -> Constraint:
+        """The constraint with its tensors on a device; itself if they are there.
+
+        Tensors are moved that are attributes, or lie within attributes in tuples, lists, dictionaries,
+        dataclasses or other constraints. A constraint that keeps tensors elsewhere overrides this.
+        """
+        import torch
+
+        from plumbline.constraints._placement import with_attributes_on
+
+        return with_attributes_on(self, torch.device(device), Constraint)
 
 
 @runtime_checkable

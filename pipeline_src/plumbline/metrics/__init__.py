@@ -22,8 +22,9 @@ from plumbline._lazy import exports
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
-    from torch import nn
+    from torch import Tensor, nn
     from typing_extensions import TypeForm
 
     from plumbline.constraints import Constraint
@@ -34,18 +35,42 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """The constraints and trained models that metrics use.
+    """The constraints and trained models that metrics use, on one device.
 
     Attributes:
         constraints: constraints by name, bound to the conditions of the samples.
         models: the trained models that the study's metrics name, by name.
+        device: the device that constraints and models compute on; they are moved there. Metrics of NumPy
+            arrays stay on the CPU.
     """
 
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     models: Mapping[str, nn.Module] = field(default_factory=dict)
+    device: str | torch.device = "cpu"
+    _on_cpu: Mapping[str, Constraint] = field(default_factory=dict, init=False, repr=False, compare=False)
     _pairs: dict[tuple[int, int], tuple[xr.Dataset, xr.Dataset, Pairs]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    def __post_init__(self) -> None:
+        found = {
+            "_on_cpu": self.constraints,
+            "constraints": {name: one.to(self.device) for name, one in self.constraints.items()},
+            "models": {name: model.to(self.device) for name, model in self.models.items()},
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    def tensor(self, values: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
+        """An array as a tensor on the device, in its own dtype unless another is given."""
+        import torch
+
+        return torch.as_tensor(values, dtype=dtype).to(self.device)
+
+    def bound_to(self, samples: xr.Dataset) -> EvaluationContext:
+        """The context with its constraints bound to the conditions of other samples."""
+        constraints = {name: one.bind(samples) for name, one in self._on_cpu.items()}
+        return EvaluationContext(constraints, self.models, self.device)
 
     def model(self, name: str, capability: TypeForm[T]) -> T:
         """The model of this name.
@@ -115,10 +140,9 @@ class MetricSpec(Kind):
         """
         kept = np.setdiff1d(np.arange(samples.sizes["sample"]), left_out)
         rest = samples.isel(sample=kept)
-        bound = EvaluationContext({name: c.bind(rest) for name, c in by.constraints.items()}, by.models)
         return {
             str(name): float(value)
-            for name, value in self.evaluate(rest, dataset, bound).data_vars.items()
+            for name, value in self.evaluate(rest, dataset, by.bound_to(rest)).data_vars.items()
             if not value.dims
         }
 
@@ -227,10 +251,8 @@ def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationCo
 
     A density on the feasible set is not defined for a true state outside it.
     """
-    import torch
-
     test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
-    return all(bool(c.satisfied(torch.as_tensor(test)).all()) for c in by.constraints.values())
+    return all(bool(c.satisfied(by.tensor(test)).all()) for c in by.constraints.values())
 
 
 def half_width(values: np.ndarray) -> float:

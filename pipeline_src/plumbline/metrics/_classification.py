@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plumbline.metrics import EvaluationContext
 from plumbline.models import AttributePredicting, Classifying, FeatureExtracting
 
 if TYPE_CHECKING:
@@ -16,19 +17,21 @@ if TYPE_CHECKING:
 CHUNK = 1024
 
 
-def class_probabilities(classifier: Classifying, states: np.ndarray) -> np.ndarray:
+def class_probabilities(classifier: Classifying, states: np.ndarray, by: EvaluationContext) -> np.ndarray:
     """The class probabilities (samples, classes) that a trained classifier predicts."""
-    return _in_chunks(states, lambda x: classifier.log_probabilities(x).exp())
+    return _in_chunks(states, lambda x: classifier.log_probabilities(x).exp(), by)
 
 
-def attribute_logits(classifier: AttributePredicting, states: np.ndarray) -> np.ndarray:
+def attribute_logits(
+    classifier: AttributePredicting, states: np.ndarray, by: EvaluationContext
+) -> np.ndarray:
     """The logits (samples, attributes) that a trained attribute classifier predicts."""
-    return _in_chunks(states, classifier.logits)
+    return _in_chunks(states, classifier.logits, by)
 
 
-def class_features(classifier: FeatureExtracting, states: np.ndarray) -> np.ndarray:
+def class_features(classifier: FeatureExtracting, states: np.ndarray, by: EvaluationContext) -> np.ndarray:
     """The features (samples, F) that a trained classifier computes before its output layer."""
-    return _in_chunks(states, classifier.features)
+    return _in_chunks(states, classifier.features, by)
 
 
 def check_watched(watched: Sequence[int], classes: int, metric: str) -> None:
@@ -44,12 +47,12 @@ def check_watched(watched: Sequence[int], classes: int, metric: str) -> None:
         )
 
 
-def _in_chunks(states: np.ndarray, predict: Callable[[Tensor], Tensor]) -> np.ndarray:
+def _in_chunks(states: np.ndarray, predict: Callable[[Tensor], Tensor], by: EvaluationContext) -> np.ndarray:
     import torch
 
     with torch.no_grad():
         parts = [
-            predict(torch.as_tensor(states[i : i + CHUNK], dtype=torch.float32))
+            predict(by.tensor(states[i : i + CHUNK], torch.float32)).cpu()
             for i in range(0, len(states), CHUNK)
         ]
     return torch.cat(parts).double().numpy()

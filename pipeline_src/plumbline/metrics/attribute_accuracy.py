@@ -40,11 +40,11 @@ class AttributeAccuracySpec(MetricSpec):
         listed_attributes(dataset, "attribute_accuracy")
         names = [str(name) for name in dataset["attribute"].values]
         of_test = dataset["split"].values == "test"
-        has = attribute_logits(classifier, samples["state"].values) > 0
+        has = attribute_logits(classifier, samples["state"].values, by) > 0
         requested = requested_attributes(samples, names)
         if requested is None:  # the attributes of the test images that the samples were drawn for
             requested = listed_attributes(samples, "attribute_accuracy") > 0
-        real_has = attribute_logits(classifier, dataset["state"].values[of_test]) > 0
+        real_has = attribute_logits(classifier, dataset["state"].values[of_test], by) > 0
         real_labels = listed_attributes(dataset.isel(sample=of_test), "attribute_accuracy") > 0
         each, of_real = balanced_accuracy(has, requested), balanced_accuracy(real_has, real_labels)
         accuracy, real = float(each.mean()), float(of_real.mean())

@@ -30,7 +30,6 @@ class AutoencodingSpec(MetricSpec):
     kind: Literal["autoencoding"] = "autoencoding"
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
-        import torch
         import xarray as xr
 
         if "reconstruction" not in samples:
@@ -53,7 +52,7 @@ class AutoencodingSpec(MetricSpec):
                         value, title + of, "lower", "nats per sample", remark="" if known else NO_LIKELIHOOD
                     )
         for name, constraint in by.constraints.items():
-            violation = constraint.violation(torch.as_tensor(samples["reconstruction"].values))
+            violation = constraint.violation(by.tensor(samples["reconstruction"].values))
             results[f"mean_relative_violation_{name}"] = scalar(
                 violation.max(), f"largest relative violation of {name} by a reconstruction", "lower"
             )

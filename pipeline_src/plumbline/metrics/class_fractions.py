@@ -32,11 +32,11 @@ class ClassFractionsSpec(MetricSpec):
         import xarray as xr
 
         classifier = by.model(self.classifier, Classifying)
-        probabilities = class_probabilities(classifier, samples["state"].values)
+        probabilities = class_probabilities(classifier, samples["state"].values, by)
         classes = probabilities.shape[1]
         check_watched(self.watched, classes, self.kind)
         test = dataset["state"].values[dataset["split"].values == "test"]
-        fractions, expected = _fractions(probabilities), _fractions(class_probabilities(classifier, test))
+        fractions, expected = _fractions(probabilities), _fractions(class_probabilities(classifier, test, by))
         distance = 0.5 * float(np.abs(fractions - expected).sum())
         found = {
             **{

@@ -45,13 +45,13 @@ class ClassQualitySpec(MetricSpec):
         classifier = by.model(self.classifier, Classifying)
         extractor = by.model(self.classifier, FeatureExtracting)
         states = samples["state"].values
-        probabilities = class_probabilities(classifier, states)
+        probabilities = class_probabilities(classifier, states, by)
         predicted, classes = probabilities.argmax(1), probabilities.shape[1]
         check_watched(self.watched, classes, self.kind)
-        features = class_features(extractor, states)
+        features = class_features(extractor, states, by)
         of_test = dataset["split"].values == "test"
         labels = class_labels(dataset.isel(sample=of_test), classes, self.kind)
-        reference = class_features(extractor, dataset["state"].values[of_test])
+        reference = class_features(extractor, dataset["state"].values[of_test], by)
         unit = np.sqrt(np.mean(reference**2))
         distances = {
             int(c): _distance(features[predicted == c] / unit, reference[labels == c] / unit)

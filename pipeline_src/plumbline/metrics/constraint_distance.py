@@ -24,13 +24,12 @@ class ConstraintDistanceSpec(MetricSpec):
     of_every_draw: ClassVar[bool] = True
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
-        import torch
         import xarray as xr
 
-        state = torch.as_tensor(samples["state"].values)
+        state = by.tensor(samples["state"].values)
         results: dict[str, xr.DataArray] = {}
         for name, constraint in by.constraints.items():
-            distance, violation = constraint.distance(state), constraint.violation(state)
+            distance, violation = constraint.distance(state).cpu(), constraint.violation(state).cpu()
             results |= {
                 f"distance_{name}_each": _each(distance, f"distance to {name}", constraint.unit),
                 f"relative_violation_{name}_each": _each(violation, f"relative violation of {name}", "1"),

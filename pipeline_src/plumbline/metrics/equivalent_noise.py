@@ -37,17 +37,17 @@ class EquivalentNoiseSpec(MetricSpec):
     """Size of the noise that the growth of the distance is measured with."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
-        import torch
         import xarray as xr
 
         test = select_split(dataset, "test").isel(sample=slice(0, samples.sizes["sample"]))
-        clean, noisy = (torch.as_tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
+        clean, noisy = (by.tensor(v.astype(np.float32)) for v in self._with_noise(test, dataset))
         results = {}
+        of_test = by.bound_to(test)
         for name, constraint in by.constraints.items():
-            bound = constraint.bind(test)
+            bound = of_test.constraints[name]
             without = float(bound.distance(clean).mean())
             growth = (float(bound.distance(noisy).mean()) - without) / self.noise
-            mean = float(constraint.distance(torch.as_tensor(samples["state"].values)).mean())
+            mean = float(constraint.distance(by.tensor(samples["state"].values)).mean())
             results[f"equivalent_noise_{name}"] = scalar(
                 mean / growth if growth > 0 else np.nan,
                 f"distance to {name} as noise",

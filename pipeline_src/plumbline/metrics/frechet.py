@@ -41,7 +41,7 @@ class FrechetSpec(MetricSpec):
         import xarray as xr
 
         classifier = by.model(self.classifier, FeatureExtracting)
-        drawn = class_features(classifier, samples["state"].values)
+        drawn = class_features(classifier, samples["state"].values, by)
         tests = {"": dataset["state"].values[dataset["split"].values == "test"]}
         shape = samples["state"].shape[1:]
         for name, other in self.to.items():
@@ -49,7 +49,7 @@ class FrechetSpec(MetricSpec):
         found = {}
         for suffix, test in tests.items():
             title = f"Frechet distance{suffix.replace('_', ' ')} in features of {self.classifier}"
-            distance = frechet_distance(drawn, class_features(classifier, test))
+            distance = frechet_distance(drawn, class_features(classifier, test, by))
             # Real data bounds only the distance to its own distribution: a method can be nearer to another
             # dataset.
             found[f"frechet{suffix}"] = scalar(distance, title, "lower", "squared features", floor=not suffix)

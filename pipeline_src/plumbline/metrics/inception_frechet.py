@@ -41,9 +41,9 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
 
-        network = _network(Path(self.weights))
+        network = _network(Path(self.weights)).to(by.device)
         test = dataset["state"].values[dataset["split"].values == "test"]
-        drawn, real = (_features(network, states) for states in (samples["state"].values, test))
+        drawn, real = (_features(network, states, by) for states in (samples["state"].values, test))
         distance = frechet_distance(drawn, real)
         return xr.Dataset({"fid": scalar(distance, "FID", "lower", "squared features")})
 
@@ -59,7 +59,7 @@ def _network(weights: Path) -> ScriptModule:
     return torch.jit.load(str(weights), map_location="cpu").eval()
 
 
-def _features(network: ScriptModule, states: np.ndarray) -> np.ndarray:
+def _features(network: ScriptModule, states: np.ndarray, by: EvaluationContext) -> np.ndarray:
     """Features (samples, F) of images (samples, H, W) or (samples, C, H, W), C one or three.
 
     Raises:
@@ -77,7 +77,7 @@ def _features(network: ScriptModule, states: np.ndarray) -> np.ndarray:
     parts = []
     with torch.no_grad():
         for first in range(0, len(states), CHUNK):
-            values = torch.as_tensor(states[first : first + CHUNK], dtype=torch.float32)
+            values = by.tensor(states[first : first + CHUNK], torch.float32)
             levels = (values * 255).round().clamp(0, 255).to(torch.uint8)
-            parts.append(network(levels.expand(-1, 3, -1, -1), return_features=True).double())
+            parts.append(network(levels.expand(-1, 3, -1, -1), return_features=True).double().cpu())
     return torch.cat(parts).numpy()

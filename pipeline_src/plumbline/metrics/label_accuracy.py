@@ -37,8 +37,8 @@ class LabelAccuracySpec(MetricSpec):
         test = dataset.isel(sample=of_test)
         # Samplers store requested classes in single precision.
         requested = {"label": samples[WANTED].astype(np.int64)} if WANTED in samples else samples
-        accuracy = self._accuracy(classifier, samples["state"].values, requested)
-        real = self._accuracy(classifier, test["state"].values, test)
+        accuracy = self._accuracy(classifier, samples["state"].values, requested, by)
+        real = self._accuracy(classifier, test["state"].values, test, by)
         found = {
             "label_accuracy": scalar(accuracy, "fraction of samples of the requested class", "higher"),
             "label_accuracy_over_real": scalar(
@@ -52,8 +52,11 @@ class LabelAccuracySpec(MetricSpec):
 
     @staticmethod
     def _accuracy(
-        classifier: Classifying, states: np.ndarray, labelled: Mapping[str, xr.DataArray] | xr.Dataset
+        classifier: Classifying,
+        states: np.ndarray,
+        labelled: Mapping[str, xr.DataArray] | xr.Dataset,
+        by: EvaluationContext,
     ) -> float:
-        probabilities = class_probabilities(classifier, states)
+        probabilities = class_probabilities(classifier, states, by)
         labels = class_labels(labelled, probabilities.shape[1], "label_accuracy")
         return float((probabilities.argmax(1) == labels).mean())

@@ -39,7 +39,7 @@ class LevelViolationSpec(MetricSpec):
             raise ValueError(
                 f"`of` of `{self.kind}`: `wanted` of the model {self.of!r} must be of the kind `levels`."
             )
-        x = torch.as_tensor(samples["state"].values, dtype=torch.float32)
+        x = by.tensor(samples["state"].values, torch.float32)
         with torch.no_grad():
             values, violation = levels.values(x), levels.violation(x)
         reached = (values >= levels.levels - TOLERANCE).all(1).double().mean()

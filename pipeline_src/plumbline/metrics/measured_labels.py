@@ -38,8 +38,8 @@ class MeasuredLabelsSpec(MetricSpec):
             raise ValueError(
                 f"`of` of `{self.kind}`: `wanted` of the model {self.of!r} must be of the kind `measured`."
             )
-        requested = self._requested(labels, samples, dataset)
-        right = _labels(labels, samples["state"].values) == requested
+        requested = self._requested(labels, samples, dataset, by)
+        right = _labels(labels, samples["state"].values, by) == requested
         found = {
             f"has_{name}": scalar(
                 right[:, i].mean(), f"fraction of samples with the requested {name}", "higher"
@@ -54,7 +54,9 @@ class MeasuredLabelsSpec(MetricSpec):
     def depends_on(self) -> dict[str, type]:
         return {self.of: Labelled}
 
-    def _requested(self, labels: Measured, samples: xr.Dataset, dataset: xr.Dataset) -> np.ndarray:
+    def _requested(
+        self, labels: Measured, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext
+    ) -> np.ndarray:
         """The requested labels (samples, C).
 
         They are those stored with the samples; without these, the labels of the test samples that the samples
@@ -63,14 +65,14 @@ class MeasuredLabelsSpec(MetricSpec):
         if (requested := requested_attributes(samples, labels.names)) is not None:
             return requested
         if "case" not in samples:
-            return _labels(labels, samples["state"].values)
+            return _labels(labels, samples["state"].values, by)
         shape = samples["state"].shape[1:]
         test = split_values(dataset, "test")[samples["case"].values.astype(int)]
-        return _labels(labels, test.reshape(-1, *shape))
+        return _labels(labels, test.reshape(-1, *shape), by)
 
 
-def _labels(labels: Measured, states: np.ndarray) -> np.ndarray:
+def _labels(labels: Measured, states: np.ndarray, by: EvaluationContext) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        return labels.of({"state": torch.as_tensor(states, dtype=torch.float32)}).numpy() > 0.5
+        return labels.of({"state": by.tensor(states, torch.float32)}).cpu().numpy() > 0.5

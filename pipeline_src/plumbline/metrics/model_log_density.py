@@ -44,7 +44,7 @@ class ModelLogDensitySpec(MetricSpec):
 
         from plumbline.models._spaces import batch_of
 
-        batch = batch_of(samples)
+        batch = {name: tensor.to(by.device) for name, tensor in batch_of(samples).items()}
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             means = mean_log_densities(
@@ -99,18 +99,21 @@ def mean_log_densities(
     z = space.encode(batch["state"].float())
     known = -float(gaussian_cross_entropy(z, smoothing).mean())
     totals = dict.fromkeys(models, 0.0)
-    repeated = z.repeat(draws, *(1,) * (z.ndim - 1))
-    # The noise levels are stratified once over all samples, then processed in chunks.
+    repeated = z.cpu().repeat(draws, *(1,) * (z.ndim - 1))
+    # The noise levels are stratified once over all samples, then processed in chunks. The noise is drawn on
+    # the CPU, so that it is the same on every device.
     x_t, t, weights = noisy_samples(schedule, repeated, smoothing)
     sample = torch.arange(len(z)).repeat(draws)
     for part in range(0, len(repeated), CHUNK):
         here = slice(part, part + CHUNK)
-        noisy, times, clean = x_t[here], t[here], repeated[here]
+        noisy, times, clean, weight, chosen = (
+            whole[here].to(z.device) for whole in (x_t, t, repeated, weights, sample)
+        )
         gaussian = gaussian_mean(schedule, noisy, times)
         for name, expert in experts.items():
-            conditions = {key: _rows(one, sample[here]) for key, one in given[name].items()}
+            conditions = {key: _rows(one, chosen) for key, one in given[name].items()}
             mean = expert.mean(space, schedule, noisy, times, **conditions)
-            totals[name] += float((weights[here] * excess(clean, mean, gaussian)).sum())
+            totals[name] += float((weight * excess(clean, mean, gaussian)).sum())
     return {name: known - total / len(repeated) for name, total in totals.items()}
 
 

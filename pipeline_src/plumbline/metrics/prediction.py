@@ -47,7 +47,6 @@ class PredictionSpec(MetricSpec):
     deviation in the train split."""
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
-        import torch
         import xarray as xr
         from scipy.special import ndtr, ndtri  # scipy.stats takes half a second to import
 
@@ -98,7 +97,7 @@ class PredictionSpec(MetricSpec):
                     remark="" if known else NO_LIKELIHOOD,
                 )
         for name, constraint in by.constraints.items():
-            violation = constraint.violation(torch.as_tensor(samples["predicted_mean"].values))
+            violation = constraint.violation(by.tensor(samples["predicted_mean"].values))
             results[f"mean_relative_violation_{name}"] = scalar(
                 violation.max(), f"largest relative violation of {name} by a predicted mean", "lower"
             )

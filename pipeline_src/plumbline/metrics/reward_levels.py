@@ -28,7 +28,7 @@ class RewardLevelsSpec(MetricSpec):
 
         aligned = by.model(self.aligned, Rewarding)
         with torch.no_grad():
-            rewards = aligned.rewards(torch.as_tensor(samples["state"].values, dtype=torch.float32))
+            rewards = aligned.rewards(by.tensor(samples["state"].values, torch.float32))
         unit = "standard deviations"
         found = {
             f"reward_{name}": scalar(reward, f"mean {name} (level {float(level):g})", "neither", unit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -35,7 +37,19 @@ class Observation:
         width = len(self.chosen)
         noise = np.stack([np.random.default_rng([self.seed, int(i)]).standard_normal(width) for i in samples])
         values = self.apply(state.double()) + self.noise * torch.as_tensor(noise, device=state.device)
-        return Observation(self.chosen.numpy(), self.noise, self.seed, values)
+        measured = copy.copy(self)
+        measured.values = values
+        return measured
+
+    def to(self, device: str | torch.device) -> Observation:
+        """The observation with its tensors on a device; itself if they are there."""
+        chosen = self.chosen.to(device)
+        values = None if self.values is None else self.values.to(device)
+        if chosen is self.chosen and values is self.values:
+            return self
+        moved = copy.copy(self)
+        moved.chosen, moved.values = chosen, values
+        return moved
 
     def apply(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B m"]:
         """A x."""

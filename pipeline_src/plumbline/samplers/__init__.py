@@ -71,9 +71,9 @@ class SamplerSpec(Kind):
             task: the conditions, constraints and observation of the samples.
 
         Returns:
-            The samples on the CPU, in the data's units and single precision. If the task has an observation,
-            the details contain the true states as `truth`, and `misfit` (B,), the mean square of the
-            observation's residual in units of the noise.
+            The samples on the task's device, in the data's units and single precision. If the task has an
+            observation, the details contain the true states as `truth`, and `misfit` (B,), the mean square of
+            the observation's residual in units of the noise.
         """
         import torch
 
@@ -84,8 +84,7 @@ class SamplerSpec(Kind):
             if task.observation is not None:
                 details["misfit"] = task.observation.residual(state).square().mean(1)
                 details["truth"] = task.batch["state"]
-        on_cpu = {name: tensor.float().cpu() for name, tensor in details.items()}
-        return Samples(state.float().cpu(), on_cpu, drawn.costs)
+        return Samples(state.float(), {name: tensor.float() for name, tensor in details.items()}, drawn.costs)
 
     def draw(self, model: object, task: SamplingTask) -> Samples:
         """Draws samples on the task's device, not yet finished.

@@ -122,7 +122,7 @@ def draw(
         device: the device to draw on, which must hold the denoiser.
 
     Returns:
-        Samples (B, *S) on the CPU, in single precision.
+        Samples (B, *S) on the device, in single precision.
 
     Raises:
         ValueError: `constraints` lacks a constraint that the sampler uses, or the sampler requires

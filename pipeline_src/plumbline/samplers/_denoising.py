@@ -84,7 +84,7 @@ def denoise(model: Denoising, spec: DenoisingSpec, task: SamplingTask, costs: Co
     Returns:
         The samples (B, *S) on the task's device.
     """
-    batch = task.batch_on_device()
+    batch = task.batch
     without = partial(model.null_conditions, batch) if hasattr(model, "null_conditions") else None
     context = DenoisingContext(task, model.space_of(batch), costs, without)
     conditions = model.conditions(batch)

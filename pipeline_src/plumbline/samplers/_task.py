@@ -49,6 +49,9 @@ def _no_progress(costs: Costs) -> None:
 class SamplingTask:
     """The input of a sampler.
 
+    Everything in it is on `device`: what is given on another device is moved there. A sampler draws on this
+    device, and its `Samples` are there.
+
     Attributes:
         batch: the variables (B, ...) of the test samples to draw for, by name. The result must not depend on
             `state`, except through its shape.
@@ -60,7 +63,7 @@ class SamplingTask:
         progress: called with the costs so far after each network evaluation.
     """
 
-    batch: Mapping[str, Tensor]
+    batch: dict[str, Tensor]
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     observation: Observation | None = None
     device: str | torch.device = "cpu"
@@ -68,9 +71,14 @@ class SamplingTask:
     first: int = 0
     progress: Callable[[Costs], None] = _no_progress
 
-    def batch_on_device(self) -> dict[str, Tensor]:
-        """The batch, moved to the device."""
-        return {name: tensor.to(self.device) for name, tensor in self.batch.items()}
+    def __post_init__(self) -> None:
+        moved = {
+            "batch": {name: tensor.to(self.device) for name, tensor in self.batch.items()},
+            "constraints": {name: one.to(self.device) for name, one in self.constraints.items()},
+            "observation": None if self.observation is None else self.observation.to(self.device),
+        }
+        for name, value in moved.items():
+            object.__setattr__(self, name, value)
 
     def projectable(self, name: str) -> ProjectableConstraint:
         """The constraint of this name. The study's check ensures that it has a projection."""
@@ -97,7 +105,7 @@ class SamplingTask:
 
 @dataclass(frozen=True)
 class Samples:
-    """The output of a sampler.
+    """The output of a sampler, on the device of its task.
 
     Attributes:
         state: the samples (B, ...), in the data's units.
@@ -112,3 +120,8 @@ class Samples:
     def by_name(self) -> dict[str, Tensor]:
         """The samples as `state`, together with the details."""
         return {"state": self.state, **self.details}
+
+    def cpu(self) -> Samples:
+        """The samples on the CPU, to be stored."""
+        details = {name: tensor.cpu() for name, tensor in self.details.items()}
+        return Samples(self.state.cpu(), details, self.costs)

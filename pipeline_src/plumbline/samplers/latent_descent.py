@@ -60,7 +60,7 @@ class LatentDescentSpec(SamplerSpec):
     def draw(self, model: Criticising, task: SamplingTask) -> Samples:
         import torch
 
-        batch, costs = task.batch_on_device(), Costs()
+        batch, costs = task.batch, Costs()
         y = model.wanted.of(batch)
         if self.start == "prior":
             origin = model.space.prior_draws(batch)

@@ -22,7 +22,7 @@ class LatentEditSpec(SamplerSpec):
     def draw(self, model: LatentEditing, task: SamplingTask) -> Samples:
         import torch
 
-        batch = task.batch_on_device()
+        batch = task.batch
         with torch.no_grad():
             z = model.space.posterior_draws(batch)
             y = model.wanted.changed(model.wanted.of(batch))

@@ -18,7 +18,7 @@ class LatentRejectionSpec(SamplerSpec):
     def draw(self, model: LabelCriticising, task: SamplingTask) -> Samples:
         import torch
 
-        batch, costs = task.batch_on_device(), Costs()
+        batch, costs = task.batch, Costs()
         y = model.wanted.of(batch)
         with torch.no_grad():
             z = model.space.prior_draws(batch)

@@ -15,7 +15,7 @@ class LatentsSpec(SamplerSpec):
     def draw(self, model: LatentVariable, task: SamplingTask) -> Samples:
         import torch
 
-        batch = task.batch_on_device()
+        batch = task.batch
         with torch.no_grad():
             state = model.decode(model.latent_draws(batch), batch)
         return Samples(state, {}, Costs(network_evaluations=1))

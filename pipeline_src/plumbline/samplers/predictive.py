@@ -19,7 +19,7 @@ class PredictiveSpec(SamplerSpec):
         import torch
 
         with torch.no_grad():
-            prediction = dict(model.predict(task.batch_on_device()))
+            prediction = dict(model.predict(task.batch))
         return Samples(prediction.pop("state"), prediction, Costs(network_evaluations=1))
 
     def requires_of_model(self) -> type:

@@ -19,7 +19,7 @@ class PriorSpec(SamplerSpec):
         import torch
 
         with torch.no_grad():
-            drawn = dict(model.draw(task.batch_on_device()))
+            drawn = dict(model.draw(task.batch))
         return Samples(drawn.pop("state"), drawn, Costs(network_evaluations=1))
 
     def requires_of_model(self) -> type:

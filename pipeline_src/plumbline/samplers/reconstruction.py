@@ -15,7 +15,7 @@ class ReconstructionSpec(SamplerSpec):
     def draw(self, model: PosteriorEncoding, task: SamplingTask) -> Samples:
         import torch
 
-        batch = task.batch_on_device()
+        batch = task.batch
         with torch.no_grad():
             state = model.decode(model.posterior_draws(batch), batch)
         return Samples(state, {}, Costs(network_evaluations=2))

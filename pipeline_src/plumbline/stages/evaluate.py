@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from plumbline import devices
 from plumbline.metrics import EvaluationContext, MetricSpec
 from plumbline.metrics._jackknife import replicates
 from plumbline.spec import of_kind
@@ -32,6 +33,8 @@ def evaluate(
 ) -> None:
     """Evaluates samples against the test split.
 
+    Constraints and models compute on the GPU, if there is one.
+
     Args:
         spec: the slice with metrics, constraints and the number of samples, as JSON.
         seed: seed of the method; without samples, seed of the choice from the validation split.
@@ -53,10 +56,9 @@ def evaluate(
     example = example_of(data)
     measuring = load_models(values["models"], models, example)
     constraints = build_constraints(values["constraints"], example, measuring)
-    given = {
-        every: (among, EvaluationContext({name: c.bind(among) for name, c in constraints.items()}, measuring))
-        for every, among in ((True, evaluated), (False, first))
-    }
+    device = devices.choose()
+    by = EvaluationContext(constraints, measuring, device)
+    given = {every: (among, by.bound_to(among)) for every, among in ((True, evaluated), (False, first))}
     metrics = {name: of_kind(MetricSpec, m) for name, m in values["metrics"].items()}
     found = {}
     for name, metric in metrics.items():
@@ -72,7 +74,7 @@ def evaluate(
         "samples_origins": origins,
         "samples_device": evaluated.attrs.get("device", "none") if samples else "none",
     }
-    write_store(result, output, provenance(spec, started=started))
+    write_store(result, output, provenance(spec, devices.name_of(device), started))
 
 
 def _numbered(found: xr.Dataset) -> xr.Dataset:

@@ -132,11 +132,10 @@ def draw_samples(
     started = time.perf_counter()
     for start in range(0, count, method.batch):
         batch = known.isel(sample=slice(start, start + method.batch))
-        bound = {name: constraint.bind(batch) for name, constraint in constraints.items()}
         progress.count(start, count, "sample")
         task = SamplingTask(
             batch_of(batch),
-            bound,
+            {name: constraint.bind(batch) for name, constraint in constraints.items()},
             device=device,
             seed=seed,
             first=first + start,
@@ -144,9 +143,10 @@ def draw_samples(
         )
         if observing is not None:
             task = replace(task, observation=observing.of(task.batch["state"], batch["sample"].values))
-        drawn.append(method.sampler.sample(model, task))
-        x = drawn[-1].state
-        distances.append({name: (c.distance(x), c.satisfied(x)) for name, c in bound.items()})
+        found = method.sampler.sample(model, task)
+        x = found.state
+        distances.append({name: _judged(constraint, x) for name, constraint in task.constraints.items()})
+        drawn.append(found.cpu())
     wall = time.perf_counter() - started
     parts = [one.by_name() for one in drawn]
     samples = as_dataset({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, known)
@@ -185,6 +185,11 @@ def refuse_diverged(state: np.ndarray) -> None:
 def observation_of(spec: ObservationSpec, example: xr.Dataset) -> Observation:
     """The observation of states with the dimensions of `example`, without measurements."""
     return spec.build({str(d): example.sizes[d] for d in example["state"].dims[1:]})
+
+
+def _judged(constraint: Constraint, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of each sample (B,), and whether it is feasible, on the CPU."""
+    return constraint.distance(x).cpu(), constraint.satisfied(x).cpu()
 
 
 def _report(progress: Progress, costs: Costs) -> None:
