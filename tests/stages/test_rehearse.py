@@ -195,3 +195,26 @@ def test_a_rehearsal_compiles_what_the_training_compiles(part):
     compiled = Study.model_validate(study())
     rehearsal = stage.Rehearsal(compiled, stage._few(open_parts([part])), "laptop", {})
     assert rehearsal._one_step(TrainingSpec(compile=True)).compile
+
+
+def test_a_model_that_needs_all_of_data_beyond_memory_is_reported(part, tmp_path):
+    few = {"training": {**TRAINING, "memory": 1e-7}}  # 100 bytes
+    values = study()
+    values["models"]["free"] |= few  # prepared in parts: sound
+    values["models"]["fitted"] = {"kind": "fitted_gaussian", "training": {"steps": 0, "memory": 1e-7}}
+    values["models"]["enough"] = {"kind": "fitted_gaussian", "training": {"steps": 0}}
+    own = {"kind": "gaussian", "dimension": 6, "splits": {"train": 99, "validation": 2, "test": 2}}
+    values["models"]["own"] = {
+        "kind": "diffusion", "network": {"kind": "mlp"}, "dataset": own, **few, "condition_on": []
+    }  # fmt: skip
+    with pytest.raises(RehearsalError) as error:
+        rehearse(
+            [Study.model_validate(values).model_dump_json()],
+            dataset=[part],
+            scale="laptop",
+            output=tmp_path / "o.json",
+        )
+    (first, second) = str(error.value).splitlines()[1:]
+    assert "models.fitted: this kind of model is prepared from the whole train split" in first
+    assert "raise `training.memory`, or set `training.samples`" in first
+    assert "models.own: `dataset`: its train split has" in second

@@ -3,7 +3,7 @@
 Each kind has
 
 - `count`, the number of entries in a label; zero for levels, from which nothing is learned;
-- `fit(data)`, called once on the training data;
+- `fit_parts(parts)`, called once with the training data in parts;
 - `of(batch) -> (B, count)`, the labels of samples as ones and zeros;
 - `changed(y)`, different labels, for samples that are to be edited;
 - `by_name(y)`, the labels as integers (B,) by name, for the metrics that evaluate samples.
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
 from plumbline.datasets._labels import class_labels, listed_attributes
+from plumbline.models._preparing import Part, variable
 
 WANTED = "wanted"
 """Variable that holds the requested class; with `_` and a name, whether that attribute was requested."""
@@ -44,18 +45,18 @@ class Classes(nn.Module):
         super().__init__()
         self.count = self.combinations = classes
 
-    def fit(self, data: dict[str, Tensor]) -> None:
+    def fit_parts(self, parts: Iterable[Part]) -> None:
         """Checks the labels of the training data.
 
         Raises:
             ValueError: there are none, or one is not among the classes.
         """
-        class_labels(data, self.count, "wanted.classes")
+        class_labels(variable(parts, "label"), self.count, "wanted.classes")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         label = batch["label"].long()
-        if bool(((label < 0) | (label >= self.count)).any()):  # `fit` has not seen the test split
+        if bool(((label < 0) | (label >= self.count)).any()):  # `fit_parts` has not seen the test split
             class_labels({"label": label.cpu()}, self.count, "wanted.classes")
         return nn.functional.one_hot(label, self.count).float()
 
@@ -101,13 +102,13 @@ class Several(nn.Module):
 class Listed(Several):
     """The attributes that the dataset lists for each sample."""
 
-    def fit(self, data: dict[str, Tensor]) -> None:
+    def fit_parts(self, parts: Iterable[Part]) -> None:
         """Checks the attributes of the training data.
 
         Raises:
             ValueError: there are none, or they are not ones and zeros.
         """
-        listed_attributes(data, "wanted")
+        listed_attributes(variable(parts, "attributes"), "wanted")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
@@ -132,9 +133,9 @@ class Measured(Several):
         self.register_buffer("medians", torch.zeros(self.count))
 
     @torch.no_grad()
-    def fit(self, data: dict[str, Tensor]) -> None:
+    def fit_parts(self, parts: Iterable[Part]) -> None:
         """Measures the medians."""
-        self.medians.copy_(_measured(self.attributes, data["state"]).median(0).values)
+        self.medians.copy_(_measured_in_parts(self.attributes, parts).median(0).values)
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
@@ -166,13 +167,13 @@ class Levels(nn.Module):
         self.register_buffer("levels", torch.tensor(list(levels)))
 
     @torch.no_grad()
-    def fit(self, data: dict[str, Tensor]) -> None:
+    def fit_parts(self, parts: Iterable[Part]) -> None:
         """Measures means and standard deviations.
 
         Raises:
             ValueError: an attribute has the same value for all samples.
         """
-        stds, means = torch.std_mean(_measured(self.attributes, data["state"]), dim=0)
+        stds, means = torch.std_mean(_measured_in_parts(self.attributes, parts), dim=0)
         for name, std in zip(self.attributes, stds, strict=True):
             if not float(std) > 0:
                 raise ValueError(
@@ -206,6 +207,10 @@ Labels = Classes | Listed | Measured
 """Labels that samples may have."""
 Wanted = Classes | Listed | Measured | Levels
 """What may be requested of samples: labels or levels."""
+
+
+def _measured_in_parts(attributes: Mapping[str, Attribute], parts: Iterable[Part]) -> Float[Tensor, "N m"]:
+    return torch.cat([_measured(attributes, part["state"]) for part in parts])
 
 
 def _measured(attributes: Mapping[str, Attribute], x: Tensor) -> Float[Tensor, "B m"]:

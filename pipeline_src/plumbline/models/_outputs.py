@@ -13,6 +13,8 @@ the data's units, with respect to the volume of the feasible set. With D = diag(
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -75,9 +77,9 @@ class FeasibleOutput(nn.Module):
         self.likelihood = likelihood
         self.constraint = constraint
 
-    def fit(self, state: Float[Tensor, "N *S"]) -> None:
-        """Fits the scaling."""
-        self.space.fit(state)
+    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Fits the scaling to the states of all parts."""
+        self.space.fit_parts(parts)
 
     def distribution(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]

@@ -5,11 +5,13 @@ Those that samplers require are in `plumbline.samplers`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from plumbline.models._preparing import Part
     from plumbline.models._spaces import Standardisation
     from plumbline.samplers._models import WantedLabels
 
@@ -24,6 +26,20 @@ class Preparing(Protocol):
         Args:
             data: tensors (N, ...) by name, `state` in the data's unit. Tensors (N, ...) that the method adds
                 become part of the training batches.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparingInParts(Preparing, Protocol):
+    """A model that can be prepared from parts of its training data, which need not fit into memory."""
+
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+        """Fits what `prepare` fits, up to rounding, and adds no tensors.
+
+        Args:
+            parts: the training data in its order, each part as tensors (n, ...) by name. They can be passed
+                through several times, and a tensor may be read when it is looked up.
         """
         ...
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.datasets._checks import shared_dimensions
 from plumbline.models import MirrorMap
+from plumbline.models._moments import RunningMoments
 from plumbline.networks import SampleShape
 
 Scaling = Literal["per_feature", "global", "max_abs", "none"]
@@ -49,19 +51,25 @@ class Standardisation(nn.Module):
         self.register_buffer("scale", torch.ones(own))
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
-        """Sets mean and scale to those of the samples.
+        """Sets mean and scale to those of the samples; see `fit_parts`."""
+        self.fit_parts([x])
+
+    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Sets mean and scale to those of the samples of all parts, in one pass.
 
         A constant coordinate is scaled by its absolute value, and one that is zero by the largest scale of
         the others.
         """
         if self.scaling == "none":
             return
-        axes = tuple(range(x.ndim)) if self.scaling == "global" else (0,)
-        size = x.double().abs().amax(axes)
+        moments = RunningMoments()
+        for x in parts:
+            moments.add(x.reshape(-1, 1) if self.scaling == "global" else x)
+        size = moments.size
         if self.scaling == "max_abs":
             scale, mean = size, torch.zeros_like(size)
         else:
-            std, mean = torch.std_mean(x.double(), dim=axes)
+            std, mean = moments.std, moments.mean
             scale = torch.where(std > SMALLEST_FRACTION * size, std, size)
         scale = torch.where(scale > 0, scale, scale.max().clamp(min=1e-30))
         self.mean.copy_(mean.view_as(self.mean))
@@ -134,18 +142,20 @@ class StandardisedCondition(nn.Module):
         shared = self.shared if self.field else 0
         return replace(sample, condition=self.dim, field=self.field, shared=shared)
 
-    def fit(self, data: dict[str, Tensor]) -> None:
-        """Fits the standardisation to the conditions of `data`.
+    def fit_parts(self, parts: Iterable[Mapping[str, Tensor]]) -> None:
+        """Fits the standardisation to the conditions of all parts.
 
         Raises:
             ValueError: a label is not one of the classes.
         """
         if self.space is not None:
-            self.space.fit(data["condition"])
+            self.space.fit_parts(part["condition"] for part in parts)
         if self.field_space is not None:
-            self.field_space.fit(self._channels_last(data["condition"]).flatten(0, self.shared))
+            fields = (self._channels_last(part["condition"]) for part in parts)
+            self.field_space.fit_parts(field.flatten(0, self.shared) for field in fields)
         if self.classes:
-            self._labels(data)
+            for part in parts:
+                self._labels(part)
 
     def arguments(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`condition` (B, dim) and `field` (B, *F) where they exist, in the default precision."""
@@ -187,7 +197,7 @@ class StandardisedCondition(nn.Module):
         """Fields (B, *channels, *grid) as (B, *grid, *channels)."""
         return x.movedim(tuple(range(-self.shared, 0)), tuple(range(1, 1 + self.shared)))
 
-    def _labels(self, batch: dict[str, Tensor]) -> Tensor:
+    def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The classes (B,) of samples as integers.
 
         Raises:
@@ -296,9 +306,9 @@ class MirrorSpace(nn.Module):
         """Network evaluations of one `decode`."""
         return self.mirror.decoding_evaluations
 
-    def fit(self, x: Float[Tensor, "N *S"]) -> None:
-        """Fits the standardisation to the images of the samples."""
-        self.standard.fit(torch.cat([self.image(part) for part in x.split(CHUNK)]))
+    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Fits the standardisation to the images of the samples of all parts."""
+        self.standard.fit_parts(self.image(few) for part in parts for few in part.split(CHUNK))
 
     @torch.no_grad()
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:

@@ -26,24 +26,32 @@ from typing import Any, cast
 import numpy as np
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.datasets import SPLITS, DatasetSpec
 from plumbline.metrics import EvaluationContext
-from plumbline.models import Preparing, TakesOverWeights
+from plumbline.models import ModelSpec, Preparing, TakesOverWeights
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
 from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, model_of, observation_of
-from plumbline.stages.trained import build_constraints, build_model, example_of, require_fit
+from plumbline.stages.trained import (
+    NotInPartsError,
+    build_constraints,
+    build_model,
+    example_of,
+    in_parts,
+    require_fit,
+)
 from plumbline.storage.lock import only_writer
 from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
 from plumbline.study import Scale, Study
 from plumbline.training import TrainingSpec
 from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
+from plumbline.training.streamed import GB
 
 logger = logging.getLogger("plumbline.rehearse")
 
@@ -82,13 +90,15 @@ def rehearse(specs: Sequence[str], *, dataset: Sequence[Path], scale: Scale, out
         if not fresh:
             return
         started = time.perf_counter()
-        few = _few(open_parts(dataset))
+        opened = open_parts(dataset)
+        few = _few(opened)
+        trained_on = int((opened["split"].values == "train").sum())
         faults: list[str] = []
         rehearsed: dict[str, nn.Module] = {}
         for name, spec in fresh.items():
             study = Study.model_validate_json(spec)
             known[name] = study.name
-            faults += Rehearsal(study, few, scale, rehearsed).run()
+            faults += Rehearsal(study, few, scale, rehearsed, trained_on).run()
         if faults:
             listing = "\n".join(f"  - {fault}" for fault in faults)
             raise RehearsalError(f"these settings cannot work with the data:\n{listing}")
@@ -116,10 +126,19 @@ class Rehearsal:
         scale: the scale of the study.
         rehearsed: models that other studies have rehearsed, by the names of their folders; this study adds
             its own.
+        trained_on: number of samples of the whole train split; None for those in `few`.
     """
 
-    def __init__(self, study: Study, few: xr.Dataset, scale: Scale, rehearsed: dict[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        few: xr.Dataset,
+        scale: Scale,
+        rehearsed: dict[str, nn.Module],
+        trained_on: int | None = None,
+    ) -> None:
         self.study, self.few, self.scale, self.rehearsed = study, few, scale, rehearsed
+        self.trained_on = trained_on or int((few["split"].values == "train").sum())
         self.plan = Plan(study)
         self.example = example_of(few)
         self.test = select_split(few, "test").isel(sample=slice(0, CASES))
@@ -186,7 +205,10 @@ class Rehearsal:
         torch.manual_seed(0)
         model = build_model(values, self.example, below)
         data = batch_of(select_split(self.few, "train") if spec.dataset is None else self._own(spec.dataset))
-        cast("Preparing", model).prepare(data)
+        if self._fits(spec, data):
+            cast("Preparing", model).prepare(data)
+        else:
+            in_parts(model).prepare_in_parts([data])
         if spec.initialise is not None:
             weights = self.models[spec.initialise].state_dict()
             if isinstance(model, TakesOverWeights):
@@ -207,6 +229,26 @@ class Rehearsal:
         else:
             trained = model
         return trained.eval().requires_grad_(False).cpu()
+
+    def _fits(self, spec: ModelSpec, data: dict[str, Tensor]) -> bool:
+        """Whether the training holds its samples in memory.
+
+        Raises:
+            NotInPartsError: they do not fit, and they are not read from disk but drawn.
+        """
+        drawn, training = spec.dataset, spec.training
+        count = self.trained_on if drawn is None else drawn.splits.train
+        read = min(count, training.samples or count) if drawn is None else count
+        size = read * sum(tensor[:1].nbytes for tensor in data.values())
+        if size <= training.memory * GB:
+            return True
+        if drawn is not None:
+            raise NotInPartsError(
+                f"`dataset`: its train split has {size / GB:.3g} GB, more than `training.memory` "
+                f"({training.memory:g} GB), and a dataset of a model's own is drawn into memory: raise "
+                "`training.memory`, or lower `dataset.splits.train`."
+            )
+        return False
 
     def _own(self, dataset: DatasetSpec) -> xr.Dataset:
         """The first training samples of a model's own dataset."""

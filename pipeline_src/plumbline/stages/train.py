@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import xarray as xr
 from torch import nn
 
 from plumbline.models import ModelSpec, Preparing, TakesOverWeights
@@ -25,6 +24,7 @@ from plumbline.spec import of_kind
 from plumbline.stages.trained import (
     build_model,
     example_of,
+    in_parts,
     is_saved,
     load_models,
     load_weights,
@@ -32,10 +32,12 @@ from plumbline.stages.trained import (
     save_model,
 )
 from plumbline.storage.lock import only_writer
-from plumbline.storage.store import flush, open_parts, partial_of, remove_left_overs, select_split
+from plumbline.storage.split import StoredSplit
+from plumbline.storage.store import flush, open_parts, partial_of, remove_left_overs
 from plumbline.training.feed import InMemory
 from plumbline.training.loop import forget, is_first_process
 from plumbline.training.loop import train as run_training
+from plumbline.training.streamed import Streamed, feed_of
 
 logger = logging.getLogger("plumbline.train")
 
@@ -92,18 +94,19 @@ def _train(
     own = of_kind(ModelSpec, values["model"])
     training = own.training
 
-    def split(name: str) -> xr.Dataset:
+    def samples_of(split: str, samples: int | None = None) -> InMemory | Streamed:
         if own.dataset is None:
-            return select_split(opened, name)
-        return own.dataset.draw_matching(name, opened["state"].shape[1:], "dataset")
+            return feed_of(StoredSplit(dataset, split, samples), training.memory, split)
+        drawn = own.dataset.draw_matching(split, opened["state"].shape[1:], "dataset")
+        return InMemory(batch_of(drawn.isel(sample=slice(0, samples))))
 
-    data = batch_of(split("train").isel(sample=slice(0, training.samples)))
-    validation = InMemory(batch_of(split("validation"))) if training.validate_every else None
+    feed = samples_of("train", training.samples)
+    validation = samples_of("validation") if training.validate_every else None
     torch.manual_seed(seed)
     below = load_models([*values["models"], *values["constraint_models"]], models, example_of(opened))
     model = build_model(values, opened, below)
     started = time.perf_counter()
-    cast("Preparing", model).prepare(data)
+    prepare(model, feed)
     spent = time.perf_counter() - started
     if initialise is not None:
         _start_from(model, initialise)
@@ -112,7 +115,7 @@ def _train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     trained = run_training(
         model,
-        InMemory(data),
+        feed,
         training,
         validation=validation,
         seed=seed,
@@ -131,6 +134,18 @@ def _train(
             remove_left_overs(output / name)
         for left in output.glob("checkpoints-*.partial"):
             shutil.rmtree(left)
+
+
+def prepare(model: nn.Module, feed: InMemory | Streamed) -> None:
+    """Prepares a model from the samples of a training, which are not loaded as a whole if they are streamed.
+
+    Raises:
+        NotInPartsError: they are streamed, and the model needs all of them at once.
+    """
+    if isinstance(feed, InMemory):
+        cast("Preparing", model).prepare(feed.data)
+    else:
+        in_parts(model).prepare_in_parts(feed.parts())
 
 
 def _start_from(model: nn.Module, folder: Path) -> None:

@@ -242,8 +242,13 @@ def _damaged(path: str | Path, reason: str) -> str:
     )
 
 
-def open_store(path: str | Path) -> xr.Dataset:
+def open_store(path: str | Path, *, chunked: bool = True) -> xr.Dataset:
     """Opens a store of plumbline as a lazy dataset whose chunks are checked when they are read.
+
+    Args:
+        path: folder of the store.
+        chunked: whether variables are dask arrays with the chunks of the store. Otherwise a slice is read at
+            once when its values are asked for, which takes less time for a few of them.
 
     Raises:
         CorruptStoreError: there is no readable store at this path, or its metadata is damaged.
@@ -261,7 +266,8 @@ def open_store(path: str | Path) -> xr.Dataset:
         expected = metadata.get("attributes", {}).get(METADATA)
         if expected is not None and expected != _metadata_digest(Path(path), metadata):
             raise CorruptStoreError(_damaged(path, "its metadata is not what was written"))
-        opened = xr.open_zarr(CheckedStore(Path(path), read_only=True), consolidated=False, chunks={})
+        chunks: dict[str, int] | None = {} if chunked else None
+        opened = xr.open_zarr(CheckedStore(Path(path), read_only=True), consolidated=False, chunks=chunks)
         opened.attrs.pop(METADATA, None)
         return opened
 

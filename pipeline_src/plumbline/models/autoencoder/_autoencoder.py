@@ -12,6 +12,7 @@ is constrained, its densities are those on the feasible set.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import Scaling
 from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
 
@@ -27,7 +29,7 @@ from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
 CHUNK = 64
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(PreparedInParts, nn.Module):
     """Base of the autoencoders of samples (B, *S), whose decoder takes a latent vector of d entries.
 
     Args:
@@ -78,9 +80,9 @@ class Autoencoder(nn.Module):
         """
         raise NotImplementedError
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scaling."""
-        self.output.fit(data["state"])
+        self.output.fit_parts(part["state"] for part in parts)
 
     def scaled(self, batch: dict[str, Tensor]) -> Float[Tensor, "B n"]:
         """The samples of a batch in the scaled space, flattened."""

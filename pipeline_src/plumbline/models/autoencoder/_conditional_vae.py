@@ -7,6 +7,7 @@ The encoder takes x and the labels y as ones and zeros, the decoder z and y:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Unpack
 
 import torch
@@ -16,6 +17,7 @@ from torch.distributions import kl_divergence
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models._labels import Labels
+from plumbline.models._preparing import Part
 from plumbline.models.autoencoder._autoencoder import Autoencoder
 from plumbline.models.autoencoder._specs import OutputOptions
 from plumbline.models.autoencoder._vae import INITIAL_STD, SMALLEST_STD
@@ -49,10 +51,10 @@ class ConditionalVAE(Autoencoder):
         self.posterior_head = GaussianHead(encoder.features_of(sample), latent, INITIAL_STD, SMALLEST_STD)
         self.latent, self.wanted = latent, wanted
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scaling and the labels."""
-        super().prepare(data)
-        self.wanted.fit(data)
+        super().prepare_in_parts(parts)
+        self.wanted.fit_parts(parts)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the KL divergence of the posterior, and both terms."""

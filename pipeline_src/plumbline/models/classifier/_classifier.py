@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.datasets._labels import class_labels, listed_attributes
+from plumbline.models._preparing import Part, PreparedInParts, variable
 from plumbline.models._spaces import Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_encoder
 
 
-class ImageClassifier(nn.Module):
+class ImageClassifier(PreparedInParts, nn.Module):
     """Base of the classifiers of images (B, *S).
 
     Args:
@@ -38,9 +41,9 @@ class ImageClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, outputs)
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the standardisation."""
-        self.space.fit(data["state"])
+        self.space.fit_parts(part["state"] for part in parts)
 
     def features(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B F"]:
         """The features of the penultimate layer."""
@@ -55,14 +58,14 @@ class ImageClassifier(nn.Module):
 class Classifier(ImageClassifier):
     """Class probabilities of images (B, *S), for as many classes as `outputs`."""
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the standardisation.
 
         Raises:
             ValueError: there are no labels, or one is not among the classes.
         """
-        class_labels(data, self.head.out_features, "classes")
-        super().prepare(data)
+        class_labels(variable(parts, "label"), self.head.out_features, "classes")
+        super().prepare_in_parts(parts)
 
     def log_probabilities(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B classes"]:
         """The log-probabilities of the classes."""
@@ -80,20 +83,20 @@ class Classifier(ImageClassifier):
 class AttributeClassifier(ImageClassifier):
     """Logits of the attributes of images (B, *S)."""
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the standardisation.
 
         Raises:
             ValueError: the attributes are not ones and zeros, or their number is not that of the study's
                 dataset.
         """
-        present = listed_attributes(data, "attribute_classifier")
+        present = listed_attributes(variable(parts, "attributes"), "attribute_classifier")
         if present.shape[1] != self.head.out_features:
             raise ValueError(
                 f"`attribute_classifier`: its images list {present.shape[1]} attributes, and those of the "
                 f"study {self.head.out_features}."
             )
-        super().prepare(data)
+        super().prepare_in_parts(parts)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy per attribute in nats, and the fraction that is predicted correctly."""

@@ -7,15 +7,18 @@ squared error.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.datasets._labels import counts
+from plumbline.models._preparing import Part, PreparedInParts, variable
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_encoder
 
 
-class Counter(nn.Module):
+class Counter(PreparedInParts, nn.Module):
     """The counting network of Feng et al. (ICLR 2025, https://arxiv.org/abs/2406.12816) for images (B, *S).
 
     Args:
@@ -29,13 +32,13 @@ class Counter(nn.Module):
         self.grid = grid_of(sample)
         self.layers = nn.Sequential(*image_encoder(self.grid, channels, features), nn.Linear(features, 1))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Checks the labels; images are not standardised.
 
         Raises:
             ValueError: there are no labels, or they are not counts.
         """
-        counts(data, "counter")
+        counts(variable(parts, "label"), "counter")
 
     def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
         """The predicted count, not rounded."""

@@ -16,7 +16,7 @@ objective is in units of c_out, which weights squared errors by the usual (alpha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -28,6 +28,7 @@ from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models._outputs import FeasibleOutput
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
@@ -87,7 +88,7 @@ class ConstrainedDenoiser(Denoiser):
         return mean, variance
 
 
-class ConstrainedDiffusion(nn.Module):
+class ConstrainedDiffusion(PreparedInParts, nn.Module):
     """A diffusion model of feasible samples (B, *S) (Li et al. 2025, https://arxiv.org/abs/2502.05416).
 
     It takes the dataset's condition where there is one.
@@ -131,10 +132,10 @@ class ConstrainedDiffusion(nn.Module):
             min_std=min_std,
         )
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the standardisation of samples and conditions."""
-        self.output.fit(data["state"])
-        self.condition.fit(data)
+        self.output.fit_parts(part["state"] for part in parts)
+        self.condition.fit_parts(parts)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The scaled space."""

@@ -9,7 +9,7 @@ the model returns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from azula.denoise import KarrasDenoiser
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import LinearEqualityConstraint
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
@@ -53,7 +54,7 @@ class NullSpace(nn.Module):
         return self.scaled.decode(self.equality.project(z).view(-1, *self.shape))
 
 
-class NullSpaceDiffusion(nn.Module):
+class NullSpaceDiffusion(PreparedInParts, nn.Module):
     """A diffusion model of the null-space coordinates of samples (B, *S).
 
     Args:
@@ -86,10 +87,10 @@ class NullSpaceDiffusion(nn.Module):
         vector = SampleShape((self.free,), (), sample.condition)
         self.denoiser = KarrasDenoiser(network(vector), schedule)
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scaling, and computes the null-space basis of the scaled equality."""
-        self.scaled.fit(data["state"])
-        self.condition.fit(data)
+        self.scaled.fit_parts(part["state"] for part in parts)
+        self.condition.fit_parts(parts)
         *_, right = torch.linalg.svd(self.scaled.equality(self.constraint).matrix)
         self.basis.copy_(right[-self.free :].mT)
 

@@ -11,14 +11,17 @@ the gradient.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 
 
-class Diffusion(nn.Module):
+class Diffusion(PreparedInParts, nn.Module):
     """A denoiser of standardised samples (B, ...) with the preconditioning of Karras et al. (2022).
 
     Source: https://arxiv.org/abs/2206.00364. With a `condition_dropout`, it also learns the denoiser without
@@ -48,10 +51,10 @@ class Diffusion(nn.Module):
         self.schedule = schedule
         self.denoiser = KarrasDenoiser(backbone, schedule)
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the space and the standardisation of conditions."""
-        self.space.fit(data["state"])
-        self.condition.fit(data)
+        self.space.fit_parts(part["state"] for part in parts)
+        self.condition.fit_parts(parts)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in."""

@@ -13,7 +13,7 @@ Kingma and Gao (2023), https://arxiv.org/abs/2303.00848.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior, Posterior
@@ -21,6 +21,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 
@@ -89,7 +90,7 @@ class PredictionDenoiser(Denoiser):
         return DiracPosterior(CONVERSIONS[self.predicts](self.schedule, x_t, times, prediction))
 
 
-class ExternalModel(nn.Module):
+class ExternalModel(PreparedInParts, nn.Module):
     """A denoiser that was not trained here.
 
     Args:
@@ -107,9 +108,9 @@ class ExternalModel(nn.Module):
             bool(sample.condition or sample.field) and "condition" in inspect.signature(inner).parameters
         )
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the standardisation to the training data."""
-        self.space.fit(data["state"])
+        self.space.fit_parts(part["state"] for part in parts)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""

@@ -35,7 +35,7 @@ Sources: https://arxiv.org/abs/2508.19104; https://arxiv.org/abs/2006.11239.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from azula.denoise import Denoiser
@@ -44,6 +44,7 @@ from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
 from plumbline.models import Denoising
+from plumbline.models._preparing import Part, PreparedInParts, first_samples
 from plumbline.models.diffusion._schedules import TrainedSchedule
 from plumbline.models.distributional._multipliers import Multipliers
 from plumbline.samplers._models import Space
@@ -82,7 +83,7 @@ def step_divergence(
     return 0.5 * (after**-2 - ratio**-2) * (mean - other).square().flatten(1).sum(1)
 
 
-class Alignment(nn.Module):
+class Alignment(PreparedInParts, nn.Module):
     """A diffusion model finetuned until its mean rewards reach their levels.
 
     Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), algorithm 1, https://arxiv.org/abs/2508.19104.
@@ -129,12 +130,13 @@ class Alignment(nn.Module):
         self.register_buffer("means", torch.zeros(len(levels)))
         self.register_buffer("stds", torch.ones(len(levels)))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Measures the rewards of samples of the pretrained model.
 
         Raises:
             ValueError: a reward has the same value for all samples.
         """
+        data = first_samples(parts, self.calibration)
         chosen = torch.arange(self.calibration) % len(data["state"])
         batch = {name: tensor[chosen] for name, tensor in data.items()}
         with torch.no_grad():

@@ -27,6 +27,7 @@ from azula.denoise import Denoiser, DiracPosterior
 from torch import Tensor, nn
 
 from plumbline.models import Denoising
+from plumbline.models._preparing import PreparedInParts
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.distributional._divergences import MeanOf, divergence
@@ -68,7 +69,7 @@ class ProductDenoiser(Denoiser):
         return expert.mean(self.space, self.schedule, x_t, t, **conditions)
 
 
-class Product(nn.Module):
+class Product(PreparedInParts, nn.Module):
     """A product of experts, of which only the powers are learned.
 
     Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), algorithm 3, https://arxiv.org/abs/2508.19104.
@@ -91,9 +92,6 @@ class Product(nn.Module):
         super().__init__()
         self.names, self.sampler, self.smoothing = list(experts), sampler, smoothing
         self.denoiser = ProductDenoiser(dict(experts), powers)
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit: the experts are trained."""
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space of the first expert."""

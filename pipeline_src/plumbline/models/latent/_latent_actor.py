@@ -24,7 +24,7 @@ Source: https://arxiv.org/abs/1711.05772, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -34,13 +34,14 @@ from torch.nn.functional import softplus
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Levels, Wanted
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Actor, Critic
 
 
-class LatentActor(nn.Module):
+class LatentActor(PreparedInParts, nn.Module):
     """An actor G and its critic D over latent vectors (B, d) and labels (B, C).
 
     Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
@@ -81,10 +82,10 @@ class LatentActor(nn.Module):
         self.actor = Actor(network, self.space.dim, wanted.count)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the labels and the scale of distances."""
-        self.space.fit(data)
-        self.wanted.fit(data)
+        self.space.fit_parts(parts)
+        self.wanted.fit_parts(parts)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, plus the actor's at its steps; and terms, with the mean latent shift."""

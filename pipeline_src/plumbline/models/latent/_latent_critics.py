@@ -14,7 +14,7 @@ Source: https://arxiv.org/abs/1711.05772.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -23,12 +23,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Wanted
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Critic
 
 
-class LatentCritics(nn.Module):
+class LatentCritics(PreparedInParts, nn.Module):
     """A realism critic and an attribute critic of latent vectors (B, d).
 
     Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
@@ -55,10 +56,10 @@ class LatentCritics(nn.Module):
         self.realism = Critic(network, self.space.dim, 0, 1)
         self.attributes = Critic(network, self.space.dim, 0, wanted.count) if wanted.count else None
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the labels and the scale of distances."""
-        self.space.fit(data)
-        self.wanted.fit(data)
+        self.space.fit_parts(parts)
+        self.wanted.fit_parts(parts)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of both critics' losses, and terms such as their accuracies."""

@@ -12,11 +12,15 @@ Source: https://arxiv.org/abs/1711.05772.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models import PosteriorEncoding
+from plumbline.models._moments import RunningMoments
+from plumbline.models._preparing import Part
 
 # Number of samples that are encoded together.
 CHUNK = 1024
@@ -44,13 +48,15 @@ class LatentSpace(nn.Module):
         self.register_buffer("std", torch.ones(self.dim))
 
     @torch.no_grad()
-    def fit(self, data: dict[str, Tensor]) -> None:
+    def fit_parts(self, parts: Iterable[Part]) -> None:
         """Measures the standard deviations of the posterior."""
-        _, variances = self.posterior_moments(data)
-        self.std.copy_(variances.sqrt().mean(0))
+        stds = RunningMoments()
+        for part in parts:
+            stds.add(self.posterior_moments(part)[1].sqrt())
+        self.std.copy_(stds.mean)
 
     @torch.no_grad()
-    def posterior_moments(self, data: dict[str, Tensor]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+    def posterior_moments(self, data: Part) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
         """Means and variances of the posterior of each sample of a dataset, encoded in chunks."""
         parts = [
             self.autoencoder.posterior({name: tensor[i : i + CHUNK] for name, tensor in data.items()})

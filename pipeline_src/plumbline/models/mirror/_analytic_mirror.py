@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._preparing import PreparedInParts
 from plumbline.models._spaces import Standardisation
 
 
@@ -173,7 +174,7 @@ class Polytope(ConvexSet):
         return (across @ self.inverse.T.to(y) + rest).view_as(y)
 
 
-class AnalyticMirror(nn.Module):
+class AnalyticMirror(PreparedInParts, nn.Module):
     """A mirror map in closed form, with the interface of a learned one.
 
     Source: Liu, Chen, Theodorou, Tao (NeurIPS 2023), section 3, https://arxiv.org/abs/2310.01236.
@@ -187,9 +188,6 @@ class AnalyticMirror(nn.Module):
         super().__init__()
         self.set = convex_set
         self.space = Standardisation(shape, "none")
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit."""
 
     def image(self, z: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """The images g(z) of states."""

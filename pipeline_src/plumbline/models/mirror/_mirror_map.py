@@ -25,7 +25,7 @@ Source: https://arxiv.org/abs/2406.12816.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -33,6 +33,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
+from plumbline.models._preparing import Part, PreparedInParts, first_samples
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._input_convex import InputConvexGradient
@@ -41,7 +42,7 @@ from plumbline.networks._input_convex import InputConvexGradient
 NO_NOISE = 1e-3
 
 
-class LearnedMirrorMap(nn.Module):
+class LearnedMirrorMap(PreparedInParts, nn.Module):
     """The maps g and f of samples (B, *S).
 
     Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
@@ -105,13 +106,14 @@ class LearnedMirrorMap(nn.Module):
         self.inverse_network = inverse(sample)
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
-        self.space.fit(data["state"])
-        self.weight.fill_(self.constraint_weight * self.unit_of_weight(self.constraint, data))
+        self.space.fit_parts(part["state"] for part in parts)
+        unit = self.unit_of_weight(self.constraint, first_samples(parts, PROBES))
+        self.weight.fill_(self.constraint_weight * unit)
 
     def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:
-        """The factor of the constraint distance at a weight of one."""
+        """The factor of the constraint distance at a weight of one, from the first samples."""
         if self.constraint_unit == "distance":
             return 1.0
         return unit_of_weight(constraint, data, self.space, self.sigma_max)

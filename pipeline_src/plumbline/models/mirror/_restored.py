@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models import Denoising, Restoring
+from plumbline.models._preparing import PreparedInParts
 from plumbline.samplers._models import Space
 
 
-class RestoredDiffusion(nn.Module):
+class RestoredDiffusion(PreparedInParts, nn.Module):
     """A diffusion model whose space restores samples when decoding.
 
     Args:
@@ -23,9 +24,6 @@ class RestoredDiffusion(nn.Module):
     def __init__(self, diffusion: Denoising, restorer: Restoring) -> None:
         super().__init__()
         self.diffusion, self.restorer = diffusion, restorer
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit."""
 
     @property
     def denoiser(self) -> Denoiser:

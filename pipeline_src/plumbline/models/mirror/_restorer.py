@@ -22,19 +22,20 @@ Sources: https://arxiv.org/abs/2406.12816; https://arxiv.org/abs/2206.00364.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
+from plumbline.models._preparing import Part, PreparedInParts, first_samples
 from plumbline.models._spaces import Standardisation
-from plumbline.models.mirror._mirror_map import unit_of_weight
+from plumbline.models.mirror._mirror_map import PROBES, unit_of_weight
 from plumbline.networks import SampleShape
 
 
-class Restorer(nn.Module):
+class Restorer(PreparedInParts, nn.Module):
     """The map f of samples (B, *S), with the identity in place of g.
 
     Sources: the inverse map of Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816, with the
@@ -73,10 +74,11 @@ class Restorer(nn.Module):
         self.network = network(sample)
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
-        self.space.fit(data["state"])
-        unit = unit_of_weight(self.constraint, data, self.space, self.noise_max)
+        self.space.fit_parts(part["state"] for part in parts)
+        probes = first_samples(parts, PROBES)
+        unit = unit_of_weight(self.constraint, probes, self.space, self.noise_max)
         self.weight.fill_(self.constraint_weight * unit)
 
     @property

@@ -23,13 +23,14 @@ from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 from plumbline.linalg.covariance import Diagonal
+from plumbline.models._preparing import PreparedInParts
 
 LOSSES = (AbsoluteLoss, SquaredLoss)
 # Number of entries in a chunk of gradients, which bounds the memory per problem.
 CHUNK = 500_000
 
 
-class GradientEstimator(nn.Module):
+class GradientEstimator(PreparedInParts, nn.Module):
     """Single-sample gradients with respect to mean and variance, by an estimator.
 
     Source: Li et al. (2025), Figure 3, https://arxiv.org/abs/2502.05416.
@@ -42,9 +43,6 @@ class GradientEstimator(nn.Module):
     def __init__(self, estimator: EstimatorSpec, *, draws: int = 10_000) -> None:
         super().__init__()
         self.estimator, self.draws = estimator, draws
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit."""
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean gradient, and bias, error, variance and size error by parameters, of each problem."""

@@ -18,6 +18,7 @@ from plumbline.distributions import HasRowDensity, PredictiveDistribution
 from plumbline.linalg.maps import GroupSum
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import supervised_loss
+from plumbline.models._preparing import PreparedInParts
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -115,7 +116,7 @@ def predictions_of(
     return predictions
 
 
-class NodeRegression(nn.Module):
+class NodeRegression(PreparedInParts, nn.Module):
     """The distribution of one value per atom, (B, A) padded, given elements and bonds.
 
     Args:
@@ -143,9 +144,6 @@ class NodeRegression(nn.Module):
         self.by, self.constraint = by, constraint
         self.network = network(elements)
         self.head = GaussianHead(features, 1, initial_std, min_std)
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit: charges are of order one in their own unit."""
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss per atom, and its terms."""

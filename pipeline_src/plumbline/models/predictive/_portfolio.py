@@ -12,7 +12,7 @@ Source: https://arxiv.org/abs/2407.13917.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,8 @@ from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions import PredictiveDistribution
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
+from plumbline.models._moments import RunningMoments
+from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.networks._blocks import GaussianHead
 
 TRADING_DAYS = 252
@@ -35,7 +37,7 @@ def sharpe_ratio(weights: Float[Tensor, "*C n"], returns: Float[Tensor, "B days 
     return (TRADING_DAYS * mean - RISK_FREE) / (math.sqrt(TRADING_DAYS) * std.clamp(min=1e-6))
 
 
-class _WindowNetwork(nn.Module):
+class _WindowNetwork(PreparedInParts, nn.Module):
     """Features of a window of returns, each asset scaled by its standard deviation in the train split."""
 
     scale: Tensor
@@ -46,9 +48,12 @@ class _WindowNetwork(nn.Module):
         self.network = network(math.prod(window))
         self.register_buffer("scale", torch.ones(self.assets))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the scale of each asset's returns."""
-        self.scale.copy_(data["window"].std((0, 1)))
+        moments = RunningMoments()
+        for part in parts:
+            moments.add(part["window"].flatten(0, 1))
+        self.scale.copy_(moments.std)
 
     def features(self, batch: dict[str, Tensor]) -> Tensor:
         """The features (B, F)."""

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plumbline.models._preparing import PreparedInParts
 
-class PortfolioRule(nn.Module):
+
+class PortfolioRule(PreparedInParts, nn.Module):
     """Portfolio weights by a fixed rule, from each window alone.
 
     Args:
@@ -17,9 +19,6 @@ class PortfolioRule(nn.Module):
     def __init__(self, rule: str) -> None:
         super().__init__()
         self.rule = rule
-
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Nothing to fit."""
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights."""
