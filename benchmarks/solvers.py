@@ -3,10 +3,12 @@
 All have the same grid, step, scheme, precision and number of threads. Each library runs in its own process,
 pinned to one core per thread. In each round the processes are timed in turn while the others sleep. The table
 shows the median over rounds of microseconds per step and trajectory, and the median of the ratio within a
-round, which is robust to drifts of the machine's speed.
+round, which is robust to drifts of the machine's speed. Times are CPU times on one thread, which other jobs
+affect little, and wall times on two.
 
     python benchmarks/solvers.py                 # all cases, about half an hour
     python benchmarks/solvers.py --quick         # one thread, single precision
+    python benchmarks/solvers.py --parts         # a compiled step, a step in torch and its transforms alone
     python benchmarks/solvers.py --work-precision  # time to a given error for our schemes
 """
 
@@ -196,9 +198,10 @@ def work(library: str, threads: int, dtype: str) -> None:
                 "checksum": advance(field, 20).astype("float64")[0].ravel()[:: max(1, points // 8)].tolist()
             }
         else:
-            started = time.perf_counter()
+            clock = time.process_time if threads == 1 else time.perf_counter
+            started = clock()
             advance(field, steps)
-            answer = {"seconds": time.perf_counter() - started}
+            answer = {"seconds": clock() - started}
         print(json.dumps(answer), flush=True)
 
 
@@ -262,6 +265,52 @@ def compare(case, threads: int, dtype: str, rounds: int) -> None:
             worker.process.wait()
 
 
+def parts(rounds: int) -> None:
+    """Prints the CPU time of an ETDRK4 step, compiled and in torch, and of transforms alone.
+
+    The transforms are real transforms by torch of the whole grid, as many as four evaluations need: one each
+    way for Burgers and two each way for Kolmogorov flow.
+    """
+    import torch
+
+    from plumbline.solvers import _compiled
+
+    torch.set_num_threads(1)
+    columns = ("compiled step", "step in torch", "torch's transforms alone", "step / compiled")
+    print(f"| case, us per step and trajectory | {' | '.join(columns)} | transforms / compiled |")
+    print("|---|---|---|---|---|---|")
+    library = _compiled.library
+    for dtype in ("float32", "float64"):
+        for problem, points, batch in CASES:
+            field, steps = initial_field(problem, points, batch), 50
+            advance = advance_ours(problem, points, dtype, "etdrk4")
+            fields = torch.as_tensor(field, dtype=getattr(torch, dtype))
+            stacked = fields if problem == "burgers" else torch.stack([fields, fields])
+            axes = (-1,) if problem == "burgers" else (-2, -1)
+
+            def transforms(stacked=stacked, axes=axes, steps=steps):
+                for _ in range(4 * steps):
+                    modes = torch.fft.rfftn(stacked, dim=axes)
+                    torch.fft.irfftn(modes, s=stacked.shape[axes[0] :], dim=axes)
+
+            def in_torch(advance=advance, field=field, steps=steps):
+                _compiled.library = lambda dtype: None
+                advance(field, steps)
+                _compiled.library = library
+
+            seconds = []
+            for function in (lambda: advance(field, steps), in_torch, transforms) * (rounds + 1):  # noqa: B023
+                started = time.process_time()
+                function()
+                seconds.append(time.process_time() - started)
+            # The first round warms up.
+            rows = [seconds[i : i + 3] for i in range(3, len(seconds), 3)]
+            medians = [statistics.median(column) * 1e6 / steps / batch for column in zip(*rows)]
+            ratios = [statistics.median(row[i] / row[0] for row in rows) for i in (1, 2)]
+            figures = " | ".join(f"{value:.2f}" for value in (*medians, *ratios))
+            print(f"| {problem} {points} x {batch}, {dtype} | {figures} |", flush=True)
+
+
 def work_precision() -> None:
     """Prints error and time of ETDRK4 and ETDAB4 for several numbers of steps, on one thread in float64."""
     import torch
@@ -311,11 +360,14 @@ def main() -> None:
     )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--work-precision", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     if options.worker:
         return work(options.worker[0], int(options.worker[1]), options.worker[2])
+    if options.parts:
+        return parts(options.rounds)
     if options.work_precision:
         return work_precision()
     columns = ("case", "scheme", "peer", "ours, us per step and trajectory", "peer", "peer / ours")

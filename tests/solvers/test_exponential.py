@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.solvers.exponential import System, UnstableSolutionError, integrate, phi_functions
+from plumbline.solvers.exponential import TorchSystem, UnstableSolutionError, integrate, phi_functions
 
 
 def test_phi_functions_match_their_series():
@@ -22,10 +22,15 @@ def test_phi_functions_match_their_series():
         torch.testing.assert_close(found, exact, rtol=1e-11, atol=1e-13)
 
 
-def decay(rate: float) -> System:
+def decay(rate: float) -> TorchSystem:
     """du/dt = -rate u + u, whose solution is u0 exp((1 - rate) t)."""
     linear = torch.tensor([-rate], dtype=torch.float64)
-    return System(linear, lambda u: u, lambda u: torch.full((len(u),), 1.0, dtype=u.dtype), lambda u: u)
+    return TorchSystem(
+        linear=linear,
+        nonlinear=lambda u: u,
+        step_limit=lambda u: torch.full((len(u),), 1.0, dtype=u.dtype),
+        to_grid=lambda u: u,
+    )
 
 
 @pytest.mark.parametrize("scheme", ["etdrk4", "etdab4", "cnrk4"])
@@ -38,11 +43,11 @@ def test_linear_problem(scheme):
 
 
 def test_a_hopeless_problem_is_an_error():
-    explosive = System(
-        torch.zeros(1, dtype=torch.float64),
-        lambda u: u**3,
-        lambda u: 1 / u.abs().amax(-1).clamp(min=1e-300),
-        lambda u: u,
+    explosive = TorchSystem(
+        linear=torch.zeros(1, dtype=torch.float64),
+        nonlinear=lambda u: u**3,
+        step_limit=lambda u: 1 / u.abs().amax(-1).clamp(min=1e-300),
+        to_grid=lambda u: u,
     )
     with pytest.raises(UnstableSolutionError, match="unstable between times 0 and 10"):
         integrate(

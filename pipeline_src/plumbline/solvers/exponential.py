@@ -48,6 +48,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -119,13 +120,12 @@ class AdamsBashforthWeights(NamedTuple):
     three: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class System:
-    """A semi-linear system du/dt = L u + N(u) on interleaved Fourier modes.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class System(ABC):
+    """A semi-linear system du/dt = L u + N(u) on Fourier modes.
 
     Attributes:
-        linear: L in 1/time, float64, of the shape of a state without its batch.
-        nonlinear: N, a function from states to states.
+        linear: L in 1/time, float64.
         step_limit: a function from states to the step of each trajectory at which h |k u| is one. Multiplied
             by the stability limit of a scheme, it gives the longest stable step.
         to_grid: a function from states to the trajectories' fields on the grid.
@@ -133,10 +133,19 @@ class System:
     """
 
     linear: Tensor
-    nonlinear: Nonlinear
     step_limit: Callable[[Tensor], Tensor]
     to_grid: Callable[[Tensor], Tensor]
     select: Callable[[Tensor, Tensor], Tensor] = operator.getitem
+
+    @abstractmethod
+    def advanced(
+        self, scheme: Scheme, u: Tensor, past: tuple[Tensor, ...], step: float, steps: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The state after `steps` steps of length `step` (time) from the state u.
+
+        `past` holds N at up to three steps before u, the latest first. It is used by `etdab4` alone, whose
+        new `past` is returned beside the state.
+        """
 
     @lru_cache(maxsize=32)  # noqa: B019 - at most 32 sets of weights stay in memory
     def runge_kutta(self, step: float, dtype: torch.dtype) -> RungeKuttaWeights:
@@ -176,7 +185,34 @@ class System:
         return weights
 
 
-def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TorchSystem(System):
+    """A system whose nonlinear term is a function in torch: on any device, and differentiable.
+
+    Modes are interleaved, and `linear` has the shape of a state without its batch.
+
+    Attributes:
+        nonlinear: N, a function from states to states.
+    """
+
+    nonlinear: Nonlinear
+
+    def advanced(
+        self, scheme: Scheme, u: Tensor, past: tuple[Tensor, ...], step: float, steps: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        for _ in range(steps):
+            if scheme == "cnrk4":
+                u = crank_nicolson_step(self, u, step)
+            elif scheme == "etdab4" and len(past) == 3:
+                u, n_u = adams_bashforth_step(self, u, step, past)
+                past = (n_u, *past[:2])
+            else:
+                u, n_u = runge_kutta_step(self, u, step)
+                past = (n_u, *past)[:3] if scheme == "etdab4" else ()
+        return u, past
+
+
+def runge_kutta_step(system: TorchSystem, u: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """One ETDRK4 step. Returns the new state, and N(u), which a multistep scheme stores."""
     w = system.runge_kutta(step, u.dtype)
     n_u = system.nonlinear(u)
@@ -194,7 +230,7 @@ def runge_kutta_step(system: System, u: Tensor, step: float) -> tuple[Tensor, Te
 
 
 def adams_bashforth_step(
-    system: System, u: Tensor, step: float, past: tuple[Tensor, ...]
+    system: TorchSystem, u: Tensor, step: float, past: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """One ETDAB4 step from u, and N one, two and three steps ago. Returns the new state and N(u)."""
     w = system.adams_bashforth(step, u.dtype)
@@ -205,7 +241,7 @@ def adams_bashforth_step(
     return following, n_u
 
 
-def crank_nicolson_step(system: System, u: Tensor, step: float) -> Tensor:
+def crank_nicolson_step(system: TorchSystem, u: Tensor, step: float) -> Tensor:
     """One step of Crank-Nicolson for L and Carpenter and Kennedy's Runge-Kutta scheme for N."""
     carried: Tensor | None = None
     for carry, (decay, weight) in zip(STAGE_CARRY, system.crank_nicolson(step, u.dtype), strict=True):
@@ -346,16 +382,7 @@ class Front:
         past = self.past if continues else ()
         # Equal intervals differ by rounding: using the same step for all of them reuses the cached weights.
         step = self.past_step if self.past_step and math.isclose(step, self.past_step, rel_tol=1e-9) else step
-        u = self.state
-        for _ in range(steps):
-            if scheme == "cnrk4":
-                u = crank_nicolson_step(system, u, step)
-            elif scheme == "etdab4" and len(past) == 3:
-                u, n_u = adams_bashforth_step(system, u, step, past)
-                past = (n_u, *past[:2])
-            else:
-                u, n_u = runge_kutta_step(system, u, step)
-                past = (n_u, *past)[:3] if scheme == "etdab4" else ()
+        u, past = system.advanced(scheme, self.state, past, step, steps)
         return Front(self.members, u, self.interval + 1, self.refinement, past, step)
 
 

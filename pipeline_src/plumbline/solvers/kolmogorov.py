@@ -6,7 +6,8 @@ with vorticity w = v_x - u_y, stream function -lap psi = w, velocity u = psi_y, 
 and forcing of amplitude A and wavenumber n (waves per side). The literature's Reynolds number is 1/nu on a
 side of 2 pi. The first grid axis is x, the second y.
 
-Three measures make the solver fast:
+On the CPU and without gradients, `solve` takes compiled steps (see `steps.c`). Elsewhere it takes them in
+torch, where three measures make them fast:
 
 - An evaluation takes four transforms instead of the usual five. Since div u = 0, advection is the curl of the
   divergence of the velocity products,
@@ -34,8 +35,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plumbline.solvers._compiled import CompiledSystem, lanes, roots_of_unity, usable
 from plumbline.solvers.burgers import retained_modes
-from plumbline.solvers.exponential import Scheme, System, integrate
+from plumbline.solvers.exponential import Scheme, System, TorchSystem, integrate
 
 # The largest h |k u| of a step if the caller gives no `max_step`.
 COURANT = 0.5
@@ -90,19 +92,19 @@ def solve(
             f"forcing_wavenumber must be between 1 and {retained_modes(points) - 1} on a grid of {points} "
             f"points, found {forcing_wavenumber}."
         )
-    system = kolmogorov_system(
-        points,
-        float(length),
-        float(viscosity),
-        float(drag),
-        float(forcing_amplitude),
-        int(forcing_wavenumber),
-        vorticity0.dtype,
-        vorticity0.device,
-    )
-    # Trajectories of similar size are paired: see the module docstring.
-    members = vorticity0.detach().flatten(1).norm(dim=1).argsort()
-    state = pack(vorticity0[members])
+    parameters = (
+        float(length), float(viscosity), float(drag), float(forcing_amplitude), int(forcing_wavenumber)
+    )  # fmt: skip
+    system: System
+    if usable(vorticity0, points):
+        system = compiled_system(points, *parameters, vorticity0.dtype)
+        members = torch.arange(len(vorticity0))
+        state = pack_columns(vorticity0)
+    else:
+        system = kolmogorov_system(points, *parameters, vorticity0.dtype, vorticity0.device)
+        # Trajectories of similar size are paired: see the module docstring.
+        members = vorticity0.detach().flatten(1).norm(dim=1).argsort()
+        state = pack(vorticity0[members])
     solution = integrate(system, state, members, times, courant=COURANT, max_step=max_step, scheme=scheme)
     at_start = torch.as_tensor(times, device=vorticity0.device) == 0
     return torch.where(at_start[None, :, None, None], vorticity0[:, None], solution)
@@ -151,7 +153,7 @@ def kolmogorov_system(
     forcing_wavenumber: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> System:
+) -> TorchSystem:
     """The semi-linear system for the retained modes of pairs of trajectories on a square grid."""
     half = retained_modes(points)
     ky, kx = _wavenumbers(points, length, half, device)
@@ -193,7 +195,9 @@ def kolmogorov_system(
         return pack(on_grid(state)[: len(mask)][mask])
 
     linear = ((-viscosity * square - drag) * kept).repeat_interleave(2, -1)
-    return System(linear, nonlinear, step_limit, on_grid, select)
+    return TorchSystem(
+        linear=linear, nonlinear=nonlinear, step_limit=step_limit, to_grid=on_grid, select=select
+    )
 
 
 def pack(field: Float[Tensor, "B X X"]) -> Float[Tensor, "P K X2"]:
@@ -217,6 +221,74 @@ def unpack(state: Float[Tensor, "P K X2"], points: int) -> Float[Tensor, "B X X"
     """The fields of a packed state, including the padding of an odd batch."""
     pairs = torch.view_as_real(_rows_to_grid(_complex(state), points))
     return pairs.movedim(-1, 1).flatten(0, 1)
+
+
+@lru_cache(maxsize=16)
+def compiled_system(
+    points: int,
+    length: float,
+    viscosity: float,
+    drag: float,
+    forcing_amplitude: float,
+    forcing_wavenumber: int,
+    dtype: torch.dtype,
+) -> CompiledSystem:
+    """The same system in compiled steps, one trajectory per unit (see `pack_columns`)."""
+    half, width, unit = retained_modes(points), lanes(dtype), 2 * math.pi / length
+    columns, kept = _columns(points, width)
+    kx = unit * columns.double()
+    square = kx[:, None] ** 2 + (unit * torch.arange(half, dtype=torch.float64)[:, None]) ** 2
+    inverse_square = torch.where(square > 0, 1 / square, 0.0) * kept[:, None]
+    # curl f = -A k cos(k y) has half of its amplitude in the mode +k.
+    forcing = -forcing_amplitude * unit * forcing_wavenumber / 2
+
+    def step_limit(state: Tensor) -> Tensor:
+        u, v = velocity(unpack_columns(state, points), length=length).unbind(1)
+        speed = (u.abs() + v.abs()).amax((1, 2))
+        return 1.0 / (unit * (half - 1) * speed).clamp(min=torch.finfo(dtype).tiny)
+
+    rows = -(-points // width) * width
+    return CompiledSystem(
+        linear=(-viscosity * square - drag) * kept[:, None],
+        step_limit=step_limit,
+        to_grid=lambda state: unpack_columns(state, points),
+        function="kolmogorov",
+        sizes=(points, half),
+        constants=(
+            kx.to(dtype), inverse_square.to(dtype), unit, forcing, forcing_wavenumber,
+            roots_of_unity(points, dtype),
+        ),
+        work=(points + len(columns) * (2 * half + rows)) * 2 * width,
+    )  # fmt: skip
+
+
+def _columns(points: int, width: int) -> tuple[Tensor, Tensor]:
+    """The wavenumbers kx (blocks, width) in units of 2 pi / length, and which of them are retained.
+
+    A block has width / 2 wavenumbers kx >= 0, followed by their negatives.
+    """
+    half = retained_modes(points)
+    positive = torch.arange(-(-2 * half // width) * width // 2).unflatten(0, (-1, width // 2))
+    return torch.cat([positive, -positive], dim=1), torch.cat([positive, positive], dim=1) < half
+
+
+def pack_columns(field: Float[Tensor, "B X X"]) -> Float[Tensor, "B C K 2 W"]:
+    """Retained modes with ky >= 0 in C blocks of W columns (see `_columns`), without the mean."""
+    points = field.shape[-1]
+    columns, kept = _columns(points, lanes(field.dtype))
+    modes = torch.fft.rfft2(field, norm="forward")[..., : retained_modes(points)]
+    modes[:, 0, 0] = 0
+    blocks = torch.view_as_real(modes[:, columns % points] * kept[..., None])
+    return blocks.permute(0, 1, 3, 4, 2).contiguous()
+
+
+def unpack_columns(state: Float[Tensor, "B C K 2 W"], points: int) -> Float[Tensor, "B X X"]:
+    """The fields of a state in columns."""
+    columns, kept = _columns(points, state.shape[-1])
+    blocks = torch.view_as_complex(state.permute(0, 1, 4, 2, 3).contiguous())
+    modes = blocks.new_zeros(len(state), points, points // 2 + 1)
+    modes[:, columns[kept] % points, : state.shape[2]] = blocks[:, kept]
+    return torch.fft.irfft2(modes, s=(points, points), norm="forward")
 
 
 def _complex(state: Tensor) -> Tensor:
