@@ -1,8 +1,8 @@
 """Solvers of partial differential equations, without file access.
 
-Those of evolution equations are batched, in torch, on any device. On the CPU, spectral methods take their steps
-in a library in C, the only file that they write: a C compiler makes it on first use, if there is one. `darcy`
-solves sparse systems by SciPy.
+Those of evolution equations are batched, in torch, on any device. On the CPU, spectral methods take their
+steps in a library in C, the only file that they write: a C compiler makes it on first use, if there is one.
+`darcy` solves sparse systems by SciPy.
 """
 
 from __future__ import annotations
