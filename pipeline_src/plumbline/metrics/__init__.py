@@ -19,6 +19,7 @@ import numpy as np
 
 from plumbline._capabilities import require
 from plumbline._lazy import exports
+from plumbline.metrics._splits import training_scale, values_of
 from plumbline.spec import ByKind, Kind
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class MetricSpec(Kind):
 
         Args:
             samples: the samples, with the variable `state` as in the dataset.
-            dataset: the dataset with all its splits, in memory.
+            dataset: the dataset with all its splits. If the train split is large, variables along `sample`
+                are lazy: select samples before asking for values.
             by: the constraints and models to evaluate with.
 
         Returns:
@@ -194,7 +196,6 @@ def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[
     Raises:
         ValueError: the split has fewer than N samples.
     """
-    training = split_values(dataset, "train")
     others = split_values(dataset, split)
     drawn = samples["state"].values.reshape(samples.sizes["sample"], -1).astype(np.float64)
     if split != "train":
@@ -203,14 +204,13 @@ def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[
                 f"the {split} split has {len(others)} samples, fewer than the {len(drawn)} to evaluate."
             )
         others = others[: len(drawn)]
-    scale = training.std(0) if samples["state"].ndim == 2 else training.std()
-    scale = np.where(scale > 1e-12 * np.max(scale), scale, 1.0)
+    scale = training_scale(dataset)
     return drawn / scale, others / scale
 
 
 def split_values(dataset: xr.Dataset, split: str) -> np.ndarray:
     """The flattened states (samples, n) of a split, in float64."""
-    values = dataset["state"].values[dataset["split"].values == split]
+    values = values_of(dataset, split)
     return values.reshape(len(values), -1).astype(np.float64)
 
 
@@ -251,7 +251,7 @@ def truth_is_feasible(samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationCo
 
     A density on the feasible set is not defined for a true state outside it.
     """
-    test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
+    test = values_of(dataset, "test")[: samples.sizes["sample"]]
     return all(bool(c.satisfied(by.tensor(test)).all()) for c in by.constraints.values())
 
 

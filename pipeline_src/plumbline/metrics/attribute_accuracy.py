@@ -17,6 +17,7 @@ from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import attribute_logits
 from plumbline.metrics._collapse import beside_real_data
 from plumbline.metrics._requested import requested_attributes
+from plumbline.metrics._splits import values_of
 from plumbline.models import AttributePredicting
 from plumbline.spec import key
 
@@ -44,7 +45,7 @@ class AttributeAccuracySpec(MetricSpec):
         requested = requested_attributes(samples, names)
         if requested is None:  # the attributes of the test images that the samples were drawn for
             requested = listed_attributes(samples, "attribute_accuracy") > 0
-        real_has = attribute_logits(classifier, dataset["state"].values[of_test], by) > 0
+        real_has = attribute_logits(classifier, values_of(dataset, "test"), by) > 0
         real_labels = listed_attributes(dataset.isel(sample=of_test), "attribute_accuracy") > 0
         each, of_real = balanced_accuracy(has, requested), balanced_accuracy(real_has, real_labels)
         accuracy, real = float(each.mean()), float(of_real.mean())

@@ -9,6 +9,7 @@ import numpy as np
 from plumbline.datasets._labels import class_labels
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import check_watched, class_probabilities
+from plumbline.metrics._splits import values_of
 from plumbline.models import Classifying
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ClassFractionsSpec(MetricSpec):
         probabilities = class_probabilities(classifier, samples["state"].values, by)
         classes = probabilities.shape[1]
         check_watched(self.watched, classes, self.kind)
-        test = dataset["state"].values[dataset["split"].values == "test"]
+        test = values_of(dataset, "test")
         fractions, expected = _fractions(probabilities), _fractions(class_probabilities(classifier, test, by))
         distance = 0.5 * float(np.abs(fractions - expected).sum())
         found = {

@@ -21,6 +21,7 @@ import numpy as np
 from plumbline.datasets._labels import class_labels
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import check_watched, class_features, class_probabilities
+from plumbline.metrics._splits import values_of
 from plumbline.models import Classifying, FeatureExtracting
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ClassQualitySpec(MetricSpec):
         features = class_features(extractor, states, by)
         of_test = dataset["split"].values == "test"
         labels = class_labels(dataset.isel(sample=of_test), classes, self.kind)
-        reference = class_features(extractor, dataset["state"].values[of_test], by)
+        reference = class_features(extractor, values_of(dataset, "test"), by)
         unit = np.sqrt(np.mean(reference**2))
         distances = {
             int(c): _distance(features[predicted == c] / unit, reference[labels == c] / unit)

@@ -14,6 +14,7 @@ import numpy as np
 
 from plumbline.coordinates import periodic_dimensions
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.metrics._splits import values_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,7 +32,7 @@ class EnergySpectrumSpec(MetricSpec):
         import xarray as xr
 
         periodic = periodic_dimensions(dataset, f"`{self.kind}`")
-        test = dataset["state"].values[dataset["split"].values == "test"][: samples.sizes["sample"]]
+        test = values_of(dataset, "test")[: samples.sizes["sample"]]
         reference, spectrum = (
             energy_spectrum(values, len(periodic)) for values in (test, samples["state"].values)
         )

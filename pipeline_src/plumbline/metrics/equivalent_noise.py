@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.metrics._splits import training_moments
 from plumbline.spec import key
 from plumbline.storage.store import select_split
 
@@ -58,7 +59,7 @@ class EquivalentNoiseSpec(MetricSpec):
 
     def _with_noise(self, test: xr.Dataset, dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """The states of the test split, without and with noise."""
-        clean, training = test["state"].values.astype(np.float64), split_values(dataset, "train")
+        clean = test["state"].values.astype(np.float64)
         # As in `standardised`: tables are scaled per column, fields by one number.
-        scale = training.std(0) if clean.ndim == 2 else training.std()
+        scale, _ = training_moments(dataset, per_column=clean.ndim == 2)
         return clean, clean + self.noise * scale * np.random.default_rng(SEED).standard_normal(clean.shape)

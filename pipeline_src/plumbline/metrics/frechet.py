@@ -19,6 +19,7 @@ from pydantic import StringConstraints
 from plumbline.datasets import AnyDataset
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
 from plumbline.metrics._classification import class_features
+from plumbline.metrics._splits import values_of
 from plumbline.models import FeatureExtracting
 from plumbline.spec import key
 
@@ -42,7 +43,7 @@ class FrechetSpec(MetricSpec):
 
         classifier = by.model(self.classifier, FeatureExtracting)
         drawn = class_features(classifier, samples["state"].values, by)
-        tests = {"": dataset["state"].values[dataset["split"].values == "test"]}
+        tests = {"": values_of(dataset, "test")}
         shape = samples["state"].shape[1:]
         for name, other in self.to.items():
             tests[f"_to_{name}"] = other.draw_matching("test", shape, f"to.{name}")["state"].values

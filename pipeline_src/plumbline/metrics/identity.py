@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
+from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.metrics._splits import training_moments
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,7 +27,7 @@ class IdentitySpec(MetricSpec):
             title = "mean squared distance moved in the latent space"
             found["latent_shift"] = scalar(shift, title, "lower", "posterior standard deviations²")
         if "source" in samples:
-            scale = split_values(dataset, "train").std()
+            scale = training_moments(dataset, per_column=False)[0]
             difference = (samples["state"].values - samples["source"].values) / scale
             distance = np.sqrt((difference**2).reshape(len(difference), -1).mean(1)).mean()
             title = "distance from the original"

@@ -16,6 +16,7 @@ import numpy as np
 
 from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
+from plumbline.metrics._splits import values_of
 from plumbline.metrics.frechet import frechet_distance
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class InceptionFrechetSpec(ReadsFiles, MetricSpec):
         import xarray as xr
 
         network = _network(Path(self.weights)).to(by.device)
-        test = dataset["state"].values[dataset["split"].values == "test"]
+        test = values_of(dataset, "test")
         drawn, real = (_features(network, states, by) for states in (samples["state"].values, test))
         distance = frechet_distance(drawn, real)
         return xr.Dataset({"fid": scalar(distance, "FID", "lower", "squared features")})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar, standardised
+from plumbline.metrics._splits import training_blocks, training_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,11 +24,14 @@ class MemorisationSpec(MetricSpec):
         import xarray as xr
         from sklearn.neighbors import NearestNeighbors
 
-        drawn, training = standardised(samples, dataset, "train")
-        _, test = standardised(samples, dataset, "test")
-        nearest = NearestNeighbors(n_neighbors=1).fit(training)
-        distance = nearest.kneighbors(drawn)[0][:, 0]
-        usual = np.median(nearest.kneighbors(test)[0][:, 0])
+        drawn, test = standardised(samples, dataset, "test")
+        scale = training_scale(dataset)
+        distance, of_test = np.full(len(drawn), np.inf), np.full(len(test), np.inf)
+        for training in training_blocks(dataset):
+            nearest = NearestNeighbors(n_neighbors=1).fit(training / scale)
+            distance = np.minimum(distance, nearest.kneighbors(drawn)[0][:, 0])
+            of_test = np.minimum(of_test, nearest.kneighbors(test)[0][:, 0])
+        usual = np.median(of_test)
         attrs = {"long_name": "distance to the nearest training sample", "units": "standard deviations"}
         ratio = np.median(distance) / usual if usual > 0 else np.nan
         return xr.Dataset(

@@ -27,6 +27,7 @@ from plumbline.metrics import (
     split_values,
     truth_is_feasible,
 )
+from plumbline.metrics._splits import training_moments, values_of
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -53,10 +54,11 @@ class PredictionSpec(MetricSpec):
         if "predicted_mean" not in samples:
             return xr.Dataset()
         count = samples.sizes["sample"]
-        test = dataset["split"].values == "test"
         truth = split_values(dataset, "test")[:count]
         present = (
-            dataset["present"].values[test][:count] if "present" in dataset else np.ones_like(truth, bool)
+            values_of(dataset, "test", "present")[:count]
+            if "present" in dataset
+            else np.ones_like(truth, bool)
         )
         mean, std = (
             samples[name].values.reshape(count, -1).astype(np.float64)
@@ -87,14 +89,14 @@ class PredictionSpec(MetricSpec):
         for suffix, of in (("", ""), ("_free", ", in all coordinates")):
             if f"log_likelihood{suffix}" in samples:
                 # The density without the constraint (`_free`) is also defined for an infeasible true state.
-                known = bool(suffix) or truth_is_feasible(samples, dataset, by)
-                value = -samples[f"log_likelihood{suffix}"].values.mean() if known else np.nan
+                exists = bool(suffix) or truth_is_feasible(samples, dataset, by)
+                value = -samples[f"log_likelihood{suffix}"].values.mean() if exists else np.nan
                 results[f"negative_log_likelihood{suffix}"] = scalar(
                     value,
                     f"negative log-likelihood{of}",
                     "lower",
                     "nats per sample",
-                    remark="" if known else NO_LIKELIHOOD,
+                    remark="" if exists else NO_LIKELIHOOD,
                 )
         for name, constraint in by.constraints.items():
             violation = constraint.violation(by.tensor(samples["predicted_mean"].values))
@@ -113,10 +115,10 @@ class PredictionSpec(MetricSpec):
         """The name of the unit of errors, and its size (n,) per coordinate, or (1,)."""
         if self.scale == "none":
             return str(dataset["state"].attrs.get("units", "1")), np.ones(1)
-        training = split_values(dataset, "train")
+        std, largest = training_moments(dataset, per_column=True)
         if self.scale == "max_abs":
-            return "largest values", np.abs(training).max(axis=0)
-        return "standard deviations", training.std(axis=0)
+            return "largest values", largest
+        return "standard deviations", std
 
 
 def _pairs(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ cost of its samples; otherwise it is unknown.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from zipfile import BadZipFile
@@ -19,6 +20,7 @@ from plumbline.spec import key
 
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
 
 SUFFIXES = (".npz", ".npy", ".zarr")
 
@@ -61,7 +63,7 @@ class FromFileSpec(ReadsFiles, SamplerSpec):
                 f"{self.path}: samples have the shape {states.shape[1:]}, and those of the dataset have the "
                 f"shape {shape[1:]}"
             )
-        chosen = states[task.first : task.first + shape[0]]
+        chosen = np.array(states[task.first : task.first + shape[0]])
         if len(chosen) < shape[0]:
             raise SamplesFileError(
                 f"{self.path}: contains {len(states)} samples, and the study requires more (`samples.count`)"
@@ -79,11 +81,12 @@ class FromFileSpec(ReadsFiles, SamplerSpec):
         return False
 
 
-def read_samples(path: Path) -> tuple[np.ndarray, Costs]:
-    """Reads the samples (N, ...) of a file, and the cost of one sample.
+def read_samples(path: Path) -> tuple[np.ndarray | xr.Variable, Costs]:
+    """The samples (N, ...) of a file, of which a slice is read when it is taken, and the cost of one sample.
 
-    The costs `network_evaluations`, `backward_passes` and `projection_solves` are scalar arrays of a `.npz`
-    file or attributes of a zarr store. A cost that the file does not record is NaN.
+    The array of a `.npz` file is read as a whole, once for all batches. The costs `network_evaluations`,
+    `backward_passes` and `projection_solves` are scalar arrays of a `.npz` file or attributes of a zarr
+    store. A cost that the file does not record is NaN.
 
     Raises:
         SamplesFileError: the file is missing, has another format, or has no numeric array of samples.
@@ -101,18 +104,19 @@ def read_samples(path: Path) -> tuple[np.ndarray, Costs]:
         from plumbline.storage.foreign import open_foreign_store
 
         store = open_foreign_store(str(path))
-        arrays = {str(name): variable.values for name, variable in store.data_vars.items()}
+        arrays: dict[str, np.ndarray | xr.Variable] = {
+            str(name): array.variable for name, array in store.data_vars.items()
+        }
         known = {str(name): value for name, value in store.attrs.items()}
     else:
         try:
-            loaded = np.load(path, allow_pickle=False)
-            arrays = (
-                {"state": loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
-            )
+            arrays = dict(_numpy_arrays(path, path.stat().st_mtime_ns))
         except (ValueError, EOFError, BadZipFile, AttributeError) as error:
             raise SamplesFileError(f"{path}: cannot be read as {path.suffix}: {error}") from error
     known |= {
-        name: float(array) for name, array in arrays.items() if array.ndim == 0 and array.dtype.kind in "iuf"
+        name: float(np.asarray(array))
+        for name, array in arrays.items()
+        if array.ndim == 0 and array.dtype.kind in "iuf"
     }
     states = {name: array for name, array in arrays.items() if array.ndim > 1}
     if "state" not in states and len(states) != 1:
@@ -126,3 +130,14 @@ def read_samples(path: Path) -> tuple[np.ndarray, Costs]:
         known.get(name, math.nan) for name in ("network_evaluations", "backward_passes", "projection_solves")
     ]
     return found, Costs(*(float(cost) if isinstance(cost, int | float) else math.nan for cost in costs))
+
+
+@lru_cache(maxsize=1)
+def _numpy_arrays(path: Path, modified: int) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy file by name; that of a `.npy` file stays on disk."""
+    import numpy as np
+
+    if path.suffix == ".npy":
+        return {"state": np.load(path, mmap_mode="r", allow_pickle=False)}
+    with np.load(path, allow_pickle=False) as loaded:
+        return {name: loaded[name] for name in loaded.files}

@@ -128,7 +128,7 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 
     If there are several `draws` per test sample, the first one is shown.
     """
-    test = select_split(open_parts(dataset), "test")
+    test = select_split(open_parts(dataset), "test", slice(0, POINTS))
     drawn = {name: open_store(path)["state"][::draws] for name, path in samples.items()}
     states = {REAL: test["state"]} | drawn
     # A part may contain fewer samples. Every method shows the same number.

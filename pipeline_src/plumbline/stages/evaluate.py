@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,25 @@ import xarray as xr
 from plumbline import devices
 from plumbline.metrics import EvaluationContext, MetricSpec
 from plumbline.metrics._jackknife import replicates
+from plumbline.metrics._splits import with_training_scale
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_models
 from plumbline.storage.origins import origin_of
-from plumbline.storage.store import load_parts, open_store, provenance, select_split, write_store
+from plumbline.storage.store import (
+    load_parts,
+    open_parts,
+    open_store,
+    provenance,
+    reading,
+    select_split,
+    write_store,
+)
 from plumbline.study import SampleCounts
 
+logger = logging.getLogger("plumbline.evaluate")
+
+LARGE = 2e9
+"""Size in bytes of a train split above which it is read block by block."""
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
 
 
@@ -49,7 +63,7 @@ def evaluate(
     """
     started = time.perf_counter()
     values = json.loads(spec)
-    data = load_parts(dataset)
+    data = with_training_scale(load_for_metrics(dataset))
     counts = SampleCounts.model_validate(values["samples"])
     evaluated = load_parts(samples) if samples else held_out(data, counts.cases, seed)
     first = evaluated.isel(sample=slice(None, None, counts.samples_per_case if samples else 1))
@@ -75,6 +89,30 @@ def evaluate(
         "samples_device": evaluated.attrs.get("device", "none") if samples else "none",
     }
     write_store(result, output, provenance(spec, devices.name_of(device), started))
+
+
+def load_for_metrics(paths: Sequence[Path]) -> xr.Dataset:
+    """The dataset in memory, except for a train split larger than `LARGE`, which stays lazy.
+
+    All variables along `sample` are then lazy arrays, of which those of the other splits are in memory.
+
+    Raises:
+        CorruptStoreError: a part cannot be read, or the parts do not fit together.
+    """
+    opened = open_parts(paths)
+    train = opened["split"].values == "train"
+    if opened.isel(sample=np.flatnonzero(train)).nbytes <= LARGE:
+        return load_parts(paths)
+    logger.info("the train split is larger than %g GB: metrics read it block by block.", LARGE / 1e9)
+    with reading(opened.encoding["source"]):
+        others = opened.isel(sample=np.flatnonzero(~train)).load()
+    along = [name for name, variable in others.data_vars.items() if variable.dims[:1] == ("sample",)]
+    data = xr.concat(
+        [opened.isel(sample=np.flatnonzero(train))[along], others[along].chunk()], dim="sample",
+        coords="minimal", compat="override", join="exact", combine_attrs="override",
+    )  # fmt: skip
+    rest = {name: variable for name, variable in others.data_vars.items() if name not in along}
+    return data.assign(rest).assign_attrs(opened.attrs)
 
 
 def _numbered(found: xr.Dataset) -> xr.Dataset:

@@ -79,7 +79,7 @@ def sample(
     samples = draw_samples(
         method,
         [load_model(folder, example) for folder in model],
-        select_split(opened, "test").isel(sample=cases),
+        select_split(opened, "test", cases),
         constraints=build_constraints(values["constraints"], example, measuring),
         observation=None if observation is None else of_kind(ObservationSpec, observation),
         seed=seed,

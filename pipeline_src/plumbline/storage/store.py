@@ -50,6 +50,8 @@ CHUNK_BYTES = 4 * 2**20
 LARGEST_CHUNK_BYTES = 64 * 2**20
 """Largest size of a chunk; larger samples are divided, because a chunk must fit into memory."""
 
+EVERY = slice(None)
+
 LIBRARIES = ("torch", "azula", "numpy", "xarray", "zarr", "cantera")
 
 
@@ -319,8 +321,13 @@ def load_parts(paths: Iterable[str | Path]) -> xr.Dataset:
         return open_parts(named).load()
 
 
-def select_split(dataset: xr.Dataset, split: str) -> xr.Dataset:
-    """Reads the samples of one split into memory.
+def select_split(dataset: xr.Dataset, split: str, chosen: np.ndarray | slice = EVERY) -> xr.Dataset:
+    """Reads the samples of one split into memory, or those of them that are chosen.
+
+    Args:
+        dataset: the dataset, which may be lazy.
+        split: name of the split.
+        chosen: places of the samples in the split.
 
     Raises:
         CorruptStoreError: the split has no samples, or they cannot be read.
@@ -329,7 +336,7 @@ def select_split(dataset: xr.Dataset, split: str) -> xr.Dataset:
     if not mask.any():
         raise CorruptStoreError(f"the dataset has no sample in the split {split!r}.")
     with reading(dataset.encoding.get("source", "the dataset")):
-        return dataset.isel(sample=np.flatnonzero(mask)).load()
+        return dataset.isel(sample=np.flatnonzero(mask)[chosen]).load()
 
 
 def provenance(spec: str, device: str = "cpu", started: float | None = None) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""The splits of a dataset as metrics need them; a lazy train split is read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SCALE = "training_scale"
+"""Variable that `with_training_scale` adds to a dataset."""
+BLOCK_BYTES = 2**25
+"""Size of a block of training samples."""
+
+
+def values_of(dataset: xr.Dataset, split: str, name: str = "state") -> np.ndarray:
+    """The values (samples, ...) of a variable in a split; of a lazy dataset, only these are read."""
+    rows = np.flatnonzero(dataset["split"].values == split)
+    values: np.ndarray = dataset[name].isel(sample=rows).values
+    return values
+
+
+def training_blocks(dataset: xr.Dataset) -> Iterator[np.ndarray]:
+    """The flattened states (samples, n) of the train split in blocks, in float64."""
+    rows = np.flatnonzero(dataset["split"].values == "train")
+    state = dataset["state"]
+    sample_bytes = max(1, int(np.prod(state.shape[1:])) * state.dtype.itemsize)
+    size = max(1, BLOCK_BYTES // sample_bytes)
+    for start in range(0, len(rows), size):
+        values = state.isel(sample=rows[start : start + size]).values
+        yield values.reshape(len(values), -1).astype(np.float64)
+
+
+def training_moments(dataset: xr.Dataset, *, per_column: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation and largest absolute value of the training states, of each column (n,) or of all ().
+
+    Blocks are merged as in `plumbline.models._moments`.
+    """
+    count, mean, squares, largest = 0, np.zeros(()), np.zeros(()), np.zeros(())
+    for block in training_blocks(dataset):
+        x = block if per_column else block.reshape(-1)
+        own = x.mean(0)
+        total = count + len(x)
+        shift = own - mean
+        squares = squares + ((x - own) ** 2).sum(0) + shift**2 * (count * (len(x) / total))
+        mean = mean + shift * (len(x) / total)
+        largest = np.maximum(largest, np.abs(x).max(0))
+        count = total
+    return np.sqrt(squares / count), largest
+
+
+def with_training_scale(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with the scale of its training data, so that metrics need not compute it again."""
+    import xarray as xr
+
+    scale = xr.DataArray(training_scale(dataset), dims=("scaled",) if dataset["state"].ndim == 2 else ())
+    return dataset.assign({SCALE: scale})
+
+
+def training_scale(dataset: xr.Dataset) -> np.ndarray:
+    """The standard deviation of the training data, (n,) of the columns of a table or () of fields.
+
+    Fields are scaled by one number, since their entries share a unit. A constant column is not scaled.
+    """
+    if SCALE in dataset:
+        known: np.ndarray = dataset[SCALE].values
+        return known
+    scale, _ = training_moments(dataset, per_column=dataset["state"].ndim == 2)
+    return np.where(scale > 1e-12 * np.max(scale), scale, 1.0)
