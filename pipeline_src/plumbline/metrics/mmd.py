@@ -11,6 +11,7 @@ metric's floor shows the bias.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from plumbline.metrics import EvaluationContext, PairwiseSpec, scalar
 if TYPE_CHECKING:
     import xarray as xr
 
-    from plumbline.metrics._pairs import Pairs
+    from plumbline.metrics._pairs import Distances, Pairs
 
 # Bandwidths, in multiples of the median distance.
 BANDWIDTHS = (0.5, 1.0, 2.0)
@@ -43,14 +44,16 @@ class MMDSpec(PairwiseSpec):
 
 def maximum_mean_discrepancy(pairs: Pairs) -> float:
     """The MMD from the distances between samples and test samples; the latter give the bandwidths."""
-    apart = pairs.reference[np.triu_indices(len(pairs.reference), 1)]
     # If most points coincide, their median distance is zero; one standard deviation of the data takes its
     # place.
-    median = np.median(apart) or 1.0
+    median = pairs.reference.median_apart() or 1.0
 
-    def kernel(distances: np.ndarray) -> float:
-        squared = distances**2
-        return float(np.mean([np.exp(-squared / (2 * (c * median) ** 2)).mean() for c in BANDWIDTHS]))
+    def kernel(distances: Distances) -> float:
+        return float(np.mean([distances.mean(partial(gaussian, width=c * median)) for c in BANDWIDTHS]))
+
+    def gaussian(distances: np.ndarray, width: float) -> np.ndarray:
+        values: np.ndarray = np.exp(-(distances**2) / (2 * width**2))
+        return values
 
     total = kernel(pairs.drawn) + kernel(pairs.reference) - 2 * kernel(pairs.between)
     return float(np.sqrt(max(total, 0.0)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.metrics import EvaluationContext, PairwiseSpec, scalar
+from plumbline.metrics._pairs import Distances
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -39,21 +40,26 @@ class PrecisionRecallSpec(PairwiseSpec):
 
     def values(self, pairs: Pairs) -> dict[str, float]:
         of_test, of_drawn = (_radii(within, self.neighbours) for within in (pairs.reference, pairs.drawn))
+        precise: list[np.ndarray] = []
+        nearest, recalled = np.full(len(of_test), np.inf), np.zeros(len(of_test), bool)
+        for first, between in pairs.between.blocks():
+            precise.append(np.any(between <= of_test, axis=1))
+            nearest = np.minimum(nearest, between.min(0))
+            recalled |= (of_drawn[first : first + len(between), None] >= between).any(0)
         return {
-            "precision": float((pairs.between <= of_test).any(1).mean()),
-            "coverage": float((pairs.between.min(0) <= of_test).mean()),
-            "recall": float((of_drawn >= pairs.between.T).any(1).mean()),
+            "precision": float(np.concatenate(precise).mean()),
+            "coverage": float((nearest <= of_test).mean()),
+            "recall": float(recalled.mean()),
         }
 
 
 def fraction_on_manifold(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> float:
     """The fraction of points (n, d) that lie on the manifold of another set (m, d), with k = `neighbours`."""
-    from scipy.spatial.distance import cdist
+    radii = _radii(Distances(manifold, manifold), neighbours)
+    inside = [(block <= radii).any(1) for _, block in Distances(points, manifold).blocks()]
+    return float(np.concatenate(inside).mean())
 
-    return float((cdist(points, manifold) <= _radii(cdist(manifold, manifold), neighbours)).any(1).mean())
 
-
-def _radii(within: np.ndarray, neighbours: int) -> np.ndarray:
+def _radii(within: Distances, neighbours: int) -> np.ndarray:
     """The distance (n,) of each point to its k-th nearest neighbour, from all distances (n, n)."""
-    k = min(neighbours, len(within) - 1)
-    return np.partition(within, k, axis=1)[:, k]
+    return within.nearest(min(neighbours, len(within.rows) - 1))
