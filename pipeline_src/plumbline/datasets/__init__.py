@@ -11,6 +11,7 @@ Sample i depends on (seed, i) alone, so the data does not depend on the number o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -22,6 +23,8 @@ from plumbline.spec import LARGEST_SEED, ByKind, Kind, Spec, key
 if TYPE_CHECKING:
     import xarray as xr
 
+BLOCK_BYTES = 2**28
+"""Size of the blocks in which a part is drawn."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -93,9 +96,29 @@ class DatasetSpec(Kind):
         Raises:
             DataFileError: the data cannot be read, or models cannot be trained on it.
         """
+        return self._with_coordinates(self._indices(part))
+
+    def draw_part_in_blocks(self, part: int) -> Iterator[xr.Dataset]:
+        """Draws the samples of one part in blocks of about `BLOCK_BYTES`, if their size is known beforehand.
+
+        Raises:
+            DataFileError: the data cannot be read, or models cannot be trained on it.
+        """
+        indices, size = self._indices(part), self.sample_bytes()
+        blocks = 1 if size is None else max(1, min(len(indices), len(indices) * size // BLOCK_BYTES))
+        for chosen in np.array_split(indices, blocks):
+            yield self._with_coordinates(chosen)
+
+    def sample_bytes(self) -> int | None:
+        """The size of a sample in bytes, where it is known before samples are drawn; None elsewhere."""
+        return None
+
+    def _indices(self, part: int) -> np.ndarray:
+        return np.array_split(np.arange(self.splits.total), self.parts)[part]
+
+    def _with_coordinates(self, indices: np.ndarray) -> xr.Dataset:
         import xarray as xr
 
-        indices = np.array_split(np.arange(self.splits.total), self.parts)[part]
         splits = self.splits.names()[indices]
         drawn = self._drawn(indices, splits)
         return drawn.assign_coords(

@@ -80,6 +80,11 @@ class StoredSpec(ReadsFiles, DatasetSpec):
         drawn.attrs = self._with_attributes(drawn.attrs)
         return drawn
 
+    def sample_bytes(self) -> int:
+        stored = self._arranged(_renamed(self.path, self.rename))
+        along = [stored[name].variable for name in stored.data_vars if "sample" in stored[name].dims]
+        return sum(variable.nbytes // max(1, variable.sizes["sample"]) for variable in along)
+
     def source_rows(self, indices: np.ndarray) -> np.ndarray:
         return self._order(self._arranged(_renamed(self.path, self.rename)))[indices]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from plumbline.datasets import DatasetSpec
 from plumbline.spec import of_kind
-from plumbline.storage.store import provenance, write_store
+from plumbline.storage.blocks import write_in_blocks
+from plumbline.storage.store import provenance
 
 
 def generate(spec: str, *, part: int, output: Path) -> None:
@@ -21,4 +22,4 @@ def generate(spec: str, *, part: int, output: Path) -> None:
     """
     started = time.perf_counter()
     dataset = of_kind(DatasetSpec, json.loads(spec))
-    write_store(dataset.draw_part(part), output, provenance(spec, started=started))
+    write_in_blocks(dataset.draw_part_in_blocks(part), output, lambda: provenance(spec, started=started))

@@ -48,13 +48,14 @@ def import_file(path: str, output: Path, options: ImportOptions | None = None) -
     import dask
 
     from plumbline.datasets._checks import refuse_non_finite
+    from plumbline.storage.blocks import in_chunks
     from plumbline.storage.store import provenance, write_store
 
     _require_free(output)
     # One block at a time, because a pool of threads would hold several in memory.
     with imported(path, options or ImportOptions()) as data, dask.config.set(scheduler="synchronous"):
         refuse_non_finite(data, path)
-        write_store(_in_blocks(data), output, provenance(_described(path, options or ImportOptions())))
+        write_store(in_chunks(data), output, provenance(_described(path, options or ImportOptions())))
 
 
 @contextmanager
@@ -218,17 +219,3 @@ def _require_free(output: Path) -> None:
         own = False
     if not own:
         raise DataFileError(f"{output} exists, and plumbline did not write it: choose another `--output`.")
-
-
-def _in_blocks(data: xr.Dataset) -> xr.Dataset:
-    """The dataset in blocks that match the chunks of the store."""
-    from plumbline.storage.store import chunk_shape
-
-    blocked = {
-        name: variable.chunk(
-            dict(zip(variable.dims, chunk_shape(variable.shape, variable.dtype.itemsize), strict=True))
-        )
-        for name, variable in data.variables.items()
-        if variable.chunks is not None and name not in data.coords
-    }
-    return data.assign(blocked)
