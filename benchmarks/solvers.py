@@ -4,9 +4,10 @@ All have the same grid, step, scheme, precision and number of threads. Each libr
 pinned to one core per thread. In each round the processes are timed in turn while the others sleep. The table
 shows the median over rounds of microseconds per step and trajectory, and the median of the ratio within a
 round, which is robust to drifts of the machine's speed. Times are CPU times on one thread, which other jobs
-affect little, and wall times on two.
+affect little, and wall times on more, which need idle cores.
 
     python benchmarks/solvers.py                 # all cases, about half an hour
+    python benchmarks/solvers.py --threads 1     # only those on one thread
     python benchmarks/solvers.py --quick         # one thread, single precision
     python benchmarks/solvers.py --parts         # a compiled step, a step in torch and its transforms alone
     python benchmarks/solvers.py --work-precision  # time to a given error for our schemes
@@ -312,7 +313,7 @@ def parts(rounds: int) -> None:
 
 
 def work_precision() -> None:
-    """Prints error and time of ETDRK4 and ETDAB4 for several numbers of steps, on one thread in float64."""
+    """Prints error and CPU time of ETDRK4 and ETDAB4 by number of steps, on one thread in float64."""
     import torch
 
     from plumbline.solvers import burgers, kolmogorov
@@ -345,9 +346,9 @@ def work_precision() -> None:
                 result = run(steps, scheme)
                 times = []
                 for _ in range(5):
-                    started = time.perf_counter()
+                    started = time.process_time()
                     run(steps, scheme)
-                    times.append(time.perf_counter() - started)
+                    times.append(time.process_time() - started)
                 error = float((result - truth).norm() / truth.norm())
                 case = f"{problem} {points} x {batch}"
                 print(f"| {case} | {scheme} | {steps} | {error:.1e} | {1e3 * min(times):.1f} |", flush=True)
@@ -362,6 +363,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--work-precision", action="store_true")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     if options.worker:
@@ -374,7 +376,7 @@ def main() -> None:
     print(f"| {' | '.join((*columns, 'difference after 20 steps'))} |")
     print("|---|---|---|---|---|---|---|")
     for dtype in ("float32",) if options.quick else ("float32", "float64"):
-        for threads in (1,) if options.quick else (1, 2):
+        for threads in (1,) if options.quick else options.threads:
             for case in CASES:
                 compare(case, threads, dtype, options.rounds)
     return None
