@@ -10,6 +10,7 @@ min_version("9.0")
 configfile: workflow.current_basedir.join("config/config.yaml").get_path_or_uri(secret_free=True)
 
 
+include: "rules/scheduler.smk"
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/rehearsal.smk"

@@ -1,9 +1,15 @@
 # Validates the studies as the Snakefile loads, and defines the functions with which rules query their plans.
+import gc
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.logging import logger
+
+# Jobs are many small objects that stay to the end: with the default of 700 objects, the search for garbage takes
+# a quarter of the time that Snakemake needs to list its jobs.
+gc.set_threshold(100_000, *gc.get_threshold()[1:])
 
 # The workflow's folder: the parent of this file's folder, even if another Snakefile imports it as a module.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
@@ -30,6 +36,7 @@ KNOWN = Path(".snakemake") / "plumbline"
 OWN_STUDIES = Path(workflow.basedir) / "config" / "studies"
 
 
+@cache
 def library_alone():
     """A folder that contains only the library, for jobs whose environment lacks it."""
     if LIBRARY.name == "pipeline_src":
@@ -101,6 +108,7 @@ DATASETS = {plan.dataset_name(): plan for plan in PLANS.values()}
 TRAINED = {plan.trained_name(model): (plan, model) for plan in PLANS.values() for model in plan.study.models}
 
 
+@cache
 def slices_of_dataset(name):
     """The slices of all studies that use a dataset. Each slice is the whole study."""
     return [plan.compare_slice() for plan in PLANS.values() if plan.dataset_name() == name]

@@ -9,9 +9,11 @@ and paths from this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from plumbline.spec import canonical, digest
 from plumbline.study import REAL, MethodSpec, Study
@@ -32,6 +34,26 @@ OF_TRAINING = (WEIGHTS, CARD, LOG, CHECKPOINTS)
 CHECKPOINT = "step{step}"
 """The folder of one checkpoint within the folder of checkpoints."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def once(method: Callable[Concatenate[Plan, P], R]) -> Callable[Concatenate[Plan, P], R]:
+    """Keeps the results of a method of a plan by its arguments: many jobs have the same slice and files.
+
+    The results are shared, so callers must not change them.
+    """
+
+    @wraps(method)
+    def kept(plan: Plan, *args: P.args, **kwargs: P.kwargs) -> R:
+        results = vars(plan).setdefault(f"_{method.__name__}", {})
+        asked = (args, *kwargs.items())
+        if asked not in results:
+            results[asked] = method(plan, *args, **kwargs)
+        return results[asked]
+
+    return kept
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,14 +72,17 @@ class Plan:
 
     # generate
 
+    @once
     def generate_slice(self) -> str:
         """The dataset."""
         return self.study.dataset.canonical()
 
+    @once
     def dataset_name(self) -> str:
         """Name of the dataset's folder. Studies with the same dataset share it."""
         return f"{self.study.dataset.kind}-{self.study.dataset.digest()}"
 
+    @once
     def dataset_parts(self) -> list[Path]:
         """The parts of the dataset, in order."""
         return self._parts(DATASET_PART, self.study.dataset.parts, dataset=self.dataset_name())
@@ -70,10 +95,12 @@ class Plan:
 
     # train
 
+    @once
     def train_slice(self, model: str) -> str:
         """The model, the constraints that it is built with, and the slices of models that it depends on."""
         return canonical(self._train_values(model))
 
+    @once
     def trained_name(self, model: str) -> str:
         """Name of the folder of a trained model with all its seeds. Studies with the same model share it."""
         return f"{model}-{digest(canonical(self._identity(model)))}"
@@ -96,6 +123,7 @@ class Plan:
 
     # sample
 
+    @once
     def at_checkpoints(self) -> dict[str, tuple[str, int]]:
         """Method and training step, by the name under which the method is evaluated at this step."""
         return {
@@ -109,6 +137,7 @@ class Plan:
         name, step = self.at_checkpoints().get(judged, (judged, None))
         return self.study.methods[name], step
 
+    @once
     def sample_slice(self, judged: str) -> str:
         """The method, its models without training settings, its constraints, and the number of samples."""
         study, (method, _) = self.study, self.at_step(judged)
@@ -144,6 +173,7 @@ class Plan:
 
     # evaluate
 
+    @once
     def evaluate_slice(self) -> str:
         """The metrics, all constraints, the models that both use, and the number of samples."""
         study = self.study
@@ -156,6 +186,7 @@ class Plan:
             }
         )
 
+    @once
     def measuring_models(self) -> list[str]:
         """The models that the constraints and the metrics of the study use."""
         of_metrics = [model for metric in self.study.metrics.values() for model in metric.depends_on()]
@@ -167,6 +198,7 @@ class Plan:
 
     # compare
 
+    @once
     def compare_slice(self) -> str:
         """The whole study."""
         return self.study.canonical()
