@@ -1,9 +1,9 @@
 """What Snakemake's own process costs: its CPU time and threads over 300 and 3,000 jobs.
 
 Each job sleeps for a second and creates a folder, and has six inputs and a parameter of two kilobytes, as the
-jobs of a study have. All jobs are ready from the start. The process of Snakemake runs with the profile of
-this project, with and without `rules/scheduler.smk`, and its own CPU time and threads are read from /proc
-while it runs; the jobs' CPU time does not count.
+jobs of a study have. All jobs are ready from the start. Snakemake runs as it comes, with
+`rules/scheduler.smk`, and with that file and the profile of this project. Its own CPU time and threads are
+read from /proc while it runs; the jobs' CPU time does not count.
 
     python benchmarks/snakemake_process.py             # about 25 minutes, mostly asleep
     python benchmarks/snakemake_process.py --jobs 300
@@ -25,6 +25,12 @@ RULES = HOME / "rules" / "scheduler.smk"
 # Jobs at a time, and the seconds that each sleeps.
 CORES, ASLEEP = 8, 1
 TICKS = os.sysconf("SC_CLK_TCK")
+# Title, whether `rules/scheduler.smk` is included, and the profile.
+CASES = [
+    ("Snakemake's own", False, "none"),
+    ("with `rules/scheduler.smk`", True, "none"),
+    ("with it and the profile", True, str(HOME / "profiles" / "default")),
+]
 
 SNAKEFILE = """
 {include}
@@ -56,7 +62,7 @@ def used(process: int) -> tuple[float, int]:
     return (int(fields[11]) + int(fields[12])) / TICKS, int(fields[17])
 
 
-def measure(jobs: int, mended: bool, profile: Path) -> tuple[float, float, int]:
+def measure(jobs: int, mended: bool, profile: str) -> tuple[float, float, int]:
     """CPU seconds, seconds on the clock, and the largest number of threads of one run.
 
     Raises:
@@ -69,7 +75,7 @@ def measure(jobs: int, mended: bool, profile: Path) -> tuple[float, float, int]:
             (folder / "data" / str(i)).touch()
         include = f"include: {str(RULES)!r}" if mended else ""
         (folder / "Snakefile").write_text(SNAKEFILE.format(include=include, jobs=jobs, asleep=ASLEEP))
-        command = ["-m", "snakemake", "--cores", str(CORES), "--profile", str(profile)]
+        command = ["-m", "snakemake", "--cores", str(CORES), "--profile", profile]
         with (folder / "stderr").open("w") as output:
             start = time.monotonic()
             run = subprocess.Popen([sys.executable, *command], cwd=folder, stderr=output, stdout=output)
@@ -89,21 +95,14 @@ def measure(jobs: int, mended: bool, profile: Path) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, nargs="+", default=[300, 3000], help="numbers of jobs")
-    parser.add_argument("--profile", type=Path, default=HOME / "profiles" / "default", help="the profile")
-    parser.add_argument("--only", choices=["before", "after"], help="with rules/scheduler.smk or without it only")
     options = parser.parse_args()
-    print("| jobs | rules/scheduler.smk | CPU s of the process | a job, ms | of a core | threads, at most |")
+    print("| jobs | scheduling | CPU s of the process | a job, ms | of a core | threads, at most |")
     print("|---:|---|---:|---:|---:|---:|")
     for jobs in options.jobs:
-        for name, mended in (("before", False), ("after", True)):
-            if options.only in (None, name):
-                seconds, clock, threads = measure(jobs, mended, options.profile)
-                word = "yes" if mended else "no"
-                print(
-                    f"| {jobs:,} | {word} | {seconds:.1f} | {1e3 * seconds / jobs:.0f} | {seconds / clock:.0%} "
-                    f"| {threads} |",
-                    flush=True,
-                )
+        for title, mended, profile in CASES:
+            seconds, clock, threads = measure(jobs, mended, profile)
+            times = f"{seconds:.1f} | {1e3 * seconds / jobs:.0f} | {seconds / clock:.0%}"
+            print(f"| {jobs:,} | {title} | {times} | {threads} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a start costs: CPU seconds of `plumbline check` and of a dry run of Snakemake, against the number of jobs.
+"""What a start costs: CPU seconds of `plumbline check` and of a dry run, against the number of jobs.
 
-The default configuration comes first, then generated studies with many methods, models, seeds, and parts of data and
-samples. Each command runs three times, and
-the smallest CPU time counts. The last column is the additional time a job, compared with the row above.
+The default configuration comes first, then generated studies with many methods, models, seeds, and parts of
+data and samples. Each command runs several times, and the smallest CPU time counts. The last column is the
+additional time a job, compared with the row above.
 
     python benchmarks/start_up.py                # up to 100,000 jobs, about 20 minutes
     python benchmarks/start_up.py --jobs 1000
@@ -91,13 +91,12 @@ def cpu_seconds(command: list[str], folder: Path) -> tuple[float, str]:
     return used, done.stdout + done.stderr
 
 
-def row(title: str, folder: Path, study: str, rounds: int, above: tuple[int, float] | None) -> tuple[int, float]:
+def row(
+    title: str, folder: Path, study: str, rounds: int, above: tuple[int, float] | None
+) -> tuple[int, float]:
     """Prints one row; returns its number of jobs and the seconds of the dry run."""
     check = min(cpu_seconds(["plumbline.cli", "check", study], folder)[0] for _ in range(rounds))
-    runs = [
-        cpu_seconds(["snakemake", "--dry-run", "--cores", "1"], folder)
-        for _ in range(rounds)
-    ]
+    runs = [cpu_seconds(["snakemake", "--dry-run", "--cores", "1"], folder) for _ in range(rounds)]
     jobs = int(re.findall(r"^total +(\d+)", runs[0][1], re.MULTILINE)[0])
     seconds = min(used for used, _ in runs)
     each = f"{1e3 * (seconds - above[1]) / (jobs - above[0]):.2f}" if above else ""

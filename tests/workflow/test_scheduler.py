@@ -1,4 +1,4 @@
-"""Snakemake's scheduler starts timers without end; rules/scheduler.smk keeps it from that. docs/snakemake_timers.md."""
+"""Snakemake starts timers without end, and rules/scheduler.smk prevents it; see docs/snakemake_timers.md."""
 
 import re
 import subprocess
@@ -34,8 +34,8 @@ def timers(folder, snakefile, *options):
 def test_snakemake_still_has_the_fault(tmp_path):
     started, _ = timers(tmp_path, reproduction())
     assert started > JOBS / 2, (
-        f"Snakemake {snakemake.__version__} started {started} timers in {JOBS} jobs: if it no longer starts one "
-        f"after each pass, delete rules/scheduler.smk, this test and docs/snakemake_timers.md"
+        f"Snakemake {snakemake.__version__} started {started} timers in {JOBS} jobs: if it no longer starts "
+        f"one after each pass, delete rules/scheduler.smk, this test and docs/snakemake_timers.md"
     )
 
 
