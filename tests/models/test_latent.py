@@ -405,7 +405,7 @@ def test_samples_of_the_prior_and_of_the_data_are_decoded():
     assert float((again - task().batch["state"]).std()) == pytest.approx(0.05, rel=0.1)
 
 
-class Nearest:
+class Nearest(torch.nn.Module):
     """A classifier that predicts the class of the nearest centre with near certainty."""
 
     def log_probabilities(self, x):

@@ -105,7 +105,8 @@ class _BandEnergy(Attribute):
         import torch
 
         modes = torch.fft.fftn(x, dim=self.axes, norm="forward")
-        energy = modes.abs().square() * self.band.to(x.device)
+        self.band = self.band.to(x.device)
+        energy = modes.abs().square() * self.band
         return 0.5 * self.components * energy.sum(self.axes).flatten(1).mean(1)
 
 

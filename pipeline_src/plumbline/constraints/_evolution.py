@@ -117,7 +117,8 @@ def _normal_equations(
     normal = start.new_empty(len(start), points, points)
     gradient = start.new_empty(len(start), points)
     directions = torch.eye(points, dtype=start.dtype, device=start.device)
-    for part in torch.arange(len(start)).split(max(1, DIRECTION_BATCH // points)):
+    together = max(1, DIRECTION_BATCH // points)
+    for part in (slice(first, first + together) for first in range(0, len(start), together)):
         size = DIFFERENCE * start[part].abs().amax(1).clamp(min=DIFFERENCE)[:, None, None]
         moved = (start[part, None] + size * directions).flatten(0, 1)
         trajectories = equation.propagated(moved, misfit.shape[1] - 1).unflatten(0, (-1, points))

@@ -24,10 +24,10 @@ from plumbline.constraints import Constraint, InfeasibleConstraintError
 from plumbline.constraints._known import required
 from plumbline.constraints._rows import IndependentRows, independent_rows, rescaled_rows
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
-from plumbline.linalg.checks import require_variances
+from plumbline.linalg.checks import require, require_variances
 from plumbline.linalg.conditioning import ConditionedCovariance
 from plumbline.linalg.covariance import Diagonal
-from plumbline.linalg.maps import DenseMap, StructuredMap
+from plumbline.linalg.maps import DenseMap, GroupSum, StructuredMap
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,7 +80,7 @@ class LinearEquality(Constraint):
         self._rows: IndependentRows | None = None
         self._offset: Tensor | None = None
         # Shared by all copies with the same A, since targets change from batch to batch but the rows do not.
-        self._pivots: dict[bool, Tensor] = {}
+        self._pivots: dict[tuple[bool, torch.device], Tensor] = {}
         if not isinstance(matrix, Tensor | DenseMap):
             self._eps = torch.finfo(torch.float64).eps
             self.linear_map: DenseMap | StructuredMap = _some_weight(matrix)
@@ -128,14 +128,14 @@ class LinearEquality(Constraint):
         Coordinates are visited from that end, and each is taken if its column of A does not depend on the
         columns taken before.
         """
-        if last not in self._pivots:
-            if not isinstance(self.linear_map, DenseMap):
-                self._pivots[last] = self.linear_map.pivots(last=last)
-            else:
-                # Where a column of A is zero, the independent rows hold only rounding errors.
-                used = (self.linear_map.matrix != 0).any(0).to(self.matrix.device)
-                self._pivots[last] = _pivots(self.matrix * used, last=last)
-        return self._pivots[last]
+        if not isinstance(self.linear_map, DenseMap):
+            return self.linear_map.pivots(last=last)
+        key = (last, self.matrix.device)
+        if key not in self._pivots:
+            # Where a column of A is zero, the independent rows hold only rounding errors.
+            used = (self.linear_map.matrix != 0).any(0).to(self.matrix.device)
+            self._pivots[key] = _pivots((self.matrix * used).cpu(), last=last).to(self.matrix.device)
+        return self._pivots[key]
 
     def rescaled(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearEquality:
         """The same equality for z, where x = shift + scale z: A diag(scale) z = k - A shift.
@@ -192,9 +192,9 @@ class LinearEquality(Constraint):
             ValueError: a variance is negative or not finite.
             DegenerateGaussianError: the variances are too small for the mean to satisfy the equality.
         """
-        least = require_variances(variance)
+        positive = require_variances(variance)
         gaussian = self._conditioned(mean, variance)
-        if not least > 0:
+        if not positive:
             gaussian.require_feasible_mean()
         return gaussian.mean.view_as(mean).to(mean.dtype), gaussian.conditioned
 
@@ -230,10 +230,8 @@ class LinearEquality(Constraint):
                 f"{given.dtype}."
             )
         target = given.double()
-        if not bool(torch.isfinite(target).all()):
-            raise ValueError(
-                f"k must be {self.linear_map.rows} finite numbers, found NaN or infinity among them."
-            )
+        message = f"k must be {self.linear_map.rows} finite numbers, found NaN or infinity among them."
+        require(torch.isfinite(target).all(), lambda: ValueError(message), "the targets k are finite")
         # A batch with a single target is used for any number of samples.
         target = target[0] if target.ndim == 2 and len(target) == 1 else target
         size = target.abs()
@@ -266,6 +264,8 @@ def _checked_matrix(given: Tensor) -> Float[Tensor, "m n"]:
 
 def _some_weight(rows: StructuredMap) -> StructuredMap:
     """The map itself, after checking that each of its rows has a nonzero weight."""
+    if isinstance(rows, GroupSum) and rows.weights is None:
+        return rows
     ones = torch.ones(rows.columns, dtype=torch.float64)
     empty = (rows.to(ones).absolute(ones) == 0).nonzero()
     if len(empty):

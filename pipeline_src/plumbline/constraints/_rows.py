@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plumbline.constraints import InfeasibleConstraintError
+from plumbline.linalg.checks import require
 
 logger = logging.getLogger("plumbline.constraints")
 
@@ -80,16 +81,20 @@ class IndependentRows:
         relative = target / lengths
         outside = (relative - relative @ left @ left.mT).abs()
         allowed = max(CONTRADICTION, ROUNDINGS * eps) * (size / lengths).amax(-1, keepdim=True)
-        if bool((outside > allowed).any()):
+
+        def contradiction() -> InfeasibleConstraintError:
             worst = int((outside - allowed).flatten().argmax())
             sample, row = divmod(worst, len(lengths))
             of_sample = f" for sample {sample}" if target.ndim > 1 else ""
-            raise InfeasibleConstraintError(
+            return InfeasibleConstraintError(
                 f"rows of A depend on each other and k contradicts them{of_sample}: no x satisfies A x = k, "
                 f"and the nearest leaves a residual of {float((outside * lengths).flatten()[worst]):.3g} in "
                 f"row {row}, where k is "
                 f"{float(target.flatten()[worst]):.6g}. Correct k, or remove the row."
             )
+
+        expected = "k does not contradict rows of A that depend on each other"
+        require(~(outside > allowed).any(), contradiction, expected)
 
 
 def independent_rows(matrix: Float[Tensor, "m n"], eps: float) -> IndependentRows:

@@ -12,6 +12,7 @@ from torch.distributions import constraints as supports
 
 from plumbline.distributions import LinearConstraint
 from plumbline.distributions.losses import expected_absolute, expected_squared
+from plumbline.linalg.checks import require
 
 LOG_TWO_PI = math.log(2 * math.pi)
 # Largest residual, relative to |A| |z| + |k|, for which a mean or a value counts as feasible.
@@ -55,5 +56,8 @@ class FeasibleGaussian(Distribution):
         residual, rows = self.constraint.independent_residual(z), self.constraint.independent.to(z)
         scale = rows.absolute(z) + (rows.apply(z) - residual).abs()
         missed = residual.abs() / scale.clamp(min=1e-300)
-        if not bool((missed <= FEASIBLE).all()):  # NaN is not feasible
-            raise error(f"{what} misses the equality by {float(missed.amax()):.3g} of |A| |z| + |k|.")
+        require(
+            (missed <= FEASIBLE).all(),  # NaN is not feasible
+            lambda: error(f"{what} misses the equality by {float(missed.amax()):.3g} of |A| |z| + |k|."),
+            f"{what} satisfies the equality",
+        )

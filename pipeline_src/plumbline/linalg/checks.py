@@ -1,8 +1,13 @@
-"""Checks of variances, covariances and finite values."""
+"""Checks of variances, covariances and finite values.
+
+On a CPU a check raises its error at once. On a GPU it does not wait for the values: the device checks them
+when it has computed them, and a check that fails ends the process, with its text on standard error.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,22 +17,42 @@ from torch import Tensor
 ASYMMETRY = 1000
 
 
-def require_variances(variance: Tensor, *, positive: bool = False) -> float:
-    """Checks variances and returns the smallest, or infinity if there are none.
+def require(condition: Tensor, error: Callable[[], Exception], expected: str) -> None:
+    """Checks that a condition () holds.
+
+    Args:
+        condition: the condition.
+        error: makes the error to raise if it does not hold, on a CPU.
+        expected: what holds, for the message on a GPU, which cannot contain values.
+    """
+    if condition.device.type == "cpu":
+        if not bool(condition):
+            raise error()
+    else:
+        torch._assert_async(condition, expected)
+
+
+def require_variances(variance: Tensor, *, positive: bool = False) -> bool:
+    """Checks variances and returns whether all are known to be positive, which those on a GPU never are.
 
     Raises:
         ValueError: a variance is not finite or is negative, or is zero while `positive` is set.
     """
     if not variance.numel():
-        return math.inf
+        return True
+    if variance.device.type != "cpu":
+        values = variance.detach()
+        allowed = values > 0 if positive else values >= 0
+        torch._assert_async((allowed & torch.isfinite(values)).all(), "variances are finite and positive")
+        return positive
     least, most = (float(value) for value in torch.aminmax(variance.detach()))
-    allowed = least > 0 if positive else least >= 0
-    if not (allowed and most < math.inf):
+    sign = least > 0 if positive else least >= 0
+    if not (sign and most < math.inf):
         expected = "positive" if positive else "at least zero"
         raise ValueError(
             f"variances must be finite and {expected}, found values from {least:.6g} to {most:.6g}."
         )
-    return least
+    return least > 0
 
 
 def require_finite(numbers: Tensor, what: str) -> None:
@@ -37,11 +62,14 @@ def require_finite(numbers: Tensor, what: str) -> None:
         ValueError: a value is NaN or infinite.
     """
     finite = torch.isfinite(numbers.detach())
-    if not bool(finite.all()):
-        raise ValueError(
+    require(
+        finite.all(),
+        lambda: ValueError(
             f"{what} must be finite, found NaN or infinity in {int((~finite).sum())} "
             f"of {finite.numel()} values."
-        )
+        ),
+        f"{what} is finite",
+    )
 
 
 def require_symmetric(matrix: Tensor) -> None:

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plumbline.linalg.checks import require
+
 
 class DegenerateGaussianError(ValueError):
     """A Gaussian lacks the variance to meet an equality, or has no density."""
@@ -142,6 +144,10 @@ def cholesky(matrix: Float[Tensor, "*B m m"], what: str) -> Float[Tensor, "*B m 
     Raises:
         DegenerateGaussianError: the matrix, which `what` names in the message, is not positive definite.
     """
+    if matrix.device.type != "cpu":  # `torch.linalg.cholesky` would wait for the device
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        require((failed == 0).all(), lambda: DegenerateGaussianError(what), f"{what} is positive definite")
+        return factor
     try:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError as error:

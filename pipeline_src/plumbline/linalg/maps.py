@@ -217,9 +217,7 @@ class GroupSum:
         weights = None if self.weights is None else self.weights.to(like)
         if groups is self.groups and weights is self.weights:
             return self
-        moved = GroupSum(groups, weights, validate_args=False)
-        moved.__dict__["rows"] = self.rows
-        return moved
+        return group_sum(groups, weights, self.rows)
 
     def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of each group."""
@@ -246,9 +244,8 @@ class GroupSum:
 
     def rescaled(self, scale: Float[Tensor, " n"]) -> GroupSum:
         """A diag(scale)."""
-        return GroupSum(
-            self.groups, scale if self.weights is None else self.weights * scale, validate_args=False
-        )
+        weights = scale if self.weights is None else self.weights * scale
+        return group_sum(self.groups, weights, self.rows)
 
     def dense(self) -> Float[Tensor, "m n"]:
         """A as a matrix; for small n."""
@@ -258,15 +255,23 @@ class GroupSum:
     def pivots(self, *, last: bool) -> Int[Tensor, " m"]:
         """The last, or first, coordinate of each group whose weight is not zero."""
         position = torch.arange(len(self.groups), device=self.groups.device)
-        usable = position if self.weights is None else position[self.weights != 0]
-        empty = position.new_full((self.rows,), -1 if last else len(self.groups))
-        return empty.scatter_reduce(0, self.groups[usable], usable, "amax" if last else "amin")
+        none = -1 if last else len(self.groups)
+        usable = position if self.weights is None else torch.where(self.weights != 0, position, none)
+        empty = position.new_full((self.rows,), none)
+        return empty.scatter_reduce(0, self.groups, usable, "amax" if last else "amin")
 
     def sums(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """The sum of each group, without weights."""
         if self.rows == 1:
             return x.sum(-1, keepdim=True)
         return x.new_zeros(*x.shape[:-1], self.rows).index_add(-1, self.groups, x)
+
+
+def group_sum(groups: Int[Tensor, " n"], weights: Float[Tensor, " n"] | None, rows: int) -> GroupSum:
+    """A `GroupSum` of a known number of groups, without checks, which would wait for a GPU."""
+    made = GroupSum(groups, weights, validate_args=False)
+    made.__dict__["rows"] = rows
+    return made
 
 
 def _check_weights(weights: Tensor, coordinates: int) -> None:

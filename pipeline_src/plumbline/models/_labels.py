@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
 from plumbline.datasets._labels import class_labels, listed_attributes
+from plumbline.linalg.checks import require
 from plumbline.models._preparing import Part, variable
 
 WANTED = "wanted"
@@ -56,8 +57,14 @@ class Classes(nn.Module):
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         label = batch["label"].long()
-        if bool(((label < 0) | (label >= self.count)).any()):  # `fit_parts` has not seen the test split
-            class_labels({"label": label.cpu()}, self.count, "wanted.classes")
+
+        def unknown() -> ValueError:
+            class_labels({"label": label}, self.count, "wanted.classes")
+            raise AssertionError("a label is not among the classes")
+
+        # `fit_parts` has not seen the test split.
+        within = ((label >= 0) & (label < self.count)).all()
+        require(within, unknown, f"labels are whole numbers from 0 to {self.count - 1}")
         return nn.functional.one_hot(label, self.count).float()
 
     def all(self) -> Float[Tensor, "K C"]:

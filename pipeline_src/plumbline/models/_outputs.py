@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions import LinearConstraint, PredictiveDistribution
 from plumbline.distributions.likelihoods import LikelihoodSpec
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._output_specs import Supervision
 from plumbline.models._spaces import Scaling, Standardisation
 
@@ -54,7 +55,7 @@ def supervised_loss(
     return loss, terms
 
 
-class FeasibleOutput(nn.Module):
+class FeasibleOutput(WithConstraints):
     """The distribution of samples (B, *S), given a mean and a variance per coordinate of the scaled space.
 
     Args:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.datasets._checks import shared_dimensions
+from plumbline.linalg.checks import require
 from plumbline.models import MirrorMap
 from plumbline.models._moments import RunningMoments
 from plumbline.networks import SampleShape
@@ -75,6 +76,11 @@ class Standardisation(nn.Module):
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_(scale.view_as(self.scale))
         self._equalities.clear()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardisation:
+        self._equalities.clear()  # their tensors do not follow the module to its device
+        super()._apply(fn, recurse)
+        return self
 
     def encode(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:
         """From the data's units to standardised ones."""
@@ -205,11 +211,14 @@ class StandardisedCondition(nn.Module):
         """
         label = batch["label"]
         whole = label.long()
-        if bool(((whole != label) | (whole < 0) | (whole >= self.classes)).any()):
-            raise ValueError(
+        require(
+            ((whole == label) & (whole >= 0) & (whole < self.classes)).all(),
+            lambda: ValueError(
                 f"`classes`: a label must be a whole number from 0 to {self.classes - 1}, found values from "
                 f"{float(label.min()):g} to {float(label.max()):g}."
-            )
+            ),
+            f"labels are whole numbers from 0 to {self.classes - 1}",
+        )
         return whole
 
 

@@ -146,7 +146,7 @@ class DenoisingSpec(SamplerSpec):
         """Denoises the last point z (B, ...) of the sampler once more, at the sampler's last time."""
         import torch
 
-        return sampler.denoiser(z, torch.tensor(sampler.stop, device=z.device), **conditions).mean
+        return sampler.denoiser(z, torch.full((), sampler.stop, device=z.device), **conditions).mean
 
     def requires_of_model(self) -> type:
         return Denoising

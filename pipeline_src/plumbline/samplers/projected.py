@@ -75,7 +75,7 @@ def projected_step(
     """
     alpha_s, sigma_s = denoiser.schedule(s)
     x_s = base.step(x_t, t, s, **conditions)
-    if float(sigma_s / alpha_s) > noise_below:
+    if noise_below < math.inf and float(sigma_s / alpha_s) > noise_below:
         return x_s
     context.costs.projection_solves += 1
     projected = context.task.projectable(constraint).project(context.decode(x_s / alpha_s))

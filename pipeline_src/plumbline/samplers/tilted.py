@@ -59,11 +59,14 @@ class TiltedSpec(SamplerSpec):
         fractions = torch.as_tensor(weights, device=draws.device)
         chosen = torch.multinomial(fractions, count, replacement=True)
         multiplier_of = {
-            f"multiplier_{name}": torch.full((count,), float(value))
+            f"multiplier_{name}": torch.full((count,), float(value), device=draws.device)
             for name, value in zip(model.attributes, multipliers, strict=True)
         }
         effective = 1 / float(fractions.square().sum()) / len(draws)
-        details = {"effective_fraction": torch.full((count,), effective), **multiplier_of}
+        details = {
+            "effective_fraction": torch.full((count,), effective, device=draws.device),
+            **multiplier_of,
+        }
         return Samples(draws[chosen], details, costs)
 
     def requires_of_model(self) -> type:

@@ -20,6 +20,7 @@ from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.linalg.maps import GroupSum
+from plumbline.models._on_device import WithConstraints
 from plumbline.models.autoencoder._autoencoder import Autoencoder
 from plumbline.models.autoencoder._specs import OutputOptions
 from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
@@ -33,7 +34,7 @@ LatentGaussian = IndependentGaussian | ConstrainedGaussian
 """A posterior or a prior, conditioned on the sum of the latent vector where that is constrained."""
 
 
-class PlainVAE(Autoencoder):
+class PlainVAE(Autoencoder, WithConstraints):
     """The autoencoder of Kingma and Welling (2014, https://arxiv.org/abs/1312.6114).
 
     Args:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import LinearEqualityConstraint
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
@@ -54,7 +55,7 @@ class NullSpace(nn.Module):
         return self.scaled.decode(self.equality.project(z).view(-1, *self.shape))
 
 
-class NullSpaceDiffusion(PreparedInParts, nn.Module):
+class NullSpaceDiffusion(PreparedInParts, WithConstraints):
     """A diffusion model of the null-space coordinates of samples (B, *S).
 
     Args:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.linalg.checks import require
 from plumbline.models import Denoising
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._schedules import TrainedSchedule
@@ -61,11 +62,14 @@ class SharedSpace(nn.Module):
         """
         theirs = self.standardisation()
         scale, shift = space.scale / theirs.scale, (space.mean - theirs.mean) / theirs.scale
-        if float(scale.max() - scale.min()) > ONE_SCALE * float(scale.max()):
-            raise ValueError(
+        require(
+            scale.max() - scale.min() <= ONE_SCALE * scale.max(),
+            lambda: ValueError(
                 f"{self.name!r} scales coordinates in another way than the model that evaluates it: "
                 "give both `scaling: global`."
-            )
+            ),
+            f"{self.name!r} scales coordinates as the model that evaluates it does",
+        )
         alpha, sigma = schedule(t)
         along = (-1, *(1,) * (x_t.ndim - 1))
         own = self.model.denoiser.schedule

@@ -212,7 +212,9 @@ class DualDiffusion(nn.Module):
         """The weights of the learned oracles' losses: the required fractions of their sets, or equal ones."""
         if self.objective != "data":
             return torch.full((len(self.learned),), 1 / len(self.sets), device=self.thresholds.device)
-        return torch.exp(-self.thresholds[[name in self.learned for name in self.sets]])
+        places = [place for place, name in enumerate(self.sets) if name in self.learned]
+        chosen = [self.thresholds[place : place + 1] for place in places]
+        return torch.exp(-torch.cat([self.thresholds[:0], *chosen]))
 
     def _denoising_losses(self, groups: list[tuple[Samples, str | None]]) -> Float[Tensor, " groups"]:
         """The mean denoising loss of each group of samples, conditioned on a set or none, in one pass."""

@@ -23,6 +23,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._on_device import Counter
+
+# On a GPU, the number of dual steps after which the multipliers are looked at.
+DUAL_STEPS_BETWEEN_LOOKS = 50
+
 
 class Multipliers(nn.Module):
     """One multiplier per constraint; in this base class they are constant.
@@ -80,12 +85,12 @@ class Ascent(Multipliers):
         self.every, self.start, self.learning_rate = every, start, learning_rate
         self.register_buffer("violations", torch.zeros(constraints))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.counter = Counter()
 
     @torch.no_grad()
     def update(self, violations: Float[Tensor, " m"]) -> None:
         """Accumulates the violations of a primal step, and takes a dual step after every `every` of them."""
-        self.steps += 1
-        done = int(self.steps)
+        done = self.counter.increment(self.steps)
         if done <= self.start:
             return
         self.violations += _mean_over_processes(violations) / self.every
@@ -134,7 +139,7 @@ class DualAscent(Ascent):
             InfeasibleConstraintsError: a multiplier without resilience reached `largest`.
         """
         moved = (self.values + self.learning_rate * self.gradient(violations)).clamp(min=0)
-        if self.resilience is None and float(moved.max()) >= self.largest:
+        if self.resilience is None and self._is_time_to_look() and float(moved.max()) >= self.largest:
             raise InfeasibleConstraintsError(
                 f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {self.largest} at step "
                 f"{int(self.steps)}: no model seems to satisfy the constraints together. Loosen the "
@@ -142,6 +147,11 @@ class DualAscent(Ascent):
                 f"multipliers only overshot."
             )
         return moved
+
+    def _is_time_to_look(self) -> bool:
+        """Whether the multipliers are compared with `largest`: on a GPU, which must be waited for, seldom."""
+        dual_step = (self.counter.read(self.steps) - self.start) // self.every
+        return self.values.device.type == "cpu" or dual_step % DUAL_STEPS_BETWEEN_LOOKS == 0
 
     def gradient(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The gradient of the dual function at these violations."""
@@ -181,7 +191,7 @@ def onto_simplex(x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
     """
     descending, count = x.sort(descending=True).values, torch.arange(1, len(x) + 1, device=x.device)
     levels = (descending.cumsum(0) - 1) / count
-    return (x - levels[(descending > levels).sum() - 1]).clamp(min=0)
+    return (x - levels.take((descending > levels).sum() - 1)).clamp(min=0)
 
 
 def _mean_over_processes(values: Tensor) -> Tensor:

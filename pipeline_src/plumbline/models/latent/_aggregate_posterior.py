@@ -49,7 +49,7 @@ class AggregatePosterior(nn.Module):
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
         """Samples one latent vector from q(z) per sample of the batch."""
-        component = each_once(len(self.means), len(batch["state"])).to(self.means.device)
+        component = each_once(len(self.means), len(batch["state"]), self.means.device)
         return self.means[component] + self.stds[component] * torch.randn_like(self.means[component])
 
     def decode(self, z: Float[Tensor, "B d"], batch: dict[str, Tensor]) -> Float[Tensor, "B *S"]:
@@ -57,7 +57,7 @@ class AggregatePosterior(nn.Module):
         return self.space.decode(z, batch)
 
 
-def each_once(count: int, requested: int) -> Int[Tensor, " R"]:
+def each_once(count: int, requested: int, device: torch.device | None = None) -> Int[Tensor, " R"]:
     """Random indices below `count`, as many as requested; each occurs once before any occurs twice."""
     rounds = -(-requested // count)
-    return torch.cat([torch.randperm(count) for _ in range(rounds)])[:requested]
+    return torch.cat([torch.randperm(count, device=device) for _ in range(rounds)])[:requested]

@@ -34,6 +34,7 @@ from torch.nn.functional import softplus
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Levels, Wanted
+from plumbline.models._on_device import Counter
 from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
@@ -81,6 +82,7 @@ class LatentActor(PreparedInParts, nn.Module):
         self.critic = Critic(network, self.space.dim, wanted.count, 1)
         self.actor = Actor(network, self.space.dim, wanted.count)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.counter = Counter()
 
     def prepare_in_parts(self, parts: Iterable[Part]) -> None:
         """Fits the labels and the scale of distances."""
@@ -98,7 +100,7 @@ class LatentActor(PreparedInParts, nn.Module):
             moved = self.actor(drawn, y)
         loss, terms = self._critic_loss(real, drawn, moved, y)
         terms["latent_shift"] = self.space.shift(moved, drawn).mean()
-        if int(self.steps) % self.critic_steps == 0:
+        if self.counter.read(self.steps) % self.critic_steps == 0:
             with _unchanged(self.critic):
                 loss = loss + self._actor_loss(drawn, y, batch)
                 if self.distance:
@@ -108,7 +110,7 @@ class LatentActor(PreparedInParts, nn.Module):
 
     def after_step(self, terms: dict[str, Tensor]) -> None:
         """Counts the critic's steps."""
-        self.steps += 1
+        self.counter.increment(self.steps)
 
     def moved(self, z: Float[Tensor, "B d"], y: Float[Tensor, "B C"]) -> Float[Tensor, "B d"]:
         """The moved vectors G(z, y)."""
@@ -133,8 +135,9 @@ class LatentActor(PreparedInParts, nn.Module):
         loss = loss + self.penalty_weight * penalty
         other = y[torch.randperm(len(y), device=y.device)]
         unlike = (other != y).any(1)
-        if bool(unlike.any()):
-            loss = loss + softplus(self.critic(real[unlike], other[unlike])).mean()
+        # The mean over the samples whose labels differ from the others', without a mask that selects them.
+        each = softplus(self.critic(real, other)).squeeze(-1)
+        loss = loss + torch.where(unlike, each, 0.0).sum() / unlike.sum().clamp(min=1)
         right = 0.5 * ((accepted_logits > 0).float().mean() + (refused_logits < 0).float().mean())
         return loss, {"critic": loss.detach(), "critic_accuracy": right, "gradient_penalty": penalty.detach()}
 

@@ -20,17 +20,18 @@ from typing import Literal
 
 import torch
 from azula.denoise import Denoiser
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.constraints import Constraint
 from plumbline.models import Denoising
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._spaces import ImageSpace, MirrorSpace
 from plumbline.models.mirror._mirror_map import LearnedMirrorMap
 from plumbline.samplers import DenoisingSpec
 from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 
 
-class FinetunedMirror(nn.Module):
+class FinetunedMirror(WithConstraints):
     """A diffusion model in a mirror space whose inverse map is finetuned.
 
     Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
@@ -52,6 +53,7 @@ class FinetunedMirror(nn.Module):
     """
 
     weight: Tensor
+    levels: Tensor
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class FinetunedMirror(nn.Module):
         self.space = copy.deepcopy(space)
         self._mirror.inverse_network.requires_grad_(True)
         self.register_buffer("weight", torch.tensor(constraint_weight))
+        levels = torch.tensor(self._mirror.decoding_noise, dtype=torch.float64)
+        self.register_buffer("levels", levels, persistent=False)
 
     @property
     def _mirror(self) -> LearnedMirrorMap:
@@ -112,7 +116,7 @@ class FinetunedMirror(nn.Module):
         sigma = self.sigma_max * torch.rand(len(z), dtype=z.dtype, device=z.device)
         which = torch.randint(batch["drawn"].shape[1], (len(z),), device=z.device)
         drawn = mirror.noised(batch["drawn"][torch.arange(len(z), device=z.device), which], sigma, y)
-        level = torch.maximum(sigma, sigma.new_tensor(mirror.decoding_noise)[which])
+        level = torch.maximum(sigma, self.levels.to(sigma.dtype)[which])
         clean, restored = mirror.restored(
             torch.cat([y, drawn]), torch.cat([torch.zeros_like(sigma), level])
         ).chunk(2)

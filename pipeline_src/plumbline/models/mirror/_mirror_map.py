@@ -33,6 +33,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._preparing import Part, PreparedInParts, first_samples
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
@@ -42,7 +43,7 @@ from plumbline.networks._input_convex import InputConvexGradient
 NO_NOISE = 1e-3
 
 
-class LearnedMirrorMap(PreparedInParts, nn.Module):
+class LearnedMirrorMap(PreparedInParts, WithConstraints):
     """The maps g and f of samples (B, *S).
 
     Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.

@@ -29,13 +29,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._preparing import Part, PreparedInParts, first_samples
 from plumbline.models._spaces import Standardisation
 from plumbline.models.mirror._mirror_map import PROBES, unit_of_weight
 from plumbline.networks import SampleShape
 
 
-class Restorer(PreparedInParts, nn.Module):
+class Restorer(PreparedInParts, WithConstraints):
     """The map f of samples (B, *S), with the identity in place of g.
 
     Sources: the inverse map of Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816, with the

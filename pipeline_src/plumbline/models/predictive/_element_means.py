@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
+from plumbline.models._on_device import WithConstraints
 from plumbline.models.predictive._node_regression import predictions_of, ragged
 
 # Lower bound of the variance of an element, as a fraction of the variance over all atoms: an element that
@@ -14,7 +15,7 @@ from plumbline.models.predictive._node_regression import predictions_of, ragged
 SMALLEST_FRACTION = 1e-4
 
 
-class ElementMeans(nn.Module):
+class ElementMeans(WithConstraints):
     """The distribution of one value per atom, (B, A) padded, given the elements alone.
 
     Args:

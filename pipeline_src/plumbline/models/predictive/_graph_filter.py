@@ -155,10 +155,10 @@ class GraphFilter(nn.Module):
     @torch.no_grad()
     def _learn_stds(self, error: Float[Tensor, "B n"], system: Int[Tensor, " B"]) -> None:
         """Sets the root mean square errors of the systems in this batch."""
-        counts = torch.bincount(system, minlength=self.systems)
+        counts = torch.zeros_like(self.alignment, dtype=torch.int64)
+        counts = counts.index_add_(0, system, torch.ones_like(system))[:, None]
         sums = torch.zeros_like(self.stds).index_add_(0, system, error.square())
-        present = counts > 0
-        self.stds[present] = (sums[present] / counts[present, None]).sqrt()
+        self.stds.copy_(torch.where(counts > 0, (sums / counts.clamp(min=1)).sqrt(), self.stds))
 
     def _kernel(self, r: int, x: Float[Tensor, "M n"], y: Float[Tensor, "M n"]) -> TangentKernel:
         """The tangent kernel of one system at the current weights."""

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.distributions import HasRowDensity, PredictiveDistribution
-from plumbline.linalg.maps import GroupSum
+from plumbline.linalg.checks import require
+from plumbline.linalg.maps import GroupSum, group_sum
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import supervised_loss
 from plumbline.models._preparing import PreparedInParts
@@ -63,8 +65,8 @@ class RaggedBatch:
                 "use a constraint of the kind `sum`."
             )
         assert isinstance(constraint, LinearEquality) and constraint.target is not None
-        target = constraint.target.to(self.lengths.device).flatten().expand(len(self.present))
-        return LinearEquality(GroupSum(self.graph), target)
+        target = constraint.target.flatten().expand(len(self.present))
+        return LinearEquality(group_sum(self.graph, None, len(self.present)), target)
 
 
 def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
@@ -78,11 +80,14 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
     bonds = batch["bonds"].long()
     bonded = (bonds >= 0).any(-1)
     outside = (bonded & ((bonds < 0) | (bonds >= counts[:, None, None])).any(-1)).any(1)
-    if bool(outside.any()):
-        raise ValueError(
+    require(
+        ~outside.any(),
+        lambda: ValueError(
             f"a bond of framework {int(outside.nonzero()[0])} of the batch has an end that is not one of its "
             "atoms."
-        )
+        ),
+        "both ends of each bond are atoms of its framework",
+    )
     first = counts.cumsum(0) - counts
     ends = (bonds + first[:, None, None])[bonded]
     return RaggedBatch(
@@ -90,7 +95,7 @@ def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
         batch["species"][present].long(),
         ends.mT.contiguous(),
         batch["bond_length"][bonded],
-        torch.arange(len(counts), device=counts.device).repeat_interleave(counts),
+        present.nonzero()[:, 0],
     )
 
 
@@ -116,7 +121,7 @@ def predictions_of(
     return predictions
 
 
-class NodeRegression(PreparedInParts, nn.Module):
+class NodeRegression(PreparedInParts, WithConstraints):
     """The distribution of one value per atom, (B, A) padded, given elements and bonds.
 
     Args:

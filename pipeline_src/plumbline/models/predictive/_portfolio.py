@@ -23,6 +23,7 @@ from plumbline.distributions import PredictiveDistribution
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.models._moments import RunningMoments
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._preparing import Part, PreparedInParts
 from plumbline.networks._blocks import GaussianHead
 
@@ -60,7 +61,7 @@ class _WindowNetwork(PreparedInParts, nn.Module):
         return self.network((batch["window"] / self.scale).flatten(1))
 
 
-class Portfolio(_WindowNetwork):
+class Portfolio(_WindowNetwork, WithConstraints):
     """The distribution of portfolio weights given a window.
 
     It is trained on the Sharpe ratio, after Wang et al. (ICML 2023, https://arxiv.org/abs/2407.13917).
