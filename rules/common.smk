@@ -27,6 +27,7 @@ from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
 from plumbline.plan import Plan
+from plumbline.resources import Requests, estimates_of
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 from plumbline.workflow_files import study_file
 
@@ -226,26 +227,45 @@ def folders_to_draw_from(wildcards, input):
     return [str(Path(folder) / CHECKPOINT.format(step=step)) for folder in input.models]
 
 
-def gpus(plan, model):
-    """The number of GPUs to request for a model. With `accelerator: auto`, only scale `paper` uses GPUs."""
-    training = plan.study.models[model].training
-    wanted = training.accelerator == "gpu" or (
-        training.accelerator == "auto" and CONFIGURATION.scale == "paper"
-    )
-    return training.devices if wanted and training.steps else 0
+def estimated():
+    """What the jobs ask for. Only the main process estimates; at scale `smoke`, all jobs are small."""
+    settings, scale = CONFIGURATION.resources, CONFIGURATION.scale
+    estimates = {}
+    if settings.estimate:
+        studies = [plan.study for plan in PLANS.values()]
+        compute = workflow.is_main_process and scale != "smoke"
+        estimates = estimates_of(studies, KNOWN / "estimates", logger, compute=compute)
+    return Requests(PLANS.values(), estimates, settings, scale)
 
 
-def gpus_to_train(wildcards):
-    return gpus(*TRAINED[wildcards.trained])
+REQUESTS = estimated()
+# What the job of each rule is for, as named in the requests.
+JOBS = {
+    "generate": lambda wildcards: wildcards.dataset,
+    "rehearse": lambda wildcards: wildcards.dataset,
+    "train": lambda wildcards: wildcards.trained,
+    "sample": lambda wildcards: f"{wildcards.study}/{wildcards.method}",
+    "evaluate": lambda wildcards: f"{wildcards.study}/{wildcards.method}",
+    "compare": lambda wildcards: wildcards.study,
+    "report": lambda wildcards: "",
+}
 
 
-def gpus_to_evaluate(wildcards):
-    """One GPU if a model that constraints or metrics use was trained on one."""
-    plan = PLANS[wildcards.study]
-    return min(1, max((gpus(plan, model) for model in plan.measuring_models()), default=0))
+def memory(rule):
+    """The memory (MB) that a job of the rule asks for, as a function of its wildcards."""
+    return lambda wildcards, attempt: REQUESTS.of(rule, JOBS[rule](wildcards)).mem_mb(attempt)
 
 
-def gpus_to_sample(wildcards):
-    plan = PLANS[wildcards.study]
-    method, _ = plan.at_step(wildcards.method)
-    return min(1, gpus(plan, method.models()[0])) if method.models() else 0
+def runtime(rule):
+    """The time (min) that a job of the rule asks for, as a function of its wildcards."""
+    return lambda wildcards, attempt: REQUESTS.of(rule, JOBS[rule](wildcards)).runtime(attempt)
+
+
+def gpus(rule):
+    """The number of GPUs that a job of the rule asks for, as a function of its wildcards."""
+    return lambda wildcards: REQUESTS.of(rule, JOBS[rule](wildcards)).gpus
+
+
+def urgency(rule):
+    """The priority of a job: the longest path from it to the report (s), as a function of its wildcards."""
+    return lambda wildcards: REQUESTS.of(rule, JOBS[rule](wildcards)).priority

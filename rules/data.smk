@@ -6,9 +6,10 @@ rule generate:
     conda:
         environment("data")
     threads: 1
+    priority: urgency("generate")
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory("generate"),
+        runtime=runtime("generate"),
     params:
         plumbline=plumbline,
         spec=lambda wildcards: DATASETS[wildcards.dataset].generate_slice(),

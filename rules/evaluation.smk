@@ -10,10 +10,11 @@ rule evaluate:
     conda:
         environment("evaluation")
     threads: 1
+    priority: urgency("evaluate")
     resources:
-        mem_mb=8000,
-        runtime=120,
-        gpu=gpus_to_evaluate,
+        mem_mb=memory("evaluate"),
+        runtime=runtime("evaluate"),
+        gpu=gpus("evaluate"),
     params:
         plumbline=plumbline,
         spec=lambda wildcards: PLANS[wildcards.study].evaluate_slice(),

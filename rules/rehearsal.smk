@@ -8,9 +8,10 @@ rule rehearse:
     conda:
         environment("rehearsal")
     threads: 1
+    priority: urgency("rehearse")
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory("rehearse"),
+        runtime=runtime("rehearse"),
     params:
         plumbline=plumbline,
         studies=studies_of_dataset,

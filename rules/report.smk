@@ -11,9 +11,10 @@ rule compare:
     conda:
         environment("evaluation")
     threads: 1
+    priority: urgency("compare")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("compare"),
+        runtime=runtime("compare"),
     params:
         plumbline=plumbline,
         spec=lambda wildcards: PLANS[wildcards.study].compare_slice(),
@@ -33,9 +34,10 @@ rule report:
     conda:
         environment("evaluation")
     threads: 1
+    priority: urgency("report")
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("report"),
+        runtime=runtime("report"),
     params:
         plumbline=plumbline,
     shell:

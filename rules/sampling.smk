@@ -10,10 +10,11 @@ rule sample:
     conda:
         environment("training")
     threads: 1
+    priority: urgency("sample")
     resources:
-        mem_mb=8000,
-        runtime=8 * 60,
-        gpu=gpus_to_sample,
+        mem_mb=memory("sample"),
+        runtime=runtime("sample"),
+        gpu=gpus("sample"),
     params:
         plumbline=plumbline,
         spec=lambda wildcards: PLANS[wildcards.study].sample_slice(wildcards.method),

@@ -15,10 +15,11 @@ rule train:
     conda:
         environment("training")
     threads: 1
+    priority: urgency("train")
     resources:
-        mem_mb=8000,
-        runtime=24 * 60,
-        gpu=gpus_to_train,
+        mem_mb=memory("train"),
+        runtime=runtime("train"),
+        gpu=gpus("train"),
     params:
         plumbline=plumbline,
         spec=train_slice,

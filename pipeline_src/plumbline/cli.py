@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=commands.check)
 
+    from plumbline.estimate_command import add_estimate
+
+    add_estimate(subparsers)
+
     listed = subparsers.add_parser("kinds", help="list and explain the kinds that a study can use")
     listed.add_argument("room", nargs="?", help="datasets, constraints, models, samplers, metrics, ...")
     listed.add_argument("kind", nargs="?", help="a kind of the room, to explain its keys")

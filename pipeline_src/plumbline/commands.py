@@ -86,10 +86,13 @@ def list_kinds(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the workflow in this folder."""
+    from plumbline.estimate_command import print_sum
     from plumbline.workflow_files import workflow_folder
 
     if find_spec("snakemake") is None:
         raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
+    cores = int(options.cores) if options.cores.isdigit() else os.cpu_count() or 1
+    print_sum(options.studies, options.scale, cores)
     own = Path("Snakefile")
     snakefile = own if own.is_file() else workflow_folder() / "Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", options.cores]

@@ -55,7 +55,8 @@ class JobEstimate:
         steps: number of optimiser steps of a training.
         flops_per_step: floating-point operations of one optimiser step over a whole batch.
         network_evaluations: forward passes that a batch of samples takes.
-        note: what could not be determined, and what stands in its place.
+        note: how it was determined, if not on fake tensors.
+        unknown: why it could not be determined; empty if it could.
     """
 
     work: Work = Work()
@@ -66,6 +67,7 @@ class JobEstimate:
     flops_per_step: float = 0.0
     network_evaluations: float = 0.0
     note: str = ""
+    unknown: str = ""
 
 
 def job(stage: str, name: str = "") -> str:
@@ -89,11 +91,11 @@ class StudyEstimate:
         """The estimate of a job; None if there is none."""
         return self.jobs.get(job(stage, name))
 
-    def notes(self) -> Iterator[str]:
-        """What could not be determined, one line a job."""
+    def unknown(self) -> Iterator[str]:
+        """The jobs that could not be estimated, with the reason of each."""
         for name, one in self.jobs.items():
-            if one.note:
-                yield f"{name}: {one.note}"
+            if one.unknown:
+                yield f"{name}: {one.unknown}"
 
 
 def remembered(file: Path) -> StudyEstimate | None:

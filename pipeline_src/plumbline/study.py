@@ -20,6 +20,7 @@ from pydantic import (
 from plumbline._capabilities import is_provided, listed, phrase
 from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
+from plumbline.machine import ResourcesSpec
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel, FittedModelSpec, ModelSpec
 from plumbline.observations import AnyObservation
@@ -318,6 +319,8 @@ class Configuration(Spec):
     """Scale of every study, which selects the overrides of that name."""
     results: str = "results"
     """Folder of the results. It may not contain braces, which Snakemake reads as wildcards."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What the jobs ask for."""
 
     @field_validator("results")
     @classmethod
@@ -340,11 +343,7 @@ class Configuration(Spec):
 
 
 def load_configuration(values: dict[str, Any], source: str = "config/config.yaml") -> Configuration:
-    """Validates the configuration.
-
-    Args:
-        values: the keys and values.
-        source: name of the file, for messages.
+    """Validates the keys and values of the configuration, read from the file `source`.
 
     Raises:
         StudyError: a value is invalid; the message names each key at fault.

@@ -95,7 +95,7 @@ class _Estimation:
             return estimate(name)
         except Exception as error:
             logger.debug("%s", name, exc_info=True)
-            return JobEstimate(note=f"not estimated: {_line(error)}")
+            return JobEstimate(unknown=_line(error))
 
     def _training(self, name: str) -> JobEstimate:
         spec = self.study.models[name]

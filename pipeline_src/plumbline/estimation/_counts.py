@@ -40,11 +40,19 @@ class Count:
         )
 
 
+class _Mode(FakeTensorMode):
+    """The mode of fake tensors, which models that copy themselves share."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Mode:
+        # Each fake tensor refers to its mode. A copy of the mode would free the memory of tensors twice.
+        return self
+
+
 @dataclass
 class Fake:
     """Models and tensors with shapes and no values, all of one mode."""
 
-    mode: FakeTensorMode = field(default_factory=lambda: FakeTensorMode(allow_non_fake_inputs=True))
+    mode: FakeTensorMode = field(default_factory=lambda: _Mode(allow_non_fake_inputs=True))
     _known: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def tensors(self, like: dict[str, Tensor], samples: int) -> dict[str, Tensor]:
