@@ -7,6 +7,7 @@ minute or more is cut: its time follows from two short trainings, and is marked 
     python benchmarks/estimate.py                      # the default studies: 15 minutes
     python benchmarks/estimate.py burgers gaussian     # these studies
     python benchmarks/estimate.py --fit                # also fits `resources.core` to the measured times
+    python benchmarks/estimate.py --schedule           # only simulates the order of the jobs on two cores
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import argparse
 import json
 import logging
 import os
+import random
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import median
 
@@ -28,7 +31,7 @@ from scipy.optimize import nnls
 from plumbline.estimates import FOLDER, JobEstimate, StudyEstimate
 from plumbline.machine import ResourcesSpec
 from plumbline.plan import CHECKPOINTS, Plan
-from plumbline.resources import Requests, estimates_of, jobs_of
+from plumbline.resources import Job, Requests, estimates_of, jobs_of
 from plumbline.study import REAL, load_study
 from plumbline.workflow_files import path_of_study
 
@@ -37,6 +40,8 @@ LONG = 60.0
 """Estimated seconds from which on a training is cut."""
 SHORT = (40, 240)
 """Steps of the two short trainings that take its place."""
+CORES, ORDERS = 2, 50
+"""Cores, and random orders of the jobs, of the simulation."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("studies", nargs="*", default=DEFAULT)
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--schedule", action="store_true")
     options = parser.parse_args()
     settings = ResourcesSpec()
+    if options.schedule:
+        print_schedules(options.studies or DEFAULT, settings)
+        return
     found: list[Compared] = []
     print(
         "| job | estimated s | measured s | ratio | estimated MB | measured MB | ratio |\n"
@@ -85,6 +94,96 @@ def main() -> None:
         print(fitted(found, settings))
 
 
+def print_schedules(names: Sequence[str], settings: ResourcesSpec) -> None:
+    """Prints how long the estimated jobs take on two cores, in random order and longest path first."""
+    studies = [load_study(path_of_study(name), "laptop") for name in names]
+    plans = [Plan(study) for study in studies]
+    estimates = estimates_of(studies, FOLDER, logging.getLogger("estimate"), compute=True)
+    requests = Requests(plans, estimates, settings, "laptop")
+    seconds, after = graph(plans, requests)
+    bound = max(sum(seconds.values()) / CORES, max(one.path for one in requests.requests.values()))
+    generator = random.Random(0)
+    orders = [{job: generator.random() for job in seconds} for _ in range(ORDERS)]
+    found = sorted(makespan(seconds, after, order) for order in orders)
+    path = {job: requests.of(*job[0]).path for job in seconds}
+    print("| order of the jobs | minutes | over the lower bound |\n|---|---:|---:|")
+    for what, value in (
+        (f"random, median of {ORDERS}", median(found)),
+        (f"random, longest of {ORDERS}", found[-1]),
+        ("shortest path first", makespan(seconds, after, {job: -value for job, value in path.items()})),
+        ("longest path first", makespan(seconds, after, path)),
+    ):
+        print(f"| {what} | {value / 60:.1f} | {value / bound:.2f} |")
+
+
+Instance = tuple[Job, int]
+"""A job: its kind, and the number of its seed and part."""
+
+
+def graph(
+    plans: Sequence[Plan], requests: Requests
+) -> tuple[dict[Instance, float], dict[Instance, set[Instance]]]:
+    """The seconds of every job, and the jobs that each waits for."""
+    seconds: dict[Instance, float] = {}
+    before: dict[Instance, set[Instance]] = {}
+
+    def add(job: Job, number: int, waits: Iterable[Instance]) -> Instance:
+        seconds[job, number] = requests.of(*job).seconds
+        before.setdefault((job, number), set()).update(waits)
+        return job, number
+
+    comparisons = []
+    for plan in plans:
+        study, data = plan.study, plan.dataset_name()
+        parts = [add(Job("generate", data), i, ()) for i in range(study.dataset.parts)]
+        rehearsal = add(Job("rehearse", data), 0, parts)
+        judged = [*study.methods, *plan.at_checkpoints()]
+        evaluations, trained = [], []
+        for seed in range(len(study.seeds)):
+            models = {}
+            for name in TopologicalSorter({n: study.depends_on(n) for n in study.models}).static_order():
+                waits = [rehearsal, *(models[other] for other in study.depends_on(name))]
+                models[name] = add(Job("train", plan.trained_name(name)), seed, waits)
+            trained += models.values()
+            measuring = [models[name] for name in plan.measuring_models()]
+            for name in (REAL, *judged):
+                waits = [*measuring, *parts]
+                if name != REAL:
+                    method, _ = plan.at_step(name)
+                    of = [*method.models(), *study.constraint_models(method.sampler.constraint_names())]
+                    for part in range(study.samples.parts):
+                        number = seed * study.samples.parts + part
+                        job = Job("sample", f"{study.name}/{name}")
+                        waits.append(add(job, number, [*parts, *(models[model] for model in of)]))
+                evaluations.append(add(Job("evaluate", f"{study.name}/{name}"), seed, waits))
+        comparisons.append(add(Job("compare", study.name), 0, [*evaluations, *trained]))
+    add(Job("report"), 0, comparisons)
+    return seconds, before
+
+
+def makespan(
+    seconds: dict[Instance, float], before: dict[Instance, set[Instance]], priority: dict[Instance, float]
+) -> float:
+    """The time until all jobs are done (s), if each free core takes the ready job of highest priority."""
+    waiting = {job: set(others) for job, others in before.items()}
+    ready = [job for job, others in waiting.items() if not others]
+    running: list[tuple[float, Instance]] = []
+    now = 0.0
+    while ready or running:
+        ready.sort(key=priority.__getitem__)
+        while ready and len(running) < CORES:
+            job = ready.pop()
+            running.append((now + seconds[job], job))
+        running.sort()
+        now, done = running.pop(0)
+        for job, others in waiting.items():
+            if done in others:
+                others.remove(done)
+                if not others:
+                    ready.append(job)
+    return now
+
+
 def compared(name: str, folder: Path, settings: ResourcesSpec) -> Iterator[Compared]:
     """Runs one job of each kind of a study, in the order of the workflow."""
     study = load_study(path_of_study(name), "laptop")
@@ -98,11 +197,12 @@ def compared(name: str, folder: Path, settings: ResourcesSpec) -> Iterator[Compa
             continue
         request = requests.of(*job)
         measured = measure(plan, job.stage, of, request.seconds)
-        yield Compared(f"{name}: {job.stage} {of}".strip(), one, request.seconds, request.memory, measured)
+        title = f"{name}: {job.stage} {of}".strip()
+        yield Compared(title, one, request.seconds, request.memory, measured)
 
 
 def measure(plan: Plan, stage: str, name: str, seconds: float) -> Measured:
-    """Runs a job: part 0, seed 0. All parts of data and samples are written, and the first one is measured."""
+    """Runs a job with the first seed. All parts are written, and the first one is measured."""
     study, seed = plan.study, plan.study.seeds[0]
     data = [str(part) for part in plan.dataset_parts()]
 
@@ -197,7 +297,8 @@ def summary(stage: str, found: Sequence[Compared]) -> str:
 
     def text(ratios: Sequence[float]) -> str:
         within = sum(0.5 <= ratio <= 2 for ratio in ratios)
-        return f"{within} of {len(ratios)} (from {min(ratios):.2f} to {max(ratios):.2f}, median {median(ratios):.2f})"
+        span = f"from {min(ratios):.2f} to {max(ratios):.2f}, median {median(ratios):.2f}"
+        return f"{within} of {len(ratios)} ({span})"
 
     return f"{stage}: within a factor of two in time {text(times)}, in memory {text(memories)}"
 
@@ -212,8 +313,10 @@ def fitted(found: Sequence[Compared], settings: ResourcesSpec) -> str:
     solution, _ = nnls(columns / scale / seconds[:, None], np.ones(len(used)))
     overhead, per_flop, per_byte, start = solution / scale
     return (
-        f"fitted: overhead {overhead:.3g} s, throughput {1 / max(per_flop, 1e-30):.3g} FLOP/s, bandwidth "
-        f"{1 / max(per_byte, 1e-30):.3g} bytes/s, start {start:.3g} s (now {settings.core}, {settings.start} s)"
+        f"fitted: overhead {overhead:.3g} s, throughput {1 / max(per_flop, 1e-30):.3g} FLOP/s, "
+        "bandwidth "
+        f"{1 / max(per_byte, 1e-30):.3g} bytes/s, start {start:.3g} s "
+        f"(now {settings.core}, {settings.start} s)"
     )
 
 

@@ -3,10 +3,10 @@ rule generate:
         directory(RESULTS / DATASET_PART),
     log:
         "logs/generate/{dataset}-part{part}.log",
+    priority: urgency("generate")
     conda:
         environment("data")
     threads: 1
-    priority: urgency("generate")
     resources:
         mem_mb=memory("generate"),
         runtime=runtime("generate"),

@@ -7,10 +7,10 @@ rule evaluate:
         directory(RESULTS / METRICS),
     log:
         "logs/evaluate/{study}-{method}-seed{seed}.log",
+    priority: urgency("evaluate")
     conda:
         environment("evaluation")
     threads: 1
-    priority: urgency("evaluate")
     resources:
         mem_mb=memory("evaluate"),
         runtime=runtime("evaluate"),

@@ -5,10 +5,10 @@ rule rehearse:
         RESULTS / REHEARSAL,
     log:
         "logs/rehearse/{dataset}.log",
+    priority: urgency("rehearse")
     conda:
         environment("rehearsal")
     threads: 1
-    priority: urgency("rehearse")
     resources:
         mem_mb=memory("rehearse"),
         runtime=runtime("rehearse"),

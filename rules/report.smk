@@ -8,10 +8,10 @@ rule compare:
         directory(RESULTS / COMPARISON),
     log:
         "logs/compare/{study}.log",
+    priority: urgency("compare")
     conda:
         environment("evaluation")
     threads: 1
-    priority: urgency("compare")
     resources:
         mem_mb=memory("compare"),
         runtime=runtime("compare"),
@@ -31,10 +31,10 @@ rule report:
         report(RESULTS / REPORT, caption="../docs/report_caption.rst", category="Report"),
     log:
         "logs/report.log",
+    priority: urgency("report")
     conda:
         environment("evaluation")
     threads: 1
-    priority: urgency("report")
     resources:
         mem_mb=memory("report"),
         runtime=runtime("report"),

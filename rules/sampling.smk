@@ -7,10 +7,10 @@ rule sample:
         directory(RESULTS / SAMPLES_PART),
     log:
         "logs/sample/{study}-{method}-seed{seed}-part{part}.log",
+    priority: urgency("sample")
     conda:
         environment("training")
     threads: 1
-    priority: urgency("sample")
     resources:
         mem_mb=memory("sample"),
         runtime=runtime("sample"),

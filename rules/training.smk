@@ -12,10 +12,10 @@ rule train:
         checkpoints=directory(RESULTS / MODEL_FOLDER / CHECKPOINTS),
     log:
         "logs/train/{trained}-seed{seed}.log",
+    priority: urgency("train")
     conda:
         environment("training")
     threads: 1
-    priority: urgency("train")
     resources:
         mem_mb=memory("train"),
         runtime=runtime("train"),

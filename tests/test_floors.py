@@ -27,8 +27,8 @@ FLOORS = {
     "metrics": 6,
     "reporting": 7,
     "stages": 8,
-    "results": 9, "in_process": 9, "project": 9, "numpy_task": 9, "export": 9,
-    "commands": 10, "cli": 11,
+    "results": 9, "in_process": 9, "project": 9, "numpy_task": 9, "export": 9, "estimation": 9,
+    "estimate_command": 10, "commands": 11, "cli": 12,
 }  # fmt: skip
 KNOWN_UPWARD: set[str] = set()
 """Imports that go up today."""
@@ -54,6 +54,9 @@ BESIDE |= {
     "user_code",
     "workflow_files",
     "extras",
+    "estimates",
+    "machine",
+    "resources",
     "project",
     "template",
     "template_kinds",

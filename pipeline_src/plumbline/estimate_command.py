@@ -37,7 +37,7 @@ class Row(NamedTuple):
     """One kind of job of a study: its name, the number of such jobs, its estimate and its request."""
 
     name: str
-    count: int
+    number: int
     estimate: JobEstimate | None
     request: Request
 
@@ -87,7 +87,8 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         aligned = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
         yield f"| {' | '.join(aligned)} |"
         if number == 0:
-            yield f"|{'|'.join('-' * (w + 2) if i == 0 else '-' * (w + 1) + ':' for i, w in enumerate(widths))}|"
+            ruler = ["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]
+            yield f"|{'|'.join(ruler)}|"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -95,10 +96,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     asks = f"{request.mem_mb() / 1000:.1f} GB, {request.runtime()} min"
     asks += f", {request.gpus} GPU" if request.gpus else ""
     if one is None or one.unknown:
-        return (row.name, str(row.count), "", "", "", "unknown", "unknown", "unknown", asks)
+        return (row.name, str(row.number), "", "", "", "unknown", "unknown", "unknown", asks)
     return (
         row.name,
-        str(row.count),
+        str(row.number),
         f"{one.parameters:,}" if one.parameters else "",
         f"{one.flops_per_step / 1e9:.3g}" if one.steps else "",
         # Of samplers, the number of network evaluations.
@@ -115,7 +116,7 @@ def _values(row: Row) -> dict[str, object]:
     known = one is not None and not one.unknown
     values: dict[str, object] = {
         "job": row.name,
-        "jobs": row.count,
+        "jobs": row.number,
         "seconds": request.seconds if known else None,
         "memory_mb": request.memory if known else None,
         "mem_mb": request.mem_mb(),
@@ -166,7 +167,7 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int) -> None:
 
 
 def _fingerprinted(study: Study, source: str) -> Study:
-    """The study with the fingerprints of its files, as the workflow estimates it; without them if files lack."""
+    """The study with the fingerprints of its files; without them if a file is missing."""
     from plumbline.fingerprints import CACHE, fingerprinted
 
     try:

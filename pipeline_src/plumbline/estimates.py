@@ -43,6 +43,10 @@ class Work(NamedTuple):
         return Work(*(factor * value for value in self))
 
 
+NOTHING = Work()
+"""No work."""
+
+
 @dataclass(frozen=True)
 class JobEstimate:
     """The estimate of one job.
@@ -59,7 +63,7 @@ class JobEstimate:
         unknown: why it could not be determined; empty if it could.
     """
 
-    work: Work = Work()
+    work: Work = NOTHING
     memory: float = 0.0
     disk: float = 0.0
     parameters: int = 0

@@ -32,7 +32,13 @@ LEAST_MINUTES = 10
 
 
 class Fixed(NamedTuple):
-    """What the jobs of a stage ask for without an estimate: memory (MB), time (min), and seconds for priorities."""
+    """What the jobs of a stage ask for without an estimate.
+
+    Attributes:
+        memory: memory (MB).
+        minutes: time (min).
+        seconds: time that their priorities assume (s).
+    """
 
     memory: int
     minutes: int
@@ -259,8 +265,8 @@ class Sum(NamedTuple):
         wall = max(self.path, (self.core_seconds + self.gpu_seconds) / max(1, cores))
         gpus = f", {duration(self.gpu_seconds)} on GPUs" if self.gpu_seconds else ""
         return (
-            f"{self.jobs} jobs: {duration(self.core_seconds)} on CPU cores{gpus}, about {duration(wall)} with "
-            f"{cores} jobs at a time, {size(self.disk)} of disk"
+            f"{self.jobs} jobs: {duration(self.core_seconds)} on CPU cores{gpus}, about {duration(wall)} "
+            f"with {cores} jobs at a time, {size(self.disk)} of disk"
         )
 
 

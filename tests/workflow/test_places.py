@@ -35,7 +35,12 @@ MINE = {
     "samples": {"count": 8},
     "seeds": [0],
 }
-CONFIGURATION = {"studies": ["mine"], "scale": "paper", "results": "mes résultats d'été"}
+CONFIGURATION = {
+    "studies": ["mine"],
+    "scale": "paper",
+    "results": "mes résultats d'été",
+    "resources": {"estimate": False},
+}
 IMPORTING = f"""
 module plumbline:
     snakefile: "../clone/Snakefile"

@@ -43,7 +43,9 @@ class Runs:
     def __init__(self, workflow) -> None:
         self.workflow = workflow
         self.path = workflow.folder / "config" / "studies" / "mini.yaml"
-        (workflow.folder / "config" / "config.yaml").write_text("studies: [mini]\nscale: paper\n")
+        (workflow.folder / "config" / "config.yaml").write_text(
+            "studies: [mini]\nscale: paper\nresources: {estimate: false}\n"
+        )
         self.path.write_text(yaml.safe_dump(MINI))
         self.seen = self.results()
 
@@ -192,7 +194,9 @@ def test_a_study_trains_no_model_that_another_has_trained(runs):
     other = runs.workflow.folder / "config" / "studies" / "other.yaml"
     faster = {"model": "diffusion", "sampler": {"kind": "ddpm", "steps": 2}}
     other.write_text(yaml.safe_dump({"extends": "mini", "methods": {"faster": faster}}))
-    (runs.workflow.folder / "config" / "config.yaml").write_text("studies: [mini, other]\nscale: paper\n")
+    (runs.workflow.folder / "config" / "config.yaml").write_text(
+        "studies: [mini, other]\nscale: paper\nresources: {estimate: false}\n"
+    )
     again = runs.after(runs.path.read_text())
     assert {"sample faster 0", "sample plain 0", "compare"} <= again
     assert not {job for job in again if job.startswith(("generate", "train"))}

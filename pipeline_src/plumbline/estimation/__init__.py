@@ -28,7 +28,7 @@ logger = logging.getLogger("plumbline.estimate")
 COPIES = 3
 """Copies of the data that a job holds at most: as they are read, put together, and as tensors."""
 SAVED_STATES = 4
-"""Size of a saved training state over that of the weights: weights, their average, and AdamW's two moments."""
+"""Size of a saved state over that of the weights: weights, their average, and AdamW's two moments."""
 PAIR_OPERATIONS = 40
 """Floating-point operations a pair of samples and metric, besides those a coordinate."""
 
@@ -102,7 +102,7 @@ class _Estimation:
         training = spec.training
         count = self.models.training(name)
         self.weights[name] = count.size
-        steps = training.steps
+        steps = float(training.steps)
         if training.validate_every and steps:
             # A validation is a forward pass, about a third of a step, over the validation split.
             batches = -(-self.study.dataset.splits.validation // training.batch)
@@ -110,7 +110,8 @@ class _Estimation:
         below = sum(self.weights.get(other, 0.0) for other in self.plan.ancestors(name))
         return JobEstimate(
             work=count.prepare.plus(count.step.times(steps)),
-            memory=COPIES * self.data + count.size + below + count.peak,
+            # A larger dataset is read from disk while the training runs.
+            memory=min(COPIES * self.data, 1e9 * training.memory) + count.size + below + count.peak,
             disk=count.size * (1 + training.checkpoints + (SAVED_STATES if training.steps else 0)),
             parameters=count.parameters,
             steps=training.steps,
@@ -149,7 +150,7 @@ class _Estimation:
         return JobEstimate(work, memory, disk=1e5)
 
     def _rehearsal(self) -> JobEstimate:
-        """One step of each model, a short sampling of each method, and every metric on few samples of both."""
+        """One step of each model, a short sampling of each method, and every metric on few samples."""
         study = self.study
         parts = len(study.models) + len(study.methods) * (1 + len(study.metrics)) + len(study.constraints)
         memory = max((one.memory for one in self.jobs.values()), default=0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from plumbline.estimates import Work
+from plumbline.estimates import NOTHING, Work
 from plumbline.estimation._meter import Meter
 
 SMALL, TWICE = 2, 4
@@ -26,7 +27,7 @@ class Count:
         evaluations: network evaluations of a sampler.
     """
 
-    work: Work = Work()
+    work: Work = NOTHING
     peak: float = 0.0
     evaluations: float = 0.0
 
@@ -63,7 +64,8 @@ class Fake:
     def take_values(self, model: nn.Module) -> nn.Module:
         """Replaces the parameters and buffers of a model, in place; shared ones stay shared."""
         for module in model.modules():
-            for tensors in (module._parameters, module._buffers):
+            own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for tensors in own:
                 for name, tensor in tensors.items():
                     if tensor is not None:
                         tensors[name] = self._fake(tensor)

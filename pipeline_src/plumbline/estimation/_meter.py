@@ -1,8 +1,8 @@
 """Counts what tensor operations do: their number, floating-point operations, traffic and peak memory.
 
-`Meter` sees every operation below autograd, of the forward and the backward pass and of the optimiser, on real
-tensors or on fake ones, which have shapes but no values. The formulas of matrix products, convolutions and
-attention are those of torch (torch.utils.flop_counter); those of factorisations and FFTs stand below.
+`Meter` sees every operation below autograd, of the forward and the backward pass and of the optimiser, on
+real tensors or on fake ones, which have shapes but no values. The formulas of matrix products, convolutions
+and attention are those of torch (torch.utils.flop_counter); those of factorisations and FFTs stand below.
 """
 
 from __future__ import annotations
@@ -195,7 +195,9 @@ def _without_masks(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if func is not aten.index.Tensor:
         return args
     indices = [
-        torch.arange(len(i), device=i.device) if i is not None and i.dtype == torch.bool and i.ndim == 1 else i
+        torch.arange(len(i), device=i.device)
+        if i is not None and i.dtype == torch.bool and i.ndim == 1
+        else i
         for i in args[1]
     ]
     return (args[0], indices)

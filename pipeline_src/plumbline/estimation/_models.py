@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.estimates import Work
-from plumbline.estimation._meter import Meter
 from plumbline.estimation._counts import Count, Fake, count_real
+from plumbline.estimation._meter import Meter
 from plumbline.models import ModelSpec, Preparing
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
@@ -190,7 +190,9 @@ class Models:
 
     def _draw_few(self, method: MethodSpec, sampler: SamplerSpec, members: list[nn.Module], n: int) -> float:
         known = self.few.isel(sample=slice(0, n))
-        return self._draw(sampler, members, known, batch_of(known), self._bound(method, known, self._real_model))
+        return self._draw(
+            sampler, members, known, batch_of(known), self._bound(method, known, self._real_model)
+        )
 
     def _draw(
         self,
@@ -334,9 +336,7 @@ def _lengths(sampler: SamplerSpec, path: tuple[str, ...]) -> Iterator[tuple[tupl
 def _with_lengths(
     sampler: SamplerSpec, lengths: dict[tuple[str, ...], int], path: tuple[str, ...]
 ) -> SamplerSpec:
-    changes: dict[str, int | SamplerSpec] = {
-        p[-1]: value for p, value in lengths.items() if p[:-1] == path
-    }
+    changes: dict[str, int | SamplerSpec] = {p[-1]: value for p, value in lengths.items() if p[:-1] == path}
     if isinstance(base := getattr(sampler, "base", None), SamplerSpec):
         changes["base"] = _with_lengths(base, lengths, (*path, "base"))
     return sampler.model_copy(update=changes)

@@ -21,6 +21,7 @@ from plumbline.datasets import DatasetSpec, SplitSizes
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
+from plumbline.machine import MachineSpec, ResourcesSpec
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec
 from plumbline.models._label_specs import (
@@ -140,6 +141,8 @@ def tables() -> str:
     """All tables, as Markdown."""
     fixed: dict[str, type[Spec]] = {
         "config.yaml": Configuration,
+        "`resources` of config.yaml": ResourcesSpec,
+        "`resources.core` and `resources.gpu`": MachineSpec,
         "A study": Study,
         "`dataset.splits`": SplitSizes,
         "`models.<name>.training`": TrainingSpec,
