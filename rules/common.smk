@@ -227,6 +227,28 @@ def folders_to_draw_from(wildcards, input):
     return [str(Path(folder) / CHECKPOINT.format(step=step)) for folder in input.models]
 
 
+def training_of(wildcards):
+    plan, model = TRAINED[wildcards.trained]
+    return plan.study.models[model].training
+
+
+def processes_here(wildcards):
+    """The number of processes that a training starts on its own machine, each with a core."""
+    training = training_of(wildcards)
+    return training.devices if training.steps and training.nodes == 1 else 1
+
+
+def nodes_to_train(wildcards):
+    """The number of machines of a training over several; None for one machine."""
+    training = training_of(wildcards)
+    return training.nodes if training.steps and training.nodes > 1 else None
+
+
+def tasks_to_train(wildcards):
+    nodes = nodes_to_train(wildcards)
+    return nodes * training_of(wildcards).devices if nodes else None
+
+
 def estimated():
     """What the jobs ask for. Only the main process estimates; at scale `smoke`, all jobs are small."""
     settings, scale = CONFIGURATION.resources, CONFIGURATION.scale

@@ -15,11 +15,16 @@ rule train:
     priority: urgency("train")
     conda:
         environment("training")
-    threads: 1
+    threads: processes_here
     resources:
         mem_mb=memory("train"),
         runtime=runtime("train"),
         gpu=gpus("train"),
+        # A training over several machines, which only a SLURM profile can run: its job starts the tasks.
+        nodes=nodes_to_train,
+        tasks=tasks_to_train,
+        mpi=lambda wildcards: "srun" if nodes_to_train(wildcards) else None,
+        tasks_per_gpu=lambda wildcards: 0 if nodes_to_train(wildcards) else None,
     params:
         plumbline=plumbline,
         spec=train_slice,
@@ -27,11 +32,13 @@ rule train:
         models=model_folders,
         studies=studies_of_training,
         scale=scale,
+        # The argument `output` makes Snakemake treat this parameter as derived, as it does `scale`.
+        threads=lambda wildcards, output, threads: max(1, threads // processes_here(wildcards)),
         initialise=lambda wildcards, input: (
             f"--initialise {shlex.quote(str(Path(input.initialise[0]).parent))}" if input.initialise else ""
         ),
     shell:
-        "OMP_NUM_THREADS={threads} {params.plumbline} stage train --spec {params.spec:q}"
+        "OMP_NUM_THREADS={params.threads} {params.plumbline} stage train --spec {params.spec:q}"
         " --seed {wildcards.seed} --dataset {input.dataset:q} --output {params.folder:q}"
         " --models {params.models:q} --studies {params.studies:q} --rehearsal {input.rehearsal:q}"
         " --scale {params.scale} {params.initialise} --log {log:q}"

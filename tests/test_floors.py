@@ -40,6 +40,7 @@ BESIDE = {
     "storage",
     "coordinates",
     "devices",
+    "interruption",
     "progress",
     "__init__",
 }

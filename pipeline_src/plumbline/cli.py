@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from plumbline import __version__, commands
 from plumbline.extras import remedy
+from plumbline.interruption import exit_on_request
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     split = given.index("--") if given[:1] == ["run"] and "--" in given else len(given)
     options = _parser().parse_args(given[:split])
     options.snakemake = given[split + 1 :]
+    options.arguments = given
+    if given[:1] == ["stage"]:
+        exit_on_request()
     _start_log(getattr(options, "log", None), options.command)
     try:
         return int(options.run(options) or 0)
@@ -210,8 +214,11 @@ def _start_log(path: Path | None, command: str) -> None:
     screen.setLevel(logging.INFO)
     handlers: list[logging.Handler] = [screen]
     if path is not None:
+        from plumbline.training._nodes import is_started_by_training
+
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        # All processes of a training write to one log.
+        handlers.append(logging.FileHandler(path, mode="a" if is_started_by_training() else "w"))
     for former in list(logger.handlers):
         logger.removeHandler(former)
         former.close()

@@ -138,7 +138,7 @@ class Requests:
         """
         training = plan.study.models[model].training
         on_gpu = training.accelerator == "gpu" or (training.accelerator == "auto" and self.scale == "paper")
-        return training.devices if on_gpu and training.steps else 0
+        return training.devices * training.nodes if on_gpu and training.steps else 0
 
     def gpus_to_sample(self, plan: Plan, judged: str) -> int:
         """One GPU for a method whose model trains on one."""

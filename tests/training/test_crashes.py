@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from plumbline.stages.trained import WeightsError, example_of, load_model, read_
 from plumbline.storage import CorruptStoreError, lock
 from plumbline.storage.store import open_parts, write_store
 from plumbline.training import TrainingSpec
+from plumbline.training._nodes import STEP, NodesError
+from plumbline.training._processes import DevicesError
 from plumbline.training.loop import SavedStateError
 
 TRAINING = {
@@ -79,7 +82,7 @@ def load(part):
     return lambda folder: load_model(folder, example_of(open_parts([part])))
 
 
-@pytest.mark.parametrize("failing", ["save_model", "_put_in_place", "forget"])
+@pytest.mark.parametrize("failing", ["save_model", "_put_in_place"])
 def test_a_training_that_fails_at_its_end_loses_nothing(part, whole, tmp_path, monkeypatch, failing):
     """The disk is full when the result is written.
 
@@ -104,6 +107,7 @@ def test_a_training_that_fails_at_its_end_loses_nothing(part, whole, tmp_path, m
     shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
     monkeypatch.setattr(stage, failing, real)
     run(part, tmp_path)
+    stage.forget_trainings([tmp_path])
     assert not (tmp_path / "state.pt").exists()
     for name in ("", "checkpoints/step5", "checkpoints/step20"):
         one, other = weights_of(whole / name), weights_of(tmp_path / name)
@@ -126,7 +130,6 @@ def test_what_is_no_saved_state_is_said_and_left(part, whole, tmp_path, caplog, 
 
 
 def test_a_saved_state_that_does_not_fit_its_model_is_refused(part, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "forget", lambda folder: None)
     run(part, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     state["model"] = {f"module.{name}": tensor for name, tensor in state["model"].items()}
@@ -144,12 +147,12 @@ def first_moments(state):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.update(step=-3), "its step is -3, expected an integer between 0 and 20"),
-        (lambda s: s.update(step=2.5), "its step is 2.5, expected an integer between 0 and 20"),
-        (lambda s: s.update(step=400), "its step is 400, expected an integer between 0 and 20"),
+        (lambda s: s.update(step=-3), "its step is -3, expected an integer from 1 to 20"),
+        (lambda s: s.update(step=2.5), "its step is 2.5, expected an integer from 1 to 20"),
+        (lambda s: s.update(step=400), "its step is 400, expected an integer from 1 to 20"),
         (lambda s: s["schedule"].update(last_epoch=3), "its learning rate is that of step 3"),
         (lambda s: s.update(log=[{"step": "5"}]), "does not consist of rows of numbers"),
-        (lambda s: s.update(log=s["log"][1:]), "does not have the rows of 18 steps"),
+        (lambda s: s.update(log=s["log"][1:]), "does not have the rows of 20 steps"),
         (lambda s: first_moments(s).update(exp_avg=torch.zeros(1)),
          r"exp_avg of parameter 0 has the shape \(1,\)"),
         (lambda s: first_moments(s)["exp_avg_sq"].fill_(torch.inf),
@@ -160,7 +163,6 @@ def first_moments(state):
 )  # fmt: skip
 def test_a_saved_state_that_is_nonsense_is_refused(part, tmp_path, monkeypatch, change, said):
     """With smaller moments, Adam's fused step would write out of bounds."""
-    monkeypatch.setattr(stage, "forget", lambda folder: None)
     run(part, tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     change(state)
@@ -208,7 +210,6 @@ def test_a_flipped_bit_changes_no_number_unnoticed(folder, load, name):
 
 
 def test_a_damaged_saved_state_is_not_resumed(part, whole, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(stage, "forget", lambda folder: None)
     run(part, tmp_path)
     with zipfile.ZipFile(tmp_path / "state.pt") as archive:
         largest = max(archive.infolist(), key=lambda record: record.file_size)
@@ -274,6 +275,90 @@ def test_a_second_writer_waits_for_the_first(tmp_path, monkeypatch):
             assert (tmp_path / lock.NAME).read_text() == f"{socket.gethostname()}.{os.getpid()}"
         assert first.wait(timeout=60) == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_snakemake_does_not_know_to_have_ended_is_not_repeated(
+    part, whole, tmp_path, caplog, monkeypatch
+):
+    """Snakemake was killed while the job ran. It deletes the outputs and starts the job again."""
+    run(part, tmp_path)
+    for name in ("weights.pt", "model.json", "training_log.csv"):
+        (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "checkpoints")
+    steps = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args: steps.append(1))
+    with caplog.at_level(logging.INFO, logger="plumbline"):
+        run(part, tmp_path)
+    assert "resuming at step 20" in caplog.text
+    assert not steps
+    for name in ("", "checkpoints/step5", "checkpoints/step20"):
+        one, other = weights_of(whole / name), weights_of(tmp_path / name)
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert [row["step"] for row in read_training_log(tmp_path)] == [5, 10, 15, 20]
+
+
+def test_a_state_in_use_is_not_deleted(part, tmp_path):
+    run(part, tmp_path)
+    (tmp_path / lock.NAME).write_text("elsewhere.7")
+    stage.forget_trainings([tmp_path])
+    assert (tmp_path / "state.pt").exists()
+    (tmp_path / lock.NAME).unlink()
+    stage.forget_trainings([tmp_path])
+    left = {"weights.pt", "model.json", "training_log.csv", "checkpoints"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_a_training_over_several_machines_needs_slurm(part, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    said = r"`training.nodes` is 2, but this process is in no job of SLURM.*profiles/slurm.*`nodes: 1`"
+    with pytest.raises(NodesError, match=said):
+        run(part, tmp_path, nodes=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [({}, "SLURM_PROCID is not set"), ({"PROCID": "1", "NTASKS": "4", "NNODES": "2"}, "SLURM_NTASKS is 4")],
+)
+def test_tasks_of_another_number_are_refused_before_they_wait(part, tmp_path, monkeypatch, tasks, said):
+    monkeypatch.setenv(STEP, "1")
+    for name in ("PROCID", "NTASKS", "NNODES"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in tasks.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(DevicesError, match=rf"SLURM must start 2 tasks on 2 machines, but .*{said}"):
+        run(part, tmp_path, nodes=2)
+
+
+SUSPENDED = """
+import sys, time
+from pathlib import Path
+from plumbline.storage import lock
+lock.BEAT = 0.05
+with lock.only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_goes_on_after_it_lost_its_lock_is_stopped(tmp_path, monkeypatch):
+    """It was suspended for longer than `STALE`. There are never two writers at work."""
+    monkeypatch.setattr(lock, "STALE", 0.5)
+    command = [sys.executable, "-c", SUSPENDED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        first.send_signal(signal.SIGSTOP)
+        with lock.only_writer(tmp_path):
+            first.send_signal(signal.SIGCONT)
+            assert first.wait(timeout=60) == -signal.SIGKILL
+
+
+def test_a_lock_is_as_old_as_the_file_system_says(tmp_path, monkeypatch):
+    """The clock of this machine may differ from that of another one."""
+    (tmp_path / lock.NAME).write_text("elsewhere.7")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert lock._age(tmp_path / lock.NAME) < 60
+    assert not lock._taken(tmp_path / lock.NAME)
 
 
 def test_a_dead_writers_lock_is_taken_over(tmp_path):

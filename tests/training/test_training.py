@@ -18,6 +18,7 @@ from torch import nn
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.devices import NoGPUError
 from plumbline.models.diffusion.diffusion import DiffusionSpec
+from plumbline.stages.train import forget_trainings
 from plumbline.storage.store import write_store
 from plumbline.training import TrainingSpec
 from plumbline.training._processes import FabricProcess
@@ -404,8 +405,36 @@ def test_a_killed_process_resumes_to_the_same_bits(small_job, tmp_path):
             for f in ("whole", "cut")
         )
         assert all(torch.equal(one[name], other[name]) for name in one), step
+    forget_trainings([cut])
     assert not list(cut.glob("*.partial"))
     assert json.loads((cut / "model.json").read_text())["parameters"] > 0
+
+
+def test_a_cancelled_job_saves_its_state_and_frees_its_lock(small_job, tmp_path):
+    """A cluster sends SIGTERM: nothing of the training is lost, in the middle of an interval of its log."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    settings = {"save_every": 1500, "log_every": 7, "checkpoints": 2}
+    whole = small_job(tmp_path / "whole", **settings)
+    subprocess.run(whole, check=True, capture_output=True, env=environment)
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(small_job(cut, **settings), stderr=subprocess.PIPE, env=environment, text=True)
+    deadline = time.monotonic() + HANGS_AFTER
+    while not (cut / "training_log.csv").exists():
+        assert process.poll() is None, "the training ended before it could be cancelled"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=HANGS_AFTER) == 143
+    assert "the training stops after step" in process.stderr.read()
+    assert not (cut / ".writer").exists()
+    again = subprocess.run(
+        small_job(cut, **settings), check=True, capture_output=True, text=True, env=environment
+    )
+    assert "resuming at step" in again.stderr
+    one, other = (torch.load(tmp_path / f / "weights.pt", weights_only=True) for f in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    for column in ("step", "loss"):
+        assert _log(cut, column) == _log(tmp_path / "whole", column)
 
 
 @pytest.mark.slow
@@ -419,7 +448,6 @@ def test_two_processes_share_a_batch(small_job, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Starting with 2 processes" in done.stderr
     assert (tmp_path / "weights.pt").exists()
-    assert not (tmp_path / "state.pt").exists()
     assert _log(tmp_path, "step")[-1] == 40
     assert (tmp_path / "checkpoints" / "step20" / "weights.pt").exists()
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
+import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+logger = logging.getLogger("plumbline")
 
 
 def add_stages(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -91,10 +95,23 @@ def _parts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _once(options: argparse.Namespace, write: Callable[[], None]) -> None:
+    """Calls `write` under the lock of its store, unless the lock's former holder has written the store."""
+    from plumbline.storage.lock import only_writer_of_store
+    from plumbline.storage.store import is_written
+
+    begun = time.time()
+    with only_writer_of_store(options.output):
+        if is_written(options.output, options.spec, since=begun):
+            logger.info("%s: another process has written this store; it is kept.", options.output)
+        else:
+            write()
+
+
 def _generate(options: argparse.Namespace) -> None:
     from plumbline.stages.generate import generate
 
-    generate(options.spec, part=options.part, output=options.output)
+    _once(options, lambda: generate(options.spec, part=options.part, output=options.output))
 
 
 def _rehearse(options: argparse.Namespace) -> None:
@@ -105,8 +122,9 @@ def _rehearse(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from plumbline.stages.train import train
+    from plumbline.training._nodes import is_started_by_training
 
-    if options.rehearsal is not None and "LOCAL_RANK" not in os.environ:
+    if options.rehearsal is not None and not is_started_by_training():
         from plumbline.stages.rehearse import rehearse
 
         rehearse(options.studies, dataset=options.dataset, scale=options.scale, output=options.rehearsal)
@@ -117,40 +135,49 @@ def _train(options: argparse.Namespace) -> None:
         output=options.output,
         models=options.models,
         initialise=options.initialise,
+        arguments=options.arguments,
     )
 
 
 def _sample(options: argparse.Namespace) -> None:
     from plumbline.stages.sample import sample
+    from plumbline.stages.train import forget_trainings
 
-    sample(
-        options.spec,
-        seed=options.seed,
-        part=options.part,
-        dataset=options.dataset,
-        model=options.model,
-        output=options.output,
-        constraint_models=options.constraint_models,
+    _once(
+        options,
+        lambda: sample(
+            options.spec,
+            seed=options.seed,
+            part=options.part,
+            dataset=options.dataset,
+            model=options.model,
+            output=options.output,
+            constraint_models=options.constraint_models,
+        ),
     )
+    forget_trainings([*options.model, *options.constraint_models])
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from plumbline.stages.evaluate import evaluate
 
-    evaluate(
-        options.spec,
-        seed=options.seed,
-        dataset=options.dataset,
-        samples=options.samples,
-        output=options.output,
-        models=options.models,
+    _once(
+        options,
+        lambda: evaluate(
+            options.spec,
+            seed=options.seed,
+            dataset=options.dataset,
+            samples=options.samples,
+            output=options.output,
+            models=options.models,
+        ),
     )
 
 
 def _compare(options: argparse.Namespace) -> None:
     from plumbline.stages.compare import compare
 
-    compare(options.spec, results=options.results, output=options.output)
+    _once(options, lambda: compare(options.spec, results=options.results, output=options.output))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from plumbline.plan import Plan
 from plumbline.reporting.summary import summarise
 from plumbline.stages.evaluate import COSTS
+from plumbline.stages.train import forget_trainings
 from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
 from plumbline.storage.store import load_store, open_parts, open_store, provenance, select_split, write_store
@@ -78,6 +79,7 @@ def compare(
         "origins": as_attribute(made),
     }
     write_store(table, output, own)
+    forget_trainings(folder for folders in models.values() for folder in folders)
 
 
 def _made(

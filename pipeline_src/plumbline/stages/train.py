@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,11 @@ from plumbline.stages.trained import (
     require_fit,
     save_model,
 )
+from plumbline.storage.lock import NAME as LOCK
 from plumbline.storage.lock import only_writer
 from plumbline.storage.split import StoredSplit
 from plumbline.storage.store import flush, open_parts, partial_of, remove_left_overs
+from plumbline.training._nodes import is_started_by_training, is_task, run_as_step
 from plumbline.training.feed import InMemory
 from plumbline.training.loop import forget, is_first_process
 from plumbline.training.loop import train as run_training
@@ -50,6 +52,7 @@ def train(
     output: Path,
     models: Sequence[Path] = (),
     initialise: Path | None = None,
+    arguments: Sequence[str] = (),
 ) -> None:
     """Trains a model on the train split.
 
@@ -62,20 +65,25 @@ def train(
             Each checkpoint contains the same files except the log.
         models: folders of the trained models that it is built with, in the order of its slice.
         initialise: folder of a trained model with the same weight shapes to start from.
+        arguments: the arguments of the command that calls this function, with which the tasks of a training
+            over several machines are started.
 
     Raises:
         CorruptStoreError: a part or a model cannot be read.
+        NodesError: the training is one over several machines, and this is no job of SLURM.
         WeightsError: the weights to start from do not fit the model.
     """
     begun = time.time()
-    # The further processes of a training on several devices run this too. The first process holds the lock.
-    with nullcontext() if "LOCAL_RANK" in os.environ else only_writer(output):
+    # The processes that a training starts run this too. The process that starts them holds the lock.
+    with nullcontext() if is_started_by_training() else only_writer(output):
         training = of_kind(ModelSpec, json.loads(spec)["model"]).training
         seed += training.seed_offset
         depends_on = "".join([spec, str(seed), *(str(path) for path in (*dataset, *models)), str(initialise)])
         identity = hashlib.sha256(depends_on.encode()).hexdigest()
-        if is_saved(output, identity, since=begun):
+        if not is_started_by_training() and is_saved(output, identity, since=begun):
             logger.info("%s: another process has finished this training; its result is kept.", output)
+        elif training.nodes > 1 and training.steps and not is_task():
+            run_as_step(training, arguments)
         else:
             _train(spec, seed, identity, dataset, output, models, initialise)
 
@@ -127,13 +135,29 @@ def _train(
     if is_first_process():
         save_model(trained, output, spec, identity)
         _put_in_place(checkpoints, output / CHECKPOINTS)
-        # The result is on disk now. A training killed before this point resumes from its last saved state and
-        # needs the checkpoints written so far, so they are deleted last.
-        forget(output)
         for name in (WEIGHTS, CARD, CHECKPOINTS):
             remove_left_overs(output / name)
-        for left in output.glob("checkpoints-*.partial"):
-            shutil.rmtree(left)
+
+
+def forget_trainings(folders: Iterable[Path]) -> None:
+    """Deletes the saved states of trainings whose models are in use, and the checkpoints that belong to them.
+
+    Snakemake may be killed while a job runs on, and then not know that the job has finished. It would delete
+    the result and start the training again, which goes on from its last state. A job that uses a model runs
+    after Snakemake has noted that its training is complete.
+
+    Args:
+        folders: the folders of the trained models.
+    """
+    for folder in folders:
+        if (folder / LOCK).exists():
+            continue  # the training runs again
+        try:
+            forget(folder)
+            for left in folder.glob("checkpoints-*.partial"):
+                shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            logger.info("%s belongs to somebody else: its saved state is left there.", folder)
 
 
 def prepare(model: nn.Module, feed: InMemory | Streamed) -> None:

@@ -141,15 +141,17 @@ def is_alive(name: str, touched: float) -> bool:
         name: name of the writer, as returned by `writer`.
         touched: time of its last write, as from `time.time()`.
     """
+    here = runs_here(name)
+    return time.time() - touched < ABANDONED if here is None else here
+
+
+def runs_here(name: str) -> bool | None:
+    """Whether a writer runs on this machine; None if it belongs to another one."""
     host, _, process = name.rpartition(".")
-    if host == socket.gethostname() and process.isdigit():
-        return _runs(int(process))
-    return time.time() - touched < ABANDONED
-
-
-def _runs(process: int) -> bool:
+    if host != socket.gethostname() or not process.isdigit():
+        return None
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -196,11 +198,17 @@ def _made_meanwhile(path: Path, attrs: dict[Any, Any]) -> bool:
     """Whether another process wrote this store, with the same settings, since this job started."""
     if "plumbline_spec" not in attrs or "wall_time_seconds" not in attrs:
         return False
+    since = time.time() - float(attrs["wall_time_seconds"])
+    return is_written(path, str(attrs["plumbline_spec"]), since)
+
+
+def is_written(path: Path, spec: str, since: float) -> bool:
+    """Whether a complete store was written from these settings at or after a time, as of `time.time()`."""
     try:
         root = path / "zarr.json"
-        if root.stat().st_mtime < time.time() - float(attrs["wall_time_seconds"]):
+        if root.stat().st_mtime < since:
             return False
-        return bool(json.loads(root.read_text())["attributes"]["plumbline_spec"] == attrs["plumbline_spec"])
+        return bool(json.loads(root.read_text())["attributes"]["plumbline_spec"] == spec)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -47,7 +47,7 @@ class TrainingSpec(Spec):
     """Largest size of the train split in memory. A larger one is read from disk while the training runs, in
     another order; two thirds of this memory then hold samples."""
     batch: int = key("samples", ge=1, default=64)
-    """Batch size, over all devices."""
+    """Batch size, over all devices of all nodes."""
     learning_rate: float = key(gt=0, default=1e-3)
     """Peak learning rate of AdamW."""
     beta1: float = key(ge=0, lt=1, default=0.9)
@@ -65,7 +65,10 @@ class TrainingSpec(Spec):
     ema: float = key(ge=0, lt=1, default=0.999)
     """Decay of the exponential moving average of the weights; 0 uses the last weights."""
     devices: int = key(ge=1, default=1)
-    """Number of devices that share a batch (distributed data parallel)."""
+    """Number of devices of a machine that share a batch (distributed data parallel)."""
+    nodes: int = key(ge=1, default=1)
+    """Number of machines that share a batch, each with `devices` devices; several machines need SLURM, which
+    starts the processes."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device to train on; `auto` uses a GPU if there is one."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"

@@ -70,7 +70,7 @@ def processes_of(spec: TrainingSpec) -> Processes:
         NoGPUError: the training requires a GPU, and there is none.
         DevicesError: the number of processes is another.
     """
-    if spec.devices == 1 and spec.precision != "16-mixed" and "LOCAL_RANK" not in os.environ:
+    if spec.nodes * spec.devices == 1 and spec.precision != "16-mixed" and "LOCAL_RANK" not in os.environ:
         return OneProcess(spec)
     return FabricProcess(spec)
 
@@ -127,34 +127,42 @@ class OneProcess:
 
 
 class FabricProcess:
-    """One of the processes that Lightning Fabric launches on this machine, each with a device of its own.
+    """One of several processes, each with a device of its own.
+
+    Lightning Fabric launches those of one machine; SLURM has started those of several (`_nodes.py`).
 
     Args:
         spec: the training settings.
 
     Raises:
-        DevicesError: the number of processes differs from `devices`.
+        DevicesError: the number of processes differs from `devices` times `nodes`.
     """
 
     def __init__(self, spec: TrainingSpec) -> None:
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import LightningEnvironment
+        from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+
+        count = spec.nodes * spec.devices
+        if spec.nodes > 1:
+            _require_tasks_of_slurm(spec)
 
         # Models with alternating updates, such as an actor and its critic, have parts without gradients at
         # some steps.
-        strategy = "auto" if spec.devices == 1 else "ddp_find_unused_parameters_true"
-        # The loop launches its own processes. Within a SLURM allocation, Fabric would otherwise use the tasks
-        # of the job step instead.
+        strategy = "auto" if count == 1 else "ddp_find_unused_parameters_true"
+        # On one machine the loop launches its own processes. Within a SLURM allocation, Fabric would
+        # otherwise use the tasks of the job step instead.
+        environment = SLURMEnvironment(auto_requeue=False) if spec.nodes > 1 else LightningEnvironment()
         self.fabric: Fabric = Fabric(
             accelerator=spec.accelerator,
             strategy=strategy,
             devices=spec.devices,
+            num_nodes=spec.nodes,
             precision=spec.precision,
-            plugins=[LightningEnvironment()],
+            plugins=[environment],
         )
         devices.require_single_precision()
         self.fabric.launch()
-        if self.fabric.world_size != spec.devices:
+        if self.fabric.world_size != count:
             raise DevicesError(
                 f"`training.devices` is {spec.devices}, but the number of processes is "
                 f"{self.fabric.world_size}: unset LOCAL_RANK and WORLD_SIZE, or set `devices` to "
@@ -195,6 +203,23 @@ class FabricProcess:
     def barrier(self) -> None:
         """Waits until all processes have come here."""
         self.fabric.barrier()
+
+
+def _require_tasks_of_slurm(spec: TrainingSpec) -> None:
+    """Checks the variables of SLURM before Fabric waits for all processes.
+
+    Raises:
+        DevicesError: this is no task of SLURM, or the number of tasks or machines is another.
+    """
+    expected = {"SLURM_NNODES": spec.nodes, "SLURM_NTASKS": spec.nodes * spec.devices}
+    found = {name: os.environ.get(name) for name in ("SLURM_PROCID", *expected)}
+    if found["SLURM_PROCID"] is None or any(found[name] != str(count) for name, count in expected.items()):
+        said = ", ".join(f"{name} is {value or 'not set'}" for name, value in found.items())
+        raise DevicesError(
+            f"`training.nodes` is {spec.nodes} and `training.devices` {spec.devices}, so that SLURM must "
+            f"start {expected['SLURM_NTASKS']} tasks on {spec.nodes} machines, but {said}: run "
+            "`snakemake --profile profiles/slurm`, which asks for them, or set `nodes: 1`."
+        )
 
 
 def _double(x: Tensor) -> Tensor:

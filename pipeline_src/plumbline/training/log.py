@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +23,13 @@ def read_log(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
+class Interval(TypedDict):
+    """An interval that has not ended: the sum () of each term, and the number of steps."""
+
+    sums: dict[str, Tensor]
+    count: int
+
+
 class TrainingLog:
     """training_log.csv: a row per interval, with the mean of every term, learning rate, speed and wall time.
 
@@ -31,6 +39,7 @@ class TrainingLog:
         folder: the folder of the log file.
         rows: the rows of the training that is resumed. They are taken from its saved state, since Snakemake
             deletes the log file of a killed job.
+        interval: the interval in which the state was saved; None at the start of one.
         enabled: whether this process writes the log.
         tensorboard: whether to write TensorBoard events too.
         spent: seconds of preparation before the first step, included in the wall time.
@@ -40,6 +49,7 @@ class TrainingLog:
         self,
         folder: Path,
         rows: Sequence[dict[str, float]],
+        interval: Interval | None = None,
         *,
         enabled: bool,
         tensorboard: bool,
@@ -48,8 +58,8 @@ class TrainingLog:
         self.enabled = enabled
         self.path = folder / LOG
         self.rows = list(rows)
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.sums: dict[str, Tensor] = dict(interval["sums"]) if interval else {}
+        self.count = interval["count"] if interval else 0
         self.last = time.perf_counter()
         self.events = None
         if enabled and tensorboard:
@@ -65,6 +75,10 @@ class TrainingLog:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.count += 1
         self.step, self.learning_rate = step, learning_rate
+
+    def interval(self) -> Interval:
+        """The interval that has not ended, to be saved."""
+        return {"sums": dict(self.sums), "count": self.count}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -94,6 +108,9 @@ class TrainingLog:
         if self.events is not None:
             for name, value in row.items():
                 self.events.add_scalar(name, value, int(row["step"]))
+        self._write()
+
+    def _write(self) -> None:
         partial = partial_of(self.path)
         with partial.open("w", newline="") as file:
             # Rows without a validation, usually the first ones, lack its columns.
@@ -114,6 +131,8 @@ class TrainingLog:
     def close(self) -> None:
         """Ends the last interval; the log of a training without steps contains only its header."""
         self.flush({})
+        if self.enabled and self.rows and not self.path.exists():
+            self._write()  # the training was complete already, and Snakemake has deleted its log
         if self.enabled and not self.rows:
             self.path.write_text("step,loss,learning_rate,steps_per_second,wall_time_seconds\n")
         if self.events is not None:

@@ -5,9 +5,11 @@ step depend on (seed, step) alone: its batch comes from a feed whose order is a 
 the generator is seeded by (seed, step, rank) before each step. A training that was killed and resumed from
 its saved state therefore ends, on a CPU, with bitwise the same weights. No generator state needs to be saved.
 
-Every `save_every` steps the whole state (weights, moving average, optimiser, schedule, step, log) is written
-next to the result under a temporary name and then renamed. The code that writes the result deletes the saved
-state with `forget` once the result is on disk.
+Every `save_every` steps and at the end the whole state (weights, moving average, optimiser, schedule, step,
+log) is written next to the result under a temporary name and then renamed. Snakemake may not have learnt that
+the training has ended, and start it again: it then finds the state of the last step. `forget` deletes the
+state when the result is known to be in use. A training that receives SIGTERM saves its state after the
+current step and exits.
 
 On a GPU no step waits for the device: whether loss and gradient are finite is noted on the device and read
 before each row of the log and each saved state. On a CPU it is read at once.
@@ -25,6 +27,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from plumbline.interruption import Interruption, deferred, leave
 from plumbline.plan import LOG
 from plumbline.progress import Progress
 from plumbline.storage.store import partial_of, remove_left_overs, replace_durably
@@ -32,8 +35,8 @@ from plumbline.storage.tensors import read_tensors
 from plumbline.training import Trainable, TrainingSpec, UpdatesAfterStep
 from plumbline.training._average import MovingAverage
 from plumbline.training._processes import Processes, processes_of
-from plumbline.training.feed import Feed, mixed_seed
-from plumbline.training.log import TrainingLog
+from plumbline.training.feed import Feed, Place, mixed_seed
+from plumbline.training.log import Interval, TrainingLog
 
 logger = logging.getLogger("plumbline.training")
 
@@ -117,13 +120,15 @@ def train(
     if average is not None:
         state["averaged"] = average
     saved = folder / STATE
-    first, rows = _resume(saved, state, identity, spec)
-    log = TrainingLog(folder, rows, enabled=place.rank == 0, tensorboard=spec.tensorboard, spent=spent)
+    first, rows, interval = _resume(saved, state, identity, spec)
+    log = TrainingLog(
+        folder, rows, interval, enabled=place.rank == 0, tensorboard=spec.tensorboard, spent=spent
+    )
     kept = spec.checkpoint_steps()
     finite = _Finite(place.device, saved)
     progress = Progress(logger)
     model.train()
-    with _compiled(model, spec), finite.watching():
+    with _compiled(model, spec), finite.watching(), _deferred_if_alone(place) as interruption:
         for step, batch in feed.batches(spec, seed, first, place):
             torch.manual_seed(mixed_seed(seed, step, place.rank))
             optimiser.zero_grad(set_to_none=True)
@@ -143,19 +148,23 @@ def train(
             done = step + 1
             if done % spec.log_every == 0 or done == spec.steps:
                 finite.check()
-                due = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
+                validate = spec.validate_every and (done % spec.validate_every == 0 or done == spec.steps)
                 results: dict[str, float] = {}
-                if due and log.enabled and validation is not None:
+                if validate and log.enabled and validation is not None:
                     with log.paused():
                         results = _validate(processes, to_sample_from, validation, spec.batch, seed)
                 log.flush(results)
-            if done in kept or done % spec.save_every == 0:
+            due = done % spec.save_every == 0 or done == spec.steps or interruption.requested
+            if done in kept or due:
                 finite.check()
             with log.paused():
                 if done in kept and place.rank == 0:
                     keep(to_sample_from, done)
-                if done % spec.save_every == 0 and done < spec.steps:
-                    _save(processes, saved, {**state, "step": done, "identity": identity, "log": log.rows})
+                if due:
+                    kept_log = {"log": log.rows, "interval": log.interval()}
+                    _save(processes, saved, {**state, **kept_log, "step": done, "identity": identity})
+                if interruption.requested and done < spec.steps:
+                    leave(f"SIGTERM: the training stops after step {done}, whose state is saved.")
             progress.count(done, spec.steps, "step", log.summary())
     log.close()
     return to_sample_from
@@ -164,7 +173,7 @@ def train(
 def forget(folder: Path) -> None:
     """Deletes the saved state of a finished training, and partial files left in its folder by dead processes.
 
-    Call it once the result of the training is on disk.
+    Call it once the result of the training is on disk, and Snakemake knows it.
     """
     (folder / STATE).unlink(missing_ok=True)
     for name in (STATE, LOG):
@@ -256,6 +265,16 @@ class _Finite:
 
 
 @contextmanager
+def _deferred_if_alone(place: Place) -> Iterator[Interruption]:
+    """Defers SIGTERM to the end of a step. Several processes cannot agree on a step, and exit at once."""
+    if place.world == 1:
+        with deferred() as interruption:
+            yield interruption
+    else:
+        yield Interruption()
+
+
+@contextmanager
 def _compiled(model: nn.Module, spec: TrainingSpec) -> Iterator[None]:
     """Compiles the model's loss within the context, if the settings ask for it.
 
@@ -282,28 +301,29 @@ def _save(processes: Processes, path: Path, state: Mapping[str, object]) -> None
 
 def _resume(
     path: Path, state: Mapping[str, _Stateful], identity: str, spec: TrainingSpec
-) -> tuple[int, list[dict[str, float]]]:
+) -> tuple[int, list[dict[str, float]], Interval | None]:
     """Loads a saved state of the same identity into `state`, if there is one.
 
     Returns:
-        The step of the saved state and the rows of its log; zero and no rows if there is no such state.
+        The step of the saved state, the rows of its log and the interval that it was saved in; zero, no rows
+        and no interval if there is no such state.
 
     Raises:
         SavedStateError: the saved state has this identity but does not fit the model.
     """
     if not path.exists():
-        return 0, []
+        return 0, [], None
     try:
         found = read_tensors(path)
     except Exception as error:
         logger.warning("%s cannot be read (%s): training starts from scratch.", path, error)
-        return 0, []
+        return 0, [], None
     if not isinstance(found, dict) or not {"identity", "step", "log", *state} <= set(found):
         logger.warning("%s is not the saved state of a training: training starts from scratch.", path)
-        return 0, []
+        return 0, [], None
     if found["identity"] != identity:
         logger.info("%s belongs to another training: training starts from scratch.", path)
-        return 0, []
+        return 0, [], None
     try:
         _require_sound(found, cast("torch.optim.Optimizer", state["optimiser"]), spec)
         for name, part in state.items():
@@ -315,7 +335,7 @@ def _resume(
             f"Delete it to start the training from scratch."
         ) from error
     logger.info("resuming at step %d", found["step"])
-    return found["step"], found["log"]
+    return found["step"], found["log"], found.get("interval")
 
 
 def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec: TrainingSpec) -> None:
@@ -327,8 +347,8 @@ def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec
         ValueError: one of these is invalid.
     """
     step, rows = found["step"], found["log"]
-    if type(step) is not int or not 0 < step < spec.steps:
-        raise ValueError(f"its step is {step!r}, expected an integer between 0 and {spec.steps}")
+    if type(step) is not int or not 0 < step <= spec.steps:
+        raise ValueError(f"its step is {step!r}, expected an integer from 1 to {spec.steps}")
     if (counted := found["schedule"]["last_epoch"]) != step:
         raise ValueError(f"its learning rate is that of step {counted!r}, but its weights are of step {step}")
     numeric = isinstance(rows, list) and all(
@@ -340,7 +360,8 @@ def _require_sound(found: dict[str, Any], optimiser: torch.optim.Optimizer, spec
     if not numeric:
         raise ValueError("its log does not consist of rows of numbers")
     logged = [row["step"] for row in rows]
-    if logged != [float(s) for s in range(spec.log_every, step + 1, spec.log_every)]:
+    ends = {*range(spec.log_every, step + 1, spec.log_every), *([step] if step == spec.steps else [])}
+    if logged != [float(s) for s in sorted(ends)]:
         raise ValueError(f"its log does not have the rows of {step} steps")
     for name in ("model", "averaged", "optimiser"):
         for place, tensor in _tensors(found.get(name, {}), name):
