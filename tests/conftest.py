@@ -53,7 +53,13 @@ torch.set_num_threads(1)
 
 def pytest_collection_modifyitems(items):
     """Runs the longest modules first, so that no worker is left with a long one at the end."""
-    longest = {"test_workflow.py": 0, "test_rerun.py": 1, "test_studies.py": 2}
+    longest = {
+        "test_slurm.py": 0,
+        "test_faults.py": 0,
+        "test_workflow.py": 0,
+        "test_rerun.py": 1,
+        "test_studies.py": 2,
+    }
     items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
 
 

@@ -268,6 +268,7 @@ class Rehearsal:
             "steps": 1,
             "batch": BATCH,
             "devices": 1,
+            "nodes": 1,
             "checkpoints": 0,
             "validate_every": 0,
             "tensorboard": False,
