@@ -1,5 +1,6 @@
 # Validates the studies as the Snakefile loads, and defines the functions with which rules query their plans.
 import gc
+import os
 import shlex
 import sys
 from functools import cache
@@ -23,6 +24,7 @@ if not (LIBRARY / "plumbline" / "cli.py").is_file():
 sys.path.insert(0, str(LIBRARY))
 
 from plumbline.fingerprints import CACHE, fingerprinted
+from plumbline.forkserver.client import VARIABLE as FORK_SERVER
 from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
@@ -55,10 +57,12 @@ def library_alone():
 def plumbline(wildcards, output):
     """The command of the workflow's own library, for the environment of any job.
 
+    It runs `python -m plumbline.cli`, in a fork of the fork server if there is one (see `plumbline.forkserver`).
     The argument `output` makes Snakemake treat the parameter as derived: moving a clone reruns no job.
     """
     library = shlex.quote(str(library_alone()))
-    return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -m plumbline.cli"
+    client = f"{library}/plumbline/forkserver/client.py"
+    return f"PYTHONSAFEPATH=1 PYTHONPATH={library}${{PYTHONPATH:+:$PYTHONPATH}} python -IS {client}"
 
 
 def environment(name):
@@ -92,6 +96,13 @@ RESULTS = Path(CONFIGURATION.results)
 
 envvars:
     variable(CONFIGURATION),
+
+
+# Jobs of a local run are forks of one process, which ends with this one. Jobs on other machines are not.
+if workflow.is_main_process and os.environ.get(FORK_SERVER) != "off":
+    os.environ[FORK_SERVER] = str(os.getpid())
+elif workflow.remote_exec:
+    os.environ.pop(FORK_SERVER, None)
 
 
 wildcard_constraints:
