@@ -5,7 +5,8 @@
 
 Snakemake runs this clone's workflow in an empty folder, on `--cores` cores. `overhead_hook/sitecustomize.py`
 measures each Python process. *Work* is the CPU time of a job's stage function without the imports within it.
-The rest of all processes' CPU time, which the kernel counts for this process and its descendants, is overhead.
+The rest of the CPU time of all processes, which the kernel counts for this one and its descendants, is
+overhead.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ PR_SET_CHILD_SUBREAPER = 36
 STAGES = ("generate", "rehearse", "train", "sample", "evaluate", "compare", "report")
 
 
-def run(folder: Path, workflow: Path, cores: int, config: list[str], options: list[str]) -> tuple[float, float]:
+def run(
+    folder: Path, workflow: Path, cores: int, config: list[str], options: list[str]
+) -> tuple[float, float]:
     """Runs the workflow and returns the CPU seconds of all its processes, and its wall-clock seconds."""
     measured = folder / "processes"
     measured.mkdir(parents=True)

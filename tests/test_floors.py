@@ -28,7 +28,7 @@ FLOORS = {
     "reporting": 7,
     "stages": 8,
     "results": 9, "in_process": 9, "project": 9, "numpy_task": 9, "export": 9, "estimation": 9,
-    "estimate_command": 10, "commands": 11, "cli": 12,
+    "estimate_command": 10, "commands": 11, "cli": 12, "forkserver": 13,
 }  # fmt: skip
 KNOWN_UPWARD: set[str] = set()
 """Imports that go up today."""

@@ -1,11 +1,10 @@
 """Measures the CPU time of a Python process, for `overhead.py`, which puts this folder on PYTHONPATH.
 
-Python imports this module at its start. At the end of the process it writes a file with the CPU seconds of the
-process and of its children, and those of its stage without imports. A process that was forked counts its own.
+Python imports this module at its start. At the end of the process it writes a file with the CPU seconds of
+the process and of its children, and those of its stage without imports. A forked process counts its own.
 """
 
 import atexit
-import importlib
 import json
 import os
 import resource
@@ -14,7 +13,10 @@ import time
 from importlib import _bootstrap
 
 FOLDER = os.environ.get("PLUMBLINE_OVERHEAD")
-STAGES = {f"plumbline.stages.{name}": name for name in "generate rehearse train sample evaluate compare".split()}
+STAGES = {
+    f"plumbline.stages.{name}": name
+    for name in ["generate", "rehearse", "train", "sample", "evaluate", "compare"]
+}
 STAGES["plumbline.reporting.page"] = "write_page"
 
 

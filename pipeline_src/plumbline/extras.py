@@ -8,7 +8,7 @@ EXTRAS: dict[str, str] = {
     "skfolio": "finance",
     "torch_geometric": "graphs",
     "dask": "files", "fsspec": "files", "h5netcdf": "files", "h5py": "files", "pyarrow": "files",
-    "jinja2": "workflow", "lightning_fabric": "workflow", "matplotlib": "workflow", "ot": "workflow",
+    "jinja2": "workflow", "lightning_fabric": "workflow", "matplotlib": "workflow",
     "pandas": "workflow", "pooch": "workflow", "shtab": "workflow", "sklearn": "workflow",
     "snakemake": "workflow", "tensorboard": "workflow",
 }  # fmt: skip

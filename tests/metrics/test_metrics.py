@@ -18,7 +18,7 @@ from plumbline.metrics.marginal_wasserstein import MarginalWassersteinSpec
 from plumbline.metrics.memorisation import MemorisationSpec
 from plumbline.metrics.mmd import MMDSpec, maximum_mean_discrepancy
 from plumbline.metrics.precision_recall import PrecisionRecallSpec
-from plumbline.metrics.sliced_wasserstein import SlicedWassersteinSpec
+from plumbline.metrics.sliced_wasserstein import SlicedWassersteinSpec, sliced_wasserstein
 
 
 def table(values: np.ndarray, split: str | None = None) -> xr.Dataset:
@@ -79,6 +79,15 @@ def test_sliced_wasserstein_of_a_shift(data):
     found = evaluate(SlicedWassersteinSpec(directions=4000), table(test + shift), data)["sliced_wasserstein"]
     assert float(found) == pytest.approx(3.0 / scale[0] / np.sqrt(3), rel=0.05)
     assert float(evaluate(SlicedWassersteinSpec(), table(test), data)["sliced_wasserstein"]) < 1e-12
+
+
+def test_sliced_wasserstein_is_that_of_pot():
+    from ot.sliced import sliced_wasserstein_distance
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 7)), 0.3 + rng.standard_normal((300, 7)) ** 3
+    theirs = sliced_wasserstein_distance(x, y, n_projections=50, seed=0)
+    assert sliced_wasserstein(x, y, 50) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_mmd_of_point_masses():

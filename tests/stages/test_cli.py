@@ -156,7 +156,6 @@ def test_every_package_that_the_core_lacks_has_an_extra():
     imported = {
         "PIL": "pillow",
         "sklearn": "scikit-learn",
-        "ot": "POT",
         "lightning_fabric": "lightning-fabric",
     }
     for package, extra in EXTRAS.items():

@@ -2,15 +2,16 @@
 
     python tests/workflow/kills.py --kills 30 --seed 0 --folder /tmp/kills
 
-Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, or both with SIGKILL.
-If Snakemake died, the next round unlocks the folder and starts it again while jobs of the dead one may still
-run. After the last kill the workflow runs to its end, and all samples, metrics, weights and steps of training
-logs are compared with those of an undisturbed run.
+Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, both, or the fork
+server with SIGKILL. If Snakemake died, the next round unlocks the folder and starts it again while jobs of
+the dead one may still run. After the last kill the workflow runs to its end, and all samples, metrics, weights
+and steps of training logs are compared with those of an undisturbed run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -48,17 +49,31 @@ def run_to_the_end(folder: Path, study: str) -> None:
     )
 
 
-def jobs_of(folder: Path) -> list[int]:
-    """The processes of jobs that work in a folder, whoever started them."""
-    found = []
+JOBS, SERVERS = 0, 1
+FORK_SERVER = b"plumbline.forkserver.server"
+
+
+def words_of(process: Path) -> list[bytes]:
+    return (process / "cmdline").read_bytes().split(b"\0")
+
+
+def jobs_of(folder: Path) -> tuple[list[int], list[int]]:
+    """The processes of jobs that work in a folder, forks among them, and their fork servers."""
+    jobs, servers = [], []
     for process in Path("/proc").iterdir():
         try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if b"plumbline.cli" in words and Path(os.readlink(process / "cwd")) == folder.resolve():
-                found.append(int(process.name))
+            words = words_of(process)
+            if Path(os.readlink(process / "cwd")) != folder.resolve():
+                continue
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            forked = FORK_SERVER in words and FORK_SERVER in words_of(Path("/proc") / parent)
+            if forked or b"plumbline.cli" in words:
+                jobs.append(int(process.name))
+            elif FORK_SERVER in words:
+                servers.append(int(process.name))
         except (OSError, ValueError):
             continue
-    return found
+    return jobs, servers
 
 
 def disturbed_round(folder: Path, study: str, generator: random.Random) -> str | None:
@@ -78,15 +93,16 @@ def disturbed_round(folder: Path, study: str, generator: random.Random) -> str |
         if process.poll() is not None:
             return None
         time.sleep(0.02)
-    target = generator.choice(["job", "snakemake", "both"])
-    jobs = jobs_of(folder)
+    target = generator.choice(["job", "snakemake", "both", "server"])
     if target != "snakemake":
-        while not jobs and process.poll() is None:
-            jobs = jobs_of(folder)
-        if not jobs:
+        chosen = SERVERS if target == "server" else JOBS
+        while not (found := jobs_of(folder)[chosen]) and process.poll() is None:
+            time.sleep(0.02)
+        if not found:
             return None
-        os.kill(generator.choice(jobs), signal.SIGKILL)
-    if target != "job":
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(generator.choice(found), signal.SIGKILL)
+    if target in ("snakemake", "both"):
         process.kill()
     process.wait()
     return target

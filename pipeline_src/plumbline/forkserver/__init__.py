@@ -3,7 +3,7 @@
 A job that starts by itself spends two to four seconds of CPU time on imports. A fork has them already.
 
 - The Snakefile's main process stores its process number in the environment variable PLUMBLINE_FORK_SERVER.
-- Rules call `client.py`, which needs nothing but the standard library and starts in 20 milliseconds. The first
+- Rules call `client.py`, which needs nothing but the standard library and takes 20 milliseconds. The first
   client starts the server. A client sends its command, its environment and its standard streams, passes
   signals on, and exits with the status of the fork.
 - Without the variable, or if it is `off`, and wherever a fork could differ from a new process, the client

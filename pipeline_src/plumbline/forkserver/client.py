@@ -18,7 +18,7 @@ import time
 VARIABLE = "PLUMBLINE_FORK_SERVER"
 """The environment variable with the process number of Snakemake, or `off`."""
 NO_THREAD_OF_ARROW = "JE_ARROW_MALLOC_CONF"
-"""The environment variable that keeps Arrow's allocator from starting a thread, which a server must not have."""
+"""The variable that keeps Arrow's allocator from starting a thread, which a server must not have."""
 VARYING = (
     "COLUMNS", "LC_CTYPE", "LINES", "OLDPWD", "PWD", "SHLVL", "TEMP", "TEMPDIR", "TMP", "TMPDIR", "_",
     NO_THREAD_OF_ARROW,
@@ -149,7 +149,7 @@ def send(connection: socket.socket) -> None:
 
 
 def circumstances() -> dict[str, str]:
-    """What a fork inherits from the server instead of the client. A job is forked only if all of it agrees."""
+    """What a fork inherits from the server instead of the client. Jobs for which all agrees are forked."""
     kept = {name: value for name, value in os.environ.items() if name not in VARYING}
     umask = os.umask(0o077)
     os.umask(umask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import socket
@@ -109,6 +110,7 @@ def _status_of(arguments: list[str]) -> int:
 def _take_over(request: Request) -> None:
     """Makes streams, folder, environment, signals and random states those of a new process."""
     import numpy as np
+    import torch
 
     os.setpgid(0, 0)
     libc.prctl(PR_SET_NAME, f"plumbline {request.arguments[1:2]}"[:15].encode(), 0, 0, 0)
@@ -118,11 +120,14 @@ def _take_over(request: Request) -> None:
     for target, stream in enumerate(request.streams):
         os.dup2(stream, target)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     os.chdir(request.folder)
     os.environb.clear()
     os.environb.update(request.environment)
     tempfile.tempdir = None
-    np.random.seed()  # noqa: NPY002 - a new process has another state, too; the library uses none
+    # Without a seed, the generators of each new process have another state.
+    np.random.seed()  # noqa: NPY002
+    torch.default_generator.seed()
     sys.argv = [str(cli.__file__), *request.arguments]
     sys.modules["__main__"] = cli

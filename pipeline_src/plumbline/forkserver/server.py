@@ -1,8 +1,8 @@
 """The fork server: it imports the library once, and forks a child for each command that a client sends.
 
-It has no threads, so that a fork has all that the server has. It computes nothing, opens no file of a user and
-imports no module of a user, so that nothing passes from one job to the next. Once a file of the library or the
-set of installed packages has changed, it refuses all further commands, and their clients run them by themselves.
+It has no threads, so that a fork has all that the server has. It computes nothing, opens no file of a user
+and imports no module of a user, so that nothing passes from one job to the next. Once a file of the library
+or the set of installed packages has changed, it refuses all further commands, and their clients run them.
 
     python -m plumbline.forkserver.server LISTENER SNAKEMAKE     # started by client.py
 """
@@ -64,7 +64,9 @@ class Server:
         self.circumstances = client.circumstances()
         before = dict(os.environb)
         preload()
-        self.set_by_imports = {name: value for name, value in os.environb.items() if before.get(name) != value}
+        self.set_by_imports = {
+            name: value for name, value in os.environb.items() if before.get(name) != value
+        }
         self.code, self.unfit = state_of_code(), unfit()
         self.jobs: list[Job] = []
         self.told: set[str] = set()

@@ -2,7 +2,9 @@ r"""The sliced Wasserstein distance to the test split.
 
 It is the square root of the mean, over random directions, of the squared 2-Wasserstein distance between the
 projections of both sets onto the direction (Rabin et al. 2012, https://doi.org/10.1007/978-3-642-24785-9_37;
-Bonneel et al. 2015, https://doi.org/10.1007/s10851-014-0506-3).
+Bonneel et al. 2015, https://doi.org/10.1007/s10851-014-0506-3). Between two sets of equal size on a line, the
+optimal transport pairs the values in their order. The directions are those of POT with seed 0, and a test
+compares both: POT takes as long to import as torch.
 """
 
 from __future__ import annotations
@@ -28,20 +30,24 @@ class SlicedWassersteinSpec(MetricSpec):
 
     def evaluate(self, samples: xr.Dataset, dataset: xr.Dataset, by: EvaluationContext) -> xr.Dataset:
         import xarray as xr
-        from ot.sliced import sliced_wasserstein_distance
 
         drawn, reference = standardised(samples, dataset, "test")
-        directions = random_directions(drawn.shape[1], self.directions)
-        distance = sliced_wasserstein_distance(drawn, reference, projections=directions)
+        distance = sliced_wasserstein(drawn, reference, self.directions)
         unit = "standard deviations"
         return xr.Dataset(
             {"sliced_wasserstein": scalar(distance, "sliced Wasserstein distance", "lower", unit)}
         )
 
 
+def sliced_wasserstein(x: np.ndarray, y: np.ndarray, directions: int) -> float:
+    """The sliced 2-Wasserstein distance of two sets (N, n) of equal size."""
+    projections = random_directions(x.shape[1], directions)
+    difference = np.sort(x @ projections, axis=0) - np.sort(y @ projections, axis=0)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
 @lru_cache(maxsize=1)
 def random_directions(dimension: int, count: int) -> np.ndarray:
     """Unit vectors (dimension, count), uniform on the sphere; the same ones in every call."""
-    from ot.sliced import get_random_projections
-
-    return np.asarray(get_random_projections(dimension, count, seed=0))
+    found = np.random.RandomState(0).randn(dimension, count)
+    return found / np.sqrt(np.sum(found**2, axis=0, keepdims=True))
