@@ -88,7 +88,10 @@ def table(processes: list[dict], total: float) -> str:
     # Snakemake has waited for its jobs, so that its own children's time is theirs.
     known += (snakemake := sum(one["own"] for one in by_stage.get("Snakemake", [])))
     rest = total - known
-    for name, seconds in (("Snakemake's processes", snakemake), ("shells, and Python before a job", rest)):
+    for name, seconds in (
+        ("Snakemake's processes", snakemake),
+        ("shells, clients, fork server, ends of processes", rest),
+    ):
         lines.append(f"| {name} | | {seconds:.1f} | {seconds:.1f} | | {seconds / total:.1%} |")
     lines.append(
         f"| all | {sum(stage_of(one) in STAGES for one in processes)} | {total:.1f} | {total - work:.1f} | "

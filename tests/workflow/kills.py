@@ -4,8 +4,8 @@
 
 Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, both, or the fork
 server with SIGKILL. If Snakemake died, the next round unlocks the folder and starts it again while jobs of
-the dead one may still run. After the last kill the workflow runs to its end, and all samples, metrics, weights
-and steps of training logs are compared with those of an undisturbed run.
+the dead one may still run. After the last kill the workflow runs to its end, and all samples, metrics,
+weights and steps of training logs are compared with those of an undisturbed run.
 """
 
 from __future__ import annotations
