@@ -61,6 +61,8 @@ def stage_of(process: dict) -> str:
     words = [*process["executable"], *process["arguments"]]
     if "stage" in process["arguments"]:
         return process["arguments"][process["arguments"].index("stage") + 1]
+    if any("forkserver.server" in word for word in words):
+        return "fork server"
     return "Snakemake" if any("snakemake" in word for word in words) else "other Python"
 
 
@@ -87,11 +89,13 @@ def table(processes: list[dict], total: float) -> str:
             )
     # Snakemake has waited for its jobs, so that its own children's time is theirs.
     known += (snakemake := sum(one["own"] for one in by_stage.get("Snakemake", [])))
-    rest = total - known
-    for name, seconds in (
-        ("Snakemake's processes", snakemake),
-        ("shells, clients, fork server, ends of processes", rest),
-    ):
+    known += (server := sum(one["own"] for one in by_stage.get("fork server", [])))
+    others = {
+        "Snakemake's processes": snakemake,
+        "fork server": server,
+        "shells, clients, ends of processes": total - known,
+    }
+    for name, seconds in others.items():
         lines.append(f"| {name} | | {seconds:.1f} | {seconds:.1f} | | {seconds / total:.1%} |")
     lines.append(
         f"| all | {sum(stage_of(one) in STAGES for one in processes)} | {total:.1f} | {total - work:.1f} | "

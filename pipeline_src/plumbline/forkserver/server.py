@@ -19,6 +19,7 @@ import traceback
 from dataclasses import dataclass
 from functools import partial
 
+from plumbline import cli
 from plumbline.forkserver import client, fork
 from plumbline.forkserver.fork import Request
 from plumbline.forkserver.preload import preload, state_of_code, unfit
@@ -87,7 +88,7 @@ class Server:
             job.signal(signal.SIGKILL)
         for job in self.jobs:
             job.reap()
-        os._exit(0)
+        cli.leave(0)
 
     def _accept(self) -> None:
         """Takes a client's command, and forks a child for it or refuses it."""
@@ -171,4 +172,4 @@ if __name__ == "__main__":
         Server(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).serve()
     except BaseException:
         traceback.print_exc()
-    os._exit(0)
+    cli.leave(0)
