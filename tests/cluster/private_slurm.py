@@ -169,8 +169,8 @@ class PrivateSlurm:
         variables = {"PATH": _path(), "SLURM_CONF": str(self.folder / "slurm.conf"), "HOME": "/root"}
         # The daemons die with the thread that has started them.
         self.daemons[name] = subprocess.Popen(
-            ("setpriv", "--pdeathsig", "KILL", *command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables,
-            start_new_session=True,
+            ("setpriv", "--pdeathsig", "KILL", *command),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, start_new_session=True,
         )  # fmt: skip
 
     def start(self, node: str) -> None:
