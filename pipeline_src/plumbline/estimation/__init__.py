@@ -21,6 +21,7 @@ from plumbline.estimation._counts import Count
 from plumbline.estimation._data import FewSamples, MissingDataError, first_samples
 from plumbline.estimation._models import Models
 from plumbline.plan import Plan
+from plumbline.stages.rehearse import CASES, TRAINED_BYTES
 from plumbline.study import REAL, Study
 
 logger = logging.getLogger("plumbline.estimate")
@@ -71,6 +72,7 @@ class _Estimation:
         self.jobs: dict[str, JobEstimate] = {}
         self.data = few.bytes * study.dataset.splits.total
         self.weights: dict[str, float] = {}
+        self.rehearsed = 0.0
 
     def run(self) -> StudyEstimate:
         """All jobs, in the order of the rules."""
@@ -102,6 +104,7 @@ class _Estimation:
         training = spec.training
         count = self.models.training(name)
         self.weights[name] = count.size
+        self.rehearsed = max(self.rehearsed, count.size + count.peak)
         steps = float(training.steps)
         if training.validate_every and steps:
             # A validation is a forward pass, about a third of a step, over the validation split.
@@ -126,6 +129,7 @@ class _Estimation:
         size = min(method.batch, count)
         one, real = self.models.sampling(judged, size)
         whole = Count().combined(one, count / size)
+        self.rehearsed = max(self.rehearsed, one.peak * min(1.0, CASES / size))
         members = sum(self.weights.get(name, 0.0) for name in method.models())
         return JobEstimate(
             # The number of operations does not depend on how full the last batch is.
@@ -153,7 +157,7 @@ class _Estimation:
         """One step of each model, a short sampling of each method, and every metric on few samples."""
         study = self.study
         parts = len(study.models) + len(study.methods) * (1 + len(study.metrics)) + len(study.constraints)
-        memory = max((one.memory for one in self.jobs.values()), default=0.0)
+        memory = sum(self.weights.values()) + self.rehearsed + COPIES * min(self.data, TRAINED_BYTES)
         return JobEstimate(Work(operations=1000.0 * parts), memory, disk=1e3)
 
     def _samples_bytes(self) -> float:
