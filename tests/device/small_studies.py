@@ -48,6 +48,33 @@ DRAWN = {"train": 64, "validation": 12, "test": 12}
 BATCH, CASES = 4, 6
 # Number of methods whose samples are evaluated.
 EVALUATED = 2
+# Metrics of NumPy arrays, which compute on the CPU wherever a study runs.
+OF_ARRAYS = {
+    "assimilation", "conditional_error", "conditional_gaussian", "energy_spectrum", "error_by_group",
+    "gradient_quality", "identity", "kernel_alignment", "log_density", "marginal_wasserstein", "memorisation",
+    "mmd", "portfolio_performance", "precision_recall", "sliced_wasserstein",
+}  # fmt: skip
+
+
+@cache
+def first_studies() -> dict[tuple[str, ...], str]:
+    """The first study that has each model and each method, by what the model or the method depends on."""
+    found: dict[tuple[str, ...], str] = {}
+    for name in NAMES:
+        study = load_study(STUDIES / f"{name}.yaml", "smoke")
+        parts = [(f"models.{m}", m) for m in study.models] + [(f"methods.{m}", m) for m in study.methods]
+        for part, of in parts:
+            found.setdefault(depends_on(study, part, of), name)
+    return found
+
+
+def depends_on(study: Study, part: str, name: str) -> tuple[str, ...]:
+    """What a model or a method of a study depends on."""
+    plan = Plan(study)
+    if part.startswith("models."):
+        return (plan.trained_name(name), plan.dataset_name())
+    trained = (plan.trained_name(model) for model in study.methods[name].models())
+    return (plan.sample_slice(name), *trained, plan.dataset_name())
 
 
 @dataclass(frozen=True)
@@ -149,18 +176,24 @@ class Run:
             model.to(self.device)
 
     def all(self) -> None:
-        """Computes everything."""
+        """Computes everything, except models and methods that an earlier study has too."""
         for name in self.of.study.constraints:
             self._part(f"constraints.{name}", self._constraint, name)
         for name in self.of.study.methods:
-            self._part(f"methods.{name}", self._draw, name)
+            if self._is_new(f"methods.{name}", name):
+                self._part(f"methods.{name}", self._draw, name)
         for name in self.of.models:
-            if self.of.study.models[name].training.steps:
+            if self.of.study.models[name].training.steps and self._is_new(f"models.{name}", name):
                 self._part(f"models.{name}", self._training_step, name)
         if not self.of.draws:
             self.of.keep_draws(self)
-        for name in self.of.study.metrics:
-            self._part(f"metrics.{name}", self._evaluate, name)
+        for name, metric in self.of.study.metrics.items():
+            if metric.kind not in OF_ARRAYS:
+                self._part(f"metrics.{name}", self._evaluate, name)
+
+    def _is_new(self, part: str, name: str) -> bool:
+        """Whether no earlier study has this model or method too."""
+        return first_studies()[depends_on(self.of.study, part, name)] == self.of.study.name
 
     def _part(self, part: str, what: Callable[[str, str], dict[str, Tensor]], name: str) -> None:
         torch.manual_seed(0)

@@ -195,7 +195,7 @@ class LinearEquality(Constraint):
         positive = require_variances(variance)
         gaussian = self._conditioned(mean, variance)
         if not positive:
-            gaussian.require_feasible_mean()
+            gaussian.require_feasible_mean(unless=(variance > 0).all())
         return gaussian.mean.view_as(mean).to(mean.dtype), gaussian.conditioned
 
     def _conditioned(self, mean: Tensor, variance: Tensor) -> ConstrainedGaussian:

@@ -85,13 +85,16 @@ class ConstrainedGaussian(FeasibleGaussian):
         if checked:
             self.require_feasible_mean()
 
-    def require_feasible_mean(self) -> None:
+    def require_feasible_mean(self, unless: Tensor | None = None) -> None:
         """Checks that the conditional mean satisfies the equality.
+
+        Args:
+            unless: a condition () under which the mean is not checked; None for no such condition.
 
         Raises:
             DegenerateGaussianError: it does not, because the variances are too small.
         """
-        self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k")
+        self._require_feasible(self._mean, DegenerateGaussianError, "the mean given A z = k", unless)
 
     @property
     def covariance_matrix(self) -> Float[Tensor, "*B n n"]:
