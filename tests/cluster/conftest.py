@@ -145,8 +145,8 @@ class Job:
         return job
 
     def training_log(self) -> str:
-        (path,) = self.folder.glob("logs/train/alone-*.log")
-        return path.read_text()
+        """The log of the held training; empty while Snakemake has deleted it for the next attempt."""
+        return "".join(path.read_text() for path in self.folder.glob("logs/train/alone-*.log"))
 
 
 def workflow_with_studies(folder: Path) -> Path:
