@@ -22,7 +22,7 @@ ALLOWED = {
     "plumbline.reporting.page": {"jinja2", "matplotlib"},
     # The fork server imports for many jobs what some of them use; see `plumbline.forkserver.preload`.
     "plumbline.forkserver.preload; plumbline.forkserver.preload.preload()": {
-        "torch", "torch._dynamo", "sklearn", "scipy.stats",
+        "jinja2", "torch", "torch._dynamo", "sklearn", "scipy.stats",
     },
     "plumbline.forkserver.client": set(),
 }  # fmt: skip

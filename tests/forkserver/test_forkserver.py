@@ -45,7 +45,7 @@ class ProbeSpec(DatasetSpec):
             "arguments": sys.argv, "folder": os.getcwd(), "environment": sorted(os.environ), "path": sys.path,
             "threads": [torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]],
             "main": sys.modules["__main__"].__spec__.name,
-            "umask": os.umask(0o22), "number": NUMBER, "term": str(signal.getsignal(signal.SIGTERM)),
+            "umask": os.umask(0o22), "number": NUMBER, "term": getattr(signal.getsignal(signal.SIGTERM), "__name__", ""),
             "interrupt": str(signal.getsignal(signal.SIGINT)), "hangup": str(signal.getsignal(signal.SIGHUP)),
             "children": str(signal.getsignal(signal.SIGCHLD)),
             "modules": sorted(m for m in sys.modules if "plumbline_user" in m),
@@ -190,13 +190,16 @@ def test_errors_and_deaths_reach_the_client(run):
     assert job.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_signal_to_the_client_ends_the_fork(run, number):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -2), (signal.SIGKILL, -9)]
+)
+def test_a_signal_to_the_client_ends_the_fork(run, number, status):
+    """A job answers SIGTERM with status 143 itself (see `plumbline.interruption`)."""
     job = run.start(run.probe("sleep"))
     fork = run.running()
     job.send_signal(number)
     job.communicate(timeout=300)
-    assert job.returncode == -number
+    assert job.returncode == status
     until(lambda: gone(fork))
 
 
@@ -248,5 +251,6 @@ def test_a_changed_library_is_imported_anew(alone):
     alone.finish(alone.probe())
     assert alone.parent() != os.getpid()
     os.utime(alone.library / "plumbline" / "spec.py")
-    alone.finish(alone.probe())
+    job = alone.start(alone.probe())
+    assert "the library or an installed package has changed" in job.communicate(timeout=300)[1]
     assert alone.parent() == os.getpid()

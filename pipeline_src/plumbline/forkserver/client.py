@@ -55,6 +55,10 @@ def run_in_fork(snakemake: int) -> None:
     word, _, value = answer.readline().decode().partition(" ")
     if word != "started":
         if word == "refused":
+            if value:
+                print(
+                    f"plumbline: this job starts in a process of its own: {value.strip()}.", file=sys.stderr
+                )
             return
         raise ConnectionResetError("the server has ended")
     fork = os.pidfd_open(int(value))
@@ -124,6 +128,7 @@ def start_server(address: str, snakemake: int) -> bool:
     listener.listen(socket.SOMAXCONN)
     if os.fork() == 0:
         os.setsid()
+        leave_streams(snakemake)
         environment = os.environ | {NO_THREAD_OF_ARROW: "background_thread:false"}
         listener.set_inheritable(True)
         module = "plumbline.forkserver.server"
@@ -131,6 +136,17 @@ def start_server(address: str, snakemake: int) -> bool:
         os.execve(sys.executable, words, environment)
     listener.close()
     return True
+
+
+def leave_streams(snakemake: int) -> None:
+    """Closes the streams of the job, whose readers wait for their end; errors go to those of Snakemake."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        errors = os.open(f"/proc/{snakemake}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
+    except OSError:
+        errors = nothing
+    for target, source in enumerate((nothing, nothing, errors)):
+        os.dup2(source, target)
 
 
 def send(connection: socket.socket) -> None:

@@ -79,7 +79,8 @@ class Server:
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         while ready := self.selector.select(None if self.jobs else IDLE):
             for key, _ in ready:
-                if key.fd in self.selector.get_map():  # an earlier one may have ended the job
+                # An earlier event may have ended the job, and a later connection may have taken its number.
+                if self.selector.get_map().get(key.fd) is key:
                     key.data()
 
     def _end(self) -> None:
@@ -100,7 +101,8 @@ class Server:
             connection.close()
             return
         if reason := self._reason_to_refuse(request):
-            tell(connection, f"refused {reason}")
+            tell(connection, "refused" if reason in self.told else f"refused {reason}")
+            self.told.add(reason)
             connection.close()
         else:
             self._fork(request, connection)
@@ -108,19 +110,14 @@ class Server:
             os.close(stream)
 
     def _reason_to_refuse(self, request: Request) -> str:
-        """Why a command must not run in a fork; empty if it can. Each reason is printed once."""
+        """Why a command must not run in a fork; empty if it can."""
         own, other = self.circumstances, request.circumstances
         differing = sorted(name for name in own | other if own.get(name) != other.get(name))
         if differing:
-            reason = f"it has another {', '.join(differing)} than the fork server"
-        elif self.code != state_of_code():
-            reason = "the library or an installed package has changed since the run began"
-        else:
-            reason = self.unfit
-        if reason and reason not in self.told:
-            self.told.add(reason)
-            print(f"plumbline: a job starts in a process of its own: {reason}.", file=sys.stderr, flush=True)
-        return reason
+            return f"it has another {', '.join(differing)} than the fork server"
+        if self.code != state_of_code():
+            return "the library or an installed package has changed since the run began"
+        return self.unfit
 
     def _fork(self, request: Request, connection: socket.socket) -> None:
         server = os.getpid()
