@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 # The cores of this machine; `make run CORES=4` for fewer.
 CORES ?= all
 
-.PHONY: help run test environment lint format keys lock benchmarks clean
+.PHONY: help run test test-cluster environment lint format keys lock benchmarks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -24,8 +24,11 @@ run: $(READY) ## set up, run the default configuration, print the path of the re
 	@snakemake --cores $(CORES)
 	echo "The report: $$PWD/results/report.html"
 
-test: $(READY) ## set up and run all tests
-	@pytest -n 2 --dist loadscope --no-loadscope-reorder
+test: $(READY) ## set up and run all tests except those on a SLURM
+	@pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not cluster"
+
+test-cluster: $(READY) ## run the tests on a private SLURM, which Debian's slurm-wlm and munge provide
+	@pytest tests/cluster
 
 environment: $(READY) ## only set up .venv from envs/requirements.lock
 
