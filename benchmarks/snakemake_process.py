@@ -86,7 +86,7 @@ def measure(jobs: int, mended: bool, profile: str) -> tuple[float, float, int]:
                 threads = max(threads, now)
                 time.sleep(0.2)
         if run.returncode:
-            raise RuntimeError((folder / "stderr").read_text()[-2000:])
+            raise RuntimeError(f"status {run.returncode}: {(folder / 'stderr').read_text()[-2000:]}")
         return seconds, time.monotonic() - start, threads
     finally:
         shutil.rmtree(folder)
