@@ -12,7 +12,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, cast
@@ -110,7 +110,7 @@ class Prepared:
         return select_split(self.data, "test").isel(sample=slice(0, CASES))
 
 
-@cache
+@lru_cache(maxsize=1)
 def prepared(name: str) -> Prepared:
     """Draws the data of a study and builds and fits its models.
 
