@@ -45,7 +45,8 @@ class ProbeSpec(DatasetSpec):
             "arguments": sys.argv, "folder": os.getcwd(), "environment": sorted(os.environ), "path": sys.path,
             "threads": [torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]],
             "main": sys.modules["__main__"].__spec__.name,
-            "umask": os.umask(0o22), "number": NUMBER, "term": getattr(signal.getsignal(signal.SIGTERM), "__name__", ""),
+            "umask": os.umask(0o22), "number": NUMBER,
+            "term": getattr(signal.getsignal(signal.SIGTERM), "__name__", ""),
             "interrupt": str(signal.getsignal(signal.SIGINT)), "hangup": str(signal.getsignal(signal.SIGHUP)),
             "children": str(signal.getsignal(signal.SIGCHLD)),
             "modules": sorted(m for m in sys.modules if "plumbline_user" in m),
@@ -114,6 +115,13 @@ def until(condition):
         assert time.monotonic() < end
         time.sleep(0.02)
     return value
+
+
+def server_of(fork: int) -> int:
+    """The parent of a fork."""
+    parent = int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])
+    assert b"plumbline.forkserver.server" in Path(f"/proc/{parent}/cmdline").read_bytes()
+    return parent
 
 
 def gone(process: int) -> bool:
@@ -230,7 +238,7 @@ def test_a_job_in_other_circumstances_starts_by_itself(run):
 def test_forks_end_with_snakemake(alone):
     job = alone.start(alone.probe("sleep"))
     fork = alone.running()
-    server = int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])
+    server = server_of(fork)
     alone.end()
     job.communicate(timeout=300)
     assert job.returncode == -signal.SIGKILL
@@ -240,7 +248,7 @@ def test_forks_end_with_snakemake(alone):
 def test_a_job_starts_again_if_the_server_is_killed(alone):
     job = alone.start(alone.probe("sleep"))
     fork = alone.running()
-    os.kill(int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    os.kill(server_of(fork), signal.SIGKILL)
     _, errors = job.communicate(timeout=300)
     assert job.returncode == 0, errors
     first, second = map(int, (alone.folder / "started").read_text().split())
