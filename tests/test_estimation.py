@@ -19,6 +19,7 @@ from plumbline.estimation._meter import Meter
 from plumbline.machine import MachineSpec, ResourcesSpec
 from plumbline.plan import Plan
 from plumbline.resources import LEAST_MINUTES, Requests, estimates_of, jobs_of, total
+from plumbline.solvers._compiled import library, usable
 from plumbline.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,14 @@ def test_fake_tensors_count_as_real_ones_do():
     assert found.work.flops == meter.flops
     assert found.work.bytes == pytest.approx(meter.traffic, rel=0.02)
     assert found.peak == pytest.approx(meter.peak, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_solvers_leave_fake_tensors_alone(dtype):
+    """They would write to memory that a fake tensor does not have."""
+    fake = Fake().tensors({"x": torch.ones(1, 64, dtype=dtype)}, 4)["x"]
+    assert not usable(fake, 96)
+    assert usable(torch.ones(4, 64, dtype=dtype), 96) == (library(dtype) is not None)
 
 
 def test_memory_is_freed_with_the_last_tensor_that_shares_it():

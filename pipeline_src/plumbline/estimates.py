@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Raised whenever estimates change; files of other versions are computed anew."""
 FOLDER = Path(".snakemake") / "plumbline" / "estimates"
 """The folder in which estimates are remembered, in the folder of a run."""

@@ -42,11 +42,12 @@ def usable(field: Tensor, transform_length: int) -> bool:
     """Whether the compiled steps can integrate this field with transforms of this length.
 
     They can on the CPU, in float32 or float64, without gradients of any kind, if the length has no prime
-    factor above five, and if there is a compiler.
+    factor above five, and if there is a compiler. Tensors of subclasses, such as fake ones, may lack memory.
     """
     differentiated = torch.is_grad_enabled() and field.requires_grad
     return (
-        field.device.type == "cpu"
+        type(field) is Tensor
+        and field.device.type == "cpu"
         and field.dtype in REAL_TYPES
         and not differentiated
         and forward_ad.unpack_dual(field).tangent is None
