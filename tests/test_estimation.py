@@ -235,7 +235,7 @@ def test_every_study_is_estimated_at_smoke_scale(name, data_of_study):
     found = estimate_study(study)
     if found.problem:
         pytest.skip(f"NOT RUN, no data: {found.problem}")
-    # A solver that chooses its step by the values cannot be counted without them: its job asks for the default.
+    # A solver that chooses its step by the values is not counted: its job asks for the default.
     assert all("DataDependentOutputException" in reason for reason in found.unknown())
     for model, spec in study.models.items():
         job = found.of("train", model)
