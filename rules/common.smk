@@ -23,6 +23,7 @@ if not (LIBRARY / "plumbline" / "cli.py").is_file():
     )
 sys.path.insert(0, str(LIBRARY))
 
+from plumbline.estimates import FOLDER as ESTIMATES
 from plumbline.fingerprints import CACHE, fingerprinted
 from plumbline.forkserver.client import VARIABLE as FORK_SERVER
 from plumbline.handover import hand_over, handed_over, variable
@@ -267,7 +268,7 @@ def estimated():
     if settings.estimate:
         studies = [plan.study for plan in PLANS.values()]
         compute = workflow.is_main_process and scale != "smoke"
-        estimates = estimates_of(studies, KNOWN / "estimates", logger, compute=compute)
+        estimates = estimates_of(studies, ESTIMATES, logger, compute=compute)
     return Requests(PLANS.values(), estimates, settings, scale)
 
 

@@ -132,6 +132,18 @@ def test_a_sampler_costs_what_it_evaluates(estimated):
     assert best.work.flops == pytest.approx(draws * heun.work.flops, rel=0.05)
 
 
+def test_a_training_over_several_machines_is_counted_on_one(estimated):
+    study, found = estimated
+    models = {
+        name: spec.model_copy(update={"training": spec.training.model_copy(update={"nodes": 2})})
+        for name, spec in study.models.items()
+        if not spec.depends_on()
+    }
+    spread = estimate_study(study.model_copy(update={"models": study.models | models}))
+    for name in models:
+        assert spread.of("train", name).work.operations == found.of("train", name).work.operations
+
+
 def test_missing_data_is_stated(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = estimate_study(study_of("fair_celeba"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plumbline.plan import COMPARISON, REPORT
+from plumbline.workflow_files import CONFIGURATION
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from plumbline.study import Configuration, Study
 
 logger = logging.getLogger("plumbline")
-
-CONFIGURATION = Path("config") / "config.yaml"
 
 
 def init(options: argparse.Namespace) -> None:
@@ -111,9 +110,9 @@ def _results() -> str:
     """The folder of results in this folder's configuration, or in the configuration of the library."""
     from plumbline.study import load_configuration
     from plumbline.study_file import read_yaml
-    from plumbline.workflow_files import workflow_folder
+    from plumbline.workflow_files import configuration_file
 
-    file = CONFIGURATION if CONFIGURATION.is_file() else workflow_folder() / CONFIGURATION
+    file = configuration_file()
     return load_configuration(read_yaml(file), str(file)).results
 
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.estimates import FOLDER, JobEstimate, StudyEstimate
@@ -15,11 +14,9 @@ from plumbline.plan import Plan
 from plumbline.resources import Request, Requests, duration, estimates_of, jobs_of, size, total
 from plumbline.study import Configuration, Study, StudyError, load_configuration, load_study
 from plumbline.study_file import SCALES, read_yaml
-from plumbline.workflow_files import path_of_study, workflow_folder
+from plumbline.workflow_files import CONFIGURATION, configuration_file, path_of_study
 
 logger = logging.getLogger("plumbline")
-
-CONFIGURATION = Path("config") / "config.yaml"
 
 
 def add_estimate(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -178,5 +175,5 @@ def _fingerprinted(study: Study, source: str) -> Study:
 
 def _configuration() -> Configuration:
     """The configuration of this folder, or of the library."""
-    file = CONFIGURATION if CONFIGURATION.is_file() else workflow_folder() / CONFIGURATION
+    file = configuration_file()
     return load_configuration(read_yaml(file), str(file))

@@ -7,11 +7,12 @@ read estimates as it loads.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from plumbline.storage.partial import replace_text
 
 VERSION = 3
 """Raised whenever estimates change; files of other versions are computed anew."""
@@ -118,12 +119,9 @@ def remembered(file: Path) -> StudyEstimate | None:
 
 def remember(estimate: StudyEstimate, file: Path) -> None:
     """Writes an estimate, under a temporary name first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     values = {
         "version": VERSION,
         "problem": estimate.problem,
         "jobs": {name: asdict(one) for name, one in estimate.jobs.items()},
     }
-    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    os.replace(partial, file)
+    replace_text(file, json.dumps(values, indent=1))

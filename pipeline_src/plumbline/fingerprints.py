@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.progress import Progress
 from plumbline.spec import Spec
+from plumbline.storage.partial import replace_text
 from plumbline.study import Study, StudyError
 
 IGNORED = frozenset(
@@ -239,10 +240,7 @@ def _remembered(file: Path) -> dict[str, tuple[Stat, str]]:
 
 def _remember(file: Path, values: dict[str, tuple[Stat, str]]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(values))
-        os.replace(partial, file)
+        replace_text(file, json.dumps(values))
     except OSError:
         # Without a writable cache, the files are read again next time.
         return

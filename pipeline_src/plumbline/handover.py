@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plumbline.spec import digest
+from plumbline.storage.partial import replace_text
 from plumbline.study import Configuration, Study
 
 
@@ -35,10 +36,7 @@ def hand_over(configuration: Configuration, studies: Sequence[Study], folder: Pa
     file = folder / f"{digest(text)}.json"
     os.environ[variable(configuration)] = ""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, file)
+        replace_text(file, text)
     except OSError:
         return
     os.environ[variable(configuration)] = str(file)

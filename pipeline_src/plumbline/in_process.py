@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -16,7 +15,7 @@ from plumbline.plan import CHECKPOINT, CHECKPOINTS, OF_TRAINING, Plan
 from plumbline.progress import draw_bar
 from plumbline.results import StudyResults
 from plumbline.spec import digest
-from plumbline.storage.store import partial_of
+from plumbline.storage.partial import replace_text
 from plumbline.study import REAL, Study, load_study
 from plumbline.study_file import Scale
 from plumbline.workflow_files import path_of_study
@@ -123,10 +122,7 @@ class _Made:
         if step.output.suffix != ".zarr":
             return
         self.known[str(step.output)] = [step.signature(), (step.output / METADATA).stat().st_mtime_ns]
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_of(self.file)
-        partial.write_text(json.dumps(self.known), encoding="utf-8")
-        os.replace(partial, self.file)
+        replace_text(self.file, json.dumps(self.known))
 
 
 def _steps(plan: Plan) -> Iterator[Step]:

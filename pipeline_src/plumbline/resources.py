@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -156,19 +157,19 @@ class Requests:
         """
         study = plan.study
         data = plan.dataset_name()
-        after = self._put(Job("report"), "report", estimate.of("report"), 0, 0.0)
-        after = self._put(Job("compare", study.name), "compare", estimate.of("compare"), 0, after)
+        after = self._put(Job("report"), estimate.of("report"), 0, 0.0)
+        after = self._put(Job("compare", study.name), estimate.of("compare"), 0, after)
         judged = [*study.methods, *plan.at_checkpoints()]
         of_evaluations, of_samples = 0.0, {}
+        to_evaluate = self.gpus_to_evaluate(plan)
         for name in (REAL, *judged):
-            to_evaluate = self.gpus_to_evaluate(plan)
             job, one = Job("evaluate", f"{study.name}/{name}"), estimate.of("evaluate", name)
-            length = self._put(job, "evaluate", one, to_evaluate, after)
+            length = self._put(job, one, to_evaluate, after)
             of_evaluations = max(of_evaluations, length)
             if name != REAL:
                 gpus = self.gpus_to_sample(plan, name)
                 job, one = Job("sample", f"{study.name}/{name}"), estimate.of("sample", name)
-                of_samples[name] = self._put(job, "sample", one, gpus, length)
+                of_samples[name] = self._put(job, one, gpus, length)
         following: dict[str, list[float]] = {name: [after] for name in study.models}
         for name in plan.measuring_models():
             following[name].append(of_evaluations)
@@ -184,24 +185,23 @@ class Requests:
                 seconds=fixed.seconds + FIXED_SECONDS_PER_STEP * study.models[name].training.steps
             )
             gpus = self.gpus(plan, name)
-            length = self._put(job, "train", one, gpus, max(following[name]), fixed)
+            length = self._put(job, one, gpus, max(following[name]), fixed)
             for below in study.depends_on(name):
                 following[below].append(length)
             longest = max(longest, length)
-        length = self._put(Job("rehearse", data), "rehearse", estimate.of("rehearse"), 0, longest)
-        self._put(Job("generate", data), "generate", estimate.of("generate"), 0, length)
+        length = self._put(Job("rehearse", data), estimate.of("rehearse"), 0, longest)
+        self._put(Job("generate", data), estimate.of("generate"), 0, length)
 
     def _put(
         self,
         job: Job,
-        stage: str,
         estimate: JobEstimate | None,
         gpus: int,
         after: float,
         fixed: Fixed | None = None,
     ) -> float:
         """Adds a job and returns the length of its longest path (s), given that of what follows it."""
-        request = self._request(estimate, fixed or FIXED[stage], gpus)
+        request = self._request(estimate, fixed or FIXED[job.stage], gpus)
         path = max(request.seconds + after, self.requests[job].path if job in self.requests else 0.0)
         self.requests[job] = replace(request, path=path)
         return path
@@ -217,8 +217,6 @@ class Requests:
 
 def _dependents_first(study: Study) -> list[str]:
     """The models of a study, each before those that it depends on."""
-    from graphlib import TopologicalSorter
-
     order = TopologicalSorter({name: study.depends_on(name) for name in study.models}).static_order()
     return list(order)[::-1]
 
@@ -325,10 +323,11 @@ def estimates_of(
         logger.info(f"Estimating time and memory of {', '.join(missing)}, once for each version of a study.")
         _compute([texts[name] for name in missing], folder)
         for name in missing:
-            found[name] = remembered(files[name])
-            if found[name] is None:
-                found[name] = StudyEstimate(problem="the estimate ended without a result.")
-                remember(found[name] or StudyEstimate(), files[name])
+            one = remembered(files[name])
+            if one is None:
+                one = StudyEstimate(problem="the estimate ended without a result.")
+                remember(one, files[name])
+            found[name] = one
     for name, one in found.items():
         if one is not None and one.problem:
             logger.info(f"{name}: no estimate, so its jobs ask for fixed amounts: {one.problem}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+CONFIGURATION = Path("config") / "config.yaml"
+"""The configuration of a project, in the project's folder."""
 OWN_STUDIES = Path("config") / "studies"
 """The folder of a project's own studies, in the project's folder."""
 
@@ -25,6 +27,11 @@ def workflow_folder() -> Path:
         f"the workflow's Snakefile is neither in {PACKAGE / 'workflow'} nor in {PACKAGE.parents[1]}: install "
         f"plumbline from a wheel or a clone."
     )
+
+
+def configuration_file() -> Path:
+    """The configuration of this folder if it has one, or that of the library."""
+    return CONFIGURATION if CONFIGURATION.is_file() else workflow_folder() / CONFIGURATION
 
 
 def library_studies() -> Path:

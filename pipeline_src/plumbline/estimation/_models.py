@@ -29,6 +29,7 @@ from plumbline.stages.trained import build_constraints, build_model
 from plumbline.study import MethodSpec
 from plumbline.training import TrainingSpec
 from plumbline.training.feed import InMemory
+from plumbline.training.log import quiet
 from plumbline.training.loop import train
 
 logger = logging.getLogger("plumbline.estimate")
@@ -254,23 +255,17 @@ def _short_training(
     model: nn.Module, data: dict[str, Tensor], training: TrainingSpec, steps: int, batch: int | None = None
 ) -> None:
     """Trains a model for a few steps with the real loop."""
-    short = training.model_copy(
+    short = training.shortened(steps=steps, batch=batch or training.batch).model_copy(
         update={
-            "steps": steps,
-            "batch": batch or training.batch,
-            "devices": 1,
-            "checkpoints": 0,
-            "validate_every": 0,
             "save_every": 10**9,
             "log_every": 10**9,
             "ema": 0.0,  # a model cannot be copied among fake tensors; `training` adds the average
-            "tensorboard": False,
             "compile": False,
             "accelerator": "cpu",
             "precision": "64-true" if training.precision == "64-true" else "32-true",
         }
     )
-    with tempfile.TemporaryDirectory() as folder, _quiet(), _staying(model):
+    with tempfile.TemporaryDirectory() as folder, quiet(), _staying(model):
         train(model, InMemory(data), short, seed=0, folder=folder, identity="")
 
 
@@ -282,18 +277,6 @@ def _staying(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         del vars(model)["to"]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses the progress lines of a training."""
-    logger = logging.getLogger("plumbline.training")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _full_length(sampler: SamplerSpec, drawn: Callable[[SamplerSpec], Count]) -> Count:

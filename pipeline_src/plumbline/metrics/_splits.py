@@ -37,19 +37,16 @@ def training_blocks(dataset: xr.Dataset) -> Iterator[np.ndarray]:
 def training_moments(dataset: xr.Dataset, *, per_column: bool) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation and largest absolute value of the training states, of each column (n,) or of all ().
 
-    Blocks are merged as in `plumbline.models._moments`.
+    The standard deviation is that of the population, without Bessel's correction.
     """
-    count, mean, squares, largest = 0, np.zeros(()), np.zeros(()), np.zeros(())
+    import torch
+
+    from plumbline.models._moments import RunningMoments
+
+    moments = RunningMoments()
     for block in training_blocks(dataset):
-        x = block if per_column else block.reshape(-1)
-        own = x.mean(0)
-        total = count + len(x)
-        shift = own - mean
-        squares = squares + ((x - own) ** 2).sum(0) + shift**2 * (count * (len(x) / total))
-        mean = mean + shift * (len(x) / total)
-        largest = np.maximum(largest, np.abs(x).max(0))
-        count = total
-    return np.sqrt(squares / count), largest
+        moments.add(torch.from_numpy(block if per_column else block.reshape(-1)))
+    return np.sqrt(moments.squares.numpy() / moments.count), moments.size.numpy()
 
 
 def with_training_scale(dataset: xr.Dataset) -> xr.Dataset:

@@ -20,6 +20,7 @@ from plumbline.linalg.checks import require
 from plumbline.models import MirrorMap
 from plumbline.models._moments import RunningMoments
 from plumbline.networks import SampleShape
+from plumbline.storage.split import is_numeric
 
 Scaling = Literal["per_feature", "global", "max_abs", "none"]
 
@@ -289,7 +290,7 @@ def batch_of(samples: xr.Dataset) -> dict[str, torch.Tensor]:
     return {
         str(name): torch.as_tensor(variable.values)
         for name, variable in samples.data_vars.items()
-        if variable.dims[:1] == ("sample",) and variable.dtype.kind in "fiub"
+        if is_numeric(variable)
     }
 
 

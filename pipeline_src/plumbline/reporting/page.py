@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ from plumbline.reporting.figures.training import learning_curves, training_curve
 from plumbline.reporting.summary import StudySummary
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.storage.origins import origin_warnings
-from plumbline.storage.store import load_store, partial_of
+from plumbline.storage.partial import replace_text
+from plumbline.storage.store import load_store
 from plumbline.study import REAL
 
 MOST_COLUMNS = 64
@@ -71,9 +71,7 @@ def write_page(comparisons: Sequence[Path], output: Path) -> None:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         real=REAL,
     )
-    partial = partial_of(output)
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, output)
+    replace_text(output, page)
 
 
 def with_code(text: str) -> Markup:

@@ -16,8 +16,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -46,10 +45,12 @@ from plumbline.stages.trained import (
     require_fit,
 )
 from plumbline.storage.lock import only_writer
-from plumbline.storage.store import open_parts, partial_of, replace_durably, select_split
+from plumbline.storage.partial import partial_of
+from plumbline.storage.store import open_parts, replace_durably, select_split
 from plumbline.study import Scale, Study
 from plumbline.training import TrainingSpec
 from plumbline.training.feed import InMemory
+from plumbline.training.log import quiet
 from plumbline.training.loop import train
 from plumbline.training.streamed import GB
 
@@ -217,7 +218,7 @@ class Rehearsal:
                 require_fit(weights, model, Path(f"models.{spec.initialise}"))
                 model.load_state_dict(weights)
         if spec.training.steps:
-            with tempfile.TemporaryDirectory() as scratch, _quiet():
+            with tempfile.TemporaryDirectory() as scratch, quiet():
                 trained = train(
                     model,
                     InMemory(data),
@@ -264,18 +265,10 @@ class Rehearsal:
         return drawn
 
     def _one_step(self, training: TrainingSpec) -> TrainingSpec:
-        short: dict[str, int | bool | str] = {
-            "steps": 1,
-            "batch": BATCH,
-            "devices": 1,
-            "nodes": 1,
-            "checkpoints": 0,
-            "validate_every": 0,
-            "tensorboard": False,
-        }
+        short = training.shortened(steps=1, batch=BATCH)
         if self.scale == "paper" and not torch.cuda.is_available():
-            short |= {"accelerator": "cpu", "precision": "32-true", "compile": False}
-        return training.model_copy(update=short)
+            return short.model_copy(update={"accelerator": "cpu", "precision": "32-true", "compile": False})
+        return short
 
     def _draw(self, name: str, draws: dict[str, xr.Dataset]) -> None:
         method = self.study.methods[name]
@@ -337,15 +330,3 @@ def _few(opened: xr.Dataset) -> xr.Dataset:
     most = {"train": int(np.clip(TRAINED_BYTES // sample_bytes, BATCH, TRAINED_ON))}
     chosen = np.concatenate([np.flatnonzero(splits == split)[: most.get(split, CASES)] for split in SPLITS])
     return opened.isel(sample=np.sort(chosen)).load()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses the progress lines of a training."""
-    training = logging.getLogger("plumbline.training")
-    level = training.level
-    training.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        training.setLevel(level)

@@ -17,7 +17,8 @@ from plumbline.models import BuildContext, ModelSpec, PreparingInParts
 from plumbline.plan import CARD, LOG, OF_TRAINING, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.storage import CorruptStoreError
-from plumbline.storage.store import partial_of, provenance, replace_durably
+from plumbline.storage.partial import partial_of
+from plumbline.storage.store import provenance, replace_durably
 from plumbline.storage.tensors import read_tensors, write_tensors
 from plumbline.training.log import read_log
 

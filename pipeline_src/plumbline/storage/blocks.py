@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plumbline.storage.store import chunk_shape, open_parts, reading, remove_left_overs, write_store, writer
+from plumbline.storage.partial import writer
+from plumbline.storage.store import chunk_shape, open_parts, reading, remove_left_overs, write_store
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plumbline.storage.store import runs_here, writer
+from plumbline.storage.partial import writer
+from plumbline.storage.store import runs_here
 
 logger = logging.getLogger("plumbline")
 

@@ -35,6 +35,7 @@ import numpy as np
 from plumbline import __version__
 from plumbline.storage import CorruptStoreError
 from plumbline.storage.origins import commit_of
+from plumbline.storage.partial import partial_of, writer
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,16 +120,6 @@ def _put_in_place(partial: Path, path: Path) -> None:
         shutil.rmtree(retired)
     else:
         partial.rename(path)
-
-
-def writer() -> str:
-    """The name of this process among all that may write to a shared disk: host name and process number."""
-    return f"{socket.gethostname()}.{os.getpid()}"
-
-
-def partial_of(path: Path) -> Path:
-    """The temporary path to which this process writes before renaming to `path`."""
-    return path.with_name(f".{path.name}.{writer()}.partial")
 
 
 def is_alive(name: str, touched: float) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from plumbline.storage.store import partial_of, replace_durably
+from plumbline.storage.partial import partial_of
+from plumbline.storage.store import replace_durably
 
 
 def write_tensors(content: Any, path: Path) -> None:

@@ -98,6 +98,12 @@ class TrainingSpec(Spec):
         """The steps after which checkpoints are kept."""
         return tuple(self.steps * (i + 1) // self.checkpoints for i in range(self.checkpoints))
 
+    def shortened(self, *, steps: int, batch: int) -> TrainingSpec:
+        """The settings for some steps on one device, which leave nothing but the weights."""
+        alone = {"devices": 1, "nodes": 1}
+        nothing_else = {"checkpoints": 0, "validate_every": 0, "tensorboard": False}
+        return self.model_copy(update={"steps": steps, "batch": batch, **alone, **nothing_else})
+
     @model_validator(mode="after")
     def _validations_end_intervals(self) -> TrainingSpec:
         if self.validate_every % self.log_every:

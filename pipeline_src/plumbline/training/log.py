@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,19 @@ import torch
 from torch import Tensor
 
 from plumbline.plan import LOG
-from plumbline.storage.store import partial_of
+from plumbline.storage.partial import partial_of
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppresses the progress lines of a training."""
+    logger = logging.getLogger("plumbline.training")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
