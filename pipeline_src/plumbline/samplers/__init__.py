@@ -198,8 +198,11 @@ class DenoisingWrapperSpec(WrappingSpec, DenoisingSpec):
         return self.base
 
 
-class ImposingSpec(WrappingSpec):
-    """Base of the kinds that wrap another sampler to impose a constraint."""
+class ImposingSpec(SamplerSpec):
+    """Base of the kinds that impose a constraint.
+
+    A kind that wraps another sampler also derives from `WrappingSpec` or one of its subclasses.
+    """
 
     enforces: ClassVar[bool] = False
     """Whether it projects the finished samples onto the constraint, which can undo another constraint."""
@@ -216,13 +219,13 @@ class ConstrainedSpec(ImposingSpec, DenoisingWrapperSpec):
     """Base of the kinds that impose a constraint within the denoising of the wrapped sampler."""
 
 
-class EnforcingSpec(ConstrainedSpec):
-    """Base of the wrapping kinds that project the finished samples onto the constraint."""
+class EnforcingSpec(ImposingSpec):
+    """Base of the kinds that project the finished samples onto the constraint."""
 
     enforces: ClassVar[bool] = True
 
     def finish(self, drawn: Samples, task: SamplingTask) -> Samples:
-        finished = self.base.finish(drawn, task)
+        finished = super().finish(drawn, task)
         finished.costs.projection_solves += 1
         state, details = self.moved(finished.state, task)
         return Samples(state, {**finished.details, **details}, finished.costs)

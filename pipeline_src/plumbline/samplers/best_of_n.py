@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import ImposingSpec, Samples, SamplingTask
+from plumbline.samplers import ImposingSpec, Samples, SamplingTask, WrappingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class BestOfNSpec(ImposingSpec):
+class BestOfNSpec(ImposingSpec, WrappingSpec):
     """Draws several candidates per sample and keeps the one with the smallest constraint distance."""
 
     kind: Literal["best_of_n"] = "best_of_n"

@@ -36,7 +36,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ConditionableConstraint, MatrixConstraint
-from plumbline.samplers import EnforcingSpec
+from plumbline.samplers import DenoisingWrapperSpec, EnforcingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from plumbline.samplers._denoising import DenoisingContext
 
 
-class ConditionedSpec(EnforcingSpec):
+class ConditionedSpec(EnforcingSpec, DenoisingWrapperSpec):
     """Conditioning: each denoised estimate is replaced by its posterior mean given the constraint.
 
     The covariance `tweedie` is that of moment matching (Boys et al. 2023, https://arxiv.org/abs/2310.06721).

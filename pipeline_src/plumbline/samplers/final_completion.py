@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from plumbline.constraints import LinearEqualityConstraint
-from plumbline.samplers import EnforcingSpec, Samples, SamplingTask
+from plumbline.samplers import DenoisingWrapperSpec, EnforcingSpec, Samples, SamplingTask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class FinalCompletionSpec(EnforcingSpec):
+class FinalCompletionSpec(EnforcingSpec, DenoisingWrapperSpec):
     """Draws samples with any sampler, then solves the equality for the last coordinates that determine it.
 
     This is the completion of DC3 (Donti et al. 2021, https://arxiv.org/abs/2104.12225) applied to samples.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from plumbline.samplers import EnforcingSpec, Samples, SamplingTask
+from plumbline.samplers import DenoisingWrapperSpec, EnforcingSpec, Samples, SamplingTask
 
 
-class FinalProjectionSpec(EnforcingSpec):
+class FinalProjectionSpec(EnforcingSpec, DenoisingWrapperSpec):
     """Draws samples with any sampler, then projects each one onto the constraint."""
 
     kind: Literal["final_projection"] = "final_projection"

@@ -12,7 +12,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import EnforcingSpec
+from plumbline.samplers import DenoisingWrapperSpec, EnforcingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plumbline.samplers._denoising import DenoisingContext
 
 
-class ProjectedSpec(EnforcingSpec):
+class ProjectedSpec(EnforcingSpec, DenoisingWrapperSpec):
     """Projected diffusion (Christopher, Baek, Fioretto 2024, https://arxiv.org/abs/2402.03559).
 
     The state is projected after every step.
