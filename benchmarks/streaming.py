@@ -90,7 +90,7 @@ def peak_of_training(paths: list[Path], steps: int, subset: int | None) -> None:
             train(model, InMemory(data), spec, seed=0, folder=folder, identity="")
         else:
             feed = Streamed(split, MEMORY * GB)
-            model.prepare_in_parts(feed.parts())
+            model.prepare_in_blocks(feed.blocks())
             train(model, feed, spec, seed=0, folder=folder, identity="")
     print(started, _peak())
 

@@ -64,12 +64,12 @@ def test_other_labels_are_refused_by_models_and_metrics(fault):
     with pytest.raises(ValueError, match=f"`classes`: .*{found}"):
         classifier(data).prepare(batch_of(data))
     with pytest.raises(ValueError, match=rf"`wanted\.classes`: .*{found}"):
-        Classes(3).fit_parts([batch_of(data)])
+        Classes(3).fit_blocks([batch_of(data)])
 
 
 def test_labels_of_later_samples_are_checked_too():
     wanted = Classes(3)
-    wanted.fit_parts([batch_of(samples(LABELS))])
+    wanted.fit_blocks([batch_of(samples(LABELS))])
     np.testing.assert_array_equal(wanted.of(batch_of(samples(LABELS))), np.eye(3)[LABELS])
     with pytest.raises(ValueError, match="found 3 in sample 1"):
         wanted.of(batch_of(samples(LABELS + 1)))
@@ -103,9 +103,9 @@ def test_attributes_are_ones_and_zeros():
         (right * 0.5, "found 0.5 in sample 0"),
     ):
         with pytest.raises(ValueError, match=f"`wanted`: .*{found}"):
-            Listed(["a", "b"]).fit_parts([batch_of(samples(attributes=(("sample", "attribute"), values)))])
+            Listed(["a", "b"]).fit_blocks([batch_of(samples(attributes=(("sample", "attribute"), values)))])
     with pytest.raises(ValueError, match=r"`wanted`: .*the dataset has none"):
-        Listed(["a", "b"]).fit_parts([batch_of(samples())])
+        Listed(["a", "b"]).fit_blocks([batch_of(samples())])
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_field_is_standardised_per_channel(leading):
     sample = sample_shape(data)
     condition = StandardisedCondition(field=sample.field, shared=sample.shared)
     batch = batch_of(data)
-    condition.fit_parts([batch])
+    condition.fit_blocks([batch])
     (name, field), *others = condition.arguments(batch).items()
     assert (name, others) == ("field", []) and field.dtype == torch.float32
     axes = (0, *range(1 + len(leading), field.ndim))

@@ -105,7 +105,7 @@ def critics(tmp_path_factory):
 
 def test_distances_are_in_deviations_of_the_posterior():
     space = LatentSpace(Identity())
-    space.fit_parts([data()])
+    space.fit_blocks([data()])
     torch.testing.assert_close(space.std, torch.full((2,), 0.05))
     z, moved = torch.zeros(1, 2), torch.tensor([[0.1, 0.0]])
     assert float(space.distance(moved, z)) == pytest.approx(math.log(1.01) / 0.05**2 / 2, rel=1e-5)

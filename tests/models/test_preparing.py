@@ -1,4 +1,4 @@
-"""Preparation of models from parts of their data: equal to that from all of it."""
+"""Preparation of models from blocks of their data: equal to that from all of it."""
 
 import copy
 import json
@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from plumbline.models import PreparingInParts
+from plumbline.models import PreparingInBlocks
 from plumbline.models._moments import RunningMoments
 from plumbline.models._preparing import first_samples
 from plumbline.models._spaces import Standardisation, batch_of
 from plumbline.plan import Plan
-from plumbline.stages.trained import NotInPartsError, build_model, in_parts
+from plumbline.stages.trained import NotInBlocksError, build_model, in_blocks
 from plumbline.study import load_study
 
 STUDIES = Path(__file__).parents[2] / "config" / "studies"
-IN_PARTS = {
+IN_BLOCKS = {
     "gaussian": set(),
     "combustion": {"diffusion"},
     "constrained_diffusion": {"constrained_diffusion", "null_space_diffusion"},
@@ -28,7 +28,7 @@ IN_PARTS = {
     "fair_digits": {"classifier"},
     "darcy": {"diffusion", "regression"},
 }
-"""Studies whose data needs no download, and kinds of their models that are prepared in parts."""
+"""Studies whose data needs no download, and kinds of their models that are prepared in blocks."""
 SAMPLES = 60
 
 
@@ -37,8 +37,8 @@ def split(data, cuts):
     return [{name: x[a:b] for name, x in data.items()} for a, b in pairwise(bounds) if b > a]
 
 
-@pytest.mark.parametrize("name", IN_PARTS)
-def test_models_prepared_in_parts_are_those_prepared_at_once(name, data_of_study):
+@pytest.mark.parametrize("name", IN_BLOCKS)
+def test_models_prepared_in_blocks_are_those_prepared_at_once(name, data_of_study):
     data_of_study(name)
     study = load_study(STUDIES / f"{name}.yaml", "smoke")
     splits = np.repeat("train", SAMPLES)
@@ -49,19 +49,19 @@ def test_models_prepared_in_parts_are_those_prepared_at_once(name, data_of_study
         values = json.loads(Plan(study).train_slice(model))
         torch.manual_seed(0)
         built = build_model(values, drawn.isel(sample=slice(0, 1)), {})
-        if not isinstance(built, PreparingInParts):
-            with pytest.raises(NotInPartsError, match=r"raise `training\.memory`"):
-                in_parts(built)
+        if not isinstance(built, PreparingInBlocks):
+            with pytest.raises(NotInBlocksError, match=r"raise `training\.memory`"):
+                in_blocks(built)
             continue
         found.add(spec.kind)
         one, other = built, copy.deepcopy(built)
         torch.manual_seed(1)
         one.prepare(dict(data))
         torch.manual_seed(1)
-        other.prepare_in_parts(split(data, [1, 2, 19, 23, 50]))
+        other.prepare_in_blocks(split(data, [1, 2, 19, 23, 50]))
         for (key, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
             assert torch.allclose(a.double(), b.double(), rtol=1e-5, atol=1e-6), (model, key)
-    assert found >= IN_PARTS[name]
+    assert found >= IN_BLOCKS[name]
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
@@ -69,8 +69,8 @@ def test_running_moments_are_those_of_all_values(offset):
     """Equal to two passes in double precision, also where the mean is 1e8 standard deviations."""
     x = offset + torch.randn(1001, 3, 2, dtype=torch.float64)
     moments = RunningMoments()
-    for part in x.split([1, 0, 500, 300, 200]):
-        moments.add(part)
+    for block in x.split([1, 0, 500, 300, 200]):
+        moments.add(block)
     std, mean = torch.std_mean(x, dim=0)
     torch.testing.assert_close(moments.mean, mean, rtol=1e-14, atol=1e-14)
     torch.testing.assert_close(moments.std, std, rtol=1e-7 if offset else 1e-13, atol=0)
@@ -98,10 +98,10 @@ def test_a_standardisation_of_large_data_is_that_of_double_precision(scaling, mo
     torch.testing.assert_close(space.mean.double().view_as(mean), mean.double(), rtol=1e-7, atol=0)
 
 
-def test_first_samples_read_no_further_part():
-    def parts():
+def test_first_samples_read_no_further_block():
+    def blocks():
         yield {"state": torch.arange(3)}
         yield {"state": torch.arange(3, 6)}
-        raise AssertionError("a third part was read")
+        raise AssertionError("a third block was read")
 
-    assert torch.equal(first_samples(parts(), 5)["state"], torch.arange(5))
+    assert torch.equal(first_samples(blocks(), 5)["state"], torch.arange(5))

@@ -3,7 +3,7 @@
 A model is an `nn.Module` with
 
 - `prepare(data)`: fits, once and before training, what has a closed form (standardisation, moments);
-- optionally `prepare_in_parts(parts)`, which fits the same to data that does not fit into memory;
+- optionally `prepare_in_blocks(blocks)`, which fits the same to data that does not fit into memory;
 - optionally `start_from(weights)`: takes over the trained weights of the model named by `initialise`; without
   this method they are loaded as the model's own state;
 - `loss(batch) -> (scalar, terms)`, unless the model is fitted without gradient steps: the training loop
@@ -39,7 +39,7 @@ from plumbline.models._protocols import (
     Restoring,
 )
 from plumbline.models._protocols import Preparing as Preparing
-from plumbline.models._protocols import PreparingInParts as PreparingInParts
+from plumbline.models._protocols import PreparingInBlocks as PreparingInBlocks
 from plumbline.models._protocols import TakesOverWeights as TakesOverWeights
 from plumbline.samplers import (
     ConditionDropping,

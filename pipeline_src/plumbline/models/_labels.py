@@ -3,7 +3,7 @@
 Each kind has
 
 - `count`, the number of entries in a label; zero for levels, from which nothing is learned;
-- `fit_parts(parts)`, called once with the training data in parts;
+- `fit_blocks(blocks)`, called once with the training data in blocks;
 - `of(batch) -> (B, count)`, the labels of samples as ones and zeros;
 - `changed(y)`, different labels, for samples that are to be edited;
 - `by_name(y)`, the labels as integers (B,) by name, for the metrics that evaluate samples.
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from plumbline.attributes import Attribute
 from plumbline.datasets._labels import class_labels, listed_attributes
 from plumbline.linalg.checks import require
-from plumbline.models._preparing import Part, variable
+from plumbline.models._preparing import SampleBlock, variable
 
 WANTED = "wanted"
 """Variable that holds the requested class; with `_` and a name, whether that attribute was requested."""
@@ -46,13 +46,13 @@ class Classes(nn.Module):
         super().__init__()
         self.count = self.combinations = classes
 
-    def fit_parts(self, parts: Iterable[Part]) -> None:
+    def fit_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Checks the labels of the training data.
 
         Raises:
             ValueError: there are none, or one is not among the classes.
         """
-        class_labels(variable(parts, "label"), self.count, "wanted.classes")
+        class_labels(variable(blocks, "label"), self.count, "wanted.classes")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
@@ -62,7 +62,7 @@ class Classes(nn.Module):
             class_labels({"label": label}, self.count, "wanted.classes")
             raise AssertionError("a label is not among the classes")
 
-        # `fit_parts` has not seen the test split.
+        # `fit_blocks` has not seen the test split.
         within = ((label >= 0) & (label < self.count)).all()
         require(within, unknown, f"labels are whole numbers from 0 to {self.count - 1}")
         return nn.functional.one_hot(label, self.count).float()
@@ -109,13 +109,13 @@ class Several(nn.Module):
 class Listed(Several):
     """The attributes that the dataset lists for each sample."""
 
-    def fit_parts(self, parts: Iterable[Part]) -> None:
+    def fit_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Checks the attributes of the training data.
 
         Raises:
             ValueError: there are none, or they are not ones and zeros.
         """
-        listed_attributes(variable(parts, "attributes"), "wanted")
+        listed_attributes(variable(blocks, "attributes"), "wanted")
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
@@ -140,9 +140,9 @@ class Measured(Several):
         self.register_buffer("medians", torch.zeros(self.count))
 
     @torch.no_grad()
-    def fit_parts(self, parts: Iterable[Part]) -> None:
+    def fit_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Measures the medians."""
-        self.medians.copy_(_measured_in_parts(self.attributes, parts).median(0).values)
+        self.medians.copy_(_measured_in_blocks(self.attributes, blocks).median(0).values)
 
     def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
         """The labels of samples."""
@@ -174,13 +174,13 @@ class Levels(nn.Module):
         self.register_buffer("levels", torch.tensor(list(levels)))
 
     @torch.no_grad()
-    def fit_parts(self, parts: Iterable[Part]) -> None:
+    def fit_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Measures means and standard deviations.
 
         Raises:
             ValueError: an attribute has the same value for all samples.
         """
-        stds, means = torch.std_mean(_measured_in_parts(self.attributes, parts), dim=0)
+        stds, means = torch.std_mean(_measured_in_blocks(self.attributes, blocks), dim=0)
         for name, std in zip(self.attributes, stds, strict=True):
             if not float(std) > 0:
                 raise ValueError(
@@ -216,8 +216,10 @@ Wanted = Classes | Listed | Measured | Levels
 """What may be requested of samples: labels or levels."""
 
 
-def _measured_in_parts(attributes: Mapping[str, Attribute], parts: Iterable[Part]) -> Float[Tensor, "N m"]:
-    return torch.cat([_measured(attributes, part["state"]) for part in parts])
+def _measured_in_blocks(
+    attributes: Mapping[str, Attribute], blocks: Iterable[SampleBlock]
+) -> Float[Tensor, "N m"]:
+    return torch.cat([_measured(attributes, block["state"]) for block in blocks])
 
 
 def _measured(attributes: Mapping[str, Attribute], x: Tensor) -> Float[Tensor, "B m"]:

@@ -1,6 +1,6 @@
-r"""Mean and standard deviation of data that arrives in parts, in double precision.
+r"""Mean and standard deviation of data that arrives in blocks, in double precision.
 
-The mean m and the sum S of squared deviations of n values are merged with those of a further part by
+The mean m and the sum S of squared deviations of n values are merged with those of a further block by
 
     m = m_1 + (m_2 - m_1) n_2 / n,    S = S_1 + S_2 + (m_2 - m_1)^2 n_1 n_2 / n
 

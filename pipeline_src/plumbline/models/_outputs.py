@@ -78,9 +78,9 @@ class FeasibleOutput(WithConstraints):
         self.likelihood = likelihood
         self.constraint = constraint
 
-    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
-        """Fits the scaling to the states of all parts."""
-        self.space.fit_parts(parts)
+    def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Fits the scaling to the states of all blocks."""
+        self.space.fit_blocks(blocks)
 
     def distribution(
         self, mean: Float[Tensor, "B n"], variance: Float[Tensor, "B n"], batch: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""Preparation of models from parts of their training data, which may not fit into memory as a whole."""
+"""Preparation of models from blocks of their training data, which may not fit into memory as a whole."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-Part = Mapping[str, Tensor]
+SampleBlock = Mapping[str, Tensor]
 """Tensors (n, ...) by name: some of the training samples. A tensor may be read when it is looked up."""
 
 
-class PreparedInParts:
-    """Base of the models that can be prepared from parts, such as those that only fit standardisations."""
+class PreparedInBlocks:
+    """Base of the models that can be prepared from blocks, such as those that only fit standardisations."""
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits standardisation, moments and the like to the training data, tensors (N, ...) by name."""
-        self.prepare_in_parts([data])
+        self.prepare_in_blocks([data])
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
-        """Does the same from parts; by default, there is nothing to fit.
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
+        """Does the same from blocks; by default, there is nothing to fit.
 
         Args:
-            parts: the training data in its order, which can be passed through several times.
+            blocks: the training data in its order, which can be passed through several times.
         """
 
 
-def variable(parts: Iterable[Part], name: str) -> dict[str, Tensor]:
+def variable(blocks: Iterable[SampleBlock], name: str) -> dict[str, Tensor]:
     """One variable of all samples by its name, such as labels, which are small; empty if it is missing."""
-    found = [part[name] for part in parts if name in part]
+    found = [block[name] for block in blocks if name in block]
     return {name: torch.cat(found)} if found else {}
 
 
-def first_samples(parts: Iterable[Part], count: int) -> dict[str, Tensor]:
+def first_samples(blocks: Iterable[SampleBlock], count: int) -> dict[str, Tensor]:
     """The first `count` samples, or all if there are fewer."""
     taken: list[dict[str, Tensor]] = []
     missing = count
-    for part in parts:
-        taken.append({name: part[name][:missing] for name in part})
+    for block in blocks:
+        taken.append({name: block[name][:missing] for name in block})
         missing -= len(taken[-1]["state"])
         if missing <= 0:
             break

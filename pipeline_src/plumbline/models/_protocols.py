@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from plumbline.models._preparing import Part
+    from plumbline.models._preparing import SampleBlock
     from plumbline.models._spaces import Standardisation
     from plumbline.samplers._models import WantedLabels
 
@@ -31,14 +31,14 @@ class Preparing(Protocol):
 
 
 @runtime_checkable
-class PreparingInParts(Preparing, Protocol):
-    """A model that can be prepared from parts of its training data, which need not fit into memory."""
+class PreparingInBlocks(Preparing, Protocol):
+    """A model that can be prepared from blocks of its training data, which need not fit into memory."""
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits what `prepare` fits, up to rounding, and adds no tensors.
 
         Args:
-            parts: the training data in its order, each part as tensors (n, ...) by name. They can be passed
+            blocks: the training data in its order, each block as tensors (n, ...) by name. They can be passed
                 through several times, and a tensor may be read when it is looked up.
         """
         ...

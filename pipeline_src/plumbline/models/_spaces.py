@@ -53,11 +53,11 @@ class Standardisation(nn.Module):
         self.register_buffer("scale", torch.ones(own))
 
     def fit(self, x: Float[Tensor, "N *S"]) -> None:
-        """Sets mean and scale to those of the samples; see `fit_parts`."""
-        self.fit_parts([x])
+        """Sets mean and scale to those of the samples; see `fit_blocks`."""
+        self.fit_blocks([x])
 
-    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
-        """Sets mean and scale to those of the samples of all parts, in one pass.
+    def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Sets mean and scale to those of the samples of all blocks, in one pass.
 
         A constant coordinate is scaled by its absolute value, and one that is zero by the largest scale of
         the others.
@@ -65,7 +65,7 @@ class Standardisation(nn.Module):
         if self.scaling == "none":
             return
         moments = RunningMoments()
-        for x in parts:
+        for x in blocks:
             moments.add(x.reshape(-1, 1) if self.scaling == "global" else x)
         size = moments.size
         if self.scaling == "max_abs":
@@ -149,20 +149,20 @@ class StandardisedCondition(nn.Module):
         shared = self.shared if self.field else 0
         return replace(sample, condition=self.dim, field=self.field, shared=shared)
 
-    def fit_parts(self, parts: Iterable[Mapping[str, Tensor]]) -> None:
-        """Fits the standardisation to the conditions of all parts.
+    def fit_blocks(self, blocks: Iterable[Mapping[str, Tensor]]) -> None:
+        """Fits the standardisation to the conditions of all blocks.
 
         Raises:
             ValueError: a label is not one of the classes.
         """
         if self.space is not None:
-            self.space.fit_parts(part["condition"] for part in parts)
+            self.space.fit_blocks(block["condition"] for block in blocks)
         if self.field_space is not None:
-            fields = (self._channels_last(part["condition"]) for part in parts)
-            self.field_space.fit_parts(field.flatten(0, self.shared) for field in fields)
+            fields = (self._channels_last(block["condition"]) for block in blocks)
+            self.field_space.fit_blocks(field.flatten(0, self.shared) for field in fields)
         if self.classes:
-            for part in parts:
-                self._labels(part)
+            for block in blocks:
+                self._labels(block)
 
     def arguments(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`condition` (B, dim) and `field` (B, *F) where they exist, in the default precision."""
@@ -316,9 +316,9 @@ class MirrorSpace(nn.Module):
         """Network evaluations of one `decode`."""
         return self.mirror.decoding_evaluations
 
-    def fit_parts(self, parts: Iterable[Float[Tensor, "N *S"]]) -> None:
-        """Fits the standardisation to the images of the samples of all parts."""
-        self.standard.fit_parts(self.image(few) for part in parts for few in part.split(CHUNK))
+    def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Fits the standardisation to the images of the samples of all blocks."""
+        self.standard.fit_blocks(self.image(few) for block in blocks for few in block.split(CHUNK))
 
     @torch.no_grad()
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:

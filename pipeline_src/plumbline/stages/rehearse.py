@@ -37,11 +37,11 @@ from plumbline.samplers import SamplerSpec, SamplingTask
 from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, model_of, observation_of
 from plumbline.stages.trained import (
-    NotInPartsError,
+    NotInBlocksError,
     build_constraints,
     build_model,
     example_of,
-    in_parts,
+    in_blocks,
     require_fit,
 )
 from plumbline.storage.lock import only_writer
@@ -209,7 +209,7 @@ class Rehearsal:
         if self._fits(spec, data):
             cast("Preparing", model).prepare(data)
         else:
-            in_parts(model).prepare_in_parts([data])
+            in_blocks(model).prepare_in_blocks([data])
         if spec.initialise is not None:
             weights = self.models[spec.initialise].state_dict()
             if isinstance(model, TakesOverWeights):
@@ -235,7 +235,7 @@ class Rehearsal:
         """Whether the training holds its samples in memory.
 
         Raises:
-            NotInPartsError: they do not fit, and they are not read from disk but drawn.
+            NotInBlocksError: they do not fit, and they are not read from disk but drawn.
         """
         drawn, training = spec.dataset, spec.training
         count = self.trained_on if drawn is None else drawn.splits.train
@@ -244,7 +244,7 @@ class Rehearsal:
         if size <= training.memory * GB:
             return True
         if drawn is not None:
-            raise NotInPartsError(
+            raise NotInBlocksError(
                 f"`dataset`: its train split has {size / GB:.3g} GB, more than `training.memory` "
                 f"({training.memory:g} GB), and a dataset of a model's own is drawn into memory: raise "
                 "`training.memory`, or lower `dataset.splits.train`."

@@ -24,7 +24,7 @@ from plumbline.spec import of_kind
 from plumbline.stages.trained import (
     build_model,
     example_of,
-    in_parts,
+    in_blocks,
     is_saved,
     load_models,
     load_weights,
@@ -165,12 +165,12 @@ def prepare(model: nn.Module, feed: InMemory | Streamed) -> None:
     """Prepares a model from the samples of a training, which are not loaded as a whole if they are streamed.
 
     Raises:
-        NotInPartsError: they are streamed, and the model needs all of them at once.
+        NotInBlocksError: they are streamed, and the model needs all of them at once.
     """
     if isinstance(feed, InMemory):
         cast("Preparing", model).prepare(feed.data)
     else:
-        in_parts(model).prepare_in_parts(feed.parts())
+        in_blocks(model).prepare_in_blocks(feed.blocks())
 
 
 def _start_from(model: nn.Module, folder: Path) -> None:

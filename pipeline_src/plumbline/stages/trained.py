@@ -13,7 +13,7 @@ import xarray as xr
 from torch import nn
 
 from plumbline.constraints import Constraint, ConstraintSpec
-from plumbline.models import BuildContext, ModelSpec, PreparingInParts
+from plumbline.models import BuildContext, ModelSpec, PreparingInBlocks
 from plumbline.plan import CARD, LOG, OF_TRAINING, WEIGHTS
 from plumbline.spec import of_kind
 from plumbline.storage import CorruptStoreError
@@ -30,7 +30,7 @@ class WeightsError(ValueError):
     """Weights do not fit the model that they are loaded into."""
 
 
-class NotInPartsError(ValueError):
+class NotInBlocksError(ValueError):
     """A model needs its whole train split, which does not fit into memory."""
 
 
@@ -51,14 +51,14 @@ def build_model(values: dict[str, Any], example: xr.Dataset, trained: Mapping[st
     return of_kind(ModelSpec, values["model"]).build(BuildContext(example, constraints, models))
 
 
-def in_parts(model: nn.Module) -> PreparingInParts:
-    """The model, which must be one that can be prepared from parts of its training data.
+def in_blocks(model: nn.Module) -> PreparingInBlocks:
+    """The model, which must be one that can be prepared from blocks of its training data.
 
     Raises:
-        NotInPartsError: it is not.
+        NotInBlocksError: it is not.
     """
-    if not isinstance(model, PreparingInParts):
-        raise NotInPartsError(
+    if not isinstance(model, PreparingInBlocks):
+        raise NotInBlocksError(
             "this kind of model is prepared from the whole train split at once, which is larger than "
             "`training.memory`: raise `training.memory`, or set `training.samples` to train it on fewer "
             "samples."

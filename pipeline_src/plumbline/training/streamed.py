@@ -177,9 +177,9 @@ class Streamed:
         windows = (Window(0, chosen, chosen[0].first, None) for chosen in blocks)
         return (batch for _, batch in self._batches(windows, cut))
 
-    def parts(self) -> Parts:
-        """The samples in parts, for a model that is prepared from parts."""
-        return Parts(self)
+    def blocks(self) -> Blocks:
+        """The samples in blocks, for a model that is prepared from blocks."""
+        return Blocks(self)
 
     def _mixed(self, seed: int, epoch: int) -> Iterator[Window]:
         """The windows of an epoch in their order."""
@@ -309,7 +309,7 @@ def feed_of(split: StoredSplit, memory: float, name: str) -> InMemory | Streamed
     return feed
 
 
-class Parts:
+class Blocks:
     """The samples of a split in their order, block by block; a variable is read when it is looked up.
 
     Args:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling
 from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
 
@@ -29,7 +29,7 @@ from plumbline.networks import DecoderSpec, EncoderSpec, SampleShape
 CHUNK = 64
 
 
-class Autoencoder(PreparedInParts, nn.Module):
+class Autoencoder(PreparedInBlocks, nn.Module):
     """Base of the autoencoders of samples (B, *S), whose decoder takes a latent vector of d entries.
 
     Args:
@@ -80,9 +80,9 @@ class Autoencoder(PreparedInParts, nn.Module):
         """
         raise NotImplementedError
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling."""
-        self.output.fit_parts(part["state"] for part in parts)
+        self.output.fit_blocks(block["state"] for block in blocks)
 
     def scaled(self, batch: dict[str, Tensor]) -> Float[Tensor, "B n"]:
         """The samples of a batch in the scaled space, flattened."""

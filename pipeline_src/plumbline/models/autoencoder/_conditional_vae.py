@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 
 from plumbline.distributions.independent_gaussian import IndependentGaussian
 from plumbline.models._labels import Labels
-from plumbline.models._preparing import Part
+from plumbline.models._preparing import SampleBlock
 from plumbline.models.autoencoder._autoencoder import Autoencoder
 from plumbline.models.autoencoder._specs import OutputOptions
 from plumbline.models.autoencoder._vae import INITIAL_STD, SMALLEST_STD
@@ -51,10 +51,10 @@ class ConditionalVAE(Autoencoder):
         self.posterior_head = GaussianHead(encoder.features_of(sample), latent, INITIAL_STD, SMALLEST_STD)
         self.latent, self.wanted = latent, wanted
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling and the labels."""
-        super().prepare_in_parts(parts)
-        self.wanted.fit_parts(parts)
+        super().prepare_in_blocks(blocks)
+        self.wanted.fit_blocks(blocks)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of the output plus the KL divergence of the posterior, and both terms."""

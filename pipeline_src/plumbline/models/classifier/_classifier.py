@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.datasets._labels import class_labels, listed_attributes
-from plumbline.models._preparing import Part, PreparedInParts, variable
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, variable
 from plumbline.models._spaces import Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_encoder
 
 
-class ImageClassifier(PreparedInParts, nn.Module):
+class ImageClassifier(PreparedInBlocks, nn.Module):
     """Base of the classifiers of images (B, *S).
 
     Args:
@@ -41,9 +41,9 @@ class ImageClassifier(PreparedInParts, nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, outputs)
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation."""
-        self.space.fit_parts(part["state"] for part in parts)
+        self.space.fit_blocks(block["state"] for block in blocks)
 
     def features(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B F"]:
         """The features of the penultimate layer."""
@@ -58,14 +58,14 @@ class ImageClassifier(PreparedInParts, nn.Module):
 class Classifier(ImageClassifier):
     """Class probabilities of images (B, *S), for as many classes as `outputs`."""
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation.
 
         Raises:
             ValueError: there are no labels, or one is not among the classes.
         """
-        class_labels(variable(parts, "label"), self.head.out_features, "classes")
-        super().prepare_in_parts(parts)
+        class_labels(variable(blocks, "label"), self.head.out_features, "classes")
+        super().prepare_in_blocks(blocks)
 
     def log_probabilities(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B classes"]:
         """The log-probabilities of the classes."""
@@ -83,20 +83,20 @@ class Classifier(ImageClassifier):
 class AttributeClassifier(ImageClassifier):
     """Logits of the attributes of images (B, *S)."""
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation.
 
         Raises:
             ValueError: the attributes are not ones and zeros, or their number is not that of the study's
                 dataset.
         """
-        present = listed_attributes(variable(parts, "attributes"), "attribute_classifier")
+        present = listed_attributes(variable(blocks, "attributes"), "attribute_classifier")
         if present.shape[1] != self.head.out_features:
             raise ValueError(
                 f"`attribute_classifier`: its images list {present.shape[1]} attributes, and those of the "
                 f"study {self.head.out_features}."
             )
-        super().prepare_in_parts(parts)
+        super().prepare_in_blocks(blocks)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean cross-entropy per attribute in nats, and the fraction that is predicted correctly."""

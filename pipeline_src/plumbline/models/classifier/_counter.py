@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.datasets._labels import counts
-from plumbline.models._preparing import Part, PreparedInParts, variable
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, variable
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import grid_of, image_encoder
 
 
-class Counter(PreparedInParts, nn.Module):
+class Counter(PreparedInBlocks, nn.Module):
     """The counting network of Feng et al. (ICLR 2025, https://arxiv.org/abs/2406.12816) for images (B, *S).
 
     Args:
@@ -32,13 +32,13 @@ class Counter(PreparedInParts, nn.Module):
         self.grid = grid_of(sample)
         self.layers = nn.Sequential(*image_encoder(self.grid, channels, features), nn.Linear(features, 1))
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Checks the labels; images are not standardised.
 
         Raises:
             ValueError: there are no labels, or they are not counts.
         """
-        counts(variable(parts, "label"), "counter")
+        counts(variable(blocks, "label"), "counter")
 
     def count(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
         """The predicted count, not rounded."""

@@ -28,7 +28,7 @@ from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
@@ -88,7 +88,7 @@ class ConstrainedDenoiser(Denoiser):
         return mean, variance
 
 
-class ConstrainedDiffusion(PreparedInParts, nn.Module):
+class ConstrainedDiffusion(PreparedInBlocks, nn.Module):
     """A diffusion model of feasible samples (B, *S) (Li et al. 2025, https://arxiv.org/abs/2502.05416).
 
     It takes the dataset's condition where there is one.
@@ -132,10 +132,10 @@ class ConstrainedDiffusion(PreparedInParts, nn.Module):
             min_std=min_std,
         )
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation of samples and conditions."""
-        self.output.fit_parts(part["state"] for part in parts)
-        self.condition.fit_parts(parts)
+        self.output.fit_blocks(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The scaled space."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models._on_device import WithConstraints
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.networks import SampleShape
@@ -55,7 +55,7 @@ class NullSpace(nn.Module):
         return self.scaled.decode(self.equality.project(z).view(-1, *self.shape))
 
 
-class NullSpaceDiffusion(PreparedInParts, WithConstraints):
+class NullSpaceDiffusion(PreparedInBlocks, WithConstraints):
     """A diffusion model of the null-space coordinates of samples (B, *S).
 
     Args:
@@ -88,10 +88,10 @@ class NullSpaceDiffusion(PreparedInParts, WithConstraints):
         vector = SampleShape((self.free,), (), sample.condition)
         self.denoiser = KarrasDenoiser(network(vector), schedule)
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling, and computes the null-space basis of the scaled equality."""
-        self.scaled.fit_parts(part["state"] for part in parts)
-        self.condition.fit_parts(parts)
+        self.scaled.fit_blocks(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
         *_, right = torch.linalg.svd(self.scaled.equality(self.constraint).matrix)
         self.basis.copy_(right[-self.free :].mT)
 

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from azula.denoise import KarrasDenoiser
 from torch import Tensor, nn
 
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 
 
-class Diffusion(PreparedInParts, nn.Module):
+class Diffusion(PreparedInBlocks, nn.Module):
     """A denoiser of standardised samples (B, ...) with the preconditioning of Karras et al. (2022).
 
     Source: https://arxiv.org/abs/2206.00364. With a `condition_dropout`, it also learns the denoiser without
@@ -51,10 +51,10 @@ class Diffusion(PreparedInParts, nn.Module):
         self.schedule = schedule
         self.denoiser = KarrasDenoiser(backbone, schedule)
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the space and the standardisation of conditions."""
-        self.space.fit_parts(part["state"] for part in parts)
-        self.condition.fit_parts(parts)
+        self.space.fit_blocks(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation | MirrorSpace:
         """The space that the denoiser works in."""

@@ -21,7 +21,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 
@@ -90,7 +90,7 @@ class PredictionDenoiser(Denoiser):
         return DiracPosterior(CONVERSIONS[self.predicts](self.schedule, x_t, times, prediction))
 
 
-class ExternalModel(PreparedInParts, nn.Module):
+class ExternalModel(PreparedInBlocks, nn.Module):
     """A denoiser that was not trained here.
 
     Args:
@@ -108,9 +108,9 @@ class ExternalModel(PreparedInParts, nn.Module):
             bool(sample.condition or sample.field) and "condition" in inspect.signature(inner).parameters
         )
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation to the training data."""
-        self.space.fit_parts(part["state"] for part in parts)
+        self.space.fit_blocks(block["state"] for block in blocks)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""

@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from plumbline.attributes import Attribute
 from plumbline.models import Denoising
-from plumbline.models._preparing import Part, PreparedInParts, first_samples
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, first_samples
 from plumbline.models.diffusion._schedules import TrainedSchedule
 from plumbline.models.distributional._multipliers import Multipliers
 from plumbline.samplers._models import Space
@@ -83,7 +83,7 @@ def step_divergence(
     return 0.5 * (after**-2 - ratio**-2) * (mean - other).square().flatten(1).sum(1)
 
 
-class Alignment(PreparedInParts, nn.Module):
+class Alignment(PreparedInBlocks, nn.Module):
     """A diffusion model finetuned until its mean rewards reach their levels.
 
     Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), algorithm 1, https://arxiv.org/abs/2508.19104.
@@ -130,13 +130,13 @@ class Alignment(PreparedInParts, nn.Module):
         self.register_buffer("means", torch.zeros(len(levels)))
         self.register_buffer("stds", torch.ones(len(levels)))
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Measures the rewards of samples of the pretrained model.
 
         Raises:
             ValueError: a reward has the same value for all samples.
         """
-        data = first_samples(parts, self.calibration)
+        data = first_samples(blocks, self.calibration)
         chosen = torch.arange(self.calibration) % len(data["state"])
         batch = {name: tensor[chosen] for name, tensor in data.items()}
         with torch.no_grad():

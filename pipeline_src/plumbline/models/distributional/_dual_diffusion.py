@@ -129,8 +129,8 @@ class DualDiffusion(nn.Module):
         Raises:
             ValueError: a set is empty, or the dataset lacks a variable that defines it.
         """
-        self.space.fit_parts([data["state"]])
-        self.condition.fit_parts([data])
+        self.space.fit_blocks([data["state"]])
+        self.condition.fit_blocks([data])
         self.sets = {
             name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], data)
             if entry.drawn

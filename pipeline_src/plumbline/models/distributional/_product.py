@@ -27,7 +27,7 @@ from azula.denoise import Denoiser, DiracPosterior
 from torch import Tensor, nn
 
 from plumbline.models import Denoising
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion._shared_space import SharedSpace
 from plumbline.models.distributional._divergences import MeanOf, divergence
@@ -69,7 +69,7 @@ class ProductDenoiser(Denoiser):
         return expert.mean(self.space, self.schedule, x_t, t, **conditions)
 
 
-class Product(PreparedInParts, nn.Module):
+class Product(PreparedInBlocks, nn.Module):
     """A product of experts, of which only the powers are learned.
 
     Source: Khalafi, Hounie, Ding, Ribeiro (NeurIPS 2025), algorithm 3, https://arxiv.org/abs/2508.19104.

@@ -84,7 +84,7 @@ class FittedGaussian(nn.Module):
         """Fits the standardisations and the Gaussian."""
         self.space.fit(data["state"])
         z = self.space.encode(data["state"].double()).flatten(1)
-        self.condition.fit_parts([data])
+        self.condition.fit_blocks([data])
         condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
         self.denoiser.fit(z, condition.double())
 

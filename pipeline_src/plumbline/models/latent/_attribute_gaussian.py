@@ -46,7 +46,7 @@ class AttributeGaussian(nn.Module):
     @torch.no_grad()
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the Gaussian."""
-        self.wanted.fit_parts([data])
+        self.wanted.fit_blocks([data])
         means, variances = self.space.posterior_moments(data)
         design = self._with_one(self.wanted.of(data))
         # The pseudo-inverse allows labels that all samples share, or that depend on others.

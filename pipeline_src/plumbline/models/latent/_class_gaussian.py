@@ -60,7 +60,7 @@ class ClassGaussian(nn.Module):
         Raises:
             ValueError: a class has fewer than two samples.
         """
-        self.wanted.fit_parts([data])
+        self.wanted.fit_blocks([data])
         all_means, all_variances = self.space.posterior_moments(data)
         classes = self._class_of(self.wanted.of(data))
         for index, y in enumerate(self.labels):

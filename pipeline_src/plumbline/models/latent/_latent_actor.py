@@ -35,14 +35,14 @@ from torch.nn.functional import softplus
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Levels, Wanted
 from plumbline.models._on_device import Counter
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models.latent._latent_critics import gradient_penalty
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Actor, Critic
 
 
-class LatentActor(PreparedInParts, nn.Module):
+class LatentActor(PreparedInBlocks, nn.Module):
     """An actor G and its critic D over latent vectors (B, d) and labels (B, C).
 
     Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
@@ -84,10 +84,10 @@ class LatentActor(PreparedInParts, nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.counter = Counter()
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the labels and the scale of distances."""
-        self.space.fit_parts(parts)
-        self.wanted.fit_parts(parts)
+        self.space.fit_blocks(blocks)
+        self.wanted.fit_blocks(blocks)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, plus the actor's at its steps; and terms, with the mean latent shift."""

@@ -23,13 +23,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Wanted
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models.latent._space import LatentSpace
 from plumbline.networks import RegressorSpec
 from plumbline.networks._latent import Critic
 
 
-class LatentCritics(PreparedInParts, nn.Module):
+class LatentCritics(PreparedInBlocks, nn.Module):
     """A realism critic and an attribute critic of latent vectors (B, d).
 
     Source: Engel, Hoffman, Roberts (ICLR 2018, https://arxiv.org/abs/1711.05772).
@@ -56,10 +56,10 @@ class LatentCritics(PreparedInParts, nn.Module):
         self.realism = Critic(network, self.space.dim, 0, 1)
         self.attributes = Critic(network, self.space.dim, 0, wanted.count) if wanted.count else None
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the labels and the scale of distances."""
-        self.space.fit_parts(parts)
-        self.wanted.fit_parts(parts)
+        self.space.fit_blocks(blocks)
+        self.wanted.fit_blocks(blocks)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of both critics' losses, and terms such as their accuracies."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._moments import RunningMoments
-from plumbline.models._preparing import Part
+from plumbline.models._preparing import SampleBlock
 
 # Number of samples that are encoded together.
 CHUNK = 1024
@@ -48,15 +48,15 @@ class LatentSpace(nn.Module):
         self.register_buffer("std", torch.ones(self.dim))
 
     @torch.no_grad()
-    def fit_parts(self, parts: Iterable[Part]) -> None:
+    def fit_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Measures the standard deviations of the posterior."""
         stds = RunningMoments()
-        for part in parts:
-            stds.add(self.posterior_moments(part)[1].sqrt())
+        for block in blocks:
+            stds.add(self.posterior_moments(block)[1].sqrt())
         self.std.copy_(stds.mean)
 
     @torch.no_grad()
-    def posterior_moments(self, data: Part) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+    def posterior_moments(self, data: SampleBlock) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
         """Means and variances of the posterior of each sample of a dataset, encoded in chunks."""
         parts = [
             self.autoencoder.posterior({name: tensor[i : i + CHUNK] for name, tensor in data.items()})

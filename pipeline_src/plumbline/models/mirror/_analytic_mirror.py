@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 from plumbline.models._spaces import Standardisation
 
 
@@ -174,7 +174,7 @@ class Polytope(ConvexSet):
         return (across @ self.inverse.T.to(y) + rest).view_as(y)
 
 
-class AnalyticMirror(PreparedInParts, nn.Module):
+class AnalyticMirror(PreparedInBlocks, nn.Module):
     """A mirror map in closed form, with the interface of a learned one.
 
     Source: Liu, Chen, Theodorou, Tao (NeurIPS 2023), section 3, https://arxiv.org/abs/2310.01236.

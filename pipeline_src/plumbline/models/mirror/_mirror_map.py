@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models._on_device import WithConstraints
-from plumbline.models._preparing import Part, PreparedInParts, first_samples
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, first_samples
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
 from plumbline.networks._input_convex import InputConvexGradient
@@ -43,7 +43,7 @@ from plumbline.networks._input_convex import InputConvexGradient
 NO_NOISE = 1e-3
 
 
-class LearnedMirrorMap(PreparedInParts, WithConstraints):
+class LearnedMirrorMap(PreparedInBlocks, WithConstraints):
     """The maps g and f of samples (B, *S).
 
     Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
@@ -107,10 +107,10 @@ class LearnedMirrorMap(PreparedInParts, WithConstraints):
         self.inverse_network = inverse(sample)
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
-        self.space.fit_parts(part["state"] for part in parts)
-        unit = self.unit_of_weight(self.constraint, first_samples(parts, PROBES))
+        self.space.fit_blocks(block["state"] for block in blocks)
+        unit = self.unit_of_weight(self.constraint, first_samples(blocks, PROBES))
         self.weight.fill_(self.constraint_weight * unit)
 
     def unit_of_weight(self, constraint: Constraint, data: dict[str, Tensor]) -> float:

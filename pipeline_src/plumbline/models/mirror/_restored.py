@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models import Denoising, Restoring
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 from plumbline.samplers._models import Space
 
 
-class RestoredDiffusion(PreparedInParts, nn.Module):
+class RestoredDiffusion(PreparedInBlocks, nn.Module):
     """A diffusion model whose space restores samples when decoding.
 
     Args:

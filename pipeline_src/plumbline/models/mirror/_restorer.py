@@ -30,13 +30,13 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.models._on_device import WithConstraints
-from plumbline.models._preparing import Part, PreparedInParts, first_samples
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, first_samples
 from plumbline.models._spaces import Standardisation
 from plumbline.models.mirror._mirror_map import PROBES, unit_of_weight
 from plumbline.networks import SampleShape
 
 
-class Restorer(PreparedInParts, WithConstraints):
+class Restorer(PreparedInBlocks, WithConstraints):
     """The map f of samples (B, *S), with the identity in place of g.
 
     Sources: the inverse map of Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816, with the
@@ -75,10 +75,10 @@ class Restorer(PreparedInParts, WithConstraints):
         self.network = network(sample)
         self.register_buffer("weight", torch.tensor(constraint_weight))
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling, and measures the sensitivity of the constraint distance to white noise."""
-        self.space.fit_parts(part["state"] for part in parts)
-        probes = first_samples(parts, PROBES)
+        self.space.fit_blocks(block["state"] for block in blocks)
+        probes = first_samples(blocks, PROBES)
         unit = unit_of_weight(self.constraint, probes, self.space, self.noise_max)
         self.weight.fill_(self.constraint_weight * unit)
 

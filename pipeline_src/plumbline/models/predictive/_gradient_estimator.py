@@ -23,14 +23,14 @@ from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
 from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.losses import AbsoluteLoss, SquaredLoss
 from plumbline.linalg.covariance import Diagonal
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 
 LOSSES = (AbsoluteLoss, SquaredLoss)
 # Number of entries in a chunk of gradients, which bounds the memory per problem.
 CHUNK = 500_000
 
 
-class GradientEstimator(PreparedInParts, nn.Module):
+class GradientEstimator(PreparedInBlocks, nn.Module):
     """Single-sample gradients with respect to mean and variance, by an estimator.
 
     Source: Li et al. (2025), Figure 3, https://arxiv.org/abs/2502.05416.

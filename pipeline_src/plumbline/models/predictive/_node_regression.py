@@ -20,7 +20,7 @@ from plumbline.linalg.maps import GroupSum, group_sum
 from plumbline.models._on_device import WithConstraints
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import supervised_loss
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -121,7 +121,7 @@ def predictions_of(
     return predictions
 
 
-class NodeRegression(PreparedInParts, WithConstraints):
+class NodeRegression(PreparedInBlocks, WithConstraints):
     """The distribution of one value per atom, (B, A) padded, given elements and bonds.
 
     Args:

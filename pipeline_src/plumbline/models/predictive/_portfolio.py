@@ -24,7 +24,7 @@ from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.models._moments import RunningMoments
 from plumbline.models._on_device import WithConstraints
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.networks._blocks import GaussianHead
 
 TRADING_DAYS = 252
@@ -38,7 +38,7 @@ def sharpe_ratio(weights: Float[Tensor, "*C n"], returns: Float[Tensor, "B days 
     return (TRADING_DAYS * mean - RISK_FREE) / (math.sqrt(TRADING_DAYS) * std.clamp(min=1e-6))
 
 
-class _WindowNetwork(PreparedInParts, nn.Module):
+class _WindowNetwork(PreparedInBlocks, nn.Module):
     """Features of a window of returns, each asset scaled by its standard deviation in the train split."""
 
     scale: Tensor
@@ -49,11 +49,11 @@ class _WindowNetwork(PreparedInParts, nn.Module):
         self.network = network(math.prod(window))
         self.register_buffer("scale", torch.ones(self.assets))
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scale of each asset's returns."""
         moments = RunningMoments()
-        for part in parts:
-            moments.add(part["window"].flatten(0, 1))
+        for block in blocks:
+            moments.add(block["window"].flatten(0, 1))
         self.scale.copy_(moments.std)
 
     def features(self, batch: dict[str, Tensor]) -> Tensor:

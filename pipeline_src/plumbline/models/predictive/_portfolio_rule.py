@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plumbline.models._preparing import PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks
 
 
-class PortfolioRule(PreparedInParts, nn.Module):
+class PortfolioRule(PreparedInBlocks, nn.Module):
     """Portfolio weights by a fixed rule, from each window alone.
 
     Args:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import FeasibleOutput
-from plumbline.models._preparing import Part, PreparedInParts
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, StandardisedCondition
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import GaussianHead
 
 
-class Regression(PreparedInParts, nn.Module):
+class Regression(PreparedInBlocks, nn.Module):
     """The distribution of a state (B, *S) given its condition (B, C).
 
     Args:
@@ -54,10 +54,10 @@ class Regression(PreparedInParts, nn.Module):
         self.head = GaussianHead(features, math.prod(sample.shape), initial_std, min_std)
         self.output = FeasibleOutput(by.likelihood, sample.shape, scaling=scaling, constraint=constraint)
 
-    def prepare_in_parts(self, parts: Iterable[Part]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the scaling of states and conditions."""
-        self.output.fit_parts(part["state"] for part in parts)
-        self.condition.fit_parts(parts)
+        self.output.fit_blocks(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's mean over the batch, and its terms."""
