@@ -4,7 +4,8 @@ Training samples are unconstrained samples of N(m, S). Validation and test sampl
 conditioned on A x = k. They are drawn by Matheron's rule: an unconstrained sample z becomes
 z + S A^T (A S A^T)^{-1} (k - A z). A constrained sampler with a model of the unconstrained distribution
 should reproduce them. The conditional mean and covariance are stored with the samples, so that distances to
-the true distribution can be computed exactly.
+the true distribution can be computed exactly, and so are the moments of the unconstrained Gaussian, for the
+model `exact_mixture`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class GaussianSpec(DatasetSpec):
                 "target": (("equality",), target),
                 "conditional_mean": (("coordinate",), mean + gain @ (target - matrix @ mean)),
                 "conditional_covariance": (square, covariance - gain @ matrix @ covariance),
+                "component_weights": (("component",), np.ones(1)),
+                "component_means": (("component", "coordinate"), mean[None]),
+                "component_covariances": (("component", *square), covariance[None]),
             },
             coords={"coordinate": ("coordinate", np.arange(self.dimension), {"long_name": "coordinate"})},
             attrs={"title": "Gaussian with linear equalities"},
