@@ -196,6 +196,7 @@ __getattr__ = exports(
         "expectations": ("ExpectationsSpec",),
         "galaxies": ("GalaxiesSpec",),
         "gaussian": ("GaussianSpec",),
+        "gaussian_mixture": ("GaussianMixtureSpec",),
         "image_folder": ("ImageFolderSpec",),
         "kolmogorov": ("KolmogorovSpec",),
         "lsun": ("LSUNSpec",),

@@ -4,6 +4,10 @@ The 2-Wasserstein distance between two Gaussians, one with the mean m and covari
 with the exact moments m0 and S0 (Dowson and Landau 1982, https://doi.org/10.1016/0047-259X(82)90077-X):
 
     W^2 = |m - m0|^2 + tr(S + S0 - 2 (S0^{1/2} S S0^{1/2})^{1/2}).
+
+Where the exact distribution is no Gaussian but its moments are known, this is a lower bound of the
+2-Wasserstein distance between the distributions (Gelbrich 1990, https://doi.org/10.1002/mana.19901470121):
+it sees errors of the first two moments only.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ConditionalGaussianSpec(MetricSpec):
-    """Gaussian 2-Wasserstein distance to the exact constrained distribution; for the dataset `gaussian`."""
+    """Gaussian 2-Wasserstein distance to the exact distribution, for datasets that store its moments."""
 
     kind: Literal["conditional_gaussian"] = "conditional_gaussian"
 
@@ -31,17 +35,18 @@ class ConditionalGaussianSpec(MetricSpec):
         """
         import xarray as xr
 
-        if "conditional_mean" not in dataset:
+        if "conditional_mean" not in dataset or "conditional_covariance" not in dataset:
             raise ValueError(
-                f"`{self.kind}`: the dataset has no `conditional_mean`. Use this metric with the dataset "
-                "`gaussian`, which stores the moments of its exact constrained distribution."
+                f"`{self.kind}`: the dataset has no `conditional_mean`. Use this metric with a dataset "
+                "that stores the moments of its exact constrained distribution, such as `gaussian`."
             )
-        state = samples["state"].values.astype(np.float64)
+        state = samples["state"].values.reshape(samples.sizes["sample"], -1).astype(np.float64)
+        size = state.shape[1]
         distance = gaussian_wasserstein(
             state.mean(0),
             np.cov(state.T),
-            dataset["conditional_mean"].values,
-            dataset["conditional_covariance"].values,
+            dataset["conditional_mean"].values.reshape(size),
+            dataset["conditional_covariance"].values.reshape(size, size),
         )
         return xr.Dataset(
             {"conditional_gaussian": scalar(distance, "distance to the exact distribution", "lower")}

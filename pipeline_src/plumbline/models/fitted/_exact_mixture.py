@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models._spaces import Scaling, Standardisation
+from plumbline.models.diffusion._schedules import EDMSchedule
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,9 +112,27 @@ class MixtureDenoiser(Denoiser):
         self, x: Float[Tensor, "B n"], alpha: Float[Tensor, "B 1"], sigma: Float[Tensor, "B 1"]
     ) -> Float[Tensor, "B n"]:
         """E[x_0 | x_t = x] for the signal levels alpha and noise levels sigma of the samples."""
+        probabilities, along, of_along, of_rest = self._posterior(x, alpha, sigma)
+        gain = alpha * self.variances / of_rest
+        spread = self.spreads + self.variances[:, None]
+        beyond = alpha[..., None] * spread / of_along - gain[..., None]
+        weighted = (probabilities[..., None] * beyond * along).flatten(1)
+        found = (probabilities * gain).sum(1, keepdim=True) * x
+        found = found + (probabilities * (1 - alpha * gain)) @ self.means
+        return found + weighted @ self.directions.flatten(1).mT
+
+    def probabilities(
+        self, x: Float[Tensor, "B n"], alpha: Float[Tensor, "B 1"], sigma: Float[Tensor, "B 1"]
+    ) -> Float[Tensor, "B K"]:
+        """The probability of each component given x_t = x."""
+        return self._posterior(x, alpha, sigma)[0]
+
+    def _posterior(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The probabilities (B, K); x_t - alpha m_k along the r directions (B, K, r); the variances of x_t
+        along these (B, K, r) and along the other directions (B, K).
+        """
         dim, _, rank = self.directions.shape
         signal, noise = alpha.square(), sigma.square()
-        # The variances of x_t along the r directions (B, K, r), and along the other n - r (B, K).
         spread = self.spreads + self.variances[:, None]
         of_along = (signal[..., None] * spread + noise[..., None]).clamp(min=SMALLEST_VARIANCE)
         of_rest = (signal * self.variances + noise).clamp(min=SMALLEST_VARIANCE)
@@ -126,12 +145,7 @@ class MixtureDenoiser(Denoiser):
             squares = squares + rest.clamp(min=0) / of_rest
             logs = logs + (dim - rank) * of_rest.log()
         probabilities = (self.log_weights - 0.5 * (squares + logs)).softmax(1)
-        gain = alpha * self.variances / of_rest
-        beyond = alpha[..., None] * spread / of_along - gain[..., None]
-        weighted = (probabilities[..., None] * beyond * along).flatten(1)
-        found = (probabilities * gain).sum(1, keepdim=True) * x
-        found = found + (probabilities * (1 - alpha * gain)) @ self.means
-        return found + weighted @ self.directions.flatten(1).mT
+        return probabilities, along, of_along, of_rest
 
     def _squared_distances(
         self, x: Float[Tensor, "B n"], alpha: Float[Tensor, "B 1"]
@@ -143,6 +157,16 @@ class MixtureDenoiser(Denoiser):
         return (
             moved.square().sum(1, keepdim=True) - 2 * alpha * cross + alpha.square() * means.square().sum(1)
         )
+
+
+def responsibilities(x: Float[Tensor, "B n"], mixture: Mixture) -> Float[Tensor, "B K"]:
+    """The probability p(k | x) of each component for samples without noise, in double precision."""
+    factors = mixture["factors"]
+    rank = 0 if factors is None else min(factors.shape[1:])
+    denoiser = MixtureDenoiser(*mixture["means"].shape, rank, EDMSchedule())
+    denoiser.set(mixture)
+    one, zero = (torch.full_like(x[:, :1], value) for value in (1.0, 0.0))
+    return denoiser.probabilities(x, one, zero)
 
 
 class ExactMixture(nn.Module):
