@@ -34,7 +34,8 @@ from plumbline.metrics import EvaluationContext
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
 from plumbline.samplers import SamplingTask
-from plumbline.stages.rehearse import shortened
+from plumbline.samplers._lengths import shortened
+from plumbline.stages.rehearse import MOST_STEPS
 from plumbline.stages.sample import as_dataset, model_of, observation_of
 from plumbline.stages.trained import build_constraints, build_model, example_of
 from plumbline.storage.store import select_split
@@ -269,7 +270,7 @@ class Run:
 
     def _draw(self, part: str, name: str) -> dict[str, Tensor]:
         method, test = self.of.study.methods[name], self.of.test
-        sampler = shortened(method.sampler)
+        sampler = shortened(method.sampler, MOST_STEPS)
         observation = self.of.study.observation
         task = SamplingTask(batch_of(test), self._bound(sampler.constraint_names(), test), device=self.device)
         if observation is not None:

@@ -166,7 +166,7 @@ def test_nothing_is_drawn_or_learned_for_long(part, monkeypatch):
     run(part, study())
     assert {(spec.steps, spec.batch) for spec in seen} == {(1, 2)}
     sampler = Study.model_validate(study()).methods["exact"].sampler
-    assert stage.shortened(sampler).base.steps == 2
+    assert stage.shortened(sampler, stage.MOST_STEPS).base.steps == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from typing import cast
 import numpy as np
 import torch
 import xarray as xr
-from annotated_types import Ge
 from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
@@ -24,6 +23,7 @@ from plumbline.models import ModelSpec, Preparing
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
 from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
+from plumbline.samplers._lengths import lengths, with_lengths
 from plumbline.stages.sample import model_of, observation_of
 from plumbline.stages.trained import build_constraints, build_model
 from plumbline.study import MethodSpec
@@ -36,8 +36,6 @@ logger = logging.getLogger("plumbline.estimate")
 
 FEW_STEPS, MORE_STEPS = 1, 3
 """Optimiser steps of the two short trainings whose difference is the work of two steps."""
-LENGTHS = ("steps", "levels", "proposals", "draws")
-"""Keys that say how long a sampler runs; short samplings use their smallest values."""
 NOISE = 0.05
 """Standard deviation of the noise of samples to be projected, over that of the data."""
 
@@ -282,44 +280,24 @@ def _staying(model: nn.Module) -> Iterator[None]:
 def _full_length(sampler: SamplerSpec, drawn: Callable[[SamplerSpec], Count]) -> Count:
     """The count of a whole sampling, extrapolated from short ones.
 
-    The cost grows linearly with each of the keys `LENGTHS`, and their factors multiply: eight draws of twenty
-    steps each cost four times as much as two.
+    The cost grows linearly with each of the keys that say how long it runs, and their factors multiply: eight
+    draws of twenty steps each cost four times as much as two.
 
     Args:
         sampler: the sampler.
         drawn: counts the sampling by a sampler.
     """
-    lengths = list(_lengths(sampler, ()))
-    short = {path: smallest for path, smallest, _ in lengths}
-    base = drawn(_with_lengths(sampler, short, ()))
+    found = lengths(sampler)
+    short = {path: length.least for path, length in found.items()}
+    base = drawn(with_lengths(sampler, short))
     total = base
-    for path, smallest, value in lengths:
+    for path, (smallest, value) in found.items():
         if value == smallest:
             continue
-        more = drawn(_with_lengths(sampler, {**short, path: smallest + 1}, ()))
+        more = drawn(with_lengths(sampler, {**short, path: smallest + 1}))
         whole = base.combined(more, value - smallest)
         factors = [w / b if b else 1.0 for w, b in zip(whole.work, base.work, strict=True)]
         work = Work(*(t * f for t, f in zip(total.work, factors, strict=True)))
         evaluations = total.evaluations * (whole.evaluations / base.evaluations if base.evaluations else 1.0)
         total = Count(work, max(total.peak, more.peak), evaluations)
     return total
-
-
-def _lengths(sampler: SamplerSpec, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """The keys of a sampler and of those that it wraps that say how long it runs: path, least, and value."""
-    for key in LENGTHS:
-        if isinstance(value := getattr(sampler, key, None), int):
-            bounds = type(sampler).model_fields[key].metadata
-            least = next((one.ge for one in bounds if isinstance(one, Ge)), 1)
-            yield (*path, key), min(cast("int", least), value), value
-    if isinstance(base := getattr(sampler, "base", None), SamplerSpec):
-        yield from _lengths(base, (*path, "base"))
-
-
-def _with_lengths(
-    sampler: SamplerSpec, lengths: dict[tuple[str, ...], int], path: tuple[str, ...]
-) -> SamplerSpec:
-    changes: dict[str, int | SamplerSpec] = {p[-1]: value for p, value in lengths.items() if p[:-1] == path}
-    if isinstance(base := getattr(sampler, "base", None), SamplerSpec):
-        changes["base"] = _with_lengths(base, lengths, (*path, "base"))
-    return sampler.model_copy(update=changes)

@@ -33,7 +33,8 @@ from plumbline.metrics import EvaluationContext
 from plumbline.models import ModelSpec, Preparing, TakesOverWeights
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
-from plumbline.samplers import SamplerSpec, SamplingTask
+from plumbline.samplers import SamplingTask
+from plumbline.samplers._lengths import shortened
 from plumbline.spec import digest
 from plumbline.stages.sample import as_dataset, model_of, observation_of
 from plumbline.stages.trained import (
@@ -64,8 +65,8 @@ CASES = 8
 """Number of test samples that methods draw for."""
 BATCH = 2
 """Number of samples in the one batch that a model is trained on."""
-FEWEST_STEPS = {"steps": 2, "proposals": 2, "draws": 2}
-"""Keys that determine how long a sampler runs, and their largest value in a rehearsal."""
+MOST_STEPS = 2
+"""Largest value of the keys that say how long a sampler runs, such as `steps`."""
 
 
 class RehearsalError(RuntimeError):
@@ -282,7 +283,7 @@ class Rehearsal:
             task = replace(task, observation=measured)
         torch.manual_seed(0)
         seed = self.study.seeds[0]
-        drawn = shortened(method.sampler).sample(model_of(members), replace(task, seed=seed))
+        drawn = shortened(method.sampler, MOST_STEPS).sample(model_of(members), replace(task, seed=seed))
         state = drawn.state
         if state.shape != self.test["state"].shape:
             raise ValueError(
@@ -308,19 +309,6 @@ class Rehearsal:
     def _bound(self, names: Sequence[str], samples: xr.Dataset) -> dict[str, Constraint]:
         built = build_constraints(self._specs(names), self.example, self.models)
         return {name: constraint.bind(samples) for name, constraint in built.items()}
-
-
-def shortened(sampler: SamplerSpec) -> SamplerSpec:
-    """The sampler, and the samplers that it wraps, with at most `FEWEST_STEPS`."""
-    changes: dict[str, int | SamplerSpec] = {
-        key: min(fewest, getattr(sampler, key))
-        for key, fewest in FEWEST_STEPS.items()
-        if isinstance(getattr(sampler, key, None), int)
-    }
-    base = getattr(sampler, "base", None)
-    if isinstance(base, SamplerSpec):
-        changes["base"] = shortened(base)
-    return sampler.model_copy(update=changes)
 
 
 def _few(opened: xr.Dataset) -> xr.Dataset:
