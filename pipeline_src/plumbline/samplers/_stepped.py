@@ -28,6 +28,7 @@ class SteppedSampler(Sampler):
         start: first time.
         stop: last time.
         times: a function from the sampler to its times; None for equal steps from `start` to `stop`.
+        begin: called with the first state (B, ...) of each run, for steps that keep something of it.
     """
 
     def __init__(
@@ -39,14 +40,25 @@ class SteppedSampler(Sampler):
         start: float = 1.0,
         stop: float = 0.0,
         times: Callable[[Sampler], Tensor] | None = None,
+        begin: Callable[[Tensor], None] | None = None,
     ) -> None:
         super().__init__(start=start, stop=stop, steps=steps, silent=True)
-        self.denoiser, self._step, self._times = denoiser, step, times
+        self.denoiser, self._step, self._times, self._begin = denoiser, step, times, begin
 
     @property
     def timesteps(self) -> Tensor:
         """The times (steps + 1,), in decreasing order: from noise to data."""
         return super().timesteps if self._times is None else self._times(self)
+
+    def __call__(self, x: Tensor, **conditions: object) -> Tensor:
+        """Takes all steps from the first state `x` (B, ...)."""
+        self.begin(x)
+        return super().__call__(x, **conditions)
+
+    def begin(self, x: Tensor) -> None:
+        """Prepares the steps of a run that starts at `x` (B, ...)."""
+        if self._begin is not None:
+            self._begin(x)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, **conditions: object) -> Tensor:
         """Takes one step from `x_t` (B, ...) at time t to time s."""

@@ -42,7 +42,15 @@ class ProjectedSpec(EnforcingSpec, DenoisingWrapperSpec):
         step = partial(
             projected_step, base=base, constraint=self.constraint, noise_below=limit, context=context
         )
-        return SteppedSampler(base.denoiser, step, steps=base.steps, start=base.start, stop=base.stop)
+        return SteppedSampler(
+            base.denoiser,
+            step,
+            steps=base.steps,
+            start=base.start,
+            stop=base.stop,
+            times=lambda _: base.timesteps,
+            begin=base.begin if isinstance(base, SteppedSampler) else None,
+        )
 
 
 def projected_step(
