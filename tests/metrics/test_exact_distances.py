@@ -132,7 +132,7 @@ def test_c2st_is_the_bayes_accuracy_of_a_shift(classifier):
     """Normals at the distance 2 are told apart with the accuracy Phi(1) = .841; a standard error is .008."""
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((2000, 2)), rng.standard_normal((2000, 2))
-    found = evaluate(C2STSpec(classifier=classifier), samples_of([*x, 2.0, 0.0]), dataset(y, y))
+    found = evaluate(C2STSpec(classifier=classifier), samples_of(x + np.array([2.0, 0.0])), dataset(y, y))
     assert found["c2st"] == pytest.approx(0.841, abs=0.04)
 
 

@@ -163,7 +163,8 @@ def responsibilities(x: Float[Tensor, "B n"], mixture: Mixture) -> Float[Tensor,
     """The probability p(k | x) of each component for samples without noise, in double precision."""
     factors = mixture["factors"]
     rank = 0 if factors is None else min(factors.shape[1:])
-    denoiser = MixtureDenoiser(*mixture["means"].shape, rank, EDMSchedule())
+    components, dim = mixture["means"].shape
+    denoiser = MixtureDenoiser(components, dim, rank, EDMSchedule())
     denoiser.set(mixture)
     one, zero = (torch.full_like(x[:, :1], value) for value in (1.0, 0.0))
     return denoiser.probabilities(x, one, zero)
