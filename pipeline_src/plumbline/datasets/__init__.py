@@ -212,6 +212,7 @@ __getattr__ = exports(
         "sp500_windows": ("SP500WindowsSpec",),
         "stored": ("StoredSpec",),
         "tilings": ("TilingsSpec",),
+        "truncated_gaussian": ("TruncatedGaussianSpec",),
         "vector_autoregressions": ("VectorAutoregressionsSpec",),
     },
 )

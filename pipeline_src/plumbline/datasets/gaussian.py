@@ -81,14 +81,18 @@ class GaussianSpec(DatasetSpec):
     def moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The mean (n,) and covariance (n, n) of the unconstrained Gaussian, A (m, n) and k (m,)."""
         n, m = self.dimension, self.equalities
-        lag = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
-        scale = np.geomspace(1.0, self.largest_scale, n)
-        covariance = scale[:, None] * self.correlation**lag * scale
-        mean = np.linspace(-1.0, 1.0, n)
+        mean, covariance = correlated(n, self.correlation, self.largest_scale)
         generator = np.random.default_rng([self.seed, n, m])
         matrix = generator.standard_normal((m, n)) / np.sqrt(n)
         spread = np.sqrt(np.einsum("ij,jk,ik->i", matrix, covariance, matrix))
         return mean, covariance, matrix, matrix @ mean + self.shift * spread
+
+
+def correlated(size: int, correlation: float, largest_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The mean (n,) and covariance (n, n) of exponentially correlated coordinates of unequal scale."""
+    lag = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    scale = np.geomspace(1.0, largest_scale, size)
+    return np.linspace(-1.0, 1.0, size), scale[:, None] * correlation**lag * scale
 
 
 def _gain(covariance: np.ndarray, matrix: np.ndarray) -> np.ndarray:
