@@ -29,9 +29,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from plumbline.estimates import FOLDER, JobEstimate, StudyEstimate
+from plumbline.estimating import estimates_of
 from plumbline.machine import ResourcesSpec
 from plumbline.plan import CHECKPOINTS, Plan
-from plumbline.resources import Job, Requests, estimates_of, jobs_of
+from plumbline.resources import Job, Requests, jobs_of
 from plumbline.study import REAL, load_study
 from plumbline.workflow_files import path_of_study
 
@@ -98,7 +99,7 @@ def print_schedules(names: Sequence[str], settings: ResourcesSpec) -> None:
     """Prints how long the estimated jobs take on two cores, in random order and longest path first."""
     studies = [load_study(path_of_study(name), "laptop") for name in names]
     plans = [Plan(study) for study in studies]
-    estimates = estimates_of(studies, FOLDER, logging.getLogger("estimate"), compute=True)
+    estimates = estimates_of(studies, FOLDER, logging.getLogger("estimate"))
     requests = Requests(plans, estimates, settings, "laptop")
     seconds, after = graph(plans, requests)
     bound = max(sum(seconds.values()) / CORES, max(one.path for one in requests.requests.values()))
@@ -189,7 +190,7 @@ def compared(name: str, folder: Path, settings: ResourcesSpec) -> Iterator[Compa
     study = load_study(path_of_study(name), "laptop")
     plan = Plan(study, folder)
     logger = logging.getLogger("estimate")
-    estimate = estimates_of([study], FOLDER, logger, compute=True).get(name, StudyEstimate())
+    estimate = estimates_of([study], FOLDER, logger).get(name, StudyEstimate())
     requests = Requests([plan], {name: estimate}, settings, "laptop")
     for job, of, _ in jobs_of(plan):
         one = estimate.of(job.stage, of)

@@ -24,13 +24,13 @@ if not (LIBRARY / "plumbline" / "cli.py").is_file():
 sys.path.insert(0, str(LIBRARY))
 
 from plumbline.estimates import FOLDER as ESTIMATES
+from plumbline.estimating import RunRequests
 from plumbline.fingerprints import CACHE, fingerprinted
 from plumbline.forkserver.client import VARIABLE as FORK_SERVER
 from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
 from plumbline.plan import Plan
-from plumbline.resources import Requests, estimates_of
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 from plumbline.workflow_files import study_file
 
@@ -261,18 +261,8 @@ def tasks_to_train(wildcards):
     return nodes * training_of(wildcards).devices if nodes else None
 
 
-def estimated():
-    """What the jobs ask for. Only the main process estimates; at scale `smoke`, all jobs are small."""
-    settings, scale = CONFIGURATION.resources, CONFIGURATION.scale
-    estimates = {}
-    if settings.estimate:
-        studies = [plan.study for plan in PLANS.values()]
-        compute = workflow.is_main_process and scale != "smoke"
-        estimates = estimates_of(studies, ESTIMATES, logger, compute=compute)
-    return Requests(PLANS.values(), estimates, settings, scale)
-
-
-REQUESTS = estimated()
+# What the jobs ask for, by the remembered estimates of the studies, or by fixed amounts.
+REQUESTS = RunRequests(list(PLANS.values()), CONFIGURATION.resources, CONFIGURATION.scale, ESTIMATES, logger)
 # What the job of each rule is for, as named in the requests.
 JOBS = {
     "generate": lambda wildcards: wildcards.dataset,
@@ -285,19 +275,38 @@ JOBS = {
 }
 
 
+def starts_jobs():
+    """Whether Snakemake asks in order to start jobs. It has no scheduler while it loads or plans."""
+    planned = workflow.is_main_process and workflow.scheduler is not None
+    return planned and not (workflow.dryrun or workflow.touch)
+
+
+def request(rule, wildcards):
+    """What a job of the rule asks for.
+
+    Studies without an estimate are estimated as soon as jobs start: in the background, since only priorities
+    matter to a local run, or at once if a cluster or a limit of `--resources` needs the amounts.
+    """
+    if starts_jobs():
+        limited = set(workflow.global_resources) - {"_cores", "_nodes"}
+        if REQUESTS.refreshed(wait=bool(limited) or not workflow.local_exec):
+            workflow.dag.update_priority()
+    return REQUESTS.of(rule, JOBS[rule](wildcards))
+
+
 def memory(rule):
     """The memory (MB) that a job of the rule asks for, as a function of its wildcards."""
-    return lambda wildcards, attempt: REQUESTS.of(rule, JOBS[rule](wildcards)).mem_mb(attempt)
+    return lambda wildcards, attempt: request(rule, wildcards).mem_mb(attempt)
 
 
 def runtime(rule):
     """The time (min) that a job of the rule asks for, as a function of its wildcards."""
-    return lambda wildcards, attempt: REQUESTS.of(rule, JOBS[rule](wildcards)).runtime(attempt)
+    return lambda wildcards, attempt: request(rule, wildcards).runtime(attempt)
 
 
 def gpus(rule):
     """The number of GPUs that a job of the rule asks for, as a function of its wildcards."""
-    return lambda wildcards: REQUESTS.of(rule, JOBS[rule](wildcards)).gpus
+    return lambda wildcards: request(rule, wildcards).gpus
 
 
 def urgency(rule):

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from plumbline.estimates import JobEstimate, StudyEstimate, Work, remember, remembered
+from plumbline.estimating import RunRequests, remembered_estimates
 from plumbline.estimation import estimate_study
 from plumbline.estimation._counts import Fake, count_real
 from plumbline.estimation._meter import Meter
 from plumbline.machine import MachineSpec, ResourcesSpec
 from plumbline.plan import Plan
-from plumbline.resources import LEAST_MINUTES, Requests, estimates_of, jobs_of, total
+from plumbline.resources import LEAST_MINUTES, Requests, jobs_of, total
+from plumbline.solvers import burgers
 from plumbline.solvers._compiled import library, usable
+from plumbline.spec import digest
 from plumbline.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +80,18 @@ def test_compiled_solvers_leave_fake_tensors_alone(dtype):
     assert usable(torch.ones(4, 64, dtype=dtype), 96) == (library(dtype) is not None)
 
 
+def test_solvers_keep_no_fake_constants():
+    """What is counted on real samples afterwards would meet tensors without values."""
+
+    def solved(fields: torch.Tensor) -> torch.Tensor:
+        return burgers.solve(fields.requires_grad_(), torch.tensor([0.0, 0.1]), viscosity=0.1, length=1.0)
+
+    fake = Fake()
+    fields = fake.tensors({"x": torch.ones(1, 30)}, 2)["x"]
+    fake.count(lambda: float(solved(fields).sum()))
+    assert torch.isfinite(solved(torch.ones(2, 30))).all()
+
+
 def test_memory_is_freed_with_the_last_tensor_that_shares_it():
     with Meter() as meter:
         x = torch.zeros(1000)
@@ -107,6 +123,7 @@ def test_counts_of_few_samples_are_extrapolated():
 def test_a_training_is_counted_as_its_network_is(estimated):
     study, estimate = estimated
     job = estimate.of("train", "diffusion")
+    assert not job.note, "it needs no real samples"
     training = study.models["diffusion"].training
     assert job.steps == training.steps
     # Each weight of the network takes part in a product forward and in two backward, for each sample; biases,
@@ -225,18 +242,92 @@ def test_the_sum_counts_every_part_and_seed_once():
     assert found.core_seconds == pytest.approx(expected + requests.of("report").seconds)
 
 
-def test_the_snakefile_reads_estimates_without_torch(tmp_path):
+def test_estimates_are_read_and_started_without_torch(tmp_path):
     program = (
-        "import sys, logging; from pathlib import Path; from plumbline.resources import *; "
+        "import sys, logging; from pathlib import Path; from plumbline.estimating import *; "
         f"from plumbline.study import load_study; study = load_study({str(ROOT)!r} + "
         "'/config/studies/gaussian.yaml', 'laptop'); "
-        "found = estimates_of([study], Path('known'), logging.getLogger(), compute=True); "
+        "found = estimates_of([study], Path('known'), logging.getLogger()); "
         "assert found['gaussian'].of('sample', 'ddpm').network_evaluations == 129, found; "
         "assert 'torch' not in sys.modules"
     )
     for _ in range(2):
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=300)
     assert len(list((tmp_path / "known").glob("*.json"))) == 1
+
+
+def test_requests_of_a_run_follow_the_estimate_once_it_is_known(tmp_path):
+    """Before that, and for a study whose estimate is remembered, nothing waits."""
+    study = study_of("gaussian")
+    plan = Plan(study)
+    requests = RunRequests([plan], ResourcesSpec(), "laptop", tmp_path, QUIET)
+    job = ("evaluate", "gaussian/ddpm")
+    assert requests.of(*job).fixed is not None and not list(tmp_path.iterdir())
+    assert not requests.refreshed(wait=False)
+    assert requests.of(*job).fixed is not None
+    assert requests.refreshed(wait=True)
+    expected = Requests([plan], remembered_estimates([study], tmp_path), ResourcesSpec(), "laptop")
+    assert requests.of(*job) == expected.of(*job) and expected.of(*job).fixed is None
+    assert not requests.refreshed(wait=False)
+    again = RunRequests([plan], ResourcesSpec(), "laptop", tmp_path, QUIET)
+    assert not again.missing and again.of(*job) == expected.of(*job)
+
+
+def test_only_a_changed_study_is_estimated_again(tmp_path):
+    kept, changed = study_of("gaussian"), study_of("process")
+    remember(StudyEstimate(), tmp_path / f"{digest(kept.canonical())}.json")
+    remember(StudyEstimate(), tmp_path / f"{digest(changed.canonical())}.json")
+    changed = changed.model_copy(update={"seeds": (0, 1, 2, 3, 4, 5)})
+    found = RunRequests([Plan(kept), Plan(changed)], ResourcesSpec(), "laptop", tmp_path, QUIET)
+    assert [study.name for study in found.missing] == ["process"]
+
+
+@pytest.mark.parametrize(("estimate", "scale"), [(False, "laptop"), (True, "smoke")])
+def test_runs_that_need_no_estimate_start_none(tmp_path, estimate, scale):
+    plan = Plan(study_of("gaussian", scale))
+    requests = RunRequests([plan], ResourcesSpec(estimate=estimate), scale, tmp_path, QUIET)
+    assert not requests.refreshed(wait=True) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT RUN: only Linux ends a process with its parent")
+def test_the_estimation_ends_with_the_run(tmp_path):
+    """A run that is killed leaves no process behind, and no estimate that failed."""
+    program = (
+        "import os, signal; from pathlib import Path; from plumbline.estimating import Estimation; "
+        f"from plumbline.study import load_study; study = load_study({str(ROOT)!r} + "
+        "'/config/studies/process.yaml', 'laptop'); "
+        "print(Estimation([study], Path('known')).process.pid, flush=True); "
+        "input(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    process = Path("/proc") / run.stdout.readline().strip()
+    while b"plumbline.estimation" not in (process / "cmdline").read_bytes() or not libraries(process):
+        time.sleep(0.01)
+    run.communicate("\n", timeout=60)
+    end = time.monotonic() + 10
+    while state(process) not in ("", "Z") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert state(process) in ("", "Z")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def libraries(process: Path) -> bool:
+    """Whether a process has loaded torch."""
+    return "libtorch_cpu" in (process / "maps").read_text()
+
+
+def state(process: Path) -> str:
+    """The state letter of a process; empty if there is none."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 @pytest.mark.slow
@@ -247,10 +338,9 @@ def test_every_study_is_estimated_at_smoke_scale(name, data_of_study):
     found = estimate_study(study)
     if found.problem:
         pytest.skip(f"NOT RUN, no data: {found.problem}")
-    # A solver that chooses its step by the values is not counted: its job asks for the default.
-    assert all("DataDependentOutputException" in reason for reason in found.unknown())
+    assert not list(found.unknown())
     for model, spec in study.models.items():
         job = found.of("train", model)
-        assert job.unknown or job.steps == spec.training.steps
-        assert job.unknown or job.work.operations > 0 or not job.steps
-    assert estimates_of([study], Path("nowhere"), QUIET, compute=False) == {}
+        assert job.steps == spec.training.steps
+        assert job.work.operations > 0 or not job.steps
+    assert remembered_estimates([study], Path("nowhere")) == {}

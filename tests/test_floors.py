@@ -56,6 +56,7 @@ BESIDE |= {
     "workflow_files",
     "extras",
     "estimates",
+    "estimating",
     "machine",
     "resources",
     "project",

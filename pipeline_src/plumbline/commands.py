@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     if find_spec("snakemake") is None:
         raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
     cores = int(options.cores) if options.cores.isdigit() else os.cpu_count() or 1
-    print_sum(options.studies, options.scale, cores)
+    dry = not {"-n", "--dry-run", "--dryrun"}.isdisjoint(options.snakemake)
+    print_sum(options.studies, options.scale, cores, compute=not dry)
     own = Path("Snakefile")
     snakefile = own if own.is_file() else workflow_folder() / "Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", options.cores]

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from plumbline.estimates import FOLDER, JobEstimate, StudyEstimate
+from plumbline.estimating import estimates_of, remembered_estimates
 from plumbline.plan import Plan
-from plumbline.resources import Request, Requests, duration, estimates_of, jobs_of, size, total
+from plumbline.resources import Request, Requests, duration, jobs_of, size, total
 from plumbline.study import Configuration, Study, StudyError, load_configuration, load_study
 from plumbline.study_file import SCALES, read_yaml
 from plumbline.workflow_files import CONFIGURATION, configuration_file, path_of_study
@@ -47,7 +48,7 @@ def estimate(options: argparse.Namespace) -> None:
     configuration = _configuration()
     study = _fingerprinted(load_study(path_of_study(options.study), options.scale), options.study)
     plan = Plan(study)
-    estimates = estimates_of([study], FOLDER, logger, compute=True, again=True)
+    estimates = estimates_of([study], FOLDER, logger, again=True)
     requests = Requests([plan], estimates, configuration.resources, options.scale)
     found = estimates.get(study.name, StudyEstimate(problem="torch is not installed."))
     rows = [
@@ -136,7 +137,7 @@ def _values(row: Row) -> dict[str, object]:
     return values
 
 
-def print_sum(studies: Sequence[str], scale: str | None, cores: int) -> None:
+def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute: bool) -> None:
     """Prints what a run of studies takes from its start: time and disk.
 
     At scale `smoke`, and without torch, nothing is estimated and nothing printed. Faults of the configuration
@@ -146,6 +147,7 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int) -> None:
         studies: names of studies; empty for those of the configuration.
         scale: their scale; None for that of the configuration.
         cores: number of cores.
+        compute: whether to estimate studies that have no estimate. Otherwise nothing is printed for them.
     """
     try:
         configuration = _configuration()
@@ -157,9 +159,9 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int) -> None:
     except (StudyError, OSError):
         return
     plans = [Plan(study) for study in known]
-    estimates = estimates_of(known, FOLDER, logger, compute=True)
+    estimates = estimates_of(known, FOLDER, logger) if compute else remembered_estimates(known, FOLDER)
     requests = Requests(plans, estimates, configuration.resources, chosen)
-    if estimates:
+    if estimates and (compute or len(estimates) == len(known)):
         print(f"A run from its start takes, by estimate, {total(plans, estimates, requests).text(cores)}.")
 
 

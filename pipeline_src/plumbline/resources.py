@@ -6,28 +6,18 @@ its jobs, one part or seed of each, since the others run beside it.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
-from plumbline.estimates import JobEstimate, StudyEstimate, remember, remembered
+from plumbline.estimates import JobEstimate, StudyEstimate
 from plumbline.machine import ResourcesSpec
 from plumbline.plan import Plan
-from plumbline.spec import digest
 from plumbline.study import REAL, Study
 from plumbline.study_file import Scale
 
-LIBRARY = Path(__file__).parents[1]
-LONGEST = 900
-"""Seconds after which the estimates of all studies are given up."""
 LEAST_MINUTES = 10
 """Least time that a job asks for, since machines of a cluster differ and file systems are slow at times."""
 
@@ -301,45 +291,3 @@ def size(count: float) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
-
-
-def estimates_of(
-    studies: Sequence[Study], folder: Path, logger: logging.Logger, *, compute: bool, again: bool = False
-) -> dict[str, StudyEstimate]:
-    """The estimates of studies by name: those remembered, and new ones that another process computes.
-
-    Args:
-        studies: the studies, with the fingerprints of their files.
-        folder: the folder of the remembered estimates.
-        logger: says that estimates are computed, and which are missing.
-        compute: whether to compute missing estimates.
-        again: whether to compute those anew that had a problem, such as missing data.
-    """
-    texts = {study.name: study.canonical() for study in studies}
-    files = {name: folder / f"{digest(text)}.json" for name, text in texts.items()}
-    found = {name: remembered(file) for name, file in files.items()}
-    missing = [name for name, one in found.items() if one is None or (again and one.problem)]
-    if missing and compute and find_spec("torch") is not None:
-        logger.info(f"Estimating time and memory of {', '.join(missing)}, once for each version of a study.")
-        _compute([texts[name] for name in missing], folder)
-        for name in missing:
-            one = remembered(files[name])
-            if one is None:
-                one = StudyEstimate(problem="the estimate ended without a result.")
-                remember(one, files[name])
-            found[name] = one
-    for name, one in found.items():
-        if one is not None and one.problem:
-            logger.info(f"{name}: no estimate, so its jobs ask for fixed amounts: {one.problem}")
-    return {name: one for name, one in found.items() if one is not None}
-
-
-def _compute(texts: Sequence[str], folder: Path) -> None:
-    """Estimates studies, given as JSON, in another process, so that this one does not import torch."""
-    path = os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "plumbline.estimation", str(folder)]
-    try:
-        subprocess.run(command, input="\n".join(texts), text=True, env=environment, timeout=LONGEST)
-    except (subprocess.TimeoutExpired, OSError):
-        return

@@ -116,7 +116,7 @@ def test_profiles_dry_run(workflow, profile, scale):
         "--profile", f"profiles/{profile}", "-n", "--cores", "2", "--config", f"scale={scale}",
         "studies=[burgers,combustion,gaussian,kolmogorov,process,charges_ensemble,constrained_vae,"
         "assimilation_burgers,mirror_divergence_published]",
-        "results=elsewhere", "resources={estimate: false}",
+        "results=elsewhere",
     )  # fmt: skip
     assert "train" in done.stdout + done.stderr
 

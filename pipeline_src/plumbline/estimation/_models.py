@@ -91,7 +91,8 @@ class Models:
         try:
             model = self._fake_model(name)
             data = self.fake.tensors(few, samples)
-            prepare = self.fake.count(lambda: cast("Preparing", model).prepare(data))
+            with _staying(model):
+                prepare = self.fake.count(lambda: cast("Preparing", model).prepare(data))
 
             def trained(steps: int) -> Count:
                 return self.fake.count(lambda: _short_training(model, data, spec.training, steps))
@@ -263,7 +264,9 @@ def _short_training(
             "precision": "64-true" if training.precision == "64-true" else "32-true",
         }
     )
-    with tempfile.TemporaryDirectory() as folder, quiet(), _staying(model):
+    # Values are not written: fake tensors have none.
+    nothing = torch.serialization.skip_data(materialize_fake_tensors=True)
+    with tempfile.TemporaryDirectory() as folder, quiet(), _staying(model), nothing:
         train(model, InMemory(data), short, seed=0, folder=folder, identity="")
 
 
