@@ -1,11 +1,12 @@
 """What a start costs: CPU seconds of `plumbline check` and of a dry run, against the number of jobs.
 
-The default configuration comes first, then generated studies with many methods, models, seeds, and parts of
-data and samples. Each command runs several times, and the smallest CPU time counts. The last column is the
-additional time a job, compared with the row above.
+The default configuration comes first, as a new clone starts it and with estimates of all its studies, then
+generated studies with many methods, models, seeds, and parts of data and samples. Each command runs several
+times, and the smallest CPU time counts. The last column is the additional time a job, compared with the row
+above of fewer jobs.
 
     python benchmarks/start_up.py                # up to 100,000 jobs, about 20 minutes
-    python benchmarks/start_up.py --jobs 1000
+    python benchmarks/start_up.py --jobs 3000
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from pathlib import Path
 import yaml
 
 HOME = Path(__file__).resolve().parents[1]
+DEFAULT = yaml.safe_load((HOME / "config" / "config.yaml").read_text())["studies"]
 # Methods, models, seeds, parts of samples, parts of data, by the approximate number of jobs.
 SIZES = {
-    1_000: (10, 4, 8, 10, 4),
     3_000: (20, 6, 12, 11, 4),
-    10_000: (40, 8, 20, 11, 8),
+    12_000: (40, 8, 24, 11, 8),
     30_000: (60, 12, 40, 11, 8),
     100_000: (100, 20, 80, 11, 16),
 }
 
 
-def study(methods: int, models: int, seeds: int, parts: int, parts_of_data: int) -> dict[str, object]:
+def large_study(methods: int, models: int, seeds: int, parts: int, parts_of_data: int) -> dict[str, object]:
     """A study of this size. Methods differ in the number of steps, models in their width."""
     return {
         "title": "Many jobs",
@@ -92,14 +93,29 @@ def cpu_seconds(command: list[str], folder: Path) -> tuple[float, str]:
 
 
 def row(
-    title: str, folder: Path, study: str, rounds: int, above: tuple[int, float] | None
+    title: str, folder: Path, study: str, rounds: int, above: tuple[int, float] | None, new: bool = False
 ) -> tuple[int, float]:
-    """Prints one row; returns its number of jobs and the seconds of the dry run."""
+    """Prints one row; returns its number of jobs and the seconds of the dry run.
+
+    Args:
+        title: the first cell.
+        folder: the folder of the configuration.
+        study: the study to check.
+        rounds: how often each command runs.
+        above: what the row above returned.
+        new: whether every dry run starts without files of an earlier one.
+    """
     check = min(cpu_seconds(["plumbline.cli", "check", study], folder)[0] for _ in range(rounds))
-    runs = [cpu_seconds(["snakemake", "--dry-run", "--cores", "1"], folder) for _ in range(rounds)]
-    jobs = int(re.findall(r"^total +(\d+)", runs[0][1], re.MULTILINE)[0])
-    seconds = min(used for used, _ in runs)
-    each = f"{1e3 * (seconds - above[1]) / (jobs - above[0]):.2f}" if above else ""
+    seconds = float("inf")
+    for _ in range(rounds):
+        if new:
+            shutil.rmtree(folder / ".snakemake", ignore_errors=True)
+        used, printed = cpu_seconds(["snakemake", "--dry-run", "--cores", "1"], folder)
+        seconds = min(seconds, used)
+    jobs = int(re.findall(r"^total +(\d+)", printed, re.MULTILINE)[0])
+    each = ""
+    if above is not None and jobs > above[0]:
+        each = f"{1e3 * (seconds - above[1]) / (jobs - above[0]):.2f}"
     print(f"| {title} | {jobs:,} | {check:.2f} | {seconds:.2f} | {each} |", flush=True)
     return jobs, seconds
 
@@ -113,15 +129,17 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     folder = Path(tempfile.mkdtemp(prefix="start-up-"))
     try:
-        above = None
         (folder / "default").mkdir()
         for name in ("Snakefile", "rules", "config", "profiles", "envs", "docs"):
             (folder / "default" / name).symlink_to(HOME / name)
         (folder / "default" / "pipeline_src").symlink_to(HOME / "pipeline_src")
-        above = row("default", folder / "default", "burgers", options.rounds, above)
+        above = row("default, new clone", folder / "default", "burgers", options.rounds, None, new=True)
+        for study in DEFAULT:
+            cpu_seconds(["plumbline.cli", "estimate", study], folder / "default")
+        above = row("default, estimates known", folder / "default", "burgers", options.rounds, above)
         for jobs in options.jobs:
             one = folder / str(jobs)
-            project(one, study(*SIZES[jobs]))
+            project(one, large_study(*SIZES[jobs]))
             above = row("generated", one, "config/studies/many.yaml", options.rounds, above)
     finally:
         shutil.rmtree(folder)

@@ -30,8 +30,9 @@ class ResourcesSpec(Spec):
     """What the rules ask for, from the estimates of the jobs."""
 
     estimate: bool = True
-    """Whether to estimate the studies when the Snakefile loads, once per version of a study. At scale `smoke`
-    nothing is estimated. Without an estimate the rules ask for fixed amounts."""
+    """Whether a run estimates its studies, once per version of a study: on a cluster or under a limit of
+    `--resources` before its first job, otherwise beside its first jobs. At scale `smoke`, and before an estimate
+    is known, the rules ask for fixed amounts."""
     margin: float = key(ge=1, default=2.0)
     """Memory and time asked for over memory and time estimated. A job that is repeated (`--retries`) asks for
     as much again."""
