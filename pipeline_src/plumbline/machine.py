@@ -31,8 +31,8 @@ class ResourcesSpec(Spec):
 
     estimate: bool = True
     """Whether a run estimates its studies, once per version of a study: on a cluster or under a limit of
-    `--resources` before its first job, otherwise beside its first jobs. At scale `smoke`, and before an estimate
-    is known, the rules ask for fixed amounts."""
+    `--resources` before its first job, otherwise beside its first jobs. At scale `smoke`, and before an
+    estimate is known, the rules ask for fixed amounts."""
     margin: float = key(ge=1, default=2.0)
     """Memory and time asked for over memory and time estimated. A job that is repeated (`--retries`) asks for
     as much again."""
