@@ -130,12 +130,12 @@ class StudyResults:
         self._require(method, seed)
         study, plan = self.config, self._plan
         spec = study.methods[method]
-        known = select_split(self.dataset, "test")
-        if not 0 < count <= known.sizes["sample"]:
+        there = study.dataset.splits.test
+        if not 0 < count <= there:
             raise ValueError(
-                f"`count` must be between 1 and {known.sizes['sample']}, the number of test samples, "
-                f"found {count}"
+                f"`count` must be between 1 and {there}, the number of test samples, found {count}"
             )
+        known = select_split(self.dataset, "test", slice(count))
         example = example_of(self.dataset)
         used = {name: study.constraints[name] for name in spec.sampler.constraint_names()}
         names = study.constraint_models(used)
@@ -144,7 +144,7 @@ class StudyResults:
         return draw_samples(
             spec,
             [load_model(plan.model_folder(name, seed), example) for name in spec.models()],
-            known.isel(sample=slice(count)),
+            known,
             constraints=build_constraints(used, example, measuring),
             observation=study.observation,
             torch_seed=torch_seed,

@@ -56,6 +56,22 @@ def test_any_number_of_parts_gives_the_same_samples(spec: DatasetSpec):
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda s: s.kind)
+def test_a_part_is_drawn_in_blocks_of_bounded_size(spec: DatasetSpec, monkeypatch):
+    spec = spec.model_copy(update={"parts": 1})
+    size = spec.sample_bytes()
+    monkeypatch.setattr(DatasetSpec, "block_bytes", 5 * size)
+    blocks, whole = list(spec.draw_part_in_blocks(0)), spec.draw_part(0)
+    assert [block.sizes["sample"] for block in blocks] == [5, 4, 4]
+    for block in blocks:
+        along = [v for v in block.data_vars.values() if "sample" in v.dims]
+        assert sum(v.nbytes for v in along) == size * block.sizes["sample"]
+    for name, variable in whole.data_vars.items():
+        if "sample" in variable.dims:
+            found = np.concatenate([block[name].values for block in blocks])
+            np.testing.assert_allclose(found, variable.values, rtol=3e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=lambda s: s.kind)
 def test_another_seed_gives_other_samples(spec):
     other = spec.model_copy(update={"seed": 1})
     assert not np.allclose(spec.draw_part(0)["state"], other.draw_part(0)["state"])

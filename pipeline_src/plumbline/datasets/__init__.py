@@ -12,7 +12,7 @@ Sample i depends on (seed, i) alone, so the data does not depend on the number o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import model_validator
@@ -23,8 +23,6 @@ from plumbline.spec import LARGEST_SEED, ByKind, Kind, Spec, key
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK_BYTES = 2**28
-"""Size of the blocks in which a part is drawn."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -50,6 +48,9 @@ class SplitSizes(Spec):
 
 class DatasetSpec(Kind):
     """Base class of the dataset kinds."""
+
+    block_bytes: ClassVar[int] = 2**26
+    """Largest size of the blocks in which a part is drawn, unless a sample is larger."""
 
     seed: int = key(ge=0, le=LARGEST_SEED, default=0)
     """Random seed of the samples."""
@@ -96,24 +97,27 @@ class DatasetSpec(Kind):
         Raises:
             DataFileError: the data cannot be read, or models cannot be trained on it.
         """
-        return self._with_coordinates(self._indices(part))
+        return self._with_coordinates(self.indices_of(part))
 
     def draw_part_in_blocks(self, part: int) -> Iterator[xr.Dataset]:
-        """Draws the samples of one part in blocks of about `BLOCK_BYTES`, if their size is known beforehand.
+        """Draws the samples of one part in blocks of at most `block_bytes`.
 
         Raises:
             DataFileError: the data cannot be read, or models cannot be trained on it.
         """
-        indices, size = self._indices(part), self.sample_bytes()
-        blocks = 1 if size is None else max(1, min(len(indices), len(indices) * size // BLOCK_BYTES))
+        indices = self.indices_of(part)
+        size = self.sample_bytes() if len(indices) > 1 else 0
+        blocks = max(1, min(len(indices), -(-len(indices) * size // self.block_bytes)))
         for chosen in np.array_split(indices, blocks):
             yield self._with_coordinates(chosen)
 
-    def sample_bytes(self) -> int | None:
-        """The size of a sample in bytes, where it is known before samples are drawn; None elsewhere."""
-        return None
+    def sample_bytes(self) -> int:
+        """The size of a sample in bytes; by default that of the first one, which is drawn to find out."""
+        drawn = self._raw(np.arange(1), self.splits.names()[:1])
+        return sum(variable.nbytes for variable in drawn.data_vars.values() if "sample" in variable.dims)
 
-    def _indices(self, part: int) -> np.ndarray:
+    def indices_of(self, part: int) -> np.ndarray:
+        """The indices of the samples of a part."""
         return np.array_split(np.arange(self.splits.total), self.parts)[part]
 
     def _with_coordinates(self, indices: np.ndarray) -> xr.Dataset:
@@ -138,16 +142,21 @@ class DatasetSpec(Kind):
 
     def _drawn(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         from plumbline.datasets._checks import checked
+
+        drawn = self._raw(indices, splits)
+        return checked(drawn, self.source(), lambda places: self.source_rows(indices[places]))
+
+    def _raw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
+        """The samples, not yet checked."""
         from plumbline.datasets._download import DataFileError
 
         try:
-            drawn = self.draw(indices, splits)
+            return self.draw(indices, splits)
         except np.linalg.LinAlgError as error:
             raise DataFileError(
                 f"{self.source()}: its settings give a matrix that cannot be factored ({error}): choose "
                 "less extreme settings."
             ) from error
-        return checked(drawn, self.source(), lambda places: self.source_rows(indices[places]))
 
     def source_rows(self, indices: np.ndarray) -> np.ndarray:
         """The indices of these samples in the source, for error messages."""

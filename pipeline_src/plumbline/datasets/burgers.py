@@ -75,6 +75,9 @@ class BurgersSpec(DatasetSpec):
             attrs={"viscosity": self.viscosity, "title": "Burgers trajectories"},
         )
 
+    def sample_bytes(self) -> int:
+        return 4 * self.times * self.points
+
     def trajectories(self, initial: Tensor, times: np.ndarray) -> Tensor:
         """Solves the equation.
 

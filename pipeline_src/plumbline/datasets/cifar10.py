@@ -61,6 +61,9 @@ class CIFAR10Spec(ReadsFiles, LabelledImagesSpec):
         images = records[:, 1:].reshape(-1, 3, 32, 32) / 255
         return self.as_dataset(images, records[:, 0], "CIFAR-10")
 
+    def sample_bytes(self) -> int:
+        return 4 * 3 * 32**2 + 8
+
     def paths(self) -> list[Path]:
         """Paths of the batch files.
 

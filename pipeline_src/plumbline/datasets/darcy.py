@@ -82,6 +82,9 @@ class DarcySpec(DatasetSpec):
             attrs={"forcing": self.forcing, "title": "Darcy flow"},
         )
 
+    def sample_bytes(self) -> int:
+        return 2 * 4 * self.points**2
+
     def permeabilities(self, indices: np.ndarray) -> np.ndarray:
         """The permeabilities of these samples, float64 (samples, points, points)."""
         return np.where(self.fields(indices) > 0, self.high, self.low)

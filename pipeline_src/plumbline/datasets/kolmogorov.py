@@ -96,6 +96,9 @@ class KolmogorovSpec(DatasetSpec):
             },
         )
 
+    def sample_bytes(self) -> int:
+        return 4 * self.times * 2 * self.points**2
+
     def initial_vorticities(self, indices: np.ndarray) -> np.ndarray:
         """Random vorticities whose energy spectrum peaks at `peak_wavenumber`.
 

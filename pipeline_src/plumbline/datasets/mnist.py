@@ -63,6 +63,9 @@ class MNISTSpec(ReadsFiles, LabelledImagesSpec):
     def input_files(self) -> tuple[InputFile, ...]:
         return tuple(file.as_input(self.data_dir) for file in self._published())
 
+    def sample_bytes(self) -> int:
+        return 4 * 28**2 + 8
+
     def _published(self) -> tuple[PublishedFile, PublishedFile]:
         """The files of the images and of their labels."""
         images, labels = f"{self.files}-images-idx3-ubyte.gz", f"{self.files}-labels-idx1-ubyte.gz"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -27,6 +27,10 @@ class StoredSpec(ReadsFiles, DatasetSpec):
     order of samples are kept, and `splits` may be omitted. Otherwise the first samples of the store are used,
     in a random order that the seed determines.
     """
+
+    # Larger than of other kinds: the samples of a block lie anywhere in the store, and each block reads the
+    # chunks that they lie in.
+    block_bytes: ClassVar[int] = 2**28
 
     kind: Literal["stored"] = "stored"
     path: str

@@ -130,12 +130,13 @@ def _examples(dataset: Sequence[Path], samples: Mapping[str, Path], draws: int) 
 
     If there are several `draws` per test sample, the first one is shown.
     """
-    test = select_split(open_parts(dataset), "test", slice(0, POINTS))
+    data = open_parts(dataset)
     drawn = {name: open_store(path)["state"][::draws] for name, path in samples.items()}
-    states = {REAL: test["state"]} | drawn
     # A part may contain fewer samples. Every method shows the same number.
-    most = POINTS if test["state"].shape[1:] == (2,) else EXAMPLES
-    count = min(most, *(state.sizes["sample"] for state in states.values()))
+    most = POINTS if data["state"].shape[1:] == (2,) else EXAMPLES
+    tested = int((data["split"].values == "test").sum())
+    count = min(most, tested, *(state.sizes["sample"] for state in drawn.values()))
+    states = {REAL: select_split(data, "test", slice(count))["state"]} | drawn
     first = [state.isel(sample=slice(0, count)).load().rename(sample="example") for state in states.values()]
     shown = [state.drop_vars(["example", "split"], errors="ignore") for state in first]
     names = xr.DataArray(list(states), dims="methods")

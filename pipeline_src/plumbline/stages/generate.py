@@ -1,4 +1,4 @@
-"""generate: writes one part of a dataset."""
+"""generate: writes one part of a dataset, block by block."""
 
 from __future__ import annotations
 
@@ -22,4 +22,6 @@ def generate(spec: str, *, part: int, output: Path) -> None:
     """
     started = time.perf_counter()
     dataset = of_kind(DatasetSpec, json.loads(spec))
-    write_in_blocks(dataset.draw_part_in_blocks(part), output, lambda: provenance(spec, started=started))
+    count = len(dataset.indices_of(part))
+    blocks = dataset.draw_part_in_blocks(part)
+    write_in_blocks(blocks, count, output, lambda: provenance(spec, started=started))

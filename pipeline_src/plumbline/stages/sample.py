@@ -1,4 +1,4 @@
-"""sample: draws one part of a method's samples."""
+"""sample: draws one part of a method's samples, and writes them batch by batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations._observation import Observation
 from plumbline.progress import Progress
-from plumbline.samplers import Costs, Predictive, Samples, SamplingTask
+from plumbline.samplers import Costs, Predictive, SamplingTask
 from plumbline.samplers._ensemble import Ensemble
 from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
-from plumbline.storage.store import open_parts, provenance, select_split, write_store
+from plumbline.storage.blocks import HELD_BYTES, joined, write_in_blocks
+from plumbline.storage.store import open_parts, provenance, select_split
 from plumbline.study import MethodSpec, SampleCounts
 
 logger = logging.getLogger("plumbline.sample")
@@ -76,10 +77,11 @@ def sample(
     example = example_of(opened)
     measuring = load_models(values["constraint_models"], constraint_models, example)
     observation = values["observation"]
-    samples = draw_samples(
+    batches = draw_in_batches(
         method,
         [load_model(folder, example) for folder in model],
-        select_split(opened, "test", cases),
+        known_batches(opened, cases, method.batch),
+        len(cases),
         constraints=build_constraints(values["constraints"], example, measuring),
         observation=None if observation is None else of_kind(ObservationSpec, observation),
         seed=seed,
@@ -87,8 +89,32 @@ def sample(
         torch_seed=seed * 1_000_003 + part,
         device=device,
     )
-    samples["case"] = ("sample", cases)
-    write_store(samples, output, provenance(spec, devices.name_of(device), started))
+    with_cases = (
+        batch.assign(case=("sample", cases[start : start + method.batch]))
+        for start, batch in zip(range(0, len(cases), method.batch), batches, strict=True)
+    )
+    write_in_blocks(
+        with_cases, len(cases), output, lambda: provenance(spec, devices.name_of(device), started)
+    )
+
+
+def known_batches(dataset: xr.Dataset, cases: np.ndarray, size: int) -> Iterator[xr.Dataset]:
+    """The test samples to draw for, in batches, of which several are read together.
+
+    Args:
+        dataset: the dataset, which may be lazy.
+        cases: the place in the test split of each sample to draw.
+        size: number of samples in a batch.
+
+    Raises:
+        CorruptStoreError: they cannot be read.
+    """
+    sample_bytes = max(1, dataset.isel(sample=slice(0, 1)).nbytes)
+    together = max(1, HELD_BYTES // (size * sample_bytes)) * size
+    for first in range(0, len(cases), together):
+        read = select_split(dataset, "test", cases[first : first + together])
+        for start in range(0, read.sizes["sample"], size):
+            yield read.isel(sample=slice(start, start + size))
 
 
 def draw_samples(
@@ -100,15 +126,45 @@ def draw_samples(
     observation: ObservationSpec | None,
     seed: int,
     torch_seed: int,
-    first: int = 0,
     device: str | torch.device = "cpu",
 ) -> xr.Dataset:
+    """Draws one sample of a method per given test sample, as one dataset; see `draw_in_batches`."""
+    count = known.sizes["sample"]
+    batches = (known.isel(sample=slice(i, i + method.batch)) for i in range(0, count, method.batch))
+    drawn = draw_in_batches(
+        method,
+        members,
+        batches,
+        count,
+        constraints=constraints,
+        observation=observation,
+        seed=seed,
+        torch_seed=torch_seed,
+        device=device,
+    )
+    return joined(list(drawn))
+
+
+def draw_in_batches(
+    method: MethodSpec,
+    members: Sequence[nn.Module],
+    known: Iterable[xr.Dataset],
+    count: int,
+    *,
+    constraints: Mapping[str, Constraint],
+    observation: ObservationSpec | None,
+    seed: int,
+    torch_seed: int,
+    first: int = 0,
+    device: str | torch.device = "cpu",
+) -> Iterator[xr.Dataset]:
     """Draws one sample of a method per given test sample.
 
     Args:
         method: the method.
         members: its trained model, or the members of its ensemble; empty if it draws from no model.
-        known: the test samples.
+        known: the test samples, in batches.
+        count: the number of test samples.
         constraints: the constraints of its sampler, not yet bound to samples.
         observation: the study's observation; None if it has none.
         seed: seed of the method.
@@ -116,48 +172,47 @@ def draw_samples(
         first: index of the first of these samples among all samples of the method and seed.
         device: the device to draw on.
 
-    Returns:
-        The samples as `state`, the distance of each sample to every constraint, and the costs as attributes.
+    Yields:
+        The samples of each batch as `state`, the distance of each sample to every constraint, and the costs
+        so far as attributes.
 
     Raises:
-        DivergedSamplingError: some samples are not finite.
+        DivergedSamplingError: some samples of a batch are not finite.
     """
     model = model_of([member.to(device) for member in members])
-    observing = None if observation is None else observation_of(observation, known)
+    observing: Observation | None = None
     torch.manual_seed(torch_seed)
     progress = Progress(logger)
-    count = known.sizes["sample"]
-    drawn: list[Samples] = []
-    distances = []
-    started = time.perf_counter()
-    for start in range(0, count, method.batch):
-        batch = known.isel(sample=slice(start, start + method.batch))
-        progress.count(start, count, "sample")
+    done, wall = 0, 0.0
+    for batch in known:
+        started = time.perf_counter()
+        progress.count(done, count, "sample")
+        if observation is not None and observing is None:
+            observing = observation_of(observation, batch)
         task = SamplingTask(
             batch_of(batch),
             {name: constraint.bind(batch) for name, constraint in constraints.items()},
             device=device,
             seed=seed,
-            first=first + start,
+            first=first + done,
             progress=partial(_report, progress),
         )
         if observing is not None:
             task = replace(task, observation=observing.of(task.batch["state"], batch["sample"].values))
         found = method.sampler.sample(model, task)
-        x = found.state
-        distances.append({name: _judged(constraint, x) for name, constraint in task.constraints.items()})
-        drawn.append(found.cpu())
-    wall = time.perf_counter() - started
-    parts = [one.by_name() for one in drawn]
-    samples = as_dataset({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, known)
-    refuse_diverged(samples["state"].values)
-    for name in constraints:
-        samples[f"final_distance_{name}"] = ("sample", torch.cat([d[name][0] for d in distances]).numpy())
-        samples[f"converged_{name}"] = ("sample", torch.cat([d[name][1] for d in distances]).numpy())
-    costs = {name: cost for name, cost in asdict(drawn[-1].costs).items() if not math.isnan(cost)}
-    if method.sampler.is_timed():
-        costs["sampling_seconds_per_sample"] = wall / count
-    return samples.assign_attrs(costs)
+        judged = {name: _judged(constraint, found.state) for name, constraint in task.constraints.items()}
+        found = found.cpu()
+        done += batch.sizes["sample"]
+        wall += time.perf_counter() - started
+        samples = as_dataset(found.by_name(), batch)
+        refuse_diverged(samples["state"].values, first + done - batch.sizes["sample"])
+        for name, (distance, satisfied) in judged.items():
+            samples[f"final_distance_{name}"] = ("sample", distance.numpy())
+            samples[f"converged_{name}"] = ("sample", satisfied.numpy())
+        costs = {name: cost for name, cost in asdict(found.costs).items() if not math.isnan(cost)}
+        if method.sampler.is_timed():
+            costs["sampling_seconds_per_sample"] = wall / done
+        yield samples.assign_attrs(costs)
 
 
 def model_of(members: Sequence[nn.Module]) -> object:
@@ -167,8 +222,8 @@ def model_of(members: Sequence[nn.Module]) -> object:
     return members[0] if members else None
 
 
-def refuse_diverged(state: np.ndarray) -> None:
-    """Checks that samples (sample, ...) are finite.
+def refuse_diverged(state: np.ndarray, first: int) -> None:
+    """Checks that samples (sample, ...) are finite, of which the first has the index `first`.
 
     Raises:
         DivergedSamplingError: some samples are not finite.
@@ -177,8 +232,8 @@ def refuse_diverged(state: np.ndarray) -> None:
     if bad.any():
         raise DivergedSamplingError(
             f"{int(bad.sum())} of {len(state)} samples are not finite, the first of them sample "
-            f"{int(np.argmax(bad))}: the sampler diverged. Take more steps, weaken the guidance, or train "
-            f"the model longer."
+            f"{first + int(np.argmax(bad))}: the sampler diverged. Take more steps, weaken the guidance, or "
+            "train the model longer."
         )
 
 

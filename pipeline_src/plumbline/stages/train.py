@@ -33,9 +33,9 @@ from plumbline.stages.trained import (
 )
 from plumbline.storage.lock import NAME as LOCK
 from plumbline.storage.lock import only_writer
-from plumbline.storage.partial import partial_of
+from plumbline.storage.partial import partial_of, remove_left_overs
 from plumbline.storage.split import StoredSplit
-from plumbline.storage.store import flush, open_parts, remove_left_overs
+from plumbline.storage.store import flush, open_parts
 from plumbline.training._nodes import is_started_by_training, is_task, run_as_step
 from plumbline.training.feed import InMemory
 from plumbline.training.loop import forget, is_first_process

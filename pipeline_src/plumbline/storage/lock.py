@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plumbline.storage.partial import writer
-from plumbline.storage.store import runs_here
+from plumbline.storage.partial import runs_here, writer
 
 logger = logging.getLogger("plumbline")
 

@@ -19,7 +19,6 @@ import logging
 import os
 import platform
 import shutil
-import socket
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -35,15 +34,13 @@ import numpy as np
 from plumbline import __version__
 from plumbline.storage import CorruptStoreError
 from plumbline.storage.origins import commit_of
-from plumbline.storage.partial import partial_of, writer
+from plumbline.storage.partial import partial_of, remove_left_overs, writer
 
 if TYPE_CHECKING:
     import xarray as xr
 
 logger = logging.getLogger("plumbline")
 
-ABANDONED = 24 * 3600.0
-"""Seconds after which an incomplete store or file of another machine is considered abandoned."""
 METADATA = "plumbline_metadata"
 """Name of the attribute with the digest of all metadata of a store."""
 CHUNK_BYTES = 4 * 2**20
@@ -56,7 +53,13 @@ EVERY = slice(None)
 LIBRARIES = ("torch", "azula", "numpy", "xarray", "zarr", "cantera")
 
 
-def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
+def write_store(
+    dataset: xr.Dataset,
+    path: str | Path,
+    provenance: dict[str, Any] | None = None,
+    *,
+    chunks: Path | None = None,
+) -> None:
     """Writes a dataset as a zarr v3 store, replacing an existing store.
 
     A store that another process wrote from the same settings in the meantime is not replaced.
@@ -66,6 +69,8 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
             stored as `source_...`.
         path: folder of the store.
         provenance: attributes to add, as returned by `provenance`.
+        chunks: a zarr group with the chunks of the lazy variables, which are moved into the store; None to
+            compute these variables.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,11 +83,13 @@ def write_store(dataset: xr.Dataset, path: str | Path, provenance: dict[str, Any
     texts = {name: v.astype(object) for name, v in prepared.variables.items() if v.dtype.kind in "UT"}
     prepared = prepared.assign({name: v for name, v in texts.items() if name in prepared.data_vars})
     prepared = prepared.assign_coords({name: v for name, v in texts.items() if name in prepared.coords})
-    encoding = {name: _encoding(variable) for name, variable in prepared.variables.items()}
+    encoding = {name: encoding_of(variable) for name, variable in prepared.variables.items()}
     try:
-        prepared.to_zarr(
-            partial, mode="w", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True
-        )
+        options: dict[str, Any] = {"compute": chunks is None, "write_empty_chunks": True}
+        prepared.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=encoding, **options)
+        if chunks is not None:
+            for name in (name for name, v in prepared.variables.items() if v.chunks is not None):
+                (chunks / str(name) / "c").rename(partial / str(name) / "c")
         _seal(partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -120,50 +127,6 @@ def _put_in_place(partial: Path, path: Path) -> None:
         shutil.rmtree(retired)
     else:
         partial.rename(path)
-
-
-def is_alive(name: str, touched: float) -> bool:
-    """Whether a writer may still be running.
-
-    On this machine, the process must exist. On other machines, it must have written within the last
-    `ABANDONED` seconds.
-
-    Args:
-        name: name of the writer, as returned by `writer`.
-        touched: time of its last write, as from `time.time()`.
-    """
-    here = runs_here(name)
-    return time.time() - touched < ABANDONED if here is None else here
-
-
-def runs_here(name: str) -> bool | None:
-    """Whether a writer runs on this machine; None if it belongs to another one."""
-    host, _, process = name.rpartition(".")
-    if host != socket.gethostname() or not process.isdigit():
-        return None
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def remove_left_overs(path: Path) -> None:
-    """Removes incomplete copies of a store or file that dead writers left, but not those of running ones."""
-    for left_over in path.parent.glob(f".{path.name}.*"):
-        name = left_over.name.removeprefix(f".{path.name}.").rpartition(".")[0]
-        try:
-            touched = max(p.stat().st_mtime for p in (left_over, *left_over.rglob("*")))
-        except FileNotFoundError:
-            continue  # its writer has renamed it in the meantime
-        if is_alive(name, touched):
-            continue
-        if left_over.is_dir():
-            shutil.rmtree(left_over, ignore_errors=True)
-        else:
-            left_over.unlink(missing_ok=True)
 
 
 def replace_durably(partial: Path, path: Path) -> None:
@@ -399,7 +362,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return (max(1, min(shape[0], CHUNK_BYTES // max(size, 1))), *chunk)
 
 
-def _encoding(variable: xr.Variable) -> dict[str, Any]:
+def encoding_of(variable: xr.Variable) -> dict[str, Any]:
     """The chunks and compressors of a variable; shuffling the bytes of floats makes them compressible."""
     from zarr.codecs import BloscCodec, Crc32cCodec
 

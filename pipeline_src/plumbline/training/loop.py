@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from plumbline.interruption import Interruption, deferred, leave
 from plumbline.plan import LOG
 from plumbline.progress import Progress
-from plumbline.storage.partial import partial_of
-from plumbline.storage.store import remove_left_overs, replace_durably
+from plumbline.storage.partial import partial_of, remove_left_overs
+from plumbline.storage.store import replace_durably
 from plumbline.storage.tensors import read_tensors
 from plumbline.training import Trainable, TrainingSpec, UpdatesAfterStep
 from plumbline.training._average import MovingAverage

@@ -21,6 +21,9 @@ class PhotographsSpec(ImagesSpec):
     background: float | None = key(ge=0, le=1, default=None)
     """Grey value behind transparent pixels, from 0 (black) to 1 (white); null refuses such images."""
 
+    def sample_bytes(self) -> int:
+        return 4 * 3 * self.size**2 + 8
+
     def square(self, encoded: Path | BinaryIO, where: str) -> np.ndarray:
         """The resized central square of a photograph, (3, size, size), with values in [0, 1].
 
