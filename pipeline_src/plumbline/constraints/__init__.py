@@ -226,6 +226,7 @@ __getattr__ = exports(
         "_learned_count": ("LearnedCount",),
         "_rows": ("IllConditionedError",),
         "_equations": ("Equations",),
+        "_quadratic": ("Quadratic",),
         "_report": ("ProjectionReport",),
         "_fields": (
             "Conserved",
@@ -251,6 +252,7 @@ __getattr__ = exports(
         "learned_count": ("LearnedCountSpec",),
         "linear_equality": ("LinearEqualitySpec",),
         "polytope": ("PolytopeSpec",),
+        "quadratic": ("QuadraticSpec",),
         "simplex": ("SimplexSpec",),
         "sphere": ("SphereSpec",),
         "sum": ("SumSpec",),

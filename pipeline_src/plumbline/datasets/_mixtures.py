@@ -50,12 +50,13 @@ class GaussianMixture:
 
     def log_densities(self, x: np.ndarray) -> np.ndarray:
         """log w_k N(x; m_k, S_k) (N, K) at points x (N, n)."""
-        size = self.means.shape[1]
-        found = np.empty((len(x), len(self.weights)))
-        for k, (factor, mean) in enumerate(zip(self.factors, self.means, strict=True)):
-            standard = np.linalg.solve(factor, (x - mean).T)
-            found[:, k] = -0.5 * (standard**2).sum(0) - np.log(np.diag(factor)).sum()
-        return found + np.log(self.weights) - 0.5 * size * np.log(2 * np.pi)
+        count, size = self.means.shape
+        inverses = np.linalg.inv(self.factors)  # one product of matrices for all components
+        standard = (x @ inverses.reshape(-1, size).T).reshape(len(x), count, size)
+        standard -= np.einsum("kij,kj->ki", inverses, self.means)
+        logs = np.log(self.weights) + np.log(np.diagonal(inverses, axis1=1, axis2=2)).sum(1)
+        found: np.ndarray = logs - 0.5 * (standard**2).sum(2) - 0.5 * size * np.log(2 * np.pi)
+        return found
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """The logarithm of the density (N,) at points x (N, n)."""
