@@ -17,7 +17,7 @@ for the density p of the mixture (`plumbline.datasets._exact` explains the two).
 of x_2 with a maximum, and so is that maximum nearly one of x_1. With x_1 = X sin(s) and x_2 = c(x_1) +
 w(x_1) sin(t), all is smooth up to the edges. Moments and the probabilities of the branches, which are the
 signs of x_1 and x_2, are then known to 1e-4 by Gaussian quadrature. Exact samples are drawn by rejection
-from a histogram above the density; where it is not above, less than 1e-5 of the probability is cut off.
+from a histogram above the density; where it is not above, less than 1e-4 of the probability is cut off.
 Tests measure both.
 """
 
