@@ -208,6 +208,7 @@ __getattr__ = exports(
         "galaxies": ("GalaxiesSpec",),
         "gaussian": ("GaussianSpec",),
         "gaussian_mixture": ("GaussianMixtureSpec",),
+        "heat_field": ("HeatFieldSpec",),
         "image_folder": ("ImageFolderSpec",),
         "kolmogorov": ("KolmogorovSpec",),
         "lsun": ("LSUNSpec",),

@@ -50,6 +50,8 @@ def exact_moments(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The mean (n,) and standard deviations (n,) that the dataset stores, or else those of the test split."""
     if "conditional_mean" in dataset:
         mean = dataset["conditional_mean"].values.ravel()
+        if "conditional_std" in dataset:
+            return mean, dataset["conditional_std"].values.ravel()
         if "conditional_covariance" in dataset:
             size = len(mean)
             variances = dataset["conditional_covariance"].values.reshape(size, size).diagonal()
