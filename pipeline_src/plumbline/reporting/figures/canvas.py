@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -48,6 +49,12 @@ PALETTE = (
     "#0a84c6", "#e07b00", "#1f9e6e", "#c2528b", "#8a63d2", "#b3922e", "#d1495b", "#3aa6a6", "#7a8793",
     "#6a994e", "#5b5fc7", "#a0522d", "#e377a8", "#14746f",
 )  # fmt: skip
+
+POINTS_PER_INCH = 72
+"""The unit of matplotlib's SVG files is a point."""
+
+MARGIN = 0.1
+"""Inches around what is drawn."""
 
 LETTERS_IN_A_ROW = 60
 """Largest total number of letters of horizontal labels along an axis."""
@@ -111,15 +118,24 @@ def panels(count: int, columns: int, height: float) -> tuple[Canvas, np.ndarray]
 
 
 def svg_of(canvas: Canvas) -> str:
-    """The canvas as an SVG element without a fixed size, in the text colour of the page."""
+    """The canvas as an SVG element without a fixed size, in the text colour of the page.
+
+    It shows what is drawn and a margin. `savefig` with a tight bounding box draws everything twice for that;
+    here, the view box of a single drawing is moved instead.
+    """
     buffer = io.StringIO()
-    canvas.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    canvas.set_dpi(POINTS_PER_INCH)
+    width, height = canvas.get_size_inches()
+    renderer = RendererSVG(width * POINTS_PER_INCH, height * POINTS_PER_INCH, io.StringIO())
+    shown = canvas.get_tightbbox(renderer).padded(MARGIN)
+    box = np.array([shown.x0, height - shown.y1, shown.width, shown.height]) * POINTS_PER_INCH
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"|(<svg[^>]*?) height="[^"]*"', r"\1\2", text, count=1
-    )
+    start, rest = text.split(">", 1)
+    start = re.sub(r' (?:width|height|viewBox)="[^"]*"', "", start)
+    return f'{start} viewBox="{" ".join(f"{number:.6f}" for number in box)}">{rest}'
 
 
 def dots(

@@ -39,7 +39,7 @@ def distance_histogram(comparison: xr.Dataset, constraint: str) -> Figure:
         low = min(v.min() for v in values.values() if len(v)) - 0.2
         bins = np.linspace(low, 0.05, 90)
         for axis, g in zip(np.atleast_1d(axes), methods, strict=True):
-            axis.hist(values[g], bins=bins, color=palette[g], alpha=0.9)
+            axis.hist(values[g], bins=bins, histtype="stepfilled", color=palette[g], alpha=0.9)
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
             axis.set_ylabel(g, rotation=0, ha="right", va="center")
