@@ -24,11 +24,11 @@ run: $(READY) ## set up, run the default configuration, print the path of the re
 	@snakemake --cores $(CORES)
 	echo "The report: $$PWD/results/report.html"
 
-test: $(READY) ## set up and run all tests except those on a SLURM
-	@pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not cluster"
+test: $(READY) ## set up and run all tests except those on a SLURM, and list the slowest
+	@pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not cluster" --durations=25 --durations-min=1
 
 test-cluster: $(READY) ## run the tests on a private SLURM, which Debian's slurm-wlm and munge provide
-	@pytest tests/cluster
+	@pytest -n 2 --dist loadfile tests/cluster --durations=25 --durations-min=1
 
 environment: $(READY) ## only set up .venv from envs/requirements.lock
 

@@ -56,9 +56,12 @@ def pytest_collection_modifyitems(items):
     longest = {
         "test_slurm.py": 0,
         "test_faults.py": 0,
-        "test_workflow.py": 0,
-        "test_rerun.py": 1,
-        "test_studies.py": 2,
+        "test_studies.py": 1,
+        "test_estimation.py": 2,
+        "test_studies_on_devices.py": 3,
+        "test_workflow.py": 4,
+        "test_rerun.py": 5,
+        "test_training.py": 6,
     }
     items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
 

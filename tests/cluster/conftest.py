@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +108,8 @@ class Job:
             "XDG_CACHE_HOME": str(self.folder / ".cache"),
         }
         command = [
-            str(BIN / "snakemake"), "--profile", "profiles/slurm", "--slurm-status-command", "squeue",
+            sys.executable, str(Path(__file__).with_name("prompt_snakemake.py")),
+            "--profile", "profiles/slurm", "--slurm-status-command", "squeue",
             "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20",
             "--config", f"studies=[{study}]", "scale=paper", *arguments,
         ]  # fmt: skip
@@ -116,13 +119,13 @@ class Job:
         )
         return self.process
 
-    def finish(self, process: subprocess.Popen[str], seconds: float = 900) -> None:
+    def finish(self, process: subprocess.Popen[str], seconds: float = 1800) -> None:
         assert process.wait(timeout=seconds) == 0, self.said()[-8000:]
 
     def said(self) -> str:
         return (self.folder / "snakemake.log").read_text()
 
-    def wait(self, done: Callable[[], bool], what: str, seconds: float = 400) -> None:
+    def wait(self, done: Callable[[], bool], what: str, seconds: float = 1200) -> None:
         """Waits until something has happened; Snakemake may not fail before, but a test may kill it."""
         end = time.monotonic() + seconds
         while not done():
@@ -159,9 +162,18 @@ def workflow_with_studies(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """The folder of the undisturbed run, on this machine without SLURM."""
-    folder = workflow_with_studies(tmp_path_factory.mktemp("cluster") / "whole")
+def whole(tmp_path_factory, worker_id):
+    """The folder of the undisturbed run, on this machine without SLURM. Test processes share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "undisturbed"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "results" / "report.html").exists():
+            run_undisturbed(workflow_with_studies(folder))
+    return folder
+
+
+def run_undisturbed(folder: Path) -> None:
     environment = os.environ | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "PYTHONPATH": str(folder / "pipeline_src"),
@@ -172,7 +184,6 @@ def whole(tmp_path_factory):
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    return folder
 
 
 @pytest.fixture(scope="session")

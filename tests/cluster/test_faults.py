@@ -120,7 +120,7 @@ def outcomes(whole, before_training, tmp_path_factory):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_changes_no_number(outcomes: dict[str, Future[Job]], whole, fault):
-    job = outcomes[fault].result(timeout=1200)
+    job = outcomes[fault].result(timeout=3600)
     for results in ("models", "held/samples"):
         assert differences(whole / "results" / results, job.folder / "results" / results) == []
     if not fault.startswith("killed_snakemake"):  # whose job goes on to the end
