@@ -2,11 +2,12 @@
 
 Each job sleeps for a second and creates a folder, and has six inputs and a parameter of two kilobytes, as the
 jobs of a study have. All jobs are ready from the start. Snakemake runs as it comes, with
-`rules/scheduler.smk`, and with that file and the profile of this project. Its own CPU time and threads are
-read from /proc while it runs; the jobs' CPU time does not count.
+`rules/scheduler.smk`, with the profile of this project, and with both. Its own CPU time and threads are read
+from /proc while it runs; the jobs' CPU time does not count.
 
-    python benchmarks/snakemake_process.py             # about 25 minutes, mostly asleep
+    python benchmarks/snakemake_process.py                   # about half an hour, mostly asleep
     python benchmarks/snakemake_process.py --jobs 300
+    python benchmarks/snakemake_process.py --cases profile both
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ RULES = HOME / "rules" / "scheduler.smk"
 # Jobs at a time, and the seconds that each sleeps.
 CORES, ASLEEP = 8, 1
 TICKS = os.sysconf("SC_CLK_TCK")
-# Title, whether `rules/scheduler.smk` is included, and the profile.
-CASES = [
-    ("Snakemake's own", False, "none"),
-    ("with `rules/scheduler.smk`", True, "none"),
-    ("with it and the profile", True, str(HOME / "profiles" / "default")),
-]
+# By name: title, whether `rules/scheduler.smk` is included, and the profile.
+CASES = {
+    "own": ("Snakemake's own", False, "none"),
+    "file": ("with `rules/scheduler.smk`", True, "none"),
+    "profile": ("with the profile", False, str(HOME / "profiles" / "default")),
+    "both": ("with the file and the profile", True, str(HOME / "profiles" / "default")),
+}
 
 SNAKEFILE = """
 {include}
@@ -95,11 +97,14 @@ def measure(jobs: int, mended: bool, profile: str) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, nargs="+", default=[300, 3000], help="numbers of jobs")
+    parser.add_argument(
+        "--cases", nargs="+", default=list(CASES), choices=list(CASES), help="how it schedules"
+    )
     options = parser.parse_args()
     print("| jobs | scheduling | CPU s of the process | a job, ms | of a core | threads, at most |")
     print("|---:|---|---:|---:|---:|---:|")
     for jobs in options.jobs:
-        for title, mended, profile in CASES:
+        for title, mended, profile in map(CASES.__getitem__, options.cases):
             seconds, clock, threads = measure(jobs, mended, profile)
             times = f"{seconds:.1f} | {1e3 * seconds / jobs:.0f} | {seconds / clock:.0%}"
             print(f"| {jobs:,} | {title} | {times} | {threads} |", flush=True)

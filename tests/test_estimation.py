@@ -13,18 +13,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from plumbline.estimates import JobEstimate, StudyEstimate, Work, remember, remembered
+from plumbline.estimate_command import print_sum
+from plumbline.estimates import FOLDER, JobEstimate, StudyEstimate, Work, remember, remembered
 from plumbline.estimating import RunRequests, remembered_estimates
 from plumbline.estimation import estimate_study
 from plumbline.estimation._counts import Fake, count_real
 from plumbline.estimation._meter import Meter
 from plumbline.machine import MachineSpec, ResourcesSpec
 from plumbline.plan import Plan
-from plumbline.resources import LEAST_MINUTES, Requests, jobs_of, total
+from plumbline.resources import FIXED, LEAST_MINUTES, Requests, duration, jobs_of, total
 from plumbline.solvers import burgers
 from plumbline.solvers._compiled import library, usable
 from plumbline.spec import digest
-from plumbline.study import Study, load_study
+from plumbline.study import REAL, Study, load_study
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
@@ -280,6 +281,24 @@ def test_only_a_changed_study_is_estimated_again(tmp_path):
     changed = changed.model_copy(update={"seeds": (0, 1, 2, 3, 4, 5)})
     found = RunRequests([Plan(kept), Plan(changed)], ResourcesSpec(), "laptop", tmp_path, QUIET)
     assert [study.name for study in found.missing] == ["process"]
+
+
+def test_a_run_prints_the_sum_and_a_dry_run_only_if_it_is_known(tmp_path, monkeypatch, capsys):
+    """The sum is that of the estimates, with the start of jobs that are forks or are not."""
+    monkeypatch.chdir(tmp_path)
+    print_sum(["gaussian"], "laptop", 1, compute=False, forks=False)
+    assert capsys.readouterr().out == ""
+    study = study_of("gaussian")
+    known = {name: JobEstimate() for name in ("generate", "rehearse", "train/gaussian", "compare")}
+    known |= {f"sample/{name}": JobEstimate() for name in study.methods}
+    known |= {f"evaluate/{name}": JobEstimate() for name in (REAL, *study.methods)}
+    remember(StudyEstimate(known), FOLDER / f"{digest(study.canonical())}.json")
+    settings = ResourcesSpec()
+    for forks, start in ((False, settings.start), (True, settings.fork)):
+        print_sum(["gaussian"], "laptop", 1, compute=False, forks=forks)
+        jobs = sum(count for _, _, count in jobs_of(Plan(study)))
+        seconds = duration(jobs * start + FIXED["report"].seconds)
+        assert f"{jobs + 1} jobs: {seconds} on CPU cores" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("estimate", "scale"), [(False, "laptop"), (True, "smoke")])

@@ -92,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
         raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
     cores = int(options.cores) if options.cores.isdigit() else os.cpu_count() or 1
     dry = not {"-n", "--dry-run", "--dryrun"}.isdisjoint(options.snakemake)
-    print_sum(options.studies, options.scale, cores, compute=not dry)
+    elsewhere = any(word.startswith(("--profile", "--executor", "-e")) for word in options.snakemake)
+    forks = sys.platform == "linux" and not elsewhere
+    print_sum(options.studies, options.scale, cores, compute=not dry, forks=forks)
     own = Path("Snakefile")
     snakefile = own if own.is_file() else workflow_folder() / "Snakefile"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", options.cores]

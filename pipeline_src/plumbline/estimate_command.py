@@ -137,7 +137,7 @@ def _values(row: Row) -> dict[str, object]:
     return values
 
 
-def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute: bool) -> None:
+def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute: bool, forks: bool) -> None:
     """Prints what a run of studies takes from its start: time and disk.
 
     At scale `smoke`, and without torch, nothing is estimated and nothing printed. Faults of the configuration
@@ -148,6 +148,7 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute:
         scale: their scale; None for that of the configuration.
         cores: number of cores.
         compute: whether to estimate studies that have no estimate. Otherwise nothing is printed for them.
+        forks: whether jobs are forks of the fork server, which start sooner.
     """
     try:
         configuration = _configuration()
@@ -160,7 +161,9 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute:
         return
     plans = [Plan(study) for study in known]
     estimates = estimates_of(known, FOLDER, logger) if compute else remembered_estimates(known, FOLDER)
-    requests = Requests(plans, estimates, configuration.resources, chosen)
+    settings = configuration.resources
+    settings = settings.model_copy(update={"start": settings.fork}) if forks else settings
+    requests = Requests(plans, estimates, settings, chosen)
     if estimates and (compute or len(estimates) == len(known)):
         print(f"A run from its start takes, by estimate, {total(plans, estimates, requests).text(cores)}.")
 

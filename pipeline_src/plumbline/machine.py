@@ -38,6 +38,8 @@ class ResourcesSpec(Spec):
     as much again."""
     start: float = key("s", ge=0, default=3.5)
     """CPU time of a job before its work: starting Python, importing, reading the study."""
+    fork: float = key("s", ge=0, default=0.1)
+    """The same where jobs are forks of the fork server, for the sum that `plumbline run` prints."""
     memory: float = key("MB", ge=0, default=400.0)
     """Memory of a job without data and models: Python and its libraries."""
     core: MachineSpec = MachineSpec()

@@ -76,11 +76,16 @@ def jobs_of(folder: Path) -> tuple[list[int], list[int]]:
     return jobs, servers
 
 
+def unlock(folder: Path, study: str) -> None:
+    """Removes the locks that a killed Snakemake has left."""
+    if any((folder / ".snakemake" / "locks").glob("*")):
+        options = {"cwd": folder, "env": environment(folder), "capture_output": True, "timeout": 600}
+        subprocess.run([*command(study), "--unlock"], check=True, **options)
+
+
 def disturbed_round(folder: Path, study: str, generator: random.Random) -> str | None:
     """Starts Snakemake and kills something. Returns what was killed, or None if the workflow ended before."""
-    subprocess.run(
-        [*command(study), "--unlock"], cwd=folder, env=environment(folder), capture_output=True, timeout=600
-    )
+    unlock(folder, study)
     process = subprocess.Popen(
         command(study),
         cwd=folder,
@@ -117,7 +122,9 @@ def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str],
     run_to_the_end(whole, study)
     killed: Counter[str] = Counter()
     while sum(killed.values()) < kills:
+        start = time.monotonic()
         what = disturbed_round(cut, study, generator)
+        print(f"{study}: {what or 'no'} kill, {time.monotonic() - start:.0f} s", flush=True)
         if what is None:  # everything was done: start over
             run_to_the_end(cut, study)
             if faults := differences(whole / "results", cut / "results"):
@@ -125,9 +132,7 @@ def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str],
             shutil.rmtree(cut / "results")
         else:
             killed[what] += 1
-    subprocess.run(
-        [*command(study), "--unlock"], cwd=cut, env=environment(cut), capture_output=True, timeout=600
-    )
+    unlock(cut, study)
     run_to_the_end(cut, study)
     return killed, differences(whole / "results", cut / "results")
 
