@@ -2,9 +2,9 @@
 
     python tests/workflow/kills.py --kills 30 --seed 0 --folder /tmp/kills
 
-Each round starts Snakemake, waits for a random time, and kills a job, Snakemake itself, both, or the fork
-server with SIGKILL. If Snakemake died, the next round unlocks the folder and starts it again while jobs of
-the dead one may still run. After the last kill the workflow runs to its end, and all samples, metrics,
+Each round starts Snakemake, and kills a job, Snakemake itself, both, or the fork server with SIGKILL, at
+random moments until Snakemake has ended. The next round unlocks the folder and starts it again while jobs of
+a killed one may still run. After the last kill the workflow runs to its end, and all samples, metrics,
 weights and steps of training logs are compared with those of an undisturbed run.
 """
 
@@ -27,8 +27,8 @@ from same_results import differences
 from conftest import BIN, Workflow
 
 STUDIES = ("burgers", "fair_digits", "combustion")
-LONGEST = 20.0
-"""Seconds after which a round kills at the latest."""
+LONGEST = 0.2
+"""Longest time between two kills over that of an undisturbed run."""
 
 
 def command(study: str) -> list[str]:
@@ -43,10 +43,13 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "XDG_CACHE_HOME": str(folder / ".cache"), "OMP_NUM_THREADS": "1"}
 
 
-def run_to_the_end(folder: Path, study: str) -> None:
+def run_to_the_end(folder: Path, study: str) -> float:
+    """Runs the workflow and returns the seconds that it took."""
+    start = time.monotonic()
     subprocess.run(
         command(study), cwd=folder, env=environment(folder), check=True, capture_output=True, timeout=1800
     )
+    return time.monotonic() - start
 
 
 JOBS, SERVERS = 0, 1
@@ -83,8 +86,14 @@ def unlock(folder: Path, study: str) -> None:
         subprocess.run([*command(study), "--unlock"], check=True, **options)
 
 
-def disturbed_round(folder: Path, study: str, generator: random.Random) -> str | None:
-    """Starts Snakemake and kills something. Returns what was killed, or None if the workflow ended before."""
+def disturbed_round(
+    folder: Path, study: str, generator: random.Random, most: int, longest: float
+) -> list[str]:
+    """Starts Snakemake and kills something, `most` times at most, until Snakemake has ended.
+
+    Returns:
+        What was killed; nothing if the workflow ended before the first kill.
+    """
     unlock(folder, study)
     process = subprocess.Popen(
         command(study),
@@ -93,24 +102,26 @@ def disturbed_round(folder: Path, study: str, generator: random.Random) -> str |
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + generator.uniform(1.0, LONGEST)
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            return None
-        time.sleep(0.02)
-    target = generator.choice(["job", "snakemake", "both", "server"])
-    if target != "snakemake":
-        chosen = SERVERS if target == "server" else JOBS
-        while not (found := jobs_of(folder)[chosen]) and process.poll() is None:
-            time.sleep(0.02)
-        if not found:
-            return None
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.kill(generator.choice(found), signal.SIGKILL)
-    if target in ("snakemake", "both"):
-        process.kill()
+    killed: list[str] = []
+    while len(killed) < most:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(generator.uniform(0.05, 1.0) * longest)
+            break
+        target = generator.choice(["job", "snakemake", "both", "server"])
+        if target != "snakemake":
+            chosen = SERVERS if target == "server" else JOBS
+            while not (found := jobs_of(folder)[chosen]) and process.poll() is None:
+                time.sleep(0.1)
+            if not found:
+                break
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(generator.choice(found), signal.SIGKILL)
+        killed.append(target)
+        if target in ("snakemake", "both"):
+            process.kill()
+            break
     process.wait()
-    return target
+    return killed
 
 
 def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
@@ -119,19 +130,20 @@ def kill(study: str, kills: int, seed: int, folder: Path) -> tuple[Counter[str],
     whole, cut = folder / f"{study}-whole", folder / f"{study}-cut"
     for part in (whole, cut):
         Workflow(part)
-    run_to_the_end(whole, study)
+    longest = LONGEST * run_to_the_end(whole, study)
     killed: Counter[str] = Counter()
     while sum(killed.values()) < kills:
         start = time.monotonic()
-        what = disturbed_round(cut, study, generator)
-        print(f"{study}: {what or 'no'} kill, {time.monotonic() - start:.0f} s", flush=True)
-        if what is None:  # everything was done: start over
+        round_ = disturbed_round(cut, study, generator, kills - sum(killed.values()), longest)
+        print(
+            f"{study}: {', '.join(round_) or 'nothing'} killed, {time.monotonic() - start:.0f} s", flush=True
+        )
+        killed.update(round_)
+        if not round_:  # everything was done: start over
             run_to_the_end(cut, study)
             if faults := differences(whole / "results", cut / "results"):
                 return killed, faults
             shutil.rmtree(cut / "results")
-        else:
-            killed[what] += 1
     unlock(cut, study)
     run_to_the_end(cut, study)
     return killed, differences(whole / "results", cut / "results")
