@@ -47,12 +47,15 @@ def build(data, **values):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("conditioned", "schedule"), [(False, "edm"), (True, "vp")])
-def test_it_loads_without_the_library(tmp_path, conditioned, schedule):
+@pytest.mark.parametrize(
+    ("conditioned", "schedule", "parametrisation"),
+    [(False, "edm", "karras"), (True, "vp", "karras"), (False, "rectified", "velocity")],
+)
+def test_it_loads_without_the_library(tmp_path, conditioned, schedule, parametrisation):
     torch.manual_seed(0)
     splits = {"train": 30, "validation": 2, "test": 2}
     data = (CombustionSpec if conditioned else GaussianSpec)(parts=1, splits=splits).draw_part(0)
-    model = build(data, schedule={"kind": schedule}, scaling="per_feature")
+    model = build(data, schedule={"kind": schedule}, scaling="per_feature", parametrisation=parametrisation)
     export_denoiser(model, tmp_path / "exported")
     batch = batch_of(data)
     z = model.space.encode(batch["state"][:7])
@@ -80,6 +83,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     data = GaussianSpec(parts=1, splits={"train": 30, "validation": 2, "test": 2}).draw_part(0)
     with pytest.raises(ExportError, match="a FittedGaussian is not a diffusion model in standardised data"):
         export_denoiser(FittedGaussianSpec().build(BuildContext(data)), tmp_path / "new")
+    coloured = build(data, noise={"kind": "gaussian_field", "grid_dimensions": 1})
+    with pytest.raises(ExportError, match="with white noise"):
+        export_denoiser(coloured, tmp_path / "new")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("")
     with pytest.raises(ExportError, match="is not empty: name a new folder"):

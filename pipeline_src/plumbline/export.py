@@ -57,17 +57,19 @@ def export_denoiser(model: nn.Module, folder: Path) -> None:
         folder: a new or empty folder.
 
     Raises:
-        ExportError: the model is of another family, or works in the space of a mirror map; or the folder is
-            not empty.
+        ExportError: the model is of another family, works in the space of a mirror map or with coloured
+            noise; or the folder is not empty.
     """
-    if not isinstance(model, Diffusion) or not isinstance(model.space, Standardisation):
+    space = model.space_of({}) if isinstance(model, Diffusion) else None
+    if not isinstance(model, Diffusion) or not isinstance(space, Standardisation):
         raise ExportError(
-            f"a {type(model).__name__} is not a diffusion model in standardised data; only these are exported"
+            f"a {type(model).__name__} is not a diffusion model in standardised data, with white noise; only "
+            "these are exported"
         )
     if folder.exists() and any(folder.iterdir()):
         raise ExportError(f"{folder} is not empty: name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    shape = model.space.shape
+    shape = space.shape
     condition = model.condition if isinstance(model.condition, StandardisedCondition) else None
     of_condition = condition.space if condition is not None else None
     size = 0 if of_condition is None else of_condition.shape[0]
@@ -81,7 +83,7 @@ def export_denoiser(model: nn.Module, folder: Path) -> None:
         schedule = torch.export.export(_Schedule(model.denoiser), (example[1],), dynamic_shapes=({0: batch},))
     torch.export.save(mean, str(folder / "denoiser.pt2"))
     torch.export.save(schedule, str(folder / "schedule.pt2"))
-    buffers = {"mean": model.space.mean, "scale": model.space.scale}
+    buffers = {"mean": space.mean, "scale": space.scale}
     if of_condition is not None:
         buffers |= {"condition_mean": of_condition.mean, "condition_scale": of_condition.scale}
     torch.save({name: tensor.clone() for name, tensor in buffers.items()}, folder / "standardisation.pt")

@@ -46,7 +46,10 @@ def law_of(spec, model, constraint, monkeypatch):
 
     def run(count):
         tape, costs = Tape(), Costs()
-        task = SamplingTask({"state": torch.zeros(count, *model.space.shape)}, {"equalities": constraint})
+        task = SamplingTask(
+            {"state": torch.zeros(count, *model.space.shape)},
+            {"equalities": constraint} if constraint else {},
+        )
         context = DenoisingContext(task, model.space, costs)
         sampler = spec.build(CountingDenoiser(model.denoiser, costs, lambda _: None), context)
         sampler.dtype = torch.float64

@@ -52,6 +52,7 @@ from plumbline.samplers import (
     Predictive,
     PriorSampling,
     Rewarding,
+    Transporting,
 )
 from plumbline.spec import ByKind, Kind
 from plumbline.training import Trainable as Trainable
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CAPABILITIES: tuple[type, ...] = (
+    Transporting,
     Denoising,
     ConditionDropping,
     Predictive,

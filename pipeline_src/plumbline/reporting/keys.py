@@ -31,8 +31,13 @@ from plumbline.models._label_specs import (
     LevelsSpec,
     ListedLabelsSpec,
 )
-from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPScheduleSpec, VPSDEScheduleSpec
-from plumbline.models.diffusion.external import RectifiedScheduleSpec
+from plumbline.models.diffusion.diffusion import (
+    EDMScheduleSpec,
+    GaussianFieldSpec,
+    RectifiedScheduleSpec,
+    VPScheduleSpec,
+    VPSDEScheduleSpec,
+)
 from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
     EqualMultipliersSpec,
@@ -81,6 +86,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         VPSDEScheduleSpec,
         RectifiedScheduleSpec,
     ),
+    "`models.<name>.noise` of diffusion models: kinds of noise": (GaussianFieldSpec,),
     "`models.<name>.set` of analytic mirror maps: kinds of sets": (
         SimplexSpec,
         BallSpec,

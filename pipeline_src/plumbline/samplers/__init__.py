@@ -33,6 +33,7 @@ from plumbline.samplers._models import (
     Predictive,
     PriorSampling,
     Rewarding,
+    Transporting,
 )
 from plumbline.samplers._task import Costs, Samples, SamplingTask
 from plumbline.spec import ByKind, Kind
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 
 REQUIRED_OF_MODELS: tuple[type, ...] = (
+    Transporting,
     Denoising,
     ConditionDropping,
     Predictive,
@@ -136,7 +138,7 @@ class DenoisingSpec(SamplerSpec):
         """Builds the azula sampler, which works in the model's space."""
         raise NotImplementedError
 
-    def draw(self, model: Denoising, task: SamplingTask) -> Samples:
+    def draw(self, model: Transporting, task: SamplingTask) -> Samples:
         from plumbline.samplers._denoising import denoise
 
         costs = Costs()
@@ -191,6 +193,11 @@ class DenoisingWrapperSpec(WrappingSpec, DenoisingSpec):
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         return self.denoising_base().last(sampler, z, conditions)
+
+    def requires_of_model(self) -> type:
+        # What is done to a clean estimate takes it for the posterior mean given independent noise.
+        needed = super().requires_of_model()
+        return Denoising if needed is Transporting else needed
 
     def denoising_base(self) -> DenoisingSpec:
         """The wrapped sampler. The study's check ensures that it draws by denoising."""
@@ -264,6 +271,7 @@ __getattr__ = exports(
         "euler_maruyama": ("EulerMaruyamaSpec",),
         "final_completion": ("FinalCompletionSpec",),
         "final_projection": ("FinalProjectionSpec",),
+        "flow": ("FlowSpec",),
         "from_file": ("FromFileSpec",),
         "guided": ("GuidedSpec",),
         "heun": ("HeunSpec",),
@@ -271,6 +279,7 @@ __getattr__ = exports(
         "latent_edit": ("LatentEditSpec",),
         "latent_rejection": ("LatentRejectionSpec",),
         "latents": ("LatentsSpec",),
+        "multistep": ("MultistepSpec",),
         "pcfm": ("PCFMSpec",),
         "ppr": ("PPRSpec",),
         "predictive": ("PredictiveSpec",),

@@ -11,7 +11,7 @@ import torch
 from azula.denoise import Denoiser, DiracPosterior, Posterior
 from torch import Tensor
 
-from plumbline.samplers._models import Denoising, Space
+from plumbline.samplers._models import Space, Transporting
 from plumbline.samplers._task import Costs, SamplingTask
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DenoisingContext:
         return scale
 
 
-def denoise(model: Denoising, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -> Tensor:
+def denoise(model: Transporting, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -> Tensor:
     """Draws one sample per entry of the task's batch, in the data's units and double precision.
 
     Args:

@@ -38,8 +38,11 @@ class Space(Protocol):
 
 
 @runtime_checkable
-class Denoising(Protocol):
-    """A model that has a denoiser."""
+class Transporting(Protocol):
+    """A model that has a flow from noise to data, given by the clean estimate at each point.
+
+    Its denoiser is the mean of the samples whose paths cross a point. Deterministic samplers draw from it.
+    """
 
     @property
     def denoiser(self) -> Denoiser:
@@ -53,6 +56,14 @@ class Denoising(Protocol):
     def conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
         """The keyword arguments of the denoiser for the samples of a batch."""
         ...
+
+
+@runtime_checkable
+class Denoising(Transporting, Protocol):
+    """A model that has a denoiser.
+
+    It is the posterior mean of a sample given its sum with independent Gaussian noise.
+    """
 
 
 @runtime_checkable

@@ -29,7 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import LinearEqualityConstraint
-from plumbline.samplers import DenoisingSpec, EnforcingSpec
+from plumbline.samplers import DenoisingSpec, EnforcingSpec, Transporting
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ class RenoisingSpec(EnforcingSpec, DenoisingSpec):
             times=straight_times if self.grid == "straight" else None,
             begin=held.begin,
         )
+
+    def requires_of_model(self) -> type:
+        return Transporting
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         import torch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import DenoisingSpec
+from plumbline.samplers import DenoisingSpec, Transporting
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -31,3 +31,6 @@ class HeunSpec(DenoisingSpec):
         from azula.sample import HeunSampler
 
         return HeunSampler(denoiser, steps=self.steps, silent=True)
+
+    def requires_of_model(self) -> type:
+        return Transporting

@@ -10,7 +10,7 @@ import math
 from typing import Protocol, runtime_checkable
 
 import torch
-from azula.noise import Schedule, VPSchedule
+from azula.noise import RectifiedSchedule, Schedule, VPSchedule
 from jaxtyping import Float
 from torch import Tensor
 
@@ -119,6 +119,42 @@ class VPSDESchedule(Schedule):
         slope = self.beta_max - self.beta_min
         time = 2 * rest / (0.5 * self.beta_min + (0.25 * self.beta_min**2 + slope * rest).sqrt())
         return (time - self.first_time) / (1 - self.first_time)
+
+
+class FlowSchedule(RectifiedSchedule):
+    """azula's schedule alpha_t = 1 - t (1 - alpha_min) and sigma_t = sigma_min + t (1 - sigma_min).
+
+    It is that of flow matching. Training times are uniform (Lipman et al. 2023,
+    https://arxiv.org/abs/2210.02747), or logit-normal, which puts more of them in the middle (Esser et al.
+    2024, eq. 19, https://arxiv.org/abs/2403.03206).
+
+    Args:
+        alpha_min: alpha at t = 1.
+        sigma_min: sigma at t = 0.
+        logit_std: standard deviation of the logit of training times; None for uniform times.
+        logit_mean: mean of the logit.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha_min: float = 1e-3,
+        sigma_min: float = 1e-3,
+        logit_std: float | None = None,
+        logit_mean: float = 0.0,
+    ) -> None:
+        super().__init__(alpha_min=alpha_min, sigma_min=sigma_min)
+        self.logit_std, self.logit_mean = logit_std, logit_mean
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The uniform numbers themselves, or times with a normal logit."""
+        if self.logit_std is None:
+            return uniform
+        return torch.sigmoid(self.logit_mean + self.logit_std * torch.special.ndtri(uniform))
+
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """From sigma_t = rho alpha_t, which is linear in the time."""
+        return (ratio - self.sigma_min) / (1 - self.sigma_min + ratio * (1 - self.alpha_min))
 
 
 def stratified_times(schedule: TrainedSchedule, count: int, like: Tensor) -> Float[Tensor, " B"]:

@@ -1,4 +1,7 @@
-"""Diffusion models on azula: Karras preconditioning, EDM and VP schedules, any backbone."""
+"""Diffusion and flow-matching models on azula: schedules, parametrisations, noise, any backbone.
+
+A flow-matching model is a diffusion model with the schedule `rectified` and the parametrisation `velocity`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from plumbline.models import BuildContext, ConditionDropping, Denoising, MirrorMap, ModelSpec
+from plumbline.models import (
+    BuildContext,
+    ConditionDropping,
+    Denoising,
+    MirrorMap,
+    ModelSpec,
+    Transporting,
+)
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
     from plumbline.models._spaces import MirrorSpace, Standardisation
     from plumbline.models.diffusion._diffusion import Diffusion
-    from plumbline.models.diffusion._schedules import EDMSchedule, UniformVPSchedule, VPSDESchedule
+    from plumbline.models.diffusion._noise import GaussianField
+    from plumbline.models.diffusion._schedules import (
+        EDMSchedule,
+        FlowSchedule,
+        UniformVPSchedule,
+        VPSDESchedule,
+    )
 
 
 class EDMScheduleSpec(Spec):
@@ -103,7 +119,70 @@ class VPSDEScheduleSpec(Spec):
         return VPSDESchedule(beta_min=self.beta_min, beta_max=self.beta_max, first_time=self.first_time)
 
 
-AnySchedule = Annotated[EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec, Field(discriminator="kind")]
+class RectifiedScheduleSpec(Spec):
+    """alpha(t) = 1 - t (1 - alpha_min), sigma(t) = sigma_min + t (1 - sigma_min): that of flow matching.
+
+    Source: Lipman et al. (2023), https://arxiv.org/abs/2210.02747. Published flows end at zero; alpha_min and
+    sigma_min keep the ratio of noise and signal finite.
+    """
+
+    kind: Literal["rectified"] = "rectified"
+    alpha_min: float = key(gt=0, lt=1, default=1e-3)
+    """Smallest alpha, at t = 1."""
+    sigma_min: float = key(gt=0, lt=1, default=1e-3)
+    """Smallest sigma, at t = 0."""
+    times: Literal["uniform", "logit_normal"] = "uniform"
+    """Distribution of training times: uniform, or logit-normal with more of them in the middle (Esser et al.
+    2024, https://arxiv.org/abs/2403.03206)."""
+    logit_mean: float = key(default=0.0)
+    """Mean of the logit of training times, if they are logit-normal."""
+    logit_std: float = key(gt=0, default=1.0)
+    """Standard deviation of the logit of training times, if they are logit-normal."""
+
+    def build(self) -> FlowSchedule:
+        """Builds the schedule."""
+        from plumbline.models.diffusion._schedules import FlowSchedule
+
+        return FlowSchedule(
+            alpha_min=self.alpha_min,
+            sigma_min=self.sigma_min,
+            logit_std=self.logit_std if self.times == "logit_normal" else None,
+            logit_mean=self.logit_mean,
+        )
+
+
+AnySchedule = Annotated[
+    EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec | RectifiedScheduleSpec,
+    Field(discriminator="kind"),
+]
+
+
+class GaussianFieldSpec(Spec):
+    """Noise that is a Gaussian random field on a periodic grid, with Matern's spectrum and unit variance.
+
+    Source of noise in function space: Kerrigan, Migliorini, Smyth (2024), https://arxiv.org/abs/2305.17209.
+    Any sampler draws from a model with such noise; those that need the coordinates of the data, such as
+    `conditioned`, do not.
+    """
+
+    kind: Literal["gaussian_field"] = "gaussian_field"
+    grid_dimensions: Literal[1, 2, 3] = 2
+    """Number of the last dimensions of a sample that form the grid; those before are independent channels."""
+    length: float = key("fraction of an axis", gt=0, le=1, default=0.05)
+    """Correlation length along each axis."""
+    smoothness: float = key(gt=0, le=5, default=0.5)
+    """Matern's nu: the field is continuous above zero, and differentiable above one."""
+
+    def build(self, shape: tuple[int, ...]) -> GaussianField:
+        """Builds the noise for samples of this shape."""
+        from plumbline.models.diffusion._noise import GaussianField
+
+        return GaussianField(
+            shape,
+            grid_dimensions=self.grid_dimensions,
+            length=self.length,
+            smoothness=self.smoothness,
+        )
 
 
 class DenoiserSpec(ModelSpec):
@@ -133,10 +212,20 @@ class DenoiserSpec(ModelSpec):
 class DiffusionSpec(DenoiserSpec):
     """A diffusion model of standardised data, conditioned on the dataset's condition where it has one.
 
-    Preconditioning and loss are those of Karras et al. (2022, https://arxiv.org/abs/2206.00364).
+    Preconditioning and loss are those of Karras et al. (2022, https://arxiv.org/abs/2206.00364) by default.
+    With `schedule: {kind: rectified}` and `parametrisation: velocity`, it is a flow-matching model.
     """
 
     kind: Literal["diffusion"] = "diffusion"
+    parametrisation: Literal["karras", "velocity"] = "karras"
+    """What the network predicts: Karras' combination of sample and noise, or the velocity e - x of the
+    straight path between them, as in flow matching (https://arxiv.org/abs/2210.02747)."""
+    coupling: Literal["independent", "optimal_transport"] = "independent"
+    """How samples and noise are paired in training: independently, or by optimal transport within each batch
+    (Tong et al. 2024, https://arxiv.org/abs/2302.00482). The second needs deterministic samplers, such as
+    `flow`, and a model without a condition."""
+    noise: GaussianFieldSpec | None = None
+    """Noise with a covariance; null for white noise."""
     condition_on: tuple[Literal["condition", "label"], ...] | None = None
     """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label`
     (a class), both, or none; null for `condition` where the dataset has one."""
@@ -159,6 +248,8 @@ class DiffusionSpec(DenoiserSpec):
         return self
 
     def provides(self) -> tuple[type, ...]:
+        if self.coupling != "independent":
+            return (Transporting,)
         return (ConditionDropping,) if self.condition_dropout else (Denoising,)
 
     def build(self, on: BuildContext) -> Diffusion:
@@ -177,4 +268,7 @@ class DiffusionSpec(DenoiserSpec):
             space=self.build_space(on),
             condition=condition,
             condition_dropout=self.condition_dropout,
+            parametrisation=self.parametrisation,
+            coupling=self.coupling,
+            noise=None if self.noise is None else self.noise.build(sample_shape(on.example).shape),
         )

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from plumbline.input_files import InputFile, ReadsFiles
 from plumbline.models import BuildContext, FittedModelSpec
-from plumbline.models.diffusion.diffusion import (
-    EDMScheduleSpec,
-    VPScheduleSpec,
-    VPSDEScheduleSpec,
-)
-from plumbline.spec import Spec, key
+from plumbline.models.diffusion.diffusion import AnySchedule, EDMScheduleSpec
+from plumbline.spec import key
 from plumbline.user_code import UserFunction
 
 if TYPE_CHECKING:
-    from azula.noise import RectifiedSchedule
-
     from plumbline.models.diffusion._external import ExternalModel
-
-
-class RectifiedScheduleSpec(Spec):
-    """The schedule of flow matching: alpha_t = 1 - t and sigma_t = t (https://arxiv.org/abs/2210.02747)."""
-
-    kind: Literal["rectified"] = "rectified"
-    alpha_min: float = key(gt=0, lt=1, default=1e-3)
-    """Smallest alpha, at t = 1."""
-    sigma_min: float = key(gt=0, lt=1, default=1e-3)
-    """Smallest sigma, at t = 0."""
-
-    def build(self) -> RectifiedSchedule:
-        """The schedule of azula."""
-        from azula.noise import RectifiedSchedule
-
-        return RectifiedSchedule(alpha_min=self.alpha_min, sigma_min=self.sigma_min)
-
-
-ExternalSchedule = Annotated[
-    EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec | RectifiedScheduleSpec,
-    Field(discriminator="kind"),
-]
 
 
 class ExternalSpec(ReadsFiles, FittedModelSpec):
@@ -60,7 +30,7 @@ class ExternalSpec(ReadsFiles, FittedModelSpec):
     predicts: Literal["denoiser", "sample", "noise", "velocity", "score"] = "denoiser"
     """What the function returns: a denoiser of azula, or a network that predicts the clean sample x, the
     noise e, the velocity d(alpha x + sigma e)/dt or the score of x_t."""
-    schedule: ExternalSchedule = EDMScheduleSpec()
+    schedule: AnySchedule = EDMScheduleSpec()
     """Noise schedule of the network; a denoiser has its own."""
     scaling: Literal["per_feature", "global", "none"] = "none"
     """Space that the network works in: the data's units, or data standardised by the train split."""
