@@ -302,7 +302,7 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
     ("text", "words"),
     [
         ("methods: {likelihood: {sampler: {kind: heun}}}",
-         r"`heun` requires `Denoising` \(a model .*\); 'likelihood' \(`regression`\) provides `Predictive`"),
+         r"`heun` requires `Transporting` \(a model .*\); 'likelihood' \(`regression`\) provides "),
         ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, base: {kind: predictive}}}}",
          "requires a base that draws by denoising"),
         ("methods: {likelihood: {sampler: {kind: guided, constraint: balances, "

@@ -46,21 +46,23 @@ def law_of(spec, model, constraint, monkeypatch):
 
     def run(count):
         tape, costs = Tape(), Costs()
-        task = SamplingTask(
-            {"state": torch.zeros(count, *model.space.shape)},
-            {"equalities": constraint} if constraint else {},
-        )
+        known = {} if constraint is None else {"equalities": constraint}
+        task = SamplingTask({"state": torch.zeros(count, *model.space.shape)}, known)
         context = DenoisingContext(task, model.space, costs)
         sampler = spec.build(CountingDenoiser(model.denoiser, costs, lambda _: None), context)
-        sampler.dtype = torch.float64
         with monkeypatch.context() as patched:
             patched.setattr(torch, "randn_like", tape)
             z = sampler(sampler.init((count, *model.space.shape)))
             x = context.decode(spec.last(sampler, z, {}))
         return spec.finish(Samples(x, {}, costs), task), tape.draws
 
-    _, draws = run(1)
-    finished, _ = run(1 + draws * dim)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        _, draws = run(1)
+        finished, _ = run(1 + draws * dim)
+    finally:
+        torch.set_default_dtype(before)
     x = finished.state.flatten(1).numpy()
     return x[0], (x[1:] - x[0]).T @ (x[1:] - x[0]), finished.costs
 

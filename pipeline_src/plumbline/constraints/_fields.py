@@ -119,6 +119,12 @@ class Fixed(_FieldEquality):
             GroupSum(groups, flat.double()), target, target_variable=variable, source=source, unit=unit
         )
 
+    @property
+    def places(self) -> Bool[Tensor, " n"]:
+        """The coordinates of a flattened sample that are fixed."""
+        assert isinstance(self.linear_map, GroupSum) and self.linear_map.weights is not None
+        return self.linear_map.weights != 0
+
     def violation(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, " B"]:
         """The largest |x_i - k_i| over the largest absolute value in x and k, since k may be zero."""
         flat = x.flatten(1).double()

@@ -142,7 +142,8 @@ class DenoisingSpec(SamplerSpec):
         from plumbline.samplers._denoising import denoise
 
         costs = Costs()
-        return Samples(denoise(model, self, task, costs), {}, costs)
+        details: dict[str, Tensor] = {}
+        return Samples(denoise(model, self, task, costs, details), details, costs)
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         """Denoises the last point z (B, ...) of the sampler once more, at the sampler's last time."""
@@ -151,7 +152,11 @@ class DenoisingSpec(SamplerSpec):
         return sampler.denoiser(z, torch.full((), sampler.stop, device=z.device), **conditions).mean
 
     def requires_of_model(self) -> type:
-        return Denoising
+        return Transporting if self.is_deterministic() else Denoising
+
+    def is_deterministic(self) -> bool:
+        """Whether a sample is a function of its first noise."""
+        return False
 
 
 def _require_denoising(sampler: SamplerSpec) -> SamplerSpec:
@@ -193,6 +198,9 @@ class DenoisingWrapperSpec(WrappingSpec, DenoisingSpec):
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         return self.denoising_base().last(sampler, z, conditions)
+
+    def is_deterministic(self) -> bool:
+        return self.denoising_base().is_deterministic()
 
     def requires_of_model(self) -> type:
         # What is done to a clean estimate takes it for the posterior mean given independent noise.
@@ -264,8 +272,11 @@ __getattr__ = exports(
         "best_of_n": ("BestOfNSpec",),
         "classifier_free": ("ClassifierFreeSpec",),
         "conditioned": ("ConditionedSpec",),
+        "d_flow": ("DFlowSpec",),
         "ddim": ("DDIMSpec",),
         "ddpm": ("DDPMSpec",),
+        "diffpir": ("DiffPIRSpec",),
+        "diffusion_pde": ("DiffusionPDESpec",),
         "dps": ("DPSSpec",),
         "eci": ("ECISpec",),
         "euler_maruyama": ("EulerMaruyamaSpec",),
@@ -279,15 +290,20 @@ __getattr__ = exports(
         "latent_edit": ("LatentEditSpec",),
         "latent_rejection": ("LatentRejectionSpec",),
         "latents": ("LatentsSpec",),
+        "mmps": ("MMPSSpec",),
         "multistep": ("MultistepSpec",),
         "pcfm": ("PCFMSpec",),
+        "pgdm": ("PGDMSpec",),
         "ppr": ("PPRSpec",),
         "predictive": ("PredictiveSpec",),
         "prior": ("PriorSpec",),
         "project_renoise": ("ProjectRenoiseSpec",),
         "projected": ("ProjectedSpec",),
         "reconstruction": ("ReconstructionSpec",),
+        "repaint": ("RePaintSpec",),
+        "tds": ("TDSSpec",),
         "tilted": ("TiltedSpec",),
+        "tmpd": ("TMPDSpec",),
     },
 )
 """Public classes of the package's modules, imported on first access."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,14 @@ class DenoisingContext:
         costs: the costs so far; updated in place.
         without_condition: returns the keyword arguments of the denoiser without the condition; None for a
             model that cannot do without.
+        details: tensors (B, ...) about each sample, by name, that the sampler may add to.
     """
 
     task: SamplingTask
     space: Space
     costs: Costs
     without_condition: Callable[[], Mapping[str, object]] | None = None
+    details: dict[str, Tensor] = field(default_factory=dict)
 
     def decode(self, z: Tensor) -> Tensor:
         """Maps points (B, *Z) of the model's space to samples (B, *S) in the data's units.
@@ -72,7 +74,13 @@ class DenoisingContext:
         return scale
 
 
-def denoise(model: Transporting, spec: DenoisingSpec, task: SamplingTask, costs: Costs) -> Tensor:
+def denoise(
+    model: Transporting,
+    spec: DenoisingSpec,
+    task: SamplingTask,
+    costs: Costs,
+    details: dict[str, Tensor] | None = None,
+) -> Tensor:
     """Draws one sample per entry of the task's batch, in the data's units and double precision.
 
     Args:
@@ -80,13 +88,16 @@ def denoise(model: Transporting, spec: DenoisingSpec, task: SamplingTask, costs:
         spec: the sampler.
         task: the sampling task.
         costs: the costs so far; updated in place.
+        details: receives what the sampler says about each sample, by name.
 
     Returns:
         The samples (B, *S) on the task's device.
     """
     batch = task.batch
     without = partial(model.null_conditions, batch) if hasattr(model, "null_conditions") else None
-    context = DenoisingContext(task, model.space_of(batch), costs, without)
+    context = DenoisingContext(
+        task, model.space_of(batch), costs, without, {} if details is None else details
+    )
     conditions = model.conditions(batch)
     # Only the shape of the states is used.
     shape = tuple(context.space.encode(batch["state"]).shape)

@@ -9,6 +9,8 @@ from azula.denoise import Denoiser
 from azula.sample import Sampler
 from torch import Tensor
 
+from plumbline.samplers import WrappingSpec
+
 
 class Step(Protocol):
     """One step of a sampler, from time t to time s. The result has the shape of `x_t` (B, ...)."""
@@ -63,3 +65,12 @@ class SteppedSampler(Sampler):
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, **conditions: object) -> Tensor:
         """Takes one step from `x_t` (B, ...) at time t to time s."""
         return self._step(self.denoiser, x_t, t, s, **conditions)
+
+
+def require_single_steps(base: Sampler, spec: WrappingSpec) -> None:
+    """Raises a ValueError unless the base of a sampler takes steps that do not depend on those before."""
+    if type(base).step is Sampler.step:
+        raise ValueError(
+            f"`{spec.kind}` takes single steps of its base, and those of `{spec.base.kind}` depend on each "
+            "other: wrap `ddim`, `heun` or `flow`."
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import Denoising, DenoisingSpec, Transporting
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -34,5 +34,5 @@ class DDIMSpec(DenoisingSpec):
 
         return DDIMSampler(denoiser, eta=self.eta, steps=self.steps, silent=True)
 
-    def requires_of_model(self) -> type:
-        return Denoising if self.eta else Transporting
+    def is_deterministic(self) -> bool:
+        return not self.eta

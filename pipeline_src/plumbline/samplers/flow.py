@@ -23,7 +23,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import DenoisingSpec, Transporting
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class FlowSpec(DenoisingSpec):
 
         return SteppedSampler(denoiser, partial(flow_step, method=self.method), steps=self.steps)
 
-    def requires_of_model(self) -> type:
-        return Transporting
+    def is_deterministic(self) -> bool:
+        return True
 
 
 def flow_step(

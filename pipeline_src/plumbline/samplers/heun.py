@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import DenoisingSpec, Transporting
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -32,5 +32,5 @@ class HeunSpec(DenoisingSpec):
 
         return HeunSampler(denoiser, steps=self.steps, silent=True)
 
-    def requires_of_model(self) -> type:
-        return Transporting
+    def is_deterministic(self) -> bool:
+        return True

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.samplers import DenoisingSpec, Transporting
+from plumbline.samplers import DenoisingSpec
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -53,5 +53,5 @@ class MultistepSpec(DenoisingSpec):
         }[self.form]
         return form(denoiser, order=self.order, steps=self.steps, silent=True)
 
-    def requires_of_model(self) -> type:
-        return Transporting
+    def is_deterministic(self) -> bool:
+        return True

@@ -35,16 +35,10 @@ class ProjectedSpec(EnforcingSpec, DenoisingWrapperSpec):
     to project always."""
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
-        from azula.sample import Sampler
-
-        from plumbline.samplers._stepped import SteppedSampler
+        from plumbline.samplers._stepped import SteppedSampler, require_single_steps
 
         base = self.denoising_base().build(denoiser, context)
-        if type(base).step is Sampler.step:
-            raise ValueError(
-                f"`projected` takes single steps of its base, and those of `{self.denoising_base().kind}` "
-                "depend on each other: wrap `ddim`, `ddpm`, `heun` or `flow`, or use `final_projection`."
-            )
+        require_single_steps(base, self)
         limit = math.inf if self.noise_below is None else self.noise_below
         step = partial(
             projected_step, base=base, constraint=self.constraint, noise_below=limit, context=context
