@@ -32,7 +32,7 @@ from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
 from plumbline.plan import Plan
 from plumbline.study import REAL, StudyError, load_configuration, load_study
-from plumbline.workflow_files import study_file
+from plumbline.workflow_files import studies_named, study_file
 
 # Cached data of this working directory, in Snakemake's folder.
 KNOWN = Path(".snakemake") / "plumbline"
@@ -83,7 +83,8 @@ def checked_plans():
         configuration = load_configuration(config)
         studies = None if workflow.is_main_process else handed_over(configuration)
         if studies is None:
-            studies = [fresh_study(name, configuration.scale) for name in configuration.studies]
+            names = studies_named(configuration.studies, OWN_STUDIES)
+            studies = [fresh_study(name, configuration.scale) for name in names]
             hand_over(configuration, studies, KNOWN / "studies")
     except StudyError as error:
         raise WorkflowError(str(error)) from None

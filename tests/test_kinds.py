@@ -30,7 +30,7 @@ from plumbline.spec import KindCollisionError, kinds
 from plumbline.stages.trained import build_constraints, build_model
 from plumbline.study import load_study
 
-STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
+STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").rglob("*.yaml"))
 
 ROOM = """
 from plumbline.spec import Kind

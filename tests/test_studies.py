@@ -18,7 +18,8 @@ from plumbline.storage.store import open_store
 from plumbline.study import StudyError, load_study
 
 ROOT = Path(__file__).parents[1]
-STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
+FOLDER = ROOT / "config" / "studies"
+STUDIES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 # Prefixes of the methods that are feasible by construction, by their distribution or sampler.
 FEASIBLE = (
     "projected", "mean_correction", "completed", "constrained_layer", "variance_weighted", "reparameterised",
@@ -30,14 +31,19 @@ FEASIBLE = (
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_it_is_valid_at_every_scale(name, scale):
-    assert load_study(ROOT / "config" / "studies" / f"{name}.yaml", scale).name == name
+    assert load_study(FOLDER / f"{name}.yaml", scale).name == Path(name).name
+
+
+def test_no_two_have_the_same_name():
+    names = [Path(name).name for name in STUDIES]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_it_runs_at_smoke_scale(name, tmp_path, data_of_study):
     data_of_study(name)
-    study = load_study(ROOT / "config" / "studies" / f"{name}.yaml", "smoke")
+    study = load_study(FOLDER / f"{name}.yaml", "smoke")
     seed = study.seeds[0]
     undivided = study.samples.model_copy(update={"parts": 1})
     # Each part is a store, and stages read all of them: 32 parts of a few samples take a minute.
@@ -51,7 +57,7 @@ def test_it_runs_at_smoke_scale(name, tmp_path, data_of_study):
             raise
         pytest.skip(f"NOT RUN, no data: {error}")
     write_page([plan.comparison()], tmp_path / "report.html")
-    assert f'<section id="{name}"' in (tmp_path / "report.html").read_text()
+    assert f'<section id="{study.name}"' in (tmp_path / "report.html").read_text()
     comparison = open_store(plan.comparison()).load()
     for constraint, spec in study.constraints.items():
         if is_provided(ProjectableConstraint, spec.provides()) and spec.kind in ("sum", "linear_equality"):

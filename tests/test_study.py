@@ -9,8 +9,9 @@ import yaml
 
 from plumbline.study import SCALES, StudyError, load_configuration, load_study
 from plumbline.study_file import merged
+from plumbline.workflow_files import studies_named, study_file
 
-STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
+STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").rglob("*.yaml"))
 BURGERS = next(p for p in STUDIES if p.stem == "burgers")
 
 
@@ -318,3 +319,16 @@ def test_a_study_that_extends_itself_is_refused(tmp_path):
 def test_what_cannot_work_in_a_regression_is_named(tmp_path, text, words):
     with pytest.raises(StudyError, match=words):
         load_study(extending(tmp_path, text + "\n", parent="process"), "paper")
+
+
+def test_a_folder_stands_for_its_studies(tmp_path):
+    """Of the project, then of the library; a study of the same name comes first, and each is named once."""
+    for name in ("one", "mine/b", "mine/a", "both", "both/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text("")
+    (tmp_path / "notes").mkdir()
+    names = studies_named(["mine", "one", "mine/a", "both", "notes", "nothing"], tmp_path)
+    assert names == ["mine/a", "mine/b", "one", "both", "notes", "nothing"]
+    assert "exact_conditionals/ellipse_mixture" in studies_named(["exact_conditionals"], tmp_path)
+    with pytest.raises(StudyError, match="did you mean 'exact_conditionals'"):
+        load_study(study_file("exact_conditional", tmp_path), "smoke")

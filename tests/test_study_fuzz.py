@@ -15,7 +15,7 @@ import yaml
 
 from plumbline.study import StudyError, load_study
 
-STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").glob("*.yaml"))
+STUDIES = sorted((Path(__file__).parents[1] / "config" / "studies").rglob("*.yaml"))
 STRANGE = (
     None, True, False, 0, 1, -1, 2, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", " ", "x",
     "null", "é\u202e{}",

@@ -150,10 +150,11 @@ def _configured() -> tuple[Configuration, list[Study]]:
     """
     from plumbline.study import load_configuration, load_study
     from plumbline.study_file import read_yaml
-    from plumbline.workflow_files import path_of_study
+    from plumbline.workflow_files import path_of_study, studies_named
 
     configuration = load_configuration(read_yaml(CONFIGURATION), str(CONFIGURATION))
-    studies = [load_study(path_of_study(name), configuration.scale) for name in configuration.studies]
+    names = studies_named(configuration.studies)
+    studies = [load_study(path_of_study(name), configuration.scale) for name in names]
     return configuration, studies
 
 

@@ -15,7 +15,7 @@ from plumbline.plan import Plan
 from plumbline.resources import Request, Requests, duration, jobs_of, size, total
 from plumbline.study import Configuration, Study, StudyError, load_configuration, load_study
 from plumbline.study_file import SCALES, read_yaml
-from plumbline.workflow_files import CONFIGURATION, configuration_file, path_of_study
+from plumbline.workflow_files import CONFIGURATION, configuration_file, path_of_study, studies_named
 
 logger = logging.getLogger("plumbline")
 
@@ -155,7 +155,7 @@ def print_sum(studies: Sequence[str], scale: str | None, cores: int, *, compute:
         chosen = next((one for one in SCALES if one == scale), configuration.scale)
         if chosen == "smoke" or not configuration.resources.estimate:
             return
-        names = studies or configuration.studies
+        names = studies_named(studies or configuration.studies)
         known = [_fingerprinted(load_study(path_of_study(name), chosen), name) for name in names]
     except (StudyError, OSError):
         return

@@ -314,7 +314,9 @@ class Configuration(Spec):
     """config/config.yaml: the studies to run, their scale, and the folder of results."""
 
     studies: tuple[str, ...] = Field(min_length=1)
-    """Names of the studies to run: files of the folder `studies` beside the configuration."""
+    """Names of the studies to run: files of the folder `studies` beside the configuration, or of the library.
+    The name of a folder in it stands for all studies there, and `folder/study` for one of them.
+    """
     scale: Scale = "laptop"
     """Scale of every study, which selects the overrides of that name."""
     results: str = "results"

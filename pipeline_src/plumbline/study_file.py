@@ -87,8 +87,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             path.
     """
     if not path.is_file():
+        folders = (path.parent, library_studies())
         present = sorted(
-            {p.stem for folder in (path.parent, library_studies()) for p in folder.glob("*.yaml")}
+            {p.stem for folder in folders for p in folder.glob("*.yaml")}
+            | {p.parent.name for folder in folders for p in folder.glob("*/*.yaml")}
         )
         raise StudyError(
             f"{path}: there is no such study{did_you_mean(path.stem, present)}; available: {present}."

@@ -5,6 +5,7 @@ In a clone they are at the top level. A wheel contains the same files in the pac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -49,11 +50,27 @@ def study_file(name: str, folder: Path) -> Path:
     return library if library.is_file() and not own.is_file() else own
 
 
+def studies_named(names: Iterable[str], folder: Path = OWN_STUDIES) -> list[str]:
+    """The names with each name of a folder replaced by those of the studies in it, `folder/study`, in order.
+
+    Args:
+        names: names of studies, or of folders of them in `folder` or in the library.
+        folder: the folder of a project's own studies.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        places = [] if study_file(name, folder).is_file() else [folder / name, library_studies() / name]
+        within = {file.stem for place in places for file in place.glob("*.yaml")}
+        found |= dict.fromkeys(f"{name}/{stem}" for stem in sorted(within)) if within else {name: None}
+    return list(found)
+
+
 def path_of_study(study: str | Path) -> Path:
     """The path of a study given by its YAML file or by its name, which is looked up from this folder.
 
     Args:
-        study: a path that ends in `.yaml`, or the name of a study of this folder or of the library.
+        study: a path that ends in `.yaml`, or the name of a study of this folder or of the library, with the
+            name of its folder before it if it lies in one: `exact_conditionals/ellipse_mixture`.
     """
     path = Path(study)
     return path if path.suffix == ".yaml" else study_file(str(study), OWN_STUDIES)
