@@ -68,7 +68,7 @@ def test_every_study_is_valid_at_every_scale(path, scale):
                 "methods.guided.sampler",
                 {"kind": "conditioned", "constraint": "burgers", "base": {"kind": "ddpm", "steps": 4}},
             ),
-            r"methods\.guided\.sampler: `conditioned` requires `ConditionableConstraint` \(.*\); "
+            r"methods\.guided\.sampler: `conditioned` requires `GaussianConditioning` \(.*\); "
             r"'burgers' \(`burgers_residual`\) provides `ProjectableConstraint`",
         ),
         (setting("scales.smoke.samples.count", 10**6),

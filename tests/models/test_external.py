@@ -184,7 +184,7 @@ def test_the_gaussian_of_azula_is_conditioned_exactly():
     denoiser = GaussianDenoiser(torch.zeros(4), IsotropicCovariance(torch.tensor(1.0)), VPSchedule())
     total = LinearEquality(torch.ones(1, 4), torch.tensor([2.0]))
     sampler = ConditionedSpec(constraint="total", base=HeunSpec(steps=16))
-    x = draw(denoiser, sampler, shape=(20_000, 4), constraints={"total": total})
+    x = draw(denoiser, sampler, shape=(20_000, 4), constraints={"total": total}, covariance=torch.eye(4))
     assert float((x.mean(0) - 0.5).abs().max()) < 5 * (0.75 / 20_000) ** 0.5 + 0.01
     assert float((x.sum(1) - 2).abs().max()) < 1e-5
     with pytest.raises(ValueError, match="the sampler uses total, and `constraints` has none"):
@@ -200,6 +200,6 @@ def test_samplers_of_azula_take_a_conditioned_denoiser():
     torch.manual_seed(0)
     free = GaussianDenoiser(torch.zeros(4), IsotropicCovariance(torch.tensor(1.0)), VPSchedule())
     total = LinearEquality(torch.ones(1, 4), torch.tensor([2.0]))
-    sampler = DDIMSampler(ConditionedDenoiser(free, total), steps=64)
+    sampler = DDIMSampler(ConditionedDenoiser(free, total, shape=(4,)), steps=64)
     x = sampler(sampler.init((500, 4)))
     assert float((x.sum(1) - 2).abs().max()) < 0.02 and float(x.std(0).min()) > 0.7

@@ -144,8 +144,8 @@ def test_samples_of_a_correlated_gaussian_end_where_the_exact_flow_ends(scale):
 def test_a_constraint_acts_on_the_guided_estimate():
     total = LinearEquality(torch.ones(1, 2), torch.tensor([1.0]))
     for spec in (
-        guided(ConditionedSpec(constraint="total", base=HeunSpec(steps=8)), 2.0),
-        ConditionedSpec(constraint="total", base=guided(HeunSpec(steps=8), 2.0)),
+        guided(ConditionedSpec(constraint="total", covariance="isotropic", base=HeunSpec(steps=8)), 2.0),
+        ConditionedSpec(constraint="total", covariance="isotropic", base=guided(HeunSpec(steps=8), 2.0)),
         FinalProjectionSpec(constraint="total", base=guided(HeunSpec(steps=8), 2.0)),
     ):
         assert spec.constraint_names() == ["total"]

@@ -145,6 +145,14 @@ def test_exact_samplers_are_feasible_and_nearer_than_none(data, model, unconstra
     assert costs.projection_solves == {"conditioned": 130, "projected": 65, "final_projection": 1}[kind]
 
 
+def test_projecting_in_the_metric_of_the_data_draws_the_exact_distribution(data, model, floor):
+    keys = {"kind": "final_projection", "constraint": "equalities", "base": HEUN}
+    x, constraint, costs = sampled(data, model, metric="data", **keys)
+    assert (constraint.violation(x) < 1e-6).all()
+    assert distance_to_truth(data, x) < floor + 0.12
+    assert costs.projection_solves == 2
+
+
 def test_states_of_much_noise_are_left_alone(data, model):
     """Projected are those of EDM's 64 levels (80 to .002, rho 7) below one std, and the finished samples."""
     keys = {"kind": "projected", "constraint": "equalities", "base": HEUN}

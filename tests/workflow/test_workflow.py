@@ -13,7 +13,14 @@ pytestmark = pytest.mark.workflow
 # runs all studies in a single process, which is faster.
 STUDIES = {
     "burgers": {"unconstrained", "guided"},
-    "combustion": {"unconstrained", "final_projection", "projected", "conditioned", "conditioned_tweedie"},
+    "combustion": {
+        "unconstrained",
+        "final_projection",
+        "projected",
+        "conditioned",
+        "conditioned_isotropic",
+        "conditioned_tweedie",
+    },
     "mirror_count": {"unconstrained", "f_alone", "mirror", "mirror_finetuned"},
 }
 """Studies, and those of their methods that are drawn from."""

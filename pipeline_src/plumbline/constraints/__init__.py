@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor, nn
 
+    from plumbline.constraints._conditioner import Conditioner
     from plumbline.constraints._report import ProjectionReport
 
 
@@ -89,6 +90,29 @@ class Constraint(ABC):
         """
         return self
 
+    def conditioner(self, shift: Tensor, scale: Tensor) -> Conditioner:
+        """Conditions Gaussians in the coordinates z of a model, where x = shift + scale z.
+
+        Args:
+            shift: the shift (*S) of each coordinate, in the data's unit.
+            scale: the size (*S) of one unit of z.
+
+        Returns:
+            The conditioner of points z (B, n), which are flattened, for the samples that the constraint is
+            bound to.
+
+        Raises:
+            TypeError: the constraint is not smooth.
+        """
+        if not self.smooth:
+            raise TypeError(f"a Gaussian cannot be conditioned on {type(self).__name__}: project instead.")
+        from plumbline.constraints._conditioner import SmoothConditioner
+
+        def residual(z: Tensor) -> Tensor:
+            return self.residual(shift.to(z) + scale.to(z) * z.view(len(z), *shift.shape)).flatten(1)
+
+        return SmoothConditioner(residual)
+
     def bind_models(self, models: Mapping[str, nn.Module]) -> Constraint:
         """The constraint with the trained models (by name) that it evaluates; itself if it needs none."""
         return self
@@ -143,7 +167,16 @@ class ConditionableConstraint(ProjectableConstraint, Protocol):
 
 
 @runtime_checkable
-class LinearEqualityConstraint(ConditionableConstraint, LinearConstraint, Protocol):
+class GaussianConditioning(Protocol):
+    """A constraint that a Gaussian with any covariance can be conditioned on."""
+
+    def conditioner(self, shift: Tensor, scale: Tensor) -> Conditioner:
+        """Conditions Gaussians in the coordinates z of a model, where x = shift + scale z (*S)."""
+        ...
+
+
+@runtime_checkable
+class LinearEqualityConstraint(ConditionableConstraint, GaussianConditioning, LinearConstraint, Protocol):
     """A linear equality A x = k on the flattened sample."""
 
     @property

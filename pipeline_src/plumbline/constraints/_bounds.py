@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
+from plumbline.constraints._conditioner import CoordinateConditioner
 from plumbline.constraints._known import Quantity
 from plumbline.distributions.truncated_normal import truncated_moments
 from plumbline.linalg.checks import require_variances
@@ -112,6 +113,18 @@ class Bounds(Constraint):
         lower, upper = (bound.expand(mean.shape) for bound in self._bounds(mean))
         found = truncated_moments(mean.double(), spread, lower, upper)
         return found[0].to(mean.dtype), found[1].to(mean.dtype)
+
+    def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> CoordinateConditioner:
+        """Conditions Gaussians on the bounds of the coordinates that have one."""
+        given = [one.values for one in (self.lower, self.upper) if one.variable and one.values is not None]
+        wide = shift.double().expand(max(map(len, given), default=1), *shift.shape)
+        lower, upper = (
+            ((bound - wide) / scale.double()).expand_as(wide).flatten(1) for bound in self._bounds(wide)
+        )
+        bounded = (torch.isfinite(lower) | torch.isfinite(upper)).any(0)
+        places = bounded.nonzero().squeeze(1)
+        lower, upper = (bound[0] if not given else bound for bound in (lower[:, places], upper[:, places]))
+        return CoordinateConditioner(places, len(bounded), lower, upper)
 
     def _bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self.lower.like(x), self.upper.like(x)

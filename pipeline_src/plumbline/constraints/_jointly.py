@@ -32,6 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint, ProjectableConstraint
+from plumbline.constraints._conditioner import Conditioner, CoordinateConditioner, IntervalConditioner
 from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.constraints._nearest import nearest_points
 from plumbline.constraints._report import CONVERGED, EXHAUSTED, NOT_FINITE, ProjectionReport
@@ -185,6 +186,40 @@ class Jointly(Constraint):
             raise TypeError(f"conditioning needs linear equalities only, found {others}: project instead.")
         return self._linear.condition(mean, variance)
 
+    def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> Conditioner:
+        """Conditions Gaussians on the equations, then on the inequalities.
+
+        Raises:
+            TypeError: a Gaussian cannot be conditioned on a part.
+        """
+        first = self._equations(shift, scale)
+        rows, lower, upper = [], [], []
+        for part in self._others:
+            if part.smooth:
+                continue
+            own = part.conditioner(shift, scale)
+            own = own.intervals() if isinstance(own, CoordinateConditioner) else own
+            if not isinstance(own, IntervalConditioner) or own.first is not None:
+                raise TypeError(
+                    f"a Gaussian cannot be conditioned on {type(part).__name__} jointly with others: give "
+                    "its equalities and its bounds one by one."
+                )
+            rows.append(own.rows)
+            lower.append(own.lower)
+            upper.append(own.upper)
+        if not rows:
+            assert first is not None
+            return first
+        return IntervalConditioner(torch.cat(rows), _side_by_side(lower), _side_by_side(upper), first=first)
+
+    def _equations(self, shift: Tensor, scale: Tensor) -> Conditioner | None:
+        """Conditions on all equations; None if there are none."""
+        curved = [part for part in self._others if part.smooth]
+        if not curved:
+            return None if self._linear is None else self._linear.conditioner(shift, scale)
+        together = Jointly([part for part in self.parts if part.smooth])
+        return Constraint.conditioner(together, shift, scale)
+
     @torch.no_grad()
     def _by_dykstra(self, x: Tensor) -> ProjectionReport:
         start = x.detach().double()
@@ -242,6 +277,12 @@ class Jointly(Constraint):
         if self._linear is not None:
             changed._linear = cast("LinearEquality", change(self._linear))
         return changed
+
+
+def _side_by_side(bounds: Sequence[Tensor]) -> Tensor:
+    """Bounds (r,) or (B, r) of several parts as (R,) or (B, R)."""
+    batch = max((len(bound) for bound in bounds if bound.ndim > 1), default=1)
+    return torch.cat([bound.expand(batch, bound.shape[-1]) for bound in bounds], dim=1)
 
 
 def _targets(parts: Sequence[LinearEquality]) -> Tensor | None:

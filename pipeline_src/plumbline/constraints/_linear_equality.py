@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
+from plumbline.constraints._conditioner import LinearConditioner
 from plumbline.constraints._known import required
 from plumbline.constraints._rows import IndependentRows, independent_rows, rescaled_rows
 from plumbline.distributions.constrained_gaussian import ConstrainedGaussian
@@ -156,6 +157,10 @@ class LinearEquality(Constraint):
         before = 0.0 if self._offset is None else self._offset.to(shift)
         moved._offset = before + self.linear_map.to(shift).apply(shift)
         return moved if self.target is None else moved.with_target(self.target.to(shift) + before)
+
+    def conditioner(self, shift: Float[Tensor, "*n"], scale: Float[Tensor, "*n"]) -> LinearConditioner:
+        """Conditions Gaussians on A diag(scale) z = k - A shift, exactly."""
+        return LinearConditioner(self.rescaled(shift, scale))
 
     def residual(self, x: Float[Tensor, "B *n"]) -> Float[Tensor, "B m"]:
         """A x - k, in the dtype of x."""

@@ -29,6 +29,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint, InfeasibleConstraintError
+from plumbline.constraints._conditioner import IntervalConditioner
 from plumbline.constraints._known import required
 from plumbline.constraints._report import CONVERGED, EXHAUSTED, NOT_FINITE, ProjectionReport
 
@@ -144,6 +145,19 @@ class Polytope(Constraint):
             solver.points.view_as(x).to(x.dtype), solver.steps, excess, stationary, solver.reason
         )
 
+    def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> IntervalConditioner:
+        """Conditions Gaussians on A diag(scale) z <= b - A shift.
+
+        Raises:
+            ValueError: A has too many rows.
+        """
+        offset = shift.double().flatten()
+        matrix = self._matrix(offset[None])
+        limits = self._limits_of(offset) - matrix @ offset
+        return IntervalConditioner(
+            matrix * scale.double().flatten(), torch.full_like(limits, -torch.inf), limits
+        )
+
     def _checked(self, limit: Tensor) -> Tensor:
         given = limit.double()
         if given.ndim not in (1, 2) or given.shape[-1] != len(self.matrix) or bool(given.isnan().any()):
@@ -161,13 +175,17 @@ class Polytope(Constraint):
         return self.matrix.to(flat)
 
     def _limits(self, flat: Tensor) -> Tensor:
+        limits = self._limits_of(flat)
+        if limits.ndim > 1 and len(limits) != len(flat):
+            raise ValueError(f"{len(limits)} limits were given for {len(flat)} samples.")
+        return limits
+
+    def _limits_of(self, like: Tensor) -> Tensor:
         if self.limit is None:
             raise ValueError(
                 f"this polytope takes `limit` from the variable {self.limit_variable!r}: bind it with `bind`."
             )
-        if self.limit.ndim > 1 and len(self.limit) != len(flat):
-            raise ValueError(f"{len(self.limit)} limits were given for {len(flat)} samples.")
-        return self.limit.to(flat)
+        return self.limit.to(like)
 
 
 class _Dual:

@@ -18,7 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plumbline.constraints import Constraint
+from plumbline.constraints._conditioner import IntervalConditioner
 from plumbline.constraints._known import Quantity
+from plumbline.constraints._linear_equality import LinearEquality
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,6 +92,26 @@ class Simplex(Constraint):
         count = (falling > thresholds).sum(2, keepdim=True).clamp(min=1)
         found = (groups - thresholds.gather(2, count - 1)).clamp(min=0)
         return self._ungrouped(found, x).to(x.dtype)
+
+    def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> IntervalConditioner:
+        """Conditions Gaussians on the sums, then on the lower bound of each entry.
+
+        Raises:
+            ValueError: there are too many entries.
+        """
+        coordinates = shift.numel()
+        places = torch.arange(coordinates, dtype=torch.float64, device=shift.device).view(1, *shift.shape)
+        groups = self._groups(places)[0].long()
+        matrix = torch.zeros(len(groups), coordinates, dtype=torch.float64, device=shift.device)
+        matrix.scatter_(1, groups, 1.0)
+        total = self.total.like(places) if self.total.variable is None else self.total.values
+        assert total is not None
+        total = total.double().reshape(-1, 1).expand(-1, len(groups))
+        sums = LinearEquality(matrix, total[0] if len(total) == 1 else total)
+        entries = torch.eye(coordinates, dtype=torch.float64, device=shift.device)
+        lower = (-shift.double() / scale.double()).flatten()
+        upper = torch.full_like(lower, torch.inf)
+        return IntervalConditioner(entries, lower, upper, first=sums.conditioner(shift, scale))
 
     def _groups(self, x: Tensor) -> Float[Tensor, "B g k"]:
         """The entries in double precision, with those of one sum along the last axis."""

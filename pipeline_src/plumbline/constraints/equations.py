@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec, ProjectableConstraint
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 from plumbline.spec import key
 from plumbline.user_code import UserFunction
 
@@ -55,4 +55,4 @@ class EquationsSpec(ConstraintSpec):
         return made
 
     def provides(self) -> tuple[type, ...]:
-        return (ProjectableConstraint,)
+        return (ProjectableConstraint, GaussianConditioning)

@@ -10,6 +10,7 @@ from plumbline._capabilities import is_provided
 from plumbline.constraints import (
     AnyConstraint,
     ConstraintSpec,
+    GaussianConditioning,
     LinearEqualityConstraint,
     ProjectableConstraint,
 )
@@ -54,4 +55,6 @@ class JointlySpec(ConstraintSpec):
         if all(is_provided(LinearEqualityConstraint, spec.provides()) for spec in self.constraints):
             return (LinearEqualityConstraint,)
         convex = all(spec.convex for spec in self.constraints)
-        return (ProjectableConstraint,) if convex or all(spec.smooth for spec in self.constraints) else ()
+        projectable = convex or all(spec.smooth for spec in self.constraints)
+        conditioned = all(is_provided(GaussianConditioning, spec.provides()) for spec in self.constraints)
+        return (ProjectableConstraint,) * projectable + (GaussianConditioning,) * conditioned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec, ProjectableConstraint
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,4 +43,4 @@ class PolytopeSpec(ConstraintSpec):
         return Polytope(matrix, None, limit_variable=self.limit, unit=unit)
 
     def provides(self) -> tuple[type, ...]:
-        return (ProjectableConstraint,)
+        return (ProjectableConstraint, GaussianConditioning)

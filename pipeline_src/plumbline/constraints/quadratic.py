@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConstraintSpec, ProjectableConstraint
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -50,4 +50,4 @@ class QuadraticSpec(ConstraintSpec):
         return Equations(function, scale=self.scale, iterations=self.iterations)
 
     def provides(self) -> tuple[type, ...]:
-        return (ProjectableConstraint,)
+        return (ProjectableConstraint, GaussianConditioning)

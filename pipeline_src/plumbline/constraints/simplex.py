@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from plumbline.constraints import ConstraintSpec, ProjectableConstraint
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,4 +34,4 @@ class SimplexSpec(ConstraintSpec):
         return Simplex(total, axes=axes, unit=unit_of(example))
 
     def provides(self) -> tuple[type, ...]:
-        return (ProjectableConstraint,)
+        return (ProjectableConstraint, GaussianConditioning)

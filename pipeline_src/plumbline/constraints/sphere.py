@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from plumbline.constraints import GaussianConditioning, ProjectableConstraint
 from plumbline.constraints._center_specs import CenteredSpec
 
 if TYPE_CHECKING:
@@ -23,3 +24,6 @@ class SphereSpec(CenteredSpec):
         from plumbline.constraints._ball import Sphere
 
         return Sphere(**self.geometry(example))
+
+    def provides(self) -> tuple[type, ...]:
+        return (ProjectableConstraint, GaussianConditioning)

@@ -21,6 +21,7 @@ __getattr__ = exports(
             "GroupSum",
         ),
         "drift": ("SumDifferences",),
+        "spectral": ("SpectralCovariance",),
         "stacked": ("StackedMap",),
         "gram": ("DegenerateGaussianError",),
     },

@@ -185,10 +185,11 @@ class ScaledIdentity:
         return Diagonal(self.diagonal(), validate_args=False).draw(shape)
 
     def gram(self, linear_map: LinearMap) -> ScaledGram:
-        return ScaledGram(linear_map.unit_gram, self.variance)
+        unit = linear_map.unit_gram
+        return ScaledGram(unit, self.variance, unit.rows)
 
     def conditional_variance(self, linear_map: LinearMap, gram: Gram) -> Tensor:
-        assert isinstance(gram, ScaledGram)
+        assert isinstance(gram, ScaledGram) and isinstance(gram.unit, LeverageGram)
         return (self.variance[..., None] * (1 - gram.unit.leverage())).clamp(min=0)
 
     def trace_of_inverse_times(self, other: ConditionedCovariance) -> Tensor:

@@ -56,23 +56,41 @@ class LeverageGram(Gram, Protocol):
 
 
 @runtime_checkable
-class LinearMap(Protocol):
-    """A linear map A from samples (*B, n) to residuals (*B, m)."""
+class FactoredRows(Protocol):
+    """The rows of a linear map A from (*B, n) to (*B, m), with A A^T factored.
 
-    def to(self, like: Tensor) -> LinearMap:
-        """The map in the dtype and on the device of `like`."""
+    A map whose rows depend on each other has the attribute `dependent`, which is true, and solves with the
+    pseudo-inverse of A A^T.
+    """
+
+    def to(self, like: Tensor) -> FactoredRows:
+        """The rows in the dtype and on the device of `like`."""
         ...
 
     def apply(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
         """A x."""
         ...
 
-    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
-        """|A| |x|."""
-        ...
-
     def adjoint(self, y: Float[Tensor, "*B m"]) -> Float[Tensor, "*B n"]:
         """A^T y."""
+        ...
+
+    @property
+    def unit_gram(self) -> Gram:
+        """The factored A A^T, which defines volumes on the feasible set."""
+        ...
+
+
+@runtime_checkable
+class LinearMap(FactoredRows, Protocol):
+    """A linear map A from samples (*B, n) to residuals (*B, m)."""
+
+    def to(self, like: Tensor) -> LinearMap:
+        """The map in the dtype and on the device of `like`."""
+        ...
+
+    def absolute(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        """|A| |x|."""
         ...
 
     def gram(self, variance: Float[Tensor, "*B n"]) -> LeverageGram:
@@ -105,10 +123,11 @@ class FactoredGram:
 
 @dataclass(frozen=True)
 class ScaledGram:
-    """v G_1, the Gram matrix of the scaled identity v I, with the factored G_1 = A A^T."""
+    """v G_1, the Gram matrix of the scaled identity v I, with the factored G_1 = A A^T of m rows."""
 
-    unit: LeverageGram
+    unit: Gram
     scale: Float[Tensor, "*B"]
+    rows: int
 
     def solve(self, residual: Float[Tensor, "*C m"]) -> Float[Tensor, "*C m"]:
         """G^{-1} r."""
@@ -116,14 +135,14 @@ class ScaledGram:
 
     def logdet(self) -> Float[Tensor, "*B"]:
         """log det G."""
-        return self.unit.logdet() + self.unit.rows * self.scale.log()
+        return self.unit.logdet() + self.rows * self.scale.log()
 
 
 @dataclass(frozen=True)
 class LowRankGram:
     """G_D + W W^T, with W (`update`) of shape (*B, m, r) and the factored I + W^T G_D^{-1} W (`capacity`)."""
 
-    base: LeverageGram
+    base: Gram
     update: Float[Tensor, "*B m r"]
     capacity: FactoredGram
 

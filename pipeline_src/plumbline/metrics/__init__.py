@@ -293,6 +293,7 @@ __getattr__ = exports(
         "measured_labels": ("MeasuredLabelsSpec",),
         "memorisation": ("MemorisationSpec",),
         "mmd": ("MMDSpec",),
+        "model_conditional": ("ModelConditionalSpec",),
         "model_log_density": ("ModelLogDensitySpec",),
         "moment_errors": ("MomentErrorsSpec",),
         "portfolio_performance": ("PortfolioPerformanceSpec",),

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.datasets._checks import shared_dimensions
 from plumbline.linalg.checks import require
+from plumbline.linalg.spectral import SpectralCovariance
 from plumbline.models import MirrorMap
+from plumbline.models._data_covariance import DataCovariance
 from plumbline.models._moments import RunningMoments
 from plumbline.networks import SampleShape
 from plumbline.storage.split import is_numeric
@@ -38,13 +40,17 @@ class Standardisation(nn.Module):
         scaling: `per_feature` for a mean and a standard deviation per coordinate, `global` for one of each,
             `max_abs` for the maximum absolute value per coordinate, without a shift, `none` for the data's
             own units.
+        covariance: holds the covariance of standardised data, for samplers; None to have none.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, shape: tuple[int, ...], scaling: Scaling) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], scaling: Scaling, *, covariance: DataCovariance | None = None
+    ) -> None:
         super().__init__()
+        self.data_covariance = covariance
         self.shape, self.scaling = shape, scaling
         self._equalities: dict[LinearEqualityConstraint, LinearEqualityConstraint] = {}
         self.register_load_state_dict_post_hook(lambda *_: self._equalities.clear())
@@ -77,6 +83,16 @@ class Standardisation(nn.Module):
         self.mean.copy_(mean.view_as(self.mean))
         self.scale.copy_(scale.view_as(self.scale))
         self._equalities.clear()
+
+    @property
+    def covariance(self) -> SpectralCovariance | None:
+        """The covariance of standardised data, flattened and in double precision; None if there is none."""
+        return None if self.data_covariance is None else self.data_covariance.get()
+
+    def fit_covariance(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Sets the covariance, if there is one, to that of the standardised samples of all blocks."""
+        if self.data_covariance is not None:
+            self.data_covariance.fit(self.encode(x.double()).flatten(1) for x in blocks)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardisation:
         self._equalities.clear()  # their tensors do not follow the module to its device
@@ -319,6 +335,9 @@ class MirrorSpace(nn.Module):
     def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
         """Fits the standardisation to the images of the samples of all blocks."""
         self.standard.fit_blocks(self.image(few) for block in blocks for few in block.split(CHUNK))
+
+    def fit_covariance(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+        """Nothing: samplers do not use the covariance of images."""
 
     @torch.no_grad()
     def image(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B *S"]:

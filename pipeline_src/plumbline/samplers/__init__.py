@@ -278,6 +278,7 @@ __getattr__ = exports(
         "diffpir": ("DiffPIRSpec",),
         "diffusion_pde": ("DiffusionPDESpec",),
         "dps": ("DPSSpec",),
+        "draw_and_renoise": ("DrawAndRenoiseSpec",),
         "eci": ("ECISpec",),
         "euler_maruyama": ("EulerMaruyamaSpec",),
         "final_completion": ("FinalCompletionSpec",),
@@ -301,9 +302,11 @@ __getattr__ = exports(
         "projected": ("ProjectedSpec",),
         "reconstruction": ("ReconstructionSpec",),
         "repaint": ("RePaintSpec",),
+        "tangent_langevin": ("TangentLangevinSpec",),
         "tds": ("TDSSpec",),
         "tilted": ("TiltedSpec",),
         "tmpd": ("TMPDSpec",),
+        "twisted_smc": ("TwistedSMCSpec",),
     },
 )
 """Public classes of the package's modules, imported on first access."""

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from typing import Literal
 
 import torch
 from azula.denoise import Denoiser
 from torch import Tensor
 
 from plumbline.constraints import Constraint
+from plumbline.linalg.spectral import SpectralCovariance
 from plumbline.samplers import DenoisingSpec
 from plumbline.samplers._denoising import CorrectedDenoiser, DenoisingContext
+from plumbline.samplers._posterior import ConditionedPosterior
 from plumbline.samplers._task import Costs, SamplingTask
-from plumbline.samplers.conditioned import isotropic_mean
 
 
 class DataSpace:
-    """The space of a denoiser that works in the data's units."""
+    """The space of a denoiser that works in the data's units.
+
+    Args:
+        covariance: the covariance (n, n) of flattened samples, if it is known.
+    """
 
     scale = torch.ones(())
+
+    def __init__(self, covariance: Tensor | None = None) -> None:
+        self.covariance = None if covariance is None else SpectralCovariance.of(covariance)
 
     def encode(self, x: Tensor) -> Tensor:
         """The samples (B, *S), unchanged."""
@@ -37,6 +45,7 @@ class BareDenoiser:
         denoiser: the denoiser of samples (B, *S) in the data's units.
         conditions: keyword arguments that every call of the denoiser receives.
         null_conditions: keyword arguments that make the denoiser unconditional, if there are any.
+        covariance: the covariance (n, n) of flattened samples, if it is known.
     """
 
     def __init__(
@@ -44,14 +53,16 @@ class BareDenoiser:
         denoiser: Denoiser,
         conditions: Mapping[str, object] | None = None,
         null_conditions: Mapping[str, object] | None = None,
+        covariance: Tensor | None = None,
     ) -> None:
         self.denoiser = denoiser
+        self._space = DataSpace(covariance)
         self._conditions = dict(conditions or {})
         self._null_conditions = null_conditions
 
     def space_of(self, batch: dict[str, Tensor]) -> DataSpace:
         """The data space: no scaling."""
-        return DataSpace()
+        return self._space
 
     def conditions(self, batch: dict[str, Tensor]) -> Mapping[str, object]:
         """The keyword arguments of the denoiser."""
@@ -73,16 +84,26 @@ class BareDenoiser:
 class ConditionedDenoiser(CorrectedDenoiser):
     """A denoiser whose means are conditioned on a constraint, for azula's own samplers.
 
-    The covariance is isotropic, as in the sampler `conditioned`.
-
     Args:
         denoiser: a denoiser of samples (B, *S) in the data's units.
         constraint: a constraint that a Gaussian can be conditioned on, bound to the samples' targets.
+        shape: the shape (*S) of a sample.
+        covariance: the covariance (n, n) of flattened samples, as in the sampler `conditioned`; None for the
+            identity.
     """
 
-    def __init__(self, denoiser: Denoiser, constraint: Constraint) -> None:
-        context = DenoisingContext(SamplingTask({}, {"constraint": constraint}), DataSpace(), Costs())
-        super().__init__(denoiser, partial(isotropic_mean, constraint="constraint", context=context))
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        constraint: Constraint,
+        *,
+        shape: tuple[int, ...],
+        covariance: Tensor | None = None,
+    ) -> None:
+        task = SamplingTask({"state": torch.zeros(1, *shape)}, {"constraint": constraint})
+        context = DenoisingContext(task, DataSpace(covariance), Costs())
+        form: Literal["isotropic", "data"] = "isotropic" if covariance is None else "data"
+        super().__init__(denoiser, ConditionedPosterior.of("constraint", context, form).mean)
 
 
 def draw(
@@ -93,6 +114,7 @@ def draw(
     constraints: Mapping[str, Constraint] | None = None,
     conditions: Mapping[str, object] | None = None,
     null_conditions: Mapping[str, object] | None = None,
+    covariance: Tensor | None = None,
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """Draws samples from any azula denoiser with a sampler of this library, and finishes them.
@@ -108,7 +130,9 @@ def draw(
         >>> denoiser = GaussianDenoiser(torch.zeros(4), prior, VPSchedule())
         >>> total = LinearEquality(torch.ones(1, 4), torch.tensor([2.0]))
         >>> sampler = ConditionedSpec(constraint="total", base=HeunSpec(steps=16))
-        >>> x = draw(denoiser, sampler, shape=(64, 4), constraints={"total": total})
+        >>> x = draw(
+        ...     denoiser, sampler, shape=(64, 4), constraints={"total": total}, covariance=torch.eye(4)
+        ... )
         >>> bool((x.sum(1) - 2).abs().max() < 1e-5)
         True
 
@@ -119,6 +143,7 @@ def draw(
         constraints: constraints by name, already bound to per-sample targets if they have any.
         conditions: keyword arguments of the denoiser.
         null_conditions: keyword arguments that make the denoiser unconditional, for `classifier_free`.
+        covariance: the covariance (n, n) of flattened samples, for samplers that use it.
         device: the device to draw on, which must hold the denoiser.
 
     Returns:
@@ -126,7 +151,7 @@ def draw(
 
     Raises:
         ValueError: `constraints` lacks a constraint that the sampler uses, or the sampler requires
-            `null_conditions`.
+            `null_conditions` or `covariance`.
     """
     known = dict(constraints or {})
     missing = [name for name in sampler.constraint_names() if name not in known]
@@ -135,4 +160,4 @@ def draw(
             f"the sampler uses {', '.join(missing)}, and `constraints` has {', '.join(known) or 'none'}"
         )
     task = SamplingTask({"state": torch.zeros(shape)}, known, device=device)
-    return sampler.sample(BareDenoiser(denoiser, conditions, null_conditions), task).state
+    return sampler.sample(BareDenoiser(denoiser, conditions, null_conditions, covariance), task).state

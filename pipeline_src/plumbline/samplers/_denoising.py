@@ -11,10 +11,12 @@ import torch
 from azula.denoise import Denoiser, DiracPosterior, Posterior
 from torch import Tensor
 
+from plumbline.linalg.spectral import SpectralCovariance
 from plumbline.samplers._models import Space, Transporting
 from plumbline.samplers._task import Costs, SamplingTask
 
 if TYPE_CHECKING:
+    from plumbline.constraints._conditioner import Conditioner
     from plumbline.samplers import DenoisingSpec
 
 
@@ -59,6 +61,49 @@ class DenoisingContext:
         return self.without_condition()
 
     @property
+    def covariance(self) -> SpectralCovariance:
+        """The covariance of the training data in the model's space, flattened, in double precision.
+
+        Raises:
+            ValueError: the model does not have it.
+        """
+        found = getattr(self.space, "covariance", None)
+        if not isinstance(found, SpectralCovariance):
+            raise ValueError(
+                f"this sampler requires the covariance of the training data, which the {self.space_name} of "
+                "the model lacks: set `covariance_rank` above 0 in the model, or `covariance: isotropic` in "
+                "the sampler. An azula denoiser takes it as the argument `covariance` of `draw`."
+            )
+        return found.to(self.scale.double())
+
+    def conditioner(self, name: str, which: Tensor | None = None) -> Conditioner:
+        """Conditions Gaussians in the model's space on the constraint of this name.
+
+        Args:
+            name: name of the constraint.
+            which: indices (N,) of the samples of the batch whose constraints are meant; None for all.
+        """
+        shift = self.shift
+        scale = self.scale.double().expand(shift.shape)
+        return self.task.gaussian_conditioning(name, which).conditioner(shift, scale)
+
+    @property
+    def shift(self) -> Tensor:
+        """The sample (*S) at the origin of the model's space, in the data's unit and double precision."""
+        shape = self.task.batch["state"].shape[1:]
+        return self.space.decode(torch.zeros(1, *shape).to(self.scale.double()))[0]
+
+    def projected(self, name: str, z: Tensor, which: Tensor | None = None) -> Tensor:
+        """The nearest feasible points, in the data's units, of points z (N, *Z) of the model's space."""
+        self.costs.projection_solves += 1
+        return self.space.encode(self.task.projectable(name, which).project(self.decode(z)))
+
+    @property
+    def space_name(self) -> str:
+        """The class of the space, for messages."""
+        return type(self.space).__name__
+
+    @property
     def scale(self) -> Tensor:
         """The size of one unit of each coordinate of the model's space, in the data's unit.
 
@@ -69,7 +114,7 @@ class DenoisingContext:
         if not isinstance(scale, Tensor):
             raise ValueError(
                 f"this sampler requires a space with the coordinates of the data, found a "
-                f"{type(self.space).__name__}: draw from a model of standardised data."
+                f"{self.space_name}: draw from a model of standardised data."
             )
         return scale
 

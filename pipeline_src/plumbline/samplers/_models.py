@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 class Space(Protocol):
     """A space that a denoiser works in.
 
-    Two further members are optional. If the coordinates are those of the data, each shifted and scaled, the
+    Three further members are optional. If the coordinates are those of the data, each shifted and scaled, the
     space has `scale`: the size of one unit of each coordinate in the data's unit, a tensor that broadcasts to
-    the shape of a sample (*S). If a network decodes, the space has `decoding_evaluations`, the number of
-    network evaluations per call of `decode`.
+    the shape of a sample (*S). It may then have `covariance`: that of the training data in its coordinates,
+    flattened, as a `SpectralCovariance`. If a network decodes, the space has `decoding_evaluations`, the
+    number of network evaluations per call of `decode`.
     """
 
     def encode(self, x: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plumbline.constraints import (
-        ConditionableConstraint,
         Constraint,
+        GaussianConditioning,
         LinearEqualityConstraint,
         ProjectableConstraint,
     )
@@ -80,13 +80,27 @@ class SamplingTask:
         for name, value in moved.items():
             object.__setattr__(self, name, value)
 
-    def projectable(self, name: str) -> ProjectableConstraint:
-        """The constraint of this name. The study's check ensures that it has a projection."""
-        return cast("ProjectableConstraint", self.constraints[name])
+    def projectable(self, name: str, which: Tensor | None = None) -> ProjectableConstraint:
+        """The constraint of this name. The study's check ensures that it has a projection.
 
-    def conditionable(self, name: str) -> ConditionableConstraint:
-        """The constraint of this name. The study's check ensures that a Gaussian can be conditioned on it."""
-        return cast("ConditionableConstraint", self.constraints[name])
+        Args:
+            name: name of the constraint.
+            which: indices (N,) of the samples of the batch whose constraints are meant; None for all.
+        """
+        return cast("ProjectableConstraint", self._of(name, which))
+
+    def gaussian_conditioning(self, name: str, which: Tensor | None = None) -> GaussianConditioning:
+        """The constraint of this name. The study's check ensures that a Gaussian can be conditioned on it.
+
+        Args:
+            name: name of the constraint.
+            which: indices (N,) of the samples of the batch whose constraints are meant; None for all.
+        """
+        return cast("GaussianConditioning", self._of(name, which))
+
+    def _of(self, name: str, which: Tensor | None) -> Constraint:
+        constraint = self.constraints[name]
+        return constraint if which is None else constraint.select(which)
 
     def linear(self, name: str) -> LinearEqualityConstraint:
         """The constraint of this name. The study's check ensures that it is a linear equality."""

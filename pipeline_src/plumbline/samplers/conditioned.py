@@ -1,22 +1,28 @@
-r"""Conditioning: the denoiser's Gaussian posterior is conditioned on A x = k at every evaluation.
+r"""Conditioning: the denoiser's Gaussian posterior is conditioned on the constraint at every evaluation.
 
-The posterior x | x_t is approximated by N(m, V), where m is the denoiser. Given the constraint, its mean is
+The posterior x | x_t is approximated by N(m, V), where m is the denoiser. For a linear equality A x = k, its
+mean given the constraint is
 
     m' = m + V A^T (A V A^T)^{-1} (k - A m),
 
-and the sampler continues with m'. If the posterior were exactly Gaussian, m' would give the score of the
-constrained distribution. There are two choices of V:
+and the sampler continues with m'. Smooth equations and inequalities have corresponding approximations
+(`plumbline.constraints._conditioner`). If the posterior were exactly Gaussian, m' would give the score of the
+constrained distribution. There are three choices of V:
 
-- `isotropic`: V = sigma_t^2 / (alpha_t^2 + sigma_t^2) times the square of the data's scale. This is the
-  posterior variance of a standardised coordinate that is independent of the others. A structured A keeps
-  its structure.
+- `data`: V = (C^{-1} + alpha_t^2 / sigma_t^2 I)^{-1}, with the covariance C of the training data in the
+  model's space. It is exact for Gaussian data. It needs no backward pass, and C is decomposed once, when the
+  model is prepared (`plumbline.linalg.spectral`).
+- `isotropic`: V = sigma_t^2 / (alpha_t^2 + sigma_t^2) I, the same with C = I: coordinates are treated as
+  independent.
 - `tweedie`: V = (sigma_t^2 / alpha_t) dm/dx_t, the exact posterior covariance, which takes one backward pass
   per row of A and is therefore meant for few rows. The derivative of a learned m is neither symmetric nor
   positive definite, and the noise multiplies its error. It is therefore used only where
-  sigma_t / alpha_t < 1 in standardised units, where models are trained most; `isotropic` is used above.
-  With `shrinkage` s, the isotropic covariance has weight s and the Tweedie covariance weight 1 - s. A
-  shrinkage of zero states that the denoiser is exact: the Tweedie covariance is then used at every noise
-  level.
+  sigma_t / alpha_t < 1 in standardised units, where models are trained most; `data` is used above. With
+  `shrinkage` s, the isotropic covariance has weight s and the Tweedie covariance weight 1 - s. A shrinkage of
+  zero states that the denoiser is exact: the Tweedie covariance is then used at every noise level.
+
+`data` is right where the data has one mode. Where the constraint changes the weights of several modes, no
+covariance is; `twisted_smc` weighs them.
 
 Conditioning uses only the columns V A^T of the Tweedie covariance. They are bounded so that they belong to a
 valid covariance for any derivative: along the rows of A, variances are at least s (or `LEAST_SHARE`) times
@@ -25,17 +31,19 @@ square root of the product of the two variances.
 
 Finally the samples are projected in double precision, which removes rounding errors of single precision.
 
-Sources: Tweedie moment projected diffusion, Boys et al. (2023), https://arxiv.org/abs/2310.06721; moment
-matching posterior sampling, Rozet et al. (NeurIPS 2024), https://arxiv.org/abs/2405.13712. Both are used here
-without observation noise.
+Sources: moment matching posterior sampling, Rozet et al. (NeurIPS 2024), https://arxiv.org/abs/2405.13712;
+Tweedie moment projected diffusion, Boys et al. (2023), https://arxiv.org/abs/2310.06721; the covariance of
+the data as prior, Peng et al. (2024), https://arxiv.org/abs/2402.02149. All are used here without observation
+noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from plumbline.constraints import ConditionableConstraint, MatrixConstraint
+from plumbline.constraints import GaussianConditioning, MatrixConstraint, ProjectableConstraint
 from plumbline.samplers import DenoisingWrapperSpec, EnforcingSpec
 from plumbline.spec import key
 
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plumbline.samplers._denoising import DenoisingContext
+    from plumbline.samplers._posterior import ConditionedPosterior
 
 
 class ConditionedSpec(EnforcingSpec, DenoisingWrapperSpec):
@@ -55,26 +64,35 @@ class ConditionedSpec(EnforcingSpec, DenoisingWrapperSpec):
     """
 
     kind: Literal["conditioned"] = "conditioned"
-    covariance: Literal["isotropic", "tweedie"] = key(default="isotropic")
+    covariance: Literal["data", "isotropic", "tweedie"] = key(default="data")
     """Approximation of the posterior covariance, which determines the direction of the correction."""
     shrinkage: float = key(ge=0, le=1, default=0.1)
     """Weight of the isotropic covariance in `tweedie`; zero for an exact denoiser, at every noise level."""
 
     def requires(self) -> tuple[type, ...]:
-        return (ConditionableConstraint,) if self.covariance == "isotropic" else (MatrixConstraint,)
+        if self.covariance == "tweedie":
+            return (MatrixConstraint,)
+        return (ProjectableConstraint, GaussianConditioning)
 
     def differentiates(self) -> bool:
         return self.covariance == "tweedie"
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         from plumbline.samplers._denoising import CorrectedDenoiser
+        from plumbline.samplers._posterior import ConditionedPosterior
 
-        if self.covariance == "isotropic":
-            correction = partial(isotropic_mean, constraint=self.constraint, context=context)
-        else:
+        correction: Callable[..., Tensor]
+        if self.covariance == "tweedie":
+            exact = self.shrinkage == 0
             correction = partial(
-                tweedie_mean, constraint=self.constraint, shrinkage=self.shrinkage, context=context
+                tweedie_mean,
+                constraint=self.constraint,
+                shrinkage=self.shrinkage,
+                above=None if exact else ConditionedPosterior.of(self.constraint, context, "data"),
+                context=context,
             )
+        else:
+            correction = ConditionedPosterior.of(self.constraint, context, self.covariance).mean
         return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
 
 
@@ -86,24 +104,6 @@ LARGEST = 1e100
 LEAST_SHARE = 1e-6
 
 
-def isotropic_mean(
-    denoiser: Denoiser,
-    x_t: Tensor,
-    t: Tensor,
-    *,
-    constraint: str,
-    context: DenoisingContext,
-    **conditions: object,
-) -> Tensor:
-    """Computes m' with an isotropic V for the states x_t (B, ...) at time t."""
-    mean = context.decode(denoiser(x_t, t, **conditions).mean)
-    alpha, sigma = denoiser.schedule(t)
-    variance = (sigma**2 / (alpha**2 + sigma**2) * context.scale**2).expand(mean.shape[1:])
-    context.costs.projection_solves += 1
-    conditional_mean, _ = context.task.conditionable(constraint).condition(mean, variance)
-    return context.space.encode(conditional_mean)
-
-
 def tweedie_mean(
     denoiser: Denoiser,
     x_t: Tensor,
@@ -111,18 +111,28 @@ def tweedie_mean(
     *,
     constraint: str,
     shrinkage: float,
+    above: ConditionedPosterior | None,
     context: DenoisingContext,
     **conditions: object,
 ) -> Tensor:
     """Computes m' with the Tweedie covariance V for the states x_t (B, ...) at time t.
 
-    Above `LARGEST_RATIO`, unless `shrinkage` is zero, it uses the isotropic covariance instead.
+    Args:
+        denoiser: the denoiser.
+        x_t: the states (B, ...).
+        t: their time.
+        constraint: name of the constraint.
+        shrinkage: weight of the isotropic covariance.
+        above: conditions the denoiser where the noise-to-signal ratio is at least `LARGEST_RATIO`; None to
+            use the Tweedie covariance there as well.
+        context: the task, the space of the model, and the costs.
+        conditions: keyword arguments of the denoiser.
     """
     import torch
 
     alpha, sigma = denoiser.schedule(t)
-    if shrinkage > 0 and bool((sigma >= LARGEST_RATIO * alpha).any()):
-        return isotropic_mean(denoiser, x_t, t, constraint=constraint, context=context, **conditions)
+    if above is not None and bool((sigma >= LARGEST_RATIO * alpha).any()):
+        return above.mean(denoiser, x_t, t, **conditions)
     equality = context.task.linear(constraint)
     # A in standardised units, with its rows made orthonormal.
     matrix = equality.matrix.to(x_t.device) * context.scale.double().flatten()

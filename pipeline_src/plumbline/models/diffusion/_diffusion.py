@@ -83,6 +83,7 @@ class Diffusion(PreparedInBlocks, nn.Module):
     def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the space and the standardisation of conditions."""
         self.space.fit_blocks(block["state"] for block in blocks)
+        self.space.fit_covariance(block["state"] for block in blocks)
         self.condition.fit_blocks(blocks)
 
     def space_of(self, batch: dict[str, Tensor]) -> Space:

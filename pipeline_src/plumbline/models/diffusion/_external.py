@@ -13,6 +13,7 @@ Kingma and Gao (2023), https://arxiv.org/abs/2303.00848.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -21,6 +22,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._data_covariance import DataCovariance
 from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.networks import SampleShape
@@ -101,7 +103,8 @@ class ExternalModel(PreparedInBlocks, nn.Module):
 
     def __init__(self, sample: SampleShape, *, denoiser: Denoiser, scaling: Scaling = "none") -> None:
         super().__init__()
-        self.space = Standardisation(sample.shape, scaling)
+        covariance = DataCovariance(math.prod(sample.shape))
+        self.space = Standardisation(sample.shape, scaling, covariance=covariance)
         self.denoiser = denoiser
         inner = denoiser.network.forward if isinstance(denoiser, PredictionDenoiser) else denoiser.forward
         self.takes_condition = (
@@ -111,6 +114,7 @@ class ExternalModel(PreparedInBlocks, nn.Module):
     def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation to the training data."""
         self.space.fit_blocks(block["state"] for block in blocks)
+        self.space.fit_covariance(block["state"] for block in blocks)
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""

@@ -5,6 +5,7 @@ A flow-matching model is a diffusion model with the schedule `rectified` and the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -194,15 +195,22 @@ class DenoiserSpec(ModelSpec):
     """Noise schedule, with the distribution of noise levels in training."""
     scaling: Literal["per_feature", "global", "none"] = key(default="global")
     """Standardisation: a mean and a scale per coordinate, one of each, or none."""
+    covariance_rank: int | None = key(ge=0, default=None)
+    """Number of eigenvectors of the training data's covariance that are stored with the model, for samplers
+    such as `conditioned`; null for all up to 1,024 coordinates and 128 beyond; 0 for none."""
     space: str | None = None
     """Name of a mirror map in whose space the model works; null for the space of the data."""
 
     def build_space(self, on: BuildContext) -> Standardisation | MirrorSpace:
         """Builds the space that the denoiser works in, before it is fitted."""
+        from plumbline.models._data_covariance import DataCovariance
         from plumbline.models._spaces import MirrorSpace, Standardisation, sample_shape
 
         if self.space is None:
-            return Standardisation(sample_shape(on.example).shape, self.scaling)
+            shape = sample_shape(on.example).shape
+            rank = self.covariance_rank
+            covariance = None if rank == 0 else DataCovariance(math.prod(shape), rank)
+            return Standardisation(shape, self.scaling, covariance=covariance)
         return MirrorSpace(on.model(self.space, MirrorMap), self.scaling)
 
     def depends_on(self) -> dict[str, type]:

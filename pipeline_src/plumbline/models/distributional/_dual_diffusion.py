@@ -130,6 +130,7 @@ class DualDiffusion(nn.Module):
             ValueError: a set is empty, or the dataset lacks a variable that defines it.
         """
         self.space.fit_blocks([data["state"]])
+        self.space.fit_covariance([data["state"]])
         self.condition.fit_blocks([data])
         self.sets = {
             name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], data)

@@ -28,6 +28,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.models._data_covariance import DataCovariance
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.models.diffusion._schedules import EDMSchedule
 
@@ -195,14 +196,16 @@ class ExactMixture(nn.Module):
         scaling: Scaling = "global",
     ) -> None:
         super().__init__()
-        self.space = Standardisation(shape, scaling)
+        n = math.prod(shape)
+        self.space = Standardisation(shape, scaling, covariance=DataCovariance(n))
         self.mixture = Mixture(weights=weights, means=means, factors=factors, variances=variances)
         rank = 0 if factors is None else min(factors.shape[1:])
-        self.denoiser = MixtureDenoiser(len(weights), math.prod(shape), rank, schedule)
+        self.denoiser = MixtureDenoiser(len(weights), n, rank, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisation, and sets the mixture of the standardised samples."""
         self.space.fit(data["state"])
+        self.space.fit_covariance([data["state"]])
         scale = self.space.scale.double().reshape(()).cpu()
         shift = self.space.mean.double().reshape(()).cpu()
         given = self.mixture

@@ -16,6 +16,8 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.linalg.spectral import SMALLEST_FRACTION, SpectralCovariance
+from plumbline.models._data_covariance import DataCovariance
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.networks import SampleShape
 
@@ -55,6 +57,12 @@ class GaussianRegressionDenoiser(Denoiser):
         self.directions.copy_(directions)
         self.variances.copy_(variances.clamp(min=0))
 
+    def covariance(self) -> SpectralCovariance:
+        """The covariance of z given c, with positive eigenvalues."""
+        values = self.variances.double()
+        least = max(SMALLEST_FRACTION * float(values.mean()), torch.finfo(values.dtype).tiny)
+        return SpectralCovariance(self.directions.double(), values.clamp(min=least))
+
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None) -> DiracPosterior:
         """The posterior mean, in the shape of `x_t` (B, ...)."""
         alpha, sigma = (value.reshape(-1, 1) for value in self.schedule(t))
@@ -76,9 +84,10 @@ class FittedGaussian(nn.Module):
 
     def __init__(self, sample: SampleShape, *, schedule: Schedule, scaling: Scaling = "global") -> None:
         super().__init__()
-        self.space = Standardisation(sample.shape, scaling)
+        n = math.prod(sample.shape)
+        self.space = Standardisation(sample.shape, scaling, covariance=DataCovariance(n, n))
         self.condition = StandardisedCondition.of_vector(sample)
-        self.denoiser = GaussianRegressionDenoiser(math.prod(sample.shape), sample.condition, schedule)
+        self.denoiser = GaussianRegressionDenoiser(n, sample.condition, schedule)
 
     def prepare(self, data: dict[str, Tensor]) -> None:
         """Fits the standardisations and the Gaussian."""
@@ -87,6 +96,8 @@ class FittedGaussian(nn.Module):
         self.condition.fit_blocks([data])
         condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
         self.denoiser.fit(z, condition.double())
+        assert self.space.data_covariance is not None
+        self.space.data_covariance.set(self.denoiser.covariance())
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""
