@@ -129,4 +129,4 @@ def test_sets_are_told_by_booleans_as_by_whole_numbers():
 
     spec = ConstraintSetSpec(where={"label": [1]})
     for label in (LABELS == 1, (LABELS == 1).astype(np.int16)):
-        assert read_set("rare", spec, batch_of(samples(label)))["label"].tolist() == [1, 1]
+        assert read_set("rare", spec, [batch_of(samples(label))])["label"].tolist() == [1, 1]

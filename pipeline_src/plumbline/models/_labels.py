@@ -54,7 +54,7 @@ class Classes(nn.Module):
         """
         class_labels(variable(blocks, "label"), self.count, "wanted.classes")
 
-    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+    def of(self, batch: SampleBlock) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         label = batch["label"].long()
 
@@ -117,7 +117,7 @@ class Listed(Several):
         """
         listed_attributes(variable(blocks, "attributes"), "wanted")
 
-    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+    def of(self, batch: SampleBlock) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         return batch["attributes"].float()
 
@@ -144,7 +144,7 @@ class Measured(Several):
         """Measures the medians."""
         self.medians.copy_(_measured_in_blocks(self.attributes, blocks).median(0).values)
 
-    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B C"]:
+    def of(self, batch: SampleBlock) -> Float[Tensor, "B C"]:
         """The labels of samples."""
         return (_measured(self.attributes, batch["state"]) > self.medians).float()
 
@@ -189,7 +189,7 @@ class Levels(nn.Module):
         self.means.copy_(means)
         self.stds.copy_(stds)
 
-    def of(self, batch: dict[str, Tensor]) -> Float[Tensor, "B 0"]:
+    def of(self, batch: SampleBlock) -> Float[Tensor, "B 0"]:
         """No labels."""
         return self.means.new_zeros(len(batch["state"]), 0)
 

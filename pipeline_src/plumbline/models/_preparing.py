@@ -32,6 +32,22 @@ def variable(blocks: Iterable[SampleBlock], name: str) -> dict[str, Tensor]:
     return {name: torch.cat(found)} if found else {}
 
 
+def samples_at(blocks: Iterable[SampleBlock], indices: Tensor) -> dict[str, Tensor]:
+    """The samples at these indices (R,) of the training data, in their order; an index may occur twice."""
+    order = indices.argsort()
+    wanted = indices[order]
+    taken: list[dict[str, Tensor]] = []
+    first = 0
+    for block in blocks:
+        count = len(block["state"])
+        start, stop = torch.searchsorted(wanted, torch.tensor([first, first + count])).tolist()
+        if start < stop:
+            taken.append({name: block[name][wanted[start:stop] - first] for name in block})
+        first += count
+    back = order.argsort()
+    return {name: torch.cat([few[name] for few in taken])[back] for name in taken[0]}
+
+
 def first_samples(blocks: Iterable[SampleBlock], count: int) -> dict[str, Tensor]:
     """The first `count` samples, or all if there are fewer."""
     taken: list[dict[str, Tensor]] = []

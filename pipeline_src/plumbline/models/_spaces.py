@@ -180,7 +180,7 @@ class StandardisedCondition(nn.Module):
             for block in blocks:
                 self._labels(block)
 
-    def arguments(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def arguments(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`condition` (B, dim) and `field` (B, *F) where they exist, in the default precision."""
         dtype = torch.get_default_dtype()
         vector = []

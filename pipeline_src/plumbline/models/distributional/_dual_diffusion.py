@@ -34,7 +34,7 @@ Sources: https://arxiv.org/abs/2408.15094; https://arxiv.org/abs/2508.19104.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -44,6 +44,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models import Denoising
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_times
 from plumbline.models.diffusion._shared_space import SharedSpace
@@ -59,7 +60,7 @@ from plumbline.models.distributional._sets import Samples, drawn_set, fraction_o
 from plumbline.networks import SampleShape
 
 
-class DualDiffusion(nn.Module):
+class DualDiffusion(PreparedInBlocks, nn.Module):
     """A denoiser of standardised samples (B, ...), trained under constraints on divergences.
 
     Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), https://arxiv.org/abs/2408.15094; for the objectives
@@ -123,22 +124,24 @@ class DualDiffusion(nn.Module):
         # Not buffers: training data is neither saved nor averaged with the weights.
         self.sets: dict[str, Samples] = {}
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the space and the standardisation of conditions, and selects or draws the samples of the sets.
+
+        The samples of all sets are held in memory.
 
         Raises:
             ValueError: a set is empty, or the dataset lacks a variable that defines it.
         """
-        self.space.fit_blocks([data["state"]])
-        self.space.fit_covariance([data["state"]])
-        self.condition.fit_blocks([data])
+        self.space.fit_blocks(block["state"] for block in blocks)
+        self.space.fit_covariance(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
         self.sets = {
-            name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], data)
+            name: drawn_set(entry.drawn, self.drawn_from[entry.drawn.model], blocks)
             if entry.drawn
-            else read_set(name, entry, data)
+            else read_set(name, entry, blocks)
             for name, entry in self.described.items()
         }
-        fractions = [fraction_of(entry, data) for entry in self.described.values()]
+        fractions = [fraction_of(entry, blocks) for entry in self.described.values()]
         self.multipliers.fit(torch.tensor(fractions), self.thresholds)
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:

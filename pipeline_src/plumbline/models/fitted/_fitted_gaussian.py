@@ -9,15 +9,17 @@ covariance of its residuals has eigenvectors Q and eigenvalues l. With x_t = alp
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.linalg.spectral import SMALLEST_FRACTION, SpectralCovariance
 from plumbline.models._data_covariance import DataCovariance
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
+from plumbline.models._running_regression import RunningRegression
 from plumbline.models._spaces import Scaling, Standardisation, StandardisedCondition
 from plumbline.networks import SampleShape
 
@@ -44,14 +46,11 @@ class GaussianRegressionDenoiser(Denoiser):
         self.register_buffer("directions", torch.eye(dim))
         self.register_buffer("variances", torch.ones(dim))
 
-    def fit(self, z: Float[Tensor, "N n"], condition: Float[Tensor, "N c"]) -> None:
-        """Fits the regression on the condition, and the eigendecomposition of the residuals' covariance."""
-        design = torch.cat([torch.ones(len(z), 1, dtype=z.dtype, device=z.device), condition], dim=1)
-        # The pseudo-inverse also works for linearly dependent conditions, such as an inventory of fuel and
-        # air.
-        solution = torch.linalg.pinv(design, rtol=1e-6) @ z
-        residuals = z - design @ solution
-        variances, directions = torch.linalg.eigh(residuals.mT @ residuals / len(z))
+    def fit(self, regression: RunningRegression) -> None:
+        """Takes over the regression of z on c, and the eigendecomposition of its residuals' covariance."""
+        # Conditions may be linearly dependent, such as an inventory of fuel and air.
+        solution, squares = regression.solution()
+        variances, directions = torch.linalg.eigh(squares / regression.count)
         self.offset.copy_(solution[0])
         self.weights.copy_(solution[1:].mT)
         self.directions.copy_(directions)
@@ -73,7 +72,7 @@ class GaussianRegressionDenoiser(Denoiser):
         return DiracPosterior((prior + correction).view_as(x_t))
 
 
-class FittedGaussian(nn.Module):
+class FittedGaussian(PreparedInBlocks, nn.Module):
     """The Gaussian of the training data, fitted in closed form.
 
     Args:
@@ -89,13 +88,16 @@ class FittedGaussian(nn.Module):
         self.condition = StandardisedCondition.of_vector(sample)
         self.denoiser = GaussianRegressionDenoiser(n, sample.condition, schedule)
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisations and the Gaussian."""
-        self.space.fit(data["state"])
-        z = self.space.encode(data["state"].double()).flatten(1)
-        self.condition.fit_blocks([data])
-        condition = self.condition.arguments(data).get("condition", z.new_zeros(len(z), 0))
-        self.denoiser.fit(z, condition.double())
+        self.space.fit_blocks(block["state"] for block in blocks)
+        self.condition.fit_blocks(blocks)
+        regression = RunningRegression()
+        for block in blocks:
+            z = self.space.encode(block["state"].double()).flatten(1)
+            condition = self.condition.arguments(block).get("condition", z.new_zeros(len(z), 0))
+            regression.add(condition, z)
+        self.denoiser.fit(regression)
         assert self.space.data_covariance is not None
         self.space.data_covariance.set(self.denoiser.covariance())
 

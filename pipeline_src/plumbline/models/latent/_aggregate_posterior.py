@@ -10,15 +10,18 @@ any is used twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from plumbline.models import PosteriorEncoding
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock, samples_at
 from plumbline.models.latent._space import LatentSpace
 
 
-class AggregatePosterior(nn.Module):
+class AggregatePosterior(PreparedInBlocks, nn.Module):
     """The aggregate posterior (Hoffman, Johnson, 2016): the mixture of the posteriors of N training samples.
 
     Args:
@@ -40,10 +43,11 @@ class AggregatePosterior(nn.Module):
         self.register_buffer("stds", torch.ones(shape))
 
     @torch.no_grad()
-    def prepare(self, data: dict[str, Tensor]) -> None:
-        """Encodes as many training samples as there are components."""
-        chosen = each_once(len(data["state"]), len(self.means))
-        means, variances = self.space.posterior_moments({name: x[chosen] for name, x in data.items()})
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
+        """Encodes as many training samples as there are components, which are held in memory."""
+        count = sum(len(block["state"]) for block in blocks)
+        chosen = samples_at(blocks, each_once(count, len(self.means)))
+        means, variances = self.space.posterior_moments(chosen)
         self.means.copy_(means)
         self.stds.copy_(variances.sqrt())
 

@@ -9,17 +9,22 @@ squares:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Labels
+from plumbline.models._moments import RunningMoments
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
+from plumbline.models._running_regression import RunningRegression
 from plumbline.models.latent._class_gaussian import LEAST_VARIANCE
 from plumbline.models.latent._space import LatentSpace
 
 
-class AttributeGaussian(nn.Module):
+class AttributeGaussian(PreparedInBlocks, nn.Module):
     """The regression of latent vectors (B, d) on labels (B, C), with the covariance of its residuals.
 
     Args:
@@ -44,16 +49,20 @@ class AttributeGaussian(nn.Module):
         self.register_buffer("root", torch.eye(dim))
 
     @torch.no_grad()
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the Gaussian."""
-        self.wanted.fit_blocks([data])
-        means, variances = self.space.posterior_moments(data)
-        design = self._with_one(self.wanted.of(data))
-        # The pseudo-inverse allows labels that all samples share, or that depend on others.
-        self.weights.copy_(torch.linalg.pinv(design.double()) @ means.double())
-        residual = means - design @ self.weights
-        noise = variances.mean(0) + LEAST_VARIANCE
-        self.root.copy_(torch.linalg.cholesky(residual.T.cov() + torch.diag(noise)))
+        self.wanted.fit_blocks(blocks)
+        regression, noise = RunningRegression(), RunningMoments()
+        for block in blocks:
+            means, variances = self.space.posterior_moments(block)
+            regression.add(self.wanted.of(block), means)
+            noise.add(variances)
+        # Labels may be the same for all samples, or depend on others.
+        solution, squares = regression.solution()
+        self.weights.copy_(solution.roll(-1, 0))
+        variance = noise.mean + LEAST_VARIANCE
+        covariance = squares / (regression.count - 1) + torch.diag(variance)
+        self.root.copy_(torch.linalg.cholesky(covariance))
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:
         """Samples one latent vector per sample of the batch, given its labels."""

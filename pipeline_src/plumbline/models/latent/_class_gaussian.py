@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Labels
+from plumbline.models._moments import RunningMoments
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
+from plumbline.models._running_regression import RunningRegression
 from plumbline.models.latent._space import LatentSpace
 
 LEAST_VARIANCE = 1e-6
@@ -16,7 +21,7 @@ MOST_CLASSES = 256
 """Above this number the covariances take too much memory, and each class has too few samples."""
 
 
-class ClassGaussian(nn.Module):
+class ClassGaussian(PreparedInBlocks, nn.Module):
     """One Gaussian of latent vectors for each of K classes.
 
     The covariance is that of samples of the posterior: the covariance of its means plus the mean of its
@@ -54,27 +59,32 @@ class ClassGaussian(nn.Module):
         self.register_buffer("roots", torch.eye(dim).repeat(classes, 1, 1))
 
     @torch.no_grad()
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the Gaussians.
 
         Raises:
             ValueError: a class has fewer than two samples.
         """
-        self.wanted.fit_blocks([data])
-        all_means, all_variances = self.space.posterior_moments(data)
-        classes = self._class_of(self.wanted.of(data))
-        for index, y in enumerate(self.labels):
-            own = classes == index
-            if int(own.sum()) < 2:
+        self.wanted.fit_blocks(blocks)
+        # A regression on nothing but a constant gives mean and covariance.
+        found = [(RunningRegression(), RunningMoments()) for _ in self.labels]
+        for block in blocks:
+            means, variances = self.space.posterior_moments(block)
+            classes = self._class_of(self.wanted.of(block))
+            for index, (moments, noise) in enumerate(found):
+                own = classes == index
+                moments.add(means.new_zeros(int(own.sum()), 0), means[own])
+                noise.add(variances[own])
+        for index, (y, (moments, noise)) in enumerate(zip(self.labels, found, strict=True)):
+            if moments.count < 2:
                 named = self.wanted.by_name(y[None]).items()
                 label = ", ".join(f"{name} {int(value)}" for name, value in named)
                 raise ValueError(
-                    f"`wanted`: the training data has {int(own.sum())} samples of {label}; two are needed. "
+                    f"`wanted`: the training data has {moments.count} samples of {label}; two are needed. "
                     "Where combinations of labels are rare, take `attribute_gaussian`."
                 )
-            means, variances = all_means[own], all_variances[own]
-            covariance = means.T.cov() + torch.diag(variances.mean(0) + LEAST_VARIANCE)
-            self.means[index] = means.mean(0)
+            covariance = moments.products / (moments.count - 1) + torch.diag(noise.mean + LEAST_VARIANCE)
+            self.means[index] = moments.mean
             self.roots[index] = torch.linalg.cholesky(covariance)
 
     def latent_draws(self, batch: dict[str, Tensor]) -> Float[Tensor, "B d"]:

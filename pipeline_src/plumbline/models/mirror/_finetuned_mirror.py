@@ -34,6 +34,9 @@ from plumbline.samplers._drawing import drawn_for, where_drawing_is_fast
 class FinetunedMirror(WithConstraints):
     """A diffusion model in a mirror space whose inverse map is finetuned.
 
+    It is prepared from the whole train split at once: each training sample gets a generated image and its
+    decoding passes, which take more memory than the samples themselves.
+
     Source: Feng, Baptista, Bouman (ICLR 2025), https://arxiv.org/abs/2406.12816.
 
     Args:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.likelihoods import LikelihoodSpec
+from plumbline.models._moments import RunningMoments
 from plumbline.models._on_device import WithConstraints
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models.predictive._node_regression import predictions_of, ragged
 
 # Lower bound of the variance of an element, as a fraction of the variance over all atoms: an element that
@@ -15,7 +19,7 @@ from plumbline.models.predictive._node_regression import predictions_of, ragged
 SMALLEST_FRACTION = 1e-4
 
 
-class ElementMeans(WithConstraints):
+class ElementMeans(PreparedInBlocks, WithConstraints):
     """The distribution of one value per atom, (B, A) padded, given the elements alone.
 
     Args:
@@ -41,23 +45,24 @@ class ElementMeans(WithConstraints):
         self.register_buffer("mean", torch.zeros(elements, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(elements, dtype=torch.float64))
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits means and variances; an element that the data lacks gets those of all atoms."""
-        graphs = ragged(data)
-        values = graphs.gather(data["state"]).double()
-        overall = torch.var_mean(values, correction=0)
-        if not self.by_element:
-            self.variance.fill_(overall[0])
-            self.mean.fill_(overall[1])
-            return
-        count = torch.bincount(graphs.species, minlength=len(self.mean))
-        mean = torch.bincount(graphs.species, values, len(self.mean)) / count.clamp(min=1)
-        residual = (values - mean[graphs.species]).square()
-        variance = torch.bincount(graphs.species, residual, len(self.mean)) / count.clamp(min=1)
-        self.mean.copy_(torch.where(count > 0, mean, overall[1]))
-        self.variance.copy_(
-            torch.where(count > 0, variance, overall[0]).clamp(min=SMALLEST_FRACTION * float(overall[0]))
-        )
+        overall = RunningMoments()
+        each = [RunningMoments() for _ in self.mean] if self.by_element else []
+        for block in blocks:
+            graphs = ragged(block)
+            values = graphs.gather(block["state"])
+            overall.add(values)
+            for element, moments in enumerate(each):
+                moments.add(values[graphs.species == element])
+        variance = overall.squares / overall.count
+        self.mean.fill_(overall.mean)
+        self.variance.fill_(variance)
+        for element, moments in enumerate(each):
+            if moments.count:
+                self.mean[element] = moments.mean
+                self.variance[element] = moments.squares / moments.count
+        self.variance.clamp_(min=SMALLEST_FRACTION * float(variance))
 
     def predict(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A sample, mean and standard deviation per atom, and the log-likelihood per framework."""

@@ -33,6 +33,9 @@ Samples = dict[str, Tensor]
 class GraphFilter(nn.Module):
     """Forecasts the state (B, n) of each system from its condition (B, n) by graph filters.
 
+    It is prepared from the whole train split at once: the pairs of `shuffled` lie anywhere in the split, and
+    the tangent kernel is that of all pairs of a system.
+
     Source: Khalafi, Sihag, Ribeiro (ICML 2024), https://arxiv.org/abs/2310.10791.
 
     Args:

@@ -20,7 +20,7 @@ from plumbline.linalg.maps import GroupSum, group_sum
 from plumbline.models._on_device import WithConstraints
 from plumbline.models._output_specs import Supervision
 from plumbline.models._outputs import supervised_loss
-from plumbline.models._preparing import PreparedInBlocks
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.networks._blocks import GaussianHead
 
 
@@ -69,7 +69,7 @@ class RaggedBatch:
         return LinearEquality(group_sum(self.graph, None, len(self.present)), target)
 
 
-def ragged(batch: dict[str, Tensor]) -> RaggedBatch:
+def ragged(batch: SampleBlock) -> RaggedBatch:
     """The ragged form of a padded batch.
 
     Raises:
