@@ -3,7 +3,8 @@
 It writes random fields of two components on 32 x 32 points at four times (32 KB a sample, those of the mirror
 study of Kolmogorov flow at `laptop` scale) to a temporary folder, which it deletes, and prints three tables:
 
-- the peak resident memory of a process that prepares and trains the study's U-Net (batch 16) on 6 GB;
+- the peak resident memory of a process that prepares and trains the study's U-Net (batch 16) on 6 GB, of one
+  that generates a part of 1 GB (images of `tilings`), and of one that samples as much (`samples: path`);
 - the CPU time of a training step with data from disk and from memory, in alternating rounds of one process;
 - samples a second of reading alone, by batch size, chunk size and number of reader threads.
 
@@ -14,6 +15,7 @@ study of Kolmogorov flow at `laptop` scale) to a temporary folder, which it dele
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import resource
 import statistics
@@ -28,8 +30,11 @@ import numpy as np
 import torch
 import xarray as xr
 
+from plumbline.datasets.tilings import TilingsSpec
 from plumbline.models.diffusion.diffusion import DiffusionSpec
 from plumbline.networks.unet import UNetSpec
+from plumbline.stages.generate import generate
+from plumbline.stages.sample import sample
 from plumbline.stages.trained import build_model, example_of
 from plumbline.storage import store
 from plumbline.storage.split import StoredSplit
@@ -46,9 +51,13 @@ PLACE = Place(torch.device("cpu"))
 PART = 6000
 """Samples of a part."""
 MEMORY = 0.5
-"""`training.memory` in GB of the training whose peak memory is measured."""
+"""`memory` in GB of the training whose peak memory is measured."""
 SUBSET = 5000
 """Samples of the training in memory."""
+TASKS = ("peak", "peak_in_memory", "generate", "sample")
+"""Tasks whose peak memory is measured."""
+OWN = "own/part-0000.zarr"
+"""The part that is generated, in the folder of the data."""
 ROUNDS, STEPS = 12, 30
 
 
@@ -92,6 +101,31 @@ def peak_of_training(paths: list[Path], steps: int, subset: int | None) -> None:
             feed = Streamed(split, MEMORY * GB)
             model.prepare_in_blocks(feed.blocks())
             train(model, feed, spec, seed=0, folder=folder, identity="")
+    print(started, _peak())
+
+
+def peak_of_generation(folder: Path, gigabytes: float) -> None:
+    """Prints the peak memory in MB of this process, which generates a part of this size."""
+    count = int(gigabytes * GB / (4 * 64**2))
+    spec = TilingsSpec(
+        tile=16, rows=4, columns=4, parts=1, splits={"train": 1, "validation": 2, "test": count}
+    )
+    started = _peak()
+    generate(spec.canonical(), part=0, output=folder / OWN)
+    print(started, _peak())
+
+
+def peak_of_sampling(folder: Path) -> None:
+    """Prints the peak memory in MB of this process, which samples what has been generated."""
+    data = folder / OWN
+    count = int((open_parts([data])["split"] == "test").sum())
+    method = {"sampler": {"kind": "from_file", "path": str(data)}}
+    values = {"method": method, "samples": {"count": count}, "constraints": {}, "constraint_models": {}}
+    started = _peak()
+    sample(
+        json.dumps(values | {"observation": None}),
+        seed=0, part=0, dataset=[data], model=[], output=folder / "samples" / OWN,
+    )  # fmt: skip
     print(started, _peak())
 
 
@@ -171,7 +205,7 @@ def main() -> None:
     )
     parser.add_argument("--gigabytes", type=float, default=6.0)
     parser.add_argument("--folder", type=Path, help="folder for the data; by default a temporary one")
-    parser.add_argument("--task", choices=["peak", "peak_in_memory", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("--task", choices=[*TASKS, "compare"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.task:
@@ -179,6 +213,10 @@ def main() -> None:
         windows = MEMORY * GB / 3 / (np.prod(SHAPE) * 4)
         if options.task == "compare":
             compare(paths)
+        elif options.task == "generate":
+            peak_of_generation(options.folder, min(1.0, options.gigabytes))
+        elif options.task == "sample":
+            peak_of_sampling(options.folder)
         else:  # a little more than one window, while the next one is read
             peak_of_training(paths, int(1.1 * windows / BATCH), SUBSET if "memory" in options.task else None)
         return
@@ -188,20 +226,26 @@ def main() -> None:
         stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / GB
         split = StoredSplit(paths, "train")
         print(f"{split.count} samples, {split.nbytes / GB:.2f} GB, {stored:.2f} GB on disk\n", flush=True)
-        print("| data | GB | peak resident memory (MB) | of which before the data (MB) |")
+        print("| process | GB | peak resident memory (MB) | of which before the data (MB) |")
         print("|---|---:|---:|---:|")
-        for task, what, size in (
-            ("peak", f"from disk, `memory: {MEMORY}`", split.nbytes / GB),
-            ("peak_in_memory", "in memory, a subset", SUBSET * np.prod(SHAPE) * 4 / GB),
-        ):
-            started, peak = map(float, _task(task, folder).split()[-2:])
+        own = min(1.0, options.gigabytes)
+        sizes = (split.nbytes / GB, SUBSET * np.prod(SHAPE) * 4 / GB, own, own)
+        names = (
+            f"training from disk, `memory: {MEMORY}`",
+            "training in memory, a subset",
+            "generation",
+            "sampling",
+        )
+        for task, what, size in zip(TASKS, names, sizes, strict=True):
+            started, peak = map(float, _task(task, folder, options.gigabytes).split()[-2:])
             print(f"| {what} | {size:.2f} | {peak:.0f} | {started:.0f} |", flush=True)
-        print("\n" + _task("compare", folder), flush=True)
+        print("\n" + _task("compare", folder, options.gigabytes), flush=True)
     read(min(0.5, options.gigabytes))
 
 
-def _task(task: str, folder: Path) -> str:
-    command = [sys.executable, __file__, "--task", task, "--folder", str(folder)]
+def _task(task: str, folder: Path, gigabytes: float) -> str:
+    given = ["--folder", str(folder), "--gigabytes", str(gigabytes)]
+    command = [sys.executable, __file__, "--task", task, *given]
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 

@@ -97,7 +97,7 @@ class Plan:
 
     @once
     def train_slice(self, model: str) -> str:
-        """The model, the constraints that it is built with, and the slices of models that it depends on."""
+        """The model, its constraints, the slices of models that it depends on, and the memory."""
         return canonical(self._train_values(model))
 
     @once
@@ -175,7 +175,7 @@ class Plan:
 
     @once
     def evaluate_slice(self) -> str:
-        """The metrics, all constraints, the models that both use, and the number of samples."""
+        """The metrics, all constraints, the models that both use, the number of samples, and the memory."""
         study = self.study
         return canonical(
             {
@@ -183,6 +183,7 @@ class Plan:
                 "constraints": self._constraints(study.constraints),
                 "models": {name: self._train_values(name) for name in self.measuring_models()},
                 "samples": study.samples.model_dump(mode="json"),
+                "memory": study.memory,
             }
         )
 
@@ -216,6 +217,7 @@ class Plan:
             "constraints": self._constraints(spec.constraint_names()),
             "models": {name: self._train_values(name) for name in spec.depends_on()},
             "constraint_models": self._constraint_models(spec.constraint_names()),
+            "memory": self.study.memory,
         }
 
     def _identity(self, model: str) -> dict[str, object]:

@@ -130,6 +130,10 @@ class Study(Spec):
     """Metrics by name."""
     samples: SampleCounts
     """Number of samples that each method draws."""
+    memory: float = key("GB", gt=0, default=2.0)
+    """Largest size of the train split that a job holds in memory. A training reads a larger one from disk
+    while it runs, in another order, and two thirds of this memory then hold samples. An evaluation reads it
+    block by block."""
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
     """Seeds, from 0 to 4294967295. Every model is trained, and every method sampled, once per seed."""
 

@@ -8,8 +8,7 @@ import xarray as xr
 
 from plumbline.metrics import _splits, standardised
 from plumbline.metrics._splits import training_moments, training_scale, values_of
-from plumbline.stages import evaluate as stage
-from plumbline.stages.evaluate import evaluate
+from plumbline.stages.evaluate import evaluate, load_for_metrics
 from plumbline.storage.store import load_parts, load_store, open_parts, write_store
 
 METRICS = {
@@ -48,29 +47,29 @@ def stored(tmp_path_factory):
     return paths, folder / "samples.zarr"
 
 
-def spec():
+def spec(memory):
     counts = {"count": 40, "parts": 1}
-    return json.dumps({"metrics": METRICS, "constraints": {}, "models": {}, "samples": counts})
+    return json.dumps(
+        {"metrics": METRICS, "constraints": {}, "models": {}, "samples": counts, "memory": memory}
+    )
 
 
 def test_an_evaluation_is_the_same_with_the_train_split_on_disk(stored, tmp_path, monkeypatch, caplog):
     paths, samples = stored
     caplog.set_level("INFO")
     monkeypatch.setattr(_splits, "BLOCK_BYTES", 7 * 20)  # blocks of seven samples
-    evaluate(spec(), seed=0, dataset=paths, samples=[samples], output=tmp_path / "held.zarr")
+    evaluate(spec(2.0), seed=0, dataset=paths, samples=[samples], output=tmp_path / "held.zarr")
     assert "block by block" not in caplog.text
-    monkeypatch.setattr(stage, "LARGE", 0)
-    evaluate(spec(), seed=0, dataset=paths, samples=[samples], output=tmp_path / "lazy.zarr")
+    evaluate(spec(1e-9), seed=0, dataset=paths, samples=[samples], output=tmp_path / "lazy.zarr")
     assert "block by block" in caplog.text
     held, lazy = load_store(tmp_path / "held.zarr"), load_store(tmp_path / "lazy.zarr")
     assert len(held) > 20
     xr.testing.assert_equal(held, lazy)
 
 
-def test_only_what_is_asked_for_is_in_memory(stored, monkeypatch):
+def test_only_what_is_asked_for_is_in_memory(stored):
     paths, _ = stored
-    monkeypatch.setattr(stage, "LARGE", 0)
-    lazy, whole = stage.load_for_metrics(paths), load_parts(paths)
+    lazy, whole = load_for_metrics(paths, 1e-9), load_parts(paths)
     assert lazy["state"].chunks is not None
     assert lazy.attrs == whole.attrs
     for split in ("train", "validation", "test"):

@@ -60,7 +60,7 @@ def test_models_prepared_in_blocks_are_those_prepared_at_once(name, data_of_stud
         torch.manual_seed(0)
         built = build_model(values, drawn.isel(sample=slice(0, 1)), {})
         if not isinstance(built, PreparingInBlocks):
-            with pytest.raises(NotInBlocksError, match=r"raise `training\.memory`"):
+            with pytest.raises(NotInBlocksError, match=r"raise `memory`"):
                 in_blocks(built)
             continue
         found.add(spec.kind)

@@ -149,6 +149,7 @@ def test_they_are_drawn_and_evaluated_with_the_costs_of_the_file(tmp_path):
         "constraints": {"e": constraint},
         "models": {},
         "samples": counts,
+        "memory": 2.0,
     }
     evaluate(
         json.dumps(judging),

@@ -33,6 +33,7 @@ def test_generate_then_a_broken_part(tmp_path, capsys):
             "constraints": {},
             "models": {},
             "samples": {"count": 2, "parts": 1},
+            "memory": 2.0,
         }
     )
     code = main(

@@ -30,6 +30,7 @@ def test_metrics_of_sets_take_the_first_draw_for_each_test_sample(tmp_path):
             "constraints": {"total": {"kind": "sum", "total": 0.0}},
             "metrics": {name: {"kind": name} for name in ("constraint_distance", "mmd", "memorisation")},
             "models": {},
+            "memory": 2.0,
         }
     )
     where = {"seed": 0, "dataset": [tmp_path / "data.zarr"]}

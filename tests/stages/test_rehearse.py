@@ -197,15 +197,33 @@ def test_a_rehearsal_compiles_what_the_training_compiles(part):
     assert rehearsal._one_step(TrainingSpec(compile=True)).compile
 
 
+NEEDS_ALL = """
+from typing import Literal
+from torch import nn
+from plumbline.models import FittedModelSpec
+
+class NeedsAll(nn.Module):
+    def prepare(self, data):
+        self.count = len(data["state"])
+
+class NeedsAllSpec(FittedModelSpec):
+    kind: Literal["needs_all"] = "needs_all"
+
+    def build(self, on):
+        return NeedsAll()
+"""
+
+
 def test_a_model_that_needs_all_of_data_beyond_memory_is_reported(part, tmp_path):
-    few = {"training": {**TRAINING, "memory": 1e-7}}  # 100 bytes
-    values = study()
-    values["models"]["free"] |= few  # prepared in parts: sound
-    values["models"]["fitted"] = {"kind": "fitted_gaussian", "training": {"steps": 0, "memory": 1e-7}}
-    values["models"]["enough"] = {"kind": "fitted_gaussian", "training": {"steps": 0}}
+    (tmp_path / "models.py").write_text(NEEDS_ALL)
+    values = study(plugins=[str(tmp_path / "models.py")], memory=2e-7)  # 200 bytes: four samples
+    values["models"]["fitted"] = {"kind": "needs_all"}
+    values["models"]["enough"] = {"kind": "needs_all", "training": {"steps": 0, "samples": 3}}
+    values["models"]["in_blocks"] = {"kind": "fitted_gaussian"}
     own = {"kind": "gaussian", "dimension": 6, "splits": {"train": 99, "validation": 2, "test": 2}}
     values["models"]["own"] = {
-        "kind": "diffusion", "network": {"kind": "mlp"}, "dataset": own, **few, "condition_on": []
+        "kind": "diffusion", "network": {"kind": "mlp"}, "dataset": own, "training": TRAINING,
+        "condition_on": [],
     }  # fmt: skip
     with pytest.raises(RehearsalError) as error:
         rehearse(
@@ -216,5 +234,5 @@ def test_a_model_that_needs_all_of_data_beyond_memory_is_reported(part, tmp_path
         )
     (first, second) = str(error.value).splitlines()[1:]
     assert "models.fitted: this kind of model is prepared from the whole train split" in first
-    assert "raise `training.memory`, or set `training.samples`" in first
+    assert "raise `memory`, or set `training.samples`" in first
     assert "models.own: `dataset`: its train split has" in second

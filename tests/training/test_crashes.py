@@ -56,6 +56,7 @@ def run(part, output, **training):
         "constraints": {},
         "models": {},
         "constraint_models": {},
+        "memory": 2.0,
     }
     stage.train(json.dumps(values), seed=0, dataset=[part], output=output)
 
@@ -410,7 +411,7 @@ def test_fewer_processes_than_asked_for_are_an_error(part, tmp_path, monkeypatch
     training = TrainingSpec(**TRAINING | {"devices": 2})
     values = {
         "model": model.model_copy(update={"training": training}).model_dump(mode="json"),
-        "constraints": {}, "models": {}, "constraint_models": {},
+        "constraints": {}, "models": {}, "constraint_models": {}, "memory": 2.0,
     }  # fmt: skip
     monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
     monkeypatch.setattr("lightning_fabric.Fabric.world_size", 1)

@@ -300,13 +300,14 @@ def peak(parts, output, memory, steps):
     """The peak memory in MB of a process that trains, and its log."""
     model = DiffusionSpec(
         network={"kind": "mlp", "width": 8, "blocks": 1, "embedding": 8},
-        training=spec(steps=steps, batch=64, memory=memory).model_dump(),
+        training=spec(steps=steps, batch=64).model_dump(),
     )
     values = {
         "model": model.model_dump(mode="json"),
         "constraints": {},
         "models": {},
         "constraint_models": {},
+        "memory": memory,
     }
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, json.dumps(values), str(output), *map(str, parts)],

@@ -367,6 +367,7 @@ def small_job(tmp_path_factory):
                 "constraints": {},
                 "models": {},
                 "constraint_models": {},
+                "memory": 2.0,
             }
         )
         return [

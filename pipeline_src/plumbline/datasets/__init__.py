@@ -49,7 +49,7 @@ class SplitSizes(Spec):
 class DatasetSpec(Kind):
     """Base class of the dataset kinds."""
 
-    block_bytes: ClassVar[int] = 2**26
+    block_bytes: ClassVar[int] = 2**25
     """Largest size of the blocks in which a part is drawn, unless a sample is larger."""
 
     seed: int = key(ge=0, le=LARGEST_SEED, default=0)

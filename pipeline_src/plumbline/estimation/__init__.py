@@ -28,6 +28,8 @@ logger = logging.getLogger("plumbline.estimate")
 
 COPIES = 3
 """Copies of the data that a job holds at most: as they are read, put together, and as tensors."""
+COPIES_OF_A_BLOCK = 10
+"""The same of a block, where data is written in blocks: they are checked, compressed and read ahead."""
 SAVED_STATES = 4
 """Size of a saved state over that of the weights: weights, their average, and AdamW's two moments."""
 PAIR_OPERATIONS = 40
@@ -78,7 +80,7 @@ class _Estimation:
         """All jobs, in the order of the rules."""
         study = self.study
         part = self.data / study.dataset.parts
-        self.jobs["generate"] = JobEstimate(Work(seconds=self.few.seconds), COPIES * part, part)
+        self.jobs["generate"] = JobEstimate(Work(seconds=self.few.seconds), self._blocks(part), part)
         self.jobs["rehearse"] = JobEstimate()
         order = TopologicalSorter({name: study.depends_on(name) for name in study.models})
         for name in order.static_order():
@@ -114,7 +116,7 @@ class _Estimation:
         return JobEstimate(
             work=count.prepare.plus(count.step.times(steps)),
             # A larger dataset is read from disk while the training runs.
-            memory=min(COPIES * self.data, 1e9 * training.memory) + count.size + below + count.peak,
+            memory=min(COPIES * self.data, 1e9 * self.study.memory) + count.size + below + count.peak,
             disk=count.size * (1 + training.checkpoints + (SAVED_STATES if training.steps else 0)),
             parameters=count.parameters,
             steps=training.steps,
@@ -134,7 +136,7 @@ class _Estimation:
         return JobEstimate(
             # The number of operations does not depend on how full the last batch is.
             work=whole.work._replace(operations=one.work.operations * -(-count // size)),
-            memory=self.data + members + one.peak + COPIES * count * self.few.bytes,
+            memory=members + one.peak + self._blocks(count * self.few.bytes),
             disk=count * self.few.bytes,
             network_evaluations=one.evaluations,
             note=_real(real),
@@ -150,7 +152,10 @@ class _Estimation:
             flops=2 * pairs * coordinates,
             bytes=8 * PAIR_OPERATIONS * pairs,
         )
-        memory = COPIES * (self.data + self._samples_bytes()) + 3 * 8 * 3.0 * count**2
+        # A larger train split is read block by block.
+        train = self.few.bytes * self.study.dataset.splits.train
+        held = self.data - train + min(train, 1e9 * self.study.memory) + self._samples_bytes()
+        memory = COPIES * held + 3 * 8 * 3.0 * count**2
         return JobEstimate(work, memory, disk=1e5)
 
     def _rehearsal(self) -> JobEstimate:
@@ -159,6 +164,10 @@ class _Estimation:
         parts = len(study.models) + len(study.methods) * (1 + len(study.metrics)) + len(study.constraints)
         memory = sum(self.weights.values()) + self.rehearsed + COPIES * min(self.data, TRAINED_BYTES)
         return JobEstimate(Work(operations=1000.0 * parts), memory, disk=1e3)
+
+    def _blocks(self, whole: float) -> float:
+        """Memory of a job that draws and writes data of this size block by block."""
+        return min(COPIES * whole, COPIES_OF_A_BLOCK * self.study.dataset.block_bytes)
 
     def _samples_bytes(self) -> float:
         return self.study.samples.count * self.few.bytes

@@ -28,11 +28,10 @@ from plumbline.storage.store import (
     write_store,
 )
 from plumbline.study import SampleCounts
+from plumbline.training.streamed import GB
 
 logger = logging.getLogger("plumbline.evaluate")
 
-LARGE = 2e9
-"""Size in bytes of a train split above which it is read block by block."""
 COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
 
 
@@ -50,7 +49,7 @@ def evaluate(
     Constraints and models compute on the GPU, if there is one.
 
     Args:
-        spec: the slice with metrics, constraints and the number of samples, as JSON.
+        spec: the slice with metrics, constraints, the number of samples and the memory, as JSON.
         seed: seed of the method; without samples, seed of the choice from the validation split.
         dataset: the parts of the dataset.
         samples: the parts of the samples. If empty, samples of the validation split are evaluated instead,
@@ -63,7 +62,7 @@ def evaluate(
     """
     started = time.perf_counter()
     values = json.loads(spec)
-    data = with_training_scale(load_for_metrics(dataset))
+    data = with_training_scale(load_for_metrics(dataset, values["memory"]))
     counts = SampleCounts.model_validate(values["samples"])
     evaluated = load_parts(samples) if samples else held_out(data, counts.cases, seed)
     first = evaluated.isel(sample=slice(None, None, counts.samples_per_case if samples else 1))
@@ -91,8 +90,8 @@ def evaluate(
     write_store(result, output, provenance(spec, devices.name_of(device), started))
 
 
-def load_for_metrics(paths: Sequence[Path]) -> xr.Dataset:
-    """The dataset in memory, except for a train split larger than `LARGE`, which stays lazy.
+def load_for_metrics(paths: Sequence[Path], memory: float) -> xr.Dataset:
+    """The dataset in memory, except for a train split larger than `memory` (GB), which stays lazy.
 
     All variables along `sample` are then lazy arrays, of which those of the other splits are in memory.
 
@@ -101,9 +100,9 @@ def load_for_metrics(paths: Sequence[Path]) -> xr.Dataset:
     """
     opened = open_parts(paths)
     train = opened["split"].values == "train"
-    if opened.isel(sample=np.flatnonzero(train)).nbytes <= LARGE:
+    if opened.isel(sample=np.flatnonzero(train)).nbytes <= memory * GB:
         return load_parts(paths)
-    logger.info("the train split is larger than %g GB: metrics read it block by block.", LARGE / 1e9)
+    logger.info("the train split is larger than `memory` (%g GB): metrics read it block by block.", memory)
     with reading(opened.encoding["source"]):
         others = opened.isel(sample=np.flatnonzero(~train)).load()
     along = [name for name, variable in others.data_vars.items() if variable.dims[:1] == ("sample",)]

@@ -242,13 +242,14 @@ class Rehearsal:
         count = self.trained_on if drawn is None else drawn.splits.train
         read = min(count, training.samples or count) if drawn is None else count
         size = read * sum(tensor[:1].nbytes for tensor in data.values())
-        if size <= training.memory * GB:
+        memory = self.study.memory
+        if size <= memory * GB:
             return True
         if drawn is not None:
             raise NotInBlocksError(
-                f"`dataset`: its train split has {size / GB:.3g} GB, more than `training.memory` "
-                f"({training.memory:g} GB), and a dataset of a model's own is drawn into memory: raise "
-                "`training.memory`, or lower `dataset.splits.train`."
+                f"`dataset`: its train split has {size / GB:.3g} GB, more than `memory` ({memory:g} GB), and "
+                "a dataset of a model's own is drawn into memory: raise `memory`, or lower "
+                "`dataset.splits.train`."
             )
         return False
 

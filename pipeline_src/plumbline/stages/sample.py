@@ -115,6 +115,7 @@ def known_batches(dataset: xr.Dataset, cases: np.ndarray, size: int) -> Iterator
         read = select_split(dataset, "test", cases[first : first + together])
         for start in range(0, read.sizes["sample"], size):
             yield read.isel(sample=slice(start, start + size))
+        del read  # before the next ones are read
 
 
 def draw_samples(

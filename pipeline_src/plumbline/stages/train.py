@@ -105,7 +105,7 @@ def _train(
 
     def samples_of(split: str, samples: int | None = None) -> InMemory | Streamed:
         if own.dataset is None:
-            return feed_of(StoredSplit(dataset, split, samples), training.memory, split)
+            return feed_of(StoredSplit(dataset, split, samples), values["memory"], split)
         drawn = own.dataset.draw_matching(split, opened["state"].shape[1:], "dataset")
         return InMemory(batch_of(drawn.isel(sample=slice(0, samples))))
 

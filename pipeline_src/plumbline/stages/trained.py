@@ -60,8 +60,7 @@ def in_blocks(model: nn.Module) -> PreparingInBlocks:
     if not isinstance(model, PreparingInBlocks):
         raise NotInBlocksError(
             "this kind of model is prepared from the whole train split at once, which is larger than "
-            "`training.memory`: raise `training.memory`, or set `training.samples` to train it on fewer "
-            "samples."
+            "`memory`: raise `memory`, or set `training.samples` to train it on fewer samples."
         )
     return model
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
-HELD_BYTES = 2**26
+HELD_BYTES = 2**25
 """Largest size of samples that are held until all of them are there."""
 
 
@@ -130,6 +130,7 @@ def _write_chunks(blocks: Iterator[xr.Dataset], count: int, folder: Path) -> xr.
                 rows[name].add(block[name].values)
             others.append(block.drop_vars(streamed))
             written += block.sizes["sample"]
+            del block  # before the next one is drawn
         for one in rows.values():
             one.finish()
     _require_count(written, count, folder)

@@ -43,9 +43,6 @@ class TrainingSpec(Spec):
     """Number of samples of the train split to train on, taken from its start; null for all."""
     seed_offset: int = key(ge=0, le=LARGEST_SEED, default=0)
     """Added to the study's seed, so that models of equal settings differ, as members of an ensemble must."""
-    memory: float = key("GB", gt=0, default=2.0)
-    """Largest size of the train split in memory. A larger one is read from disk while the training runs, in
-    another order; two thirds of this memory then hold samples."""
     batch: int = key("samples", ge=1, default=64)
     """Batch size, over all devices of all nodes."""
     learning_rate: float = key(gt=0, default=1e-3)

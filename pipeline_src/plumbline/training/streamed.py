@@ -37,7 +37,7 @@ LIGHT = 16
 
 
 GB = 1e9
-"""Bytes in the unit of `training.memory`."""
+"""Bytes in the unit of `memory`."""
 
 
 @dataclass(frozen=True)
@@ -297,11 +297,11 @@ def feed_of(split: StoredSplit, memory: float, name: str) -> InMemory | Streamed
     """
     size = f"the {name} split, {split.count} samples of {split.nbytes / GB:.3g} GB"
     if split.nbytes <= memory * GB:
-        logger.info("%s, is held in memory (`training.memory`: %g GB).", size, memory)
+        logger.info("%s, is held in memory (`memory`: %g GB).", size, memory)
         return InMemory({own: torch.as_tensor(split.whole(own)) for own in split.names})
     feed = Streamed(split, memory * GB)
     logger.info(
-        "%s, is read from disk during the training (`training.memory`: %g GB), in %d windows an epoch.",
+        "%s, is read from disk during the training (`memory`: %g GB), in %d windows an epoch.",
         size,
         memory,
         feed.windows,
