@@ -24,6 +24,7 @@ ROUNDING = 0.01
 WAITS_OF_TRAINING = {
     "models/predictive/_node_regression.py": "the number of atoms and bonds of a batch depends on its values",
     "samplers/_denoising.py": "a training that draws samples copies the times of their steps, once a draw",
+    "samplers/_stepped.py": "the same: the times of the steps of a draw, once a draw",
     "solvers/exponential.py": "each trajectory has its own step, refined until it is accurate",
     "solvers/burgers.py": "each trajectory has its own step, refined until it is accurate",
 }
