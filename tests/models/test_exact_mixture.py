@@ -6,6 +6,7 @@ import torch
 import xarray as xr
 
 from plumbline.datasets.gaussian import GaussianSpec
+from plumbline.datasets.mixture import MixtureSpec
 from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.fitted.exact_mixture import ExactMixtureSpec
@@ -200,6 +201,22 @@ def test_the_dataset_gaussian_stores_its_own():
         torch.testing.assert_close(
             exact.denoiser(x, t).mean, fitted.denoiser(x, t).mean, atol=0.06, rtol=0.06
         )
+
+
+def test_the_dataset_mixture_stores_its_own():
+    """Tweedie's formula for its density with more noise."""
+    keys = {"means": ((-1.0, 0.0), (1.0, 0.5)), "weights": (1.0, 3.0), "parts": 1}
+    splits = {"train": 8, "validation": 2, "test": 2}
+    spec = MixtureSpec(stds=(0.3, 0.5), splits=splits, **keys)
+    model = built(spec.draw_part(0), scaling="none")
+    noisier = MixtureSpec(stds=(np.hypot(0.3, 0.4), np.hypot(0.5, 0.4)), splits=splits, **keys)
+    x, small = np.random.default_rng(0).standard_normal((20, 2)), 1e-5
+    score = np.stack(
+        [(noisier.log_density(x + d) - noisier.log_density(x - d)) / (2 * small) for d in small * np.eye(2)],
+        1,
+    )
+    found = at_ratio(model, torch.as_tensor(x), 0.4).numpy()
+    np.testing.assert_allclose(found, x + 0.4**2 * score, atol=1e-8)
 
 
 @pytest.mark.rejects

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class MixtureSpec(DatasetSpec):
-    """Samples of sum_k w_k N(m_k, s_k^2 I), with their component as `label`."""
+    """Samples of sum_k w_k N(m_k, s_k^2 I), with their component as `label`.
+
+    The mixture is stored for the model `exact_mixture`.
+    """
 
     kind: Literal["mixture"] = "mixture"
     means: tuple[tuple[float, ...], ...] = Field(min_length=1)
@@ -52,6 +55,9 @@ class MixtureSpec(DatasetSpec):
                     {"long_name": "coordinate", "units": "1"},
                 ),
                 "label": ("sample", label, {"long_name": "component"}),
+                "component_weights": (("component",), weights),
+                "component_means": (("component", "coordinate"), means),
+                "component_variances": (("component",), stds**2),
             },
             coords={"coordinate": ("coordinate", np.arange(size), {"long_name": "coordinate"})},
             attrs={"title": "mixture of Gaussians"},
