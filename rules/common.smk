@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.io import IOFile
 from snakemake.logging import logger
 
 # Jobs are many small objects that stay to the end: with the default of 700 objects, the search for garbage takes
@@ -159,7 +160,22 @@ def parts_to_train_on(wildcards):
 def rehearsal(wildcards):
     """The rehearsal of the dataset that a model is trained on."""
     plan, _ = TRAINED[wildcards.trained]
+    take_as_whole(plan.rehearsal())
     return plan.rehearsal()
+
+
+@cache
+def take_as_whole(file):
+    """Removes Snakemake's mark that a job was interrupted, if the job had written its file.
+
+    If Snakemake was killed after a rehearsal and before it noted its end, it repeats the rehearsal. It then plans
+    no job that depends on the file as `ancient`, even if the outputs of that job are missing, and ends as if all
+    was done (9.27.1, `DAG.update_needrun`). A rehearsal is renamed when it is complete: one that exists is whole.
+    """
+    if workflow.is_main_process and Path(file).is_file():
+        output = IOFile(str(file))
+        if workflow.persistence._filter_incomplete_keys([str(file)]):
+            workflow.persistence.cleanup_metadata(output)
 
 
 def models_below(wildcards):

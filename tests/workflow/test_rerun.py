@@ -4,6 +4,7 @@ Most tests ask Snakemake for its plan, in a dry run. `test_what_is_planned_is_wh
 with the stores that are new after the run.
 """
 
+import base64
 import re
 from pathlib import Path
 
@@ -248,3 +249,25 @@ def test_a_study_trains_no_model_that_another_has_trained(runs):
     again = runs.planned(runs.path.read_text())
     assert {"sample faster 0", "sample plain 0", "compare"} <= again
     assert not {job for job in again if job.startswith(("generate", "train"))}
+
+
+@pytest.mark.parametrize("noted_before", [False, True])
+def test_a_snakemake_that_was_killed_after_a_rehearsal_plans_everything_else(runs, noted_before):
+    """The rehearsal is whole, but Snakemake has not noted its end, for the first or for a second time."""
+    folder = runs.workflow.folder
+    (rehearsal,) = (path for path in folder.glob("results/rehearsals/*/rehearsal.json"))
+    name = base64.b64encode(str(rehearsal.relative_to(folder)).encode()).decode()
+    record = folder / ".snakemake" / "metadata" / name
+    kept = record.read_bytes()
+    if not noted_before:
+        record.unlink()
+    (folder / ".snakemake" / "incomplete" / name).write_text("{}")
+    missing = [folder / "results" / name for name in ("models", "mini", "report.html")]
+    for path in missing:
+        path.rename(folder / f"{path.name}-elsewhere")
+    planned = runs.planned(runs.path.read_text())
+    for path in missing:
+        (folder / f"{path.name}-elsewhere").rename(path)
+    record.write_bytes(kept)
+    assert {"train gaussian 0", "sample projected 0", "evaluate projected 0", "compare", "report"} <= planned
+    assert not {"generate", "rehearse"} & planned
