@@ -188,7 +188,7 @@ def test_particles_share_target_and_condition():
     with pytest.raises(ValueError, match="the targets of 'line' differ between the samples"):
         draw(Two(), TDSSpec(constraint="line"), shape=(4, 2), constraints={"line": targets})
     given = {"condition": torch.arange(4.0)[:, None]}
-    with pytest.raises(ValueError, match="the condition differs between the samples"):
+    with pytest.raises(ValueError, match="the condition differ between the samples of a batch"):
         draw(Two(), TDSSpec(constraint="line"), shape=(4, 2), constraints={"line": LINE}, conditions=given)
 
 

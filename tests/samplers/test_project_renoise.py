@@ -26,7 +26,8 @@ from plumbline.samplers import (
 )
 from plumbline.samplers._azula import DataSpace
 from plumbline.samplers._denoising import DenoisingContext
-from plumbline.samplers._project_renoise import Relaxation, Renoising, relaxed, shortened, times_of
+from plumbline.samplers._noise_levels import times_at
+from plumbline.samplers._project_renoise import Relaxation, Renoising, relaxed, shortened
 from plumbline.samplers._task import Costs, SamplingTask
 
 ON = {"constraint": "equalities"}
@@ -81,7 +82,7 @@ def test_the_straight_grid_does_not_depend_on_the_schedule(gaussian_problem, exa
 def test_times_invert_the_ratio(name):
     schedule = SCHEDULES[name]
     ratios = torch.tensor([0.02, 0.3, 1.0, 40.0], dtype=torch.float64)
-    torch.testing.assert_close(times_of(schedule, ratios), schedule.time_of(ratios), rtol=0, atol=1e-7)
+    torch.testing.assert_close(times_at(schedule, ratios), schedule.time_of(ratios), rtol=0, atol=1e-7)
 
 
 class Moments:

@@ -10,9 +10,11 @@ from azula.guidance.tds import TDSSampler
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.samplers import ImposingSpec
-from plumbline.samplers._denoising import DenoisingContext
+from plumbline.samplers._population import require_one_condition
 from plumbline.samplers._task import Costs
+
+OTHERWISE = "use `twisted_smc` with `population: per_sample`"
+"""What to do where the samples of a batch cannot share a population of TDS."""
 
 
 class BackwardCounter(Denoiser):
@@ -83,12 +85,7 @@ class WeighedTDSSampler(TDSSampler):
         Raises:
             ValueError: a condition of the denoiser differs between the particles.
         """
-        for name, value in conditions.items():
-            if isinstance(value, Tensor) and bool((value != value[:1]).any()):
-                raise ValueError(
-                    f"the {name} differs between the samples of a batch, which are particles of one "
-                    "population of `tds`: use `twisted_smc` with `population: per_sample`."
-                )
+        require_one_condition(conditions, OTHERWISE)
         self.details["effective_sample_size"] = torch.ones_like(x.flatten(1)[:, 0])
         moved: Tensor = super().__call__(x, **conditions)
         return moved
@@ -109,16 +106,3 @@ class WeighedTDSSampler(TDSSampler):
         least = self.details["effective_sample_size"]
         self.details["effective_sample_size"] = torch.minimum(least, effective)
         return found
-
-
-def require_one_constraint(context: DenoisingContext, spec: ImposingSpec) -> None:
-    """Raises a ValueError if the constraint of a sampler differs between the samples of its batch."""
-    constraint, state = context.task.constraints[spec.constraint], context.task.batch["state"]
-    count = len(state)
-    points = torch.randn(1, *state.shape[1:], dtype=torch.float64, device=state.device)
-    residual = constraint.residual(points.expand(count, *state.shape[1:]).contiguous())
-    if bool((residual != residual[:1]).any()):
-        raise ValueError(
-            f"the targets of {spec.constraint!r} differ between the samples of a batch, which are particles "
-            f"of one population of `{spec.kind}`: use `twisted_smc` with `population: per_sample`."
-        )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from azula.noise import Schedule
+from jaxtyping import Float
 from torch import Tensor
 
 # Number of halvings of [0, 1], after which the time is exact to rounding in double precision.
@@ -20,17 +19,23 @@ def ratio_at(schedule: Schedule, t: Tensor) -> Tensor:
     return sigma / alpha.clamp(min=SMALLEST_ALPHA)
 
 
-def time_at(schedule: Schedule, ratio: float) -> float:
-    """The time in [0, 1] at which sigma_t / alpha_t, which grows with t, has this value.
+def times_at(schedule: Schedule, ratios: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """The times in [0, 1] at which sigma_t / alpha_t, which grows with t, has these values.
 
     Ratios that the schedule does not reach give its nearest end.
+
+    Args:
+        schedule: the schedule.
+        ratios: the values, in double precision.
     """
-    low, high = 0.0, 1.0
+    low, high = torch.zeros_like(ratios), torch.ones_like(ratios)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        here = float(ratio_at(schedule, torch.tensor(middle, dtype=torch.float64)))
-        if math.isnan(here) or here < ratio:
-            low = middle
-        else:
-            high = middle
+        reached = ratio_at(schedule, middle) >= ratios
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
     return high
+
+
+def time_at(schedule: Schedule, ratio: float) -> float:
+    """The time in [0, 1] at which sigma_t / alpha_t has this value, or the schedule's nearest end."""
+    return float(times_at(schedule, torch.tensor([ratio], dtype=torch.float64)))

@@ -170,24 +170,13 @@ def straight_times(sampler: Sampler) -> Tensor:
     """The times (N + 1,) of the ratios (N - k) / k in the sampler's schedule, from its start to its stop."""
     import torch
 
+    from plumbline.samplers._noise_levels import times_at
+
     k = torch.arange(1, sampler.steps, dtype=torch.float64, device=sampler.device)
-    inner = times_of(sampler.denoiser.schedule, (sampler.steps - k) / k)
+    inner = times_at(sampler.denoiser.schedule, (sampler.steps - k) / k)
     inner = inner.clamp(sampler.stop, sampler.start)
     ends = inner.new_full((1,), sampler.start), inner.new_full((1,), sampler.stop)
     return torch.cat([ends[0], inner, ends[1]]).to(sampler.dtype or torch.get_default_dtype())
-
-
-def times_of(schedule: Schedule, ratios: Tensor) -> Tensor:
-    """The times (N,) in [0, 1] at which sigma / alpha has these values, by bisection; an end beyond them."""
-    import torch
-
-    low, high = torch.zeros_like(ratios), torch.ones_like(ratios)
-    for _ in range(60):
-        middle = (low + high) / 2
-        alpha, sigma = schedule(middle)
-        above = sigma > ratios * alpha
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return (low + high) / 2
 
 
 def renoising_step(
@@ -255,10 +244,10 @@ def corrected(mean: Tensor, settings: Renoising, *, constraint: str, context: De
     """The projection of clean estimates (B, ...) of the model's space, or one Gauss-Newton step from them."""
     from plumbline.constraints._derivatives import newton_step
 
-    x = context.decode(mean)
-    context.costs.projection_solves += 1
     if not settings.newton or isinstance(context.task.constraints[constraint], LinearEqualityConstraint):
-        return context.space.encode(context.task.projectable(constraint).project(x))
+        return context.projected(constraint, mean)
+    context.costs.projection_solves += 1
+    x = context.decode(mean)
     moved = context.space.encode(newton_step(context.task.constraints[constraint], x))
     return mean + shortened(moved - mean, settings.longest_step)
 

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from plumbline.samplers._denoising import DenoisingContext
 from plumbline.samplers._noise_levels import SMALLEST_ALPHA, ratio_at, time_at
+from plumbline.samplers._population import require_one_condition, require_one_constraint
 from plumbline.samplers._posterior import ConditionedPosterior
+
+PER_SAMPLE = "set `population: per_sample`"
+"""What to do where the samples of a batch cannot share a population."""
 
 
 class TwistedSMC(Sampler):
@@ -80,7 +84,7 @@ class TwistedSMC(Sampler):
                 "to 0."
             )
         if self.shared:
-            _require_one_constraint(context, constraint)
+            require_one_constraint(context, constraint, PER_SAMPLE)
 
     @property
     def timesteps(self) -> Tensor:
@@ -94,7 +98,7 @@ class TwistedSMC(Sampler):
         before = costs.network_evaluations, costs.projection_solves
         cases = torch.arange(count, device=x.device)
         if self.shared:
-            _require_one_condition(conditions)
+            require_one_condition(conditions, PER_SAMPLE)
             cases = torch.zeros_like(cases)
         total = self.populations * self.particles
         of_particle = cases.repeat_interleave(self.particles) if not self.shared else cases[:1].expand(total)
@@ -230,24 +234,3 @@ def effective_sample_size(log_weights: Float[Tensor, "P K"]) -> Float[Tensor, " 
 
 def _rows(conditions: dict[str, Tensor], cases: Int[Tensor, " N"]) -> dict[str, Tensor]:
     return {name: value[cases] for name, value in conditions.items()}
-
-
-def _require_one_condition(conditions: dict[str, Tensor]) -> None:
-    differing = [name for name, value in conditions.items() if bool((value != value[:1]).any())]
-    if differing:
-        raise ValueError(
-            f"the {' and the '.join(differing)} differ between the samples of a batch, which therefore "
-            "cannot share a population: set `population: per_sample`."
-        )
-
-
-def _require_one_constraint(context: DenoisingContext, name: str) -> None:
-    constraint, state = context.task.constraints[name], context.task.batch["state"]
-    count = len(state)
-    points = torch.randn(count, *state.shape[1:], dtype=torch.float64, device=state.device)
-    others = torch.arange(count, device=state.device).roll(1)
-    if not torch.equal(constraint.residual(points), constraint.select(others).residual(points)):
-        raise ValueError(
-            f"the targets of {name!r} differ between the samples of a batch, which therefore cannot share a "
-            "population: set `population: per_sample`."
-        )

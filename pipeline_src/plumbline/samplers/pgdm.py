@@ -51,11 +51,8 @@ class PGDMSpec(ImposingSpec, DenoisingSpec):
 
         from plumbline.samplers._azula_guidance import BackwardCounter
 
-        constraint = context.task.projectable(self.constraint)
-
         def infeasible_part(z: Tensor) -> Tensor:
-            context.costs.projection_solves += 1
-            return z - context.space.encode(constraint.project(context.decode(z)))
+            return z - context.projected(self.constraint, z)
 
         return PGDMSampler(
             BackwardCounter(denoiser, context.costs),

@@ -62,18 +62,13 @@ class TDSSpec(ImposingSpec, DenoisingSpec):
         return True
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
-        from plumbline.samplers._azula_guidance import (
-            BackwardCounter,
-            WeighedTDSSampler,
-            require_one_constraint,
-        )
+        from plumbline.samplers._azula_guidance import OTHERWISE, BackwardCounter, WeighedTDSSampler
+        from plumbline.samplers._population import require_one_constraint
 
-        require_one_constraint(context, self)
-        constraint = context.task.projectable(self.constraint)
+        require_one_constraint(context, self.constraint, OTHERWISE)
 
         def log_twist(mean: Tensor, ratio: Tensor) -> Tensor:
-            context.costs.projection_solves += 1
-            nearest = context.space.encode(constraint.project(context.decode(mean.detach())))
+            nearest = context.projected(self.constraint, mean.detach())
             # The gradient of half the squared distance is mean - nearest, so that none of it goes through P.
             distance = (mean - nearest).flatten(1).square().sum(1)
             return -distance / (2 * (ratio**2 / (1 + ratio**2) + self.noise**2))
