@@ -1,13 +1,14 @@
 """Noise with a covariance in samplers: the whitened space, by the exact laws of samples."""
 
 import numpy as np
+import pytest
 import torch
 from azula.denoise import Denoiser, DiracPosterior
 
 from plumbline.constraints import LinearEquality
 from plumbline.models.diffusion._noise import GaussianField, WhitenedDenoiser, WhitenedSpace
 from plumbline.models.diffusion.diffusion import RectifiedScheduleSpec
-from plumbline.samplers import DDPMSpec, ECISpec, FlowSpec, SamplingTask
+from plumbline.samplers import ConditionedSpec, DDPMSpec, ECISpec, FlowSpec, SamplingTask
 from plumbline.samplers._azula import DataSpace
 from plumbline.samplers._denoising import DenoisingContext
 from plumbline.samplers._task import Costs
@@ -75,3 +76,19 @@ def test_eci_renoises_with_the_field(exact_law):
     mean, covariance, _ = exact_law(ECISpec(constraint="equalities", steps=30), model, total)
     assert abs(mean.sum()) < 1e-10 and np.abs(covariance.sum(0)).max() < 1e-10
     assert np.trace(covariance) > 1
+
+
+@pytest.mark.rejects
+@pytest.mark.parametrize("covariance", ["data", "isotropic"])
+def test_conditioning_refuses_the_whitened_space(covariance):
+    spec = ConditionedSpec(constraint="total", base=DDPMSpec(steps=4), covariance=covariance)
+    total = LinearEquality(torch.ones(1, 16), torch.zeros(1))
+    task = SamplingTask({"state": torch.zeros(2, 4, 4, dtype=torch.float64)}, {"total": total})
+    context = DenoisingContext(task, WhitenedData().space, Costs())
+
+    def run():
+        sampler = spec.build(WhitenedData().denoiser, context)
+        return sampler(torch.zeros(2, 4, 4, dtype=torch.float64))
+
+    with pytest.raises(ValueError, match="a space with the coordinates of the data, found a WhitenedSpace"):
+        run()

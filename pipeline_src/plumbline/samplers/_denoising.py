@@ -65,8 +65,9 @@ class DenoisingContext:
         """The covariance of the training data in the model's space, flattened, in double precision.
 
         Raises:
-            ValueError: the model does not have it.
+            ValueError: the model does not have it, or its space has other coordinates than the data.
         """
+        scale = self.scale.double()
         found = getattr(self.space, "covariance", None)
         if not isinstance(found, SpectralCovariance):
             raise ValueError(
@@ -74,7 +75,7 @@ class DenoisingContext:
                 "the model lacks: set `covariance_rank` above 0 in the model, or `covariance: isotropic` in "
                 "the sampler. An azula denoiser takes it as the argument `covariance` of `draw`."
             )
-        return found.to(self.scale.double())
+        return found.to(scale)
 
     def conditioner(self, name: str, which: Tensor | None = None) -> Conditioner:
         """Conditions Gaussians in the model's space on the constraint of this name.
