@@ -37,6 +37,7 @@ IN_BLOCKS = {
     "fair_digits": {"classifier", "dual_diffusion"},
     "mirror_periodic": {"diffusion", "mirror_map"},
     "darcy": {"diffusion", "regression"},
+    "exact_conditionals/gaussian_mixture": {"diffusion", "exact_mixture"},
 }  # fmt: skip
 """Studies whose data needs no download, and kinds of their models that are prepared in blocks."""
 SAMPLES = 60

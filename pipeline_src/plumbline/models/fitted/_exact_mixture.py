@@ -20,6 +20,7 @@ vanishing noise level selects the component instead of dividing zero by zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -29,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models._data_covariance import DataCovariance
+from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation
 from plumbline.models.diffusion._schedules import EDMSchedule
 
@@ -171,7 +173,7 @@ def responsibilities(x: Float[Tensor, "B n"], mixture: Mixture) -> Float[Tensor,
     return denoiser.probabilities(x, one, zero)
 
 
-class ExactMixture(nn.Module):
+class ExactMixture(PreparedInBlocks, nn.Module):
     """The mixture of Gaussians that the data is drawn from, in standardised space.
 
     Args:
@@ -202,10 +204,10 @@ class ExactMixture(nn.Module):
         rank = 0 if factors is None else min(factors.shape[1:])
         self.denoiser = MixtureDenoiser(len(weights), n, rank, schedule)
 
-    def prepare(self, data: dict[str, Tensor]) -> None:
+    def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
         """Fits the standardisation, and sets the mixture of the standardised samples."""
-        self.space.fit(data["state"])
-        self.space.fit_covariance([data["state"]])
+        self.space.fit_blocks(block["state"] for block in blocks)
+        self.space.fit_covariance(block["state"] for block in blocks)
         scale = self.space.scale.double().reshape(()).cpu()
         shift = self.space.mean.double().reshape(()).cpu()
         given = self.mixture
