@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from plumbline.constraints.equations import EquationsSpec
 from plumbline.constraints.fixed import FixedSpec
+from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets._exact import Numbers
 from plumbline.datasets.heat_waves import HeatWavesSpec
 from plumbline.datasets.reaction import HIGH, LOW, ReactionSpec
@@ -40,7 +41,11 @@ def constraint_of(spec, data):
         "time": data.attrs["sensor_time"],
         across: data.attrs.get("sensor_y", 0.0),
     }
-    return FixedSpec(where=where, value="given").build(data)
+    fixed = FixedSpec(where=where, value="given").build(data)
+    same = LinearEqualitySpec(matrix="matrix", target="target").build(data)
+    x = torch.randn(3, *data["state"].shape[1:], dtype=torch.float64)
+    torch.testing.assert_close(same.project(x), fixed.project(x))
+    return fixed
 
 
 @pytest.mark.parametrize(("kind", "keys"), CASES)

@@ -93,3 +93,22 @@ class FamilySpec(ExactConditionalSpec):
             for a, b in ((widths[0], 0.0), (0.0, widths[1]))
         ]
         return self.fields(p, q), BLUR * np.stack(tangents, axis=1)
+
+
+def given_values(
+    reference: np.ndarray, chosen: np.ndarray, dims: tuple[str, ...], attrs: dict[str, str]
+) -> dict[str, tuple]:
+    """The variables `given`, the reference field, and `matrix` and `target` of the equality at chosen places.
+
+    Args:
+        reference: the field (*S).
+        chosen: whether each of its values is given (*S).
+        dims: the dimensions of a sample.
+        attrs: the attributes of `state`.
+    """
+    rows = np.eye(reference.size)[chosen.ravel()].reshape(-1, *reference.shape)
+    return {
+        "given": (dims, reference, attrs),
+        "matrix": (("equality", *dims), rows),
+        "target": (("equality",), reference[chosen], {"units": attrs["units"]}),
+    }

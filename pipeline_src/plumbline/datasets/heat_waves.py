@@ -13,7 +13,9 @@ that of the wave with `phase` and `decay`:
   log(sin(phi) / c) / t_1, where this is in [1, 5]. As du / d alpha = -t_1 c is constant on it, phi is
   uniform there.
 
-The total of u over a period is zero at all times, for all waves.
+The total of u over a period is zero at all times, for all waves. A study may impose the values as
+`linear_equality` with `matrix` and `target`, or as `fixed` values of the variable `given`, and the total as
+`conserved`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import model_validator
 
-from plumbline.datasets._families import Bounds, FamilySpec
+from plumbline.datasets._families import Bounds, FamilySpec, given_values
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -79,14 +81,19 @@ class HeatWavesSpec(FamilySpec):
         return phase, np.log(np.sin(phase) / value) / time
 
     def coordinates(self) -> xr.Dataset:
-        """Adds the wave `given`, and the plane between the branches of `given: boundary`."""
+        """Adds the wave `given`, `matrix` and `target` of its values, and the plane between branches."""
         import xarray as xr
 
         x, t = self._axes()
         dims, attrs = self.layout()
         reference = self.fields(np.array([self.phase]), np.array([self.decay]))[0]
+        chosen = np.zeros((self.times, self.points), bool)
+        if self.given == "initial":
+            chosen[0] = True
+        else:
+            chosen[slice(None) if self.given == "boundary" else self._sensor(), 0] = True
         found = xr.Dataset(
-            {"given": (dims, reference, attrs)},
+            given_values(reference, chosen, dims, attrs),
             coords={
                 "x": ("x", x, {"long_name": "position", "units": "1", "period": 2 * np.pi}),
                 "time": ("time", t, {"long_name": "time", "units": "time"}),

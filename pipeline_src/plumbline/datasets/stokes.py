@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from plumbline.datasets._families import Bounds, FamilySpec
+from plumbline.datasets._families import Bounds, FamilySpec, given_values
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -71,15 +71,22 @@ class StokesSpec(FamilySpec):
         return k, omega
 
     def coordinates(self) -> xr.Dataset:
-        """Adds the flow `given`."""
+        """Adds the flow `given`, and its given values as `matrix` and `target`."""
         import xarray as xr
 
         y, t = self._axes()
         dims, attrs = self.layout()
         place = dict(zip(("sensor_y", "sensor_time"), self._place(), strict=True))
         reference = self.fields(np.array([self.wavenumber]), np.array([self.frequency]))[0]
+        chosen = np.zeros((self.times, self.points), bool)
+        if self.given == "initial":
+            chosen[0] = True
+        elif self.given == "boundary":
+            chosen[:, 0] = True
+        else:
+            chosen[self._indices()] = True
         return xr.Dataset(
-            {"given": (dims, reference, attrs)},
+            given_values(reference, chosen, dims, attrs),
             coords={
                 "y": ("y", y, {"long_name": "distance from the plate", "units": "length"}),
                 "time": ("time", t, {"long_name": "time", "units": "time"}),
