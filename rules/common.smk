@@ -31,6 +31,7 @@ from plumbline.forkserver.client import VARIABLE as FORK_SERVER
 from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
+from plumbline.plan import TUNING
 from plumbline.plan import Plan
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 from plumbline.workflow_files import studies_named, study_file
@@ -196,6 +197,28 @@ def train_slice(wildcards):
     return plan.train_slice(model)
 
 
+def tuned_from(wildcards):
+    """The files of the method's trained models with the first seed, with which it is tuned."""
+    plan = PLANS[wildcards.study]
+    return plan.model_files(plan.study.methods[wildcards.method].models(), plan.study.seeds[0])
+
+
+def tuning_model_files(wildcards):
+    """The files of the trained models that any constraint, or the metric to tune by, uses."""
+    plan = PLANS[wildcards.study]
+    return plan.model_files(plan.tuning_models(), plan.study.seeds[0])
+
+
+def tuned_by(wildcards):
+    """The record of the method's tuning, if it is tuned."""
+    return PLANS[wildcards.study].tuned_by(wildcards.method)
+
+
+def all_tunings(wildcards):
+    plan = PLANS[wildcards.study]
+    return [plan.tuning(name) for name in plan.swept()]
+
+
 def drawn_from(wildcards):
     return PLANS[wildcards.study].drawn_from(wildcards.method, wildcards.seed)
 
@@ -245,6 +268,10 @@ def model_folders(wildcards, input):
     return folders_of(input.models)
 
 
+def measuring_model_folders(wildcards, input):
+    return folders_of(input.measuring_models)
+
+
 def constraint_model_folders(wildcards, input):
     return folders_of(input.constraint_models)
 
@@ -285,6 +312,7 @@ JOBS = {
     "generate": lambda wildcards: wildcards.dataset,
     "rehearse": lambda wildcards: wildcards.dataset,
     "train": lambda wildcards: wildcards.trained,
+    "tune": lambda wildcards: f"{wildcards.study}/{wildcards.method}",
     "sample": lambda wildcards: f"{wildcards.study}/{wildcards.method}",
     "evaluate": lambda wildcards: f"{wildcards.study}/{wildcards.method}",
     "compare": lambda wildcards: wildcards.study,

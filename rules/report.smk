@@ -4,6 +4,7 @@ rule compare:
         metrics=all_metrics,
         samples=shown_samples,
         models=all_models,
+        tunings=all_tunings,
     output:
         directory(RESULTS / COMPARISON),
     log:

@@ -36,6 +36,8 @@ BESIDE = {
     "spec",
     "plan",
     "study",
+    "method",
+    "tuning",
     "study_file",
     "storage",
     "coordinates",

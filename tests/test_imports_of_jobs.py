@@ -16,6 +16,7 @@ ALLOWED = {
     "plumbline.stages.generate": set(),
     "plumbline.stages.rehearse": {"torch"},
     "plumbline.stages.train": {"torch"},
+    "plumbline.stages.tune": {"torch"},
     "plumbline.stages.sample": {"torch"},
     "plumbline.stages.evaluate": {"torch"},
     "plumbline.stages.compare": {"torch"},

@@ -64,8 +64,9 @@ def check(options: argparse.Namespace) -> None:
     sampled = len(study.methods) + len(plan.at_checkpoints())
     trainings, parts = len(study.models) * len(study.seeds), study.samples.parts
     evaluations = (sampled + 1) * len(study.seeds)
+    tunings = f"{len(plan.swept())} tunings, " if plan.swept() else ""
     print(
-        f"  jobs         {study.dataset.parts} parts of data, 1 rehearsal, {trainings} trainings, "
+        f"  jobs         {study.dataset.parts} parts of data, 1 rehearsal, {trainings} trainings, {tunings}"
         f"{sampled * len(study.seeds) * parts} parts of samples, {evaluations} evaluations"
     )
 
@@ -162,12 +163,15 @@ def show(options: argparse.Namespace) -> None:
     """Prints what a study compared."""
     from plumbline.reporting.page import section
     from plumbline.reporting.tables import as_markdown
+    from plumbline.reporting.tuned import tuned_as_markdown
 
     shown = section(_comparison(options.result))
     print(f"{shown.study.title}\n\n{shown.study.description}\n")
     for name, value in shown.facts:
         print(f"{name:15s} {value}")
     print(f"\n{as_markdown(shown.metrics)}\n\n{as_markdown(shown.costs)}")
+    if shown.tuned:
+        print(f"\n{tuned_as_markdown(shown.tuned)}")
     for warning in shown.warnings:
         print(f"\nWarning: {warning}")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from plumbline.storage.partial import replace_text
 
-VERSION = 3
+VERSION = 4
 """Raised whenever estimates change; files of other versions are computed anew."""
 FOLDER = Path(".snakemake") / "plumbline" / "estimates"
 """The folder in which estimates are remembered, in the folder of a run."""

@@ -35,7 +35,7 @@ class Step:
 
     Attributes:
         name: name of the job in the log.
-        output: the store or model folder that it writes.
+        output: the store, file or model folder that it writes.
         depends_on: its slice, and the names of the data, models and steps that it reads.
         make: the function that runs it.
     """
@@ -108,26 +108,33 @@ class _Made:
 
     def is_made(self, step: Step) -> bool:
         """Whether the output exists, was made with the same settings, and has not been rewritten since."""
-        if step.output.suffix != ".zarr":
+        if not step.output.suffix:
             # The folder of a model is named after everything that the model depends on.
             return all((step.output / name).exists() for name in OF_TRAINING)
-        metadata = step.output / METADATA
+        metadata = _written_last(step.output)
         return metadata.is_file() and self.known.get(str(step.output)) == [
             step.signature(),
             metadata.stat().st_mtime_ns,
         ]
 
     def note(self, step: Step) -> None:
-        """Records that a step has written a store."""
-        if step.output.suffix != ".zarr":
+        """Records that a step has written a store or a file."""
+        if not step.output.suffix:
             return
-        self.known[str(step.output)] = [step.signature(), (step.output / METADATA).stat().st_mtime_ns]
+        written = _written_last(step.output).stat().st_mtime_ns
+        self.known[str(step.output)] = [step.signature(), written]
         replace_text(self.file, json.dumps(self.known))
+
+
+def _written_last(output: Path) -> Path:
+    """The file of an output that is written last: that of a store, or the output itself."""
+    return output / METADATA if output.suffix == ".zarr" else output
 
 
 def _steps(plan: Plan) -> Iterator[Step]:
     """The jobs of a study, each after the jobs that it depends on."""
     study, data = plan.study, plan.dataset_name()
+    tuned: dict[str, str] = {}
     for part, output in enumerate(plan.dataset_parts()):
         yield Step(f"data, part {part}", output, (data, str(part)), _generate(plan, part, output))
     for seed in study.seeds:
@@ -135,11 +142,19 @@ def _steps(plan: Plan) -> Iterator[Step]:
             folder = plan.model_folder(name, seed)
             yield Step(f"training of {name}, seed {seed}", folder, (str(folder),), _train(plan, name, seed))
         methods = [*study.methods, *plan.at_checkpoints()]
+        if seed == study.seeds[0]:
+            for name in plan.swept():
+                models = [*study.methods[name].models(), *plan.tuning_models()]
+                known = (plan.tune_slice(name), data, str(seed), *map(str, _folders(plan, models, seed)))
+                step = Step(f"tuning of {name}", plan.tuning(name), known, _tune(plan, name))
+                tuned[name] = step.signature()
+                yield step
         drawn: dict[str, list[str]] = {REAL: []}
         for name in methods:
             constraint_models = study.constraint_models(plan.at_step(name)[0].sampler.constraint_names())
             read = [*plan.drawn_from(name, seed), *_folders(plan, constraint_models, seed)]
-            known = (plan.sample_slice(name), data, str(seed), *map(str, read))
+            choice = [tuned[path.stem] for path in plan.tuned_by(name)]
+            known = (plan.sample_slice(name), data, str(seed), *map(str, read), *choice)
             drawn[name] = []
             for part, output in enumerate(plan.samples(name, seed)):
                 make = _sample(plan, name, seed, part, output)
@@ -175,6 +190,20 @@ def _train(plan: Plan, name: str, seed: int) -> Callable[[], None]:
     )
 
 
+def _tune(plan: Plan, name: str) -> Callable[[], None]:
+    from plumbline.stages.tune import tune
+
+    seed = plan.study.seeds[0]
+    return lambda: tune(
+        plan.tune_slice(name),
+        seed=seed,
+        dataset=plan.dataset_parts(),
+        model=_folders(plan, plan.study.methods[name].models(), seed),
+        output=plan.tuning(name),
+        measuring_models=_folders(plan, plan.tuning_models(), seed),
+    )
+
+
 def _sample(plan: Plan, name: str, seed: int, part: int, output: Path) -> Callable[[], None]:
     from plumbline.stages.sample import sample
 
@@ -191,6 +220,7 @@ def _sample(plan: Plan, name: str, seed: int, part: int, output: Path) -> Callab
         model=folders,
         output=output,
         constraint_models=_folders(plan, constraint_models, seed),
+        tuning=next(iter(plan.tuned_by(name)), None),
     )
 
 

@@ -15,12 +15,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from plumbline.method import MethodSpec
 from plumbline.spec import canonical, digest
-from plumbline.study import REAL, MethodSpec, Study
+from plumbline.study import REAL, Study
+from plumbline.tuning import TuningSpec
 
 DATASET_PART = "data/{dataset}/part-{part}.zarr"
 REHEARSAL = "rehearsals/{dataset}/rehearsal.json"
 MODEL_FOLDER = "models/{trained}/seed{seed}"
+TUNING = "{study}/tuning/{method}.json"
 SAMPLES_PART = "{study}/samples/{method}/seed{seed}/part-{part}.zarr"
 METRICS = "{study}/metrics/{method}/seed{seed}.zarr"
 COMPARISON = "{study}/comparison.zarr"
@@ -121,6 +124,52 @@ class Plan:
             found |= dict.fromkeys([name, *self.ancestors(name)])
         return list(found)
 
+    # tune
+
+    def swept(self) -> list[str]:
+        """The methods that are tuned."""
+        return [name for name, method in self.study.methods.items() if method.sweep]
+
+    @once
+    def tune_slice(self, method: str) -> str:
+        """The method with its sweep, its models, and all that its candidates are drawn and compared with."""
+        study, tuning = self.study, self._tuning()
+        spec = study.methods[method]
+        return canonical(
+            {
+                "method": self._method(spec) | {"sweep": spec.model_dump(mode="json")["sweep"]},
+                "models": self._drawn_from(spec),
+                "constraints": self._constraints(study.constraints),
+                "measuring_models": {name: self._train_values(name) for name in self.tuning_models()},
+                "observation": study.observation.model_dump(mode="json") if study.observation else None,
+                "metric": study.metrics[tuning.name()].model_dump(mode="json"),
+                "tuning": tuning.model_dump(mode="json"),
+                "samples": study.tuning_samples().model_dump(mode="json"),
+                "memory": study.memory,
+            }
+        )
+
+    @once
+    def tuning_models(self) -> list[str]:
+        """The models that the constraints, and the metric to choose by, use."""
+        study = self.study
+        of_metric = study.metrics[self._tuning().name()].depends_on()
+        return list(dict.fromkeys([*study.constraint_models(study.constraints), *of_metric]))
+
+    def tuning(self, method: str) -> Path:
+        """The record of a method's tuning."""
+        return self.results / TUNING.format(study=self.study.name, method=method)
+
+    def tuned_by(self, judged: str) -> list[Path]:
+        """The record that the samples depend on; none for a method without sweep."""
+        name, _ = self.at_checkpoints().get(judged, (judged, 0))
+        return [self.tuning(name)] if name in self.swept() else []
+
+    def _tuning(self) -> TuningSpec:
+        # The study's check ensures that a study with a sweep has it.
+        assert self.study.tuning is not None
+        return self.study.tuning
+
     # sample
 
     @once
@@ -139,16 +188,16 @@ class Plan:
 
     @once
     def sample_slice(self, judged: str) -> str:
-        """The method, its models without training settings, its constraints, and the number of samples."""
+        """The method, its models without training settings, its constraints, and the number of samples.
+
+        The choice from a sweep is an input of the job.
+        """
         study, (method, _) = self.study, self.at_step(judged)
         constraints = method.sampler.constraint_names()
         return canonical(
             {
-                "method": method.model_dump(mode="json", exclude={"at_checkpoints"}),
-                "models": [
-                    study.models[name].model_dump(mode="json", exclude={"training"})
-                    for name in method.models()
-                ],
+                "method": self._method(method),
+                "models": self._drawn_from(method),
                 "constraints": self._constraints(constraints),
                 "constraint_models": self._constraint_models(constraints),
                 "observation": study.observation.model_dump(mode="json") if study.observation else None,
@@ -209,6 +258,13 @@ class Plan:
         return self.results / COMPARISON.format(study=self.study.name)
 
     # The contents of slices and identities.
+
+    def _method(self, method: MethodSpec) -> dict[str, object]:
+        return method.model_dump(mode="json", exclude={"at_checkpoints", "sweep"})
+
+    def _drawn_from(self, method: MethodSpec) -> list[dict[str, object]]:
+        models = [self.study.models[name] for name in method.models()]
+        return [model.model_dump(mode="json", exclude={"training"}) for model in models]
 
     def _train_values(self, model: str) -> dict[str, object]:
         spec = self.study.models[model]

@@ -40,6 +40,7 @@ FIXED = {
     "generate": Fixed(4000, 60, 10.0),
     "rehearse": Fixed(8000, 60, 20.0),
     "train": Fixed(8000, 24 * 60, 10.0),
+    "tune": Fixed(8000, 8 * 60, 20.0),
     "sample": Fixed(8000, 8 * 60, 10.0),
     "evaluate": Fixed(8000, 120, 5.0),
     "compare": Fixed(4000, 30, 5.0),
@@ -163,11 +164,16 @@ class Requests:
         following: dict[str, list[float]] = {name: [after] for name in study.models}
         for name in plan.measuring_models():
             following[name].append(of_evaluations)
+        tuned = self._tuned(plan, estimate, of_samples)
+        for name, length in tuned.items():
+            models = study.methods[name].models()
+            for model in dict.fromkeys([*models, *plan.tuning_models()]):
+                following[model].append(length)
         for name, length in of_samples.items():
             method, _ = plan.at_step(name)
             for model in [*method.models(), *study.constraint_models(method.sampler.constraint_names())]:
                 following[model].append(length)
-        longest = max([after, *of_samples.values()])
+        longest = max([after, *of_samples.values(), *tuned.values()])
         for name in _dependents_first(study):
             job, one = Job("train", plan.trained_name(name)), estimate.of("train", name)
             fixed = FIXED["train"]
@@ -181,6 +187,22 @@ class Requests:
             longest = max(longest, length)
         length = self._put(Job("rehearse", data), estimate.of("rehearse"), 0, longest)
         self._put(Job("generate", data), estimate.of("generate"), 0, length)
+
+    def _tuned(
+        self, plan: Plan, estimate: StudyEstimate, of_samples: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Adds the jobs that tune methods, and returns the lengths of their paths by method."""
+        found = {}
+        for name in plan.swept():
+            job, one = Job("tune", f"{plan.study.name}/{name}"), estimate.of("tune", name)
+            following = max(
+                length
+                for judged, length in of_samples.items()
+                if plan.tuned_by(judged) == [plan.tuning(name)]
+            )
+            gpus = self.gpus_to_sample(plan, name)
+            found[name] = self._put(job, one, gpus, following)
+        return found
 
     def _put(
         self,
@@ -219,6 +241,8 @@ def jobs_of(plan: Plan) -> Iterator[tuple[Job, str, int]]:
     yield Job("rehearse", data), "", 1
     for name in _dependents_first(study)[::-1]:
         yield Job("train", plan.trained_name(name)), name, seeds
+    for name in plan.swept():
+        yield Job("tune", f"{study.name}/{name}"), name, 1
     judged = [*study.methods, *plan.at_checkpoints()]
     for name in judged:
         yield Job("sample", f"{study.name}/{name}"), name, seeds * study.samples.parts

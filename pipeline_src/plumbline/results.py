@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from plumbline.study import Study
+    from plumbline.tuning import Tuning
 
 
 class StudyResults:
@@ -89,6 +90,17 @@ class StudyResults:
         self._require(method, seed)
         return open_parts(self._plan.samples(method, seed))
 
+    def tuning(self, method: str) -> Tuning:
+        """The record of a method's tuning: all candidates, their metric and costs, and the choice.
+
+        Raises:
+            ValueError: there is no such method, or it has no sweep.
+        """
+        from plumbline.tuning import read_tuning
+
+        _require_one_of(method, self._plan.swept(), "method with a sweep")
+        return read_tuning(self._plan.tuning(method))
+
     def model(self, name: str, seed: int = 0) -> nn.Module:
         """Loads a trained model in evaluation mode.
 
@@ -130,6 +142,8 @@ class StudyResults:
         self._require(method, seed)
         study, plan = self.config, self._plan
         spec = study.methods[method]
+        if spec.sweep:
+            spec = spec.chosen(self.tuning(method).best.values)
         there = study.dataset.splits.test
         if not 0 < count <= there:
             raise ValueError(

@@ -21,13 +21,15 @@ from plumbline._capabilities import is_provided, listed, phrase
 from plumbline.constraints import AnyConstraint
 from plumbline.datasets import AnyDataset
 from plumbline.machine import ResourcesSpec
+from plumbline.method import MethodSpec, SampleCounts
 from plumbline.metrics import AnyMetric
 from plumbline.models import AnyModel, FittedModelSpec, ModelSpec
 from plumbline.observations import AnyObservation
-from plumbline.samplers import AnySampler, DenoisingSpec, ImposingSpec, Predictive, WrappingSpec
+from plumbline.samplers import DenoisingSpec, ImposingSpec, Predictive, WrappingSpec
 from plumbline.samplers.from_file import FromFileSpec
 from plumbline.spec import LARGEST_SEED, Spec, did_you_mean, forget_plugins, key, load_plugin
 from plumbline.study_file import SCALES, Scale, StudyError, at_scale, described, read_study_file
+from plumbline.tuning import TuningSpec, Values, candidates, shown
 from plumbline.user_code import beside
 
 REAL = "real"
@@ -35,73 +37,6 @@ REAL = "real"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 """A name that becomes part of file names, which have at most 255 characters."""
-
-
-class MethodSpec(Spec):
-    """A method: a model, or an ensemble of models, and a sampler.
-
-    Instead of both, `samples: path` names a file with samples of another program (see the sampler
-    `from_file`).
-    """
-
-    model: str | tuple[str, ...] = ()
-    """Name of the model, one of the study's `models`. If several predictive models are named, samples are
-    drawn from their mixture."""
-    sampler: AnySampler
-    """The sampler."""
-    batch: int = key("samples", ge=1, default=256)
-    """Number of samples drawn together."""
-    at_checkpoints: bool = False
-    """Whether to evaluate the method also at each checkpoint of its model (`training.checkpoints`)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _samples_of_another_program(cls, values: Any) -> Any:
-        """Reads `samples: path` as the sampler `from_file`."""
-        if not isinstance(values, dict) or "samples" not in values:
-            return values
-        own = {name: value for name, value in values.items() if name != "samples"}
-        if "sampler" in own or "model" in own:
-            raise ValueError("give `samples`, or `model` and `sampler`, not both")
-        return own | {"sampler": {"kind": "from_file", "path": values["samples"]}}
-
-    def models(self) -> tuple[str, ...]:
-        """The names of the models."""
-        return (self.model,) if isinstance(self.model, str) else self.model
-
-
-class SampleCounts(Spec):
-    """The number of samples that each method draws per seed."""
-
-    count: int = key("samples", ge=2)
-    """Samples per method and seed; at most `samples_per_case` times the test or validation samples."""
-    samples_per_case: int = key(ge=1, default=1)
-    """Samples drawn for the same test sample, such as an ensemble of posterior samples. Metrics that compare
-    sets of samples use the first sample of each case, so that real data has the same number."""
-    parts: int = key(ge=1, default=1)
-    """Number of parts, each drawn by one job."""
-
-    @model_validator(mode="after")
-    def _no_empty_part(self) -> SampleCounts:
-        if self.parts > self.count:
-            raise ValueError(f"`parts` must be at most `count`, found {self.parts} and {self.count}")
-        if self.count % self.samples_per_case:
-            raise ValueError(
-                f"`count` must be a multiple of `samples_per_case`, found {self.count} and "
-                f"{self.samples_per_case}"
-            )
-        return self
-
-    @property
-    def cases(self) -> int:
-        """The number of test samples to draw for."""
-        return self.count // self.samples_per_case
-
-    def bounds(self, part: int) -> tuple[int, int]:
-        """The index of the first sample of a part, and the index after its last sample."""
-        size, longer = divmod(self.count, self.parts)
-        first = part * size + min(part, longer)
-        return first, first + size + (part < longer)
 
 
 class Study(Spec):
@@ -134,6 +69,8 @@ class Study(Spec):
     """Largest size of the train split that a job holds in memory. A training reads a larger one from disk
     while it runs, in another order, and two thirds of this memory then hold samples. An evaluation reads it
     block by block."""
+    tuning: TuningSpec | None = None
+    """How methods with a `sweep` are tuned; null if there are none."""
     seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(min_length=1)
     """Seeds, from 0 to 4294967295. Every model is trained, and every method sampled, once per seed."""
 
@@ -197,32 +134,73 @@ class Study(Spec):
             path = f"methods.{name}"
             if name == REAL:
                 yield f"{path}: the name {REAL!r} is reserved for held-out real data; choose another"
-            needed, kind = method.sampler.requires_of_model(), method.sampler.kind
-            if not method.models() and needed is not NoneType:
-                yield f"{path}.model: `{kind}` draws from a model: name one of {', '.join(self.models)}"
-            if method.models() and needed is NoneType:
-                yield f"{path}.model: `{kind}` takes no model: leave the key out"
-            if (
-                isinstance(method.sampler, FromFileSpec)
-                and "{seed}" not in method.sampler.path
-                and len(self.seeds) > 1
-            ):
-                yield (
-                    f"{path}.samples: one file for {len(self.seeds)} seeds: write `{{seed}}` in place of the "
-                    f"seed in its name, or keep one seed"
-                )
-            for drawn in method.models():
-                if drawn not in self.models:
-                    yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
-                else:
-                    yield from self._model_problems(f"{path}.sampler", kind, drawn, needed)
-            if len(method.models()) > 1 and needed is not Predictive:
-                yield f"{path}.model: `{kind}` draws from one model, found {len(method.models())}"
-            yield from self._sampler_problems(path, method)
+            yield from self._method_problems(path, method)
             if method.at_checkpoints and not self.checkpoint_steps(name):
                 yield f"{path}.at_checkpoints: requires one model with `training.checkpoints` above 0"
-            if self.observation is None and any(s.observes() for s in method.sampler.nested()):
-                yield f"{path}.sampler: `{kind}` requires an `observation`; the study has none"
+        yield from self._tuning_problems()
+
+    def _method_problems(self, path: str, method: MethodSpec) -> Iterator[str]:
+        needed, kind = method.sampler.requires_of_model(), method.sampler.kind
+        if not method.models() and needed is not NoneType:
+            yield f"{path}.model: `{kind}` draws from a model: name one of {', '.join(self.models)}"
+        if method.models() and needed is NoneType:
+            yield f"{path}.model: `{kind}` takes no model: leave the key out"
+        if (
+            isinstance(method.sampler, FromFileSpec)
+            and "{seed}" not in method.sampler.path
+            and len(self.seeds) > 1
+        ):
+            yield (
+                f"{path}.samples: one file for {len(self.seeds)} seeds: write `{{seed}}` in place of the "
+                f"seed in its name, or keep one seed"
+            )
+        for drawn in method.models():
+            if drawn not in self.models:
+                yield f"{path}.model: {_undefined(drawn, self.models, 'model')}"
+            else:
+                yield from self._model_problems(f"{path}.sampler", kind, drawn, needed)
+        if len(method.models()) > 1 and needed is not Predictive:
+            yield f"{path}.model: `{kind}` draws from one model, found {len(method.models())}"
+        yield from self._sampler_problems(path, method)
+        if self.observation is None and any(s.observes() for s in method.sampler.nested()):
+            yield f"{path}.sampler: `{kind}` requires an `observation`; the study has none"
+
+    def _tuning_problems(self) -> Iterator[str]:
+        """What is wrong with `tuning`, and with the candidates of each sweep beyond the method itself."""
+        swept = {name: method for name, method in self.methods.items() if method.sweep}
+        if self.tuning is None:
+            for name in swept:
+                yield (
+                    f"methods.{name}.sweep: requires `tuning`, which says by which metric to choose, such as "
+                    f"`tuning: {{metric: {next(iter(self.metrics))}, budget: 16}}`"
+                )
+            return
+        if self.tuning.name() not in self.metrics:
+            yield f"tuning.metric: {_undefined(self.tuning.name(), self.metrics, 'metric')}"
+        counts, there = self.tuning_samples(), self.dataset.splits.validation
+        if counts.count % counts.samples_per_case or counts.cases > there:
+            yield (
+                f"tuning.samples: must be a multiple of `samples.samples_per_case` "
+                f"({counts.samples_per_case}), and at most that many times the {there} samples of the "
+                f"validation split, found {counts.count}"
+            )
+        for name, method in swept.items():
+            known = set(self._method_problems(f"methods.{name}", method))
+            for values in self.candidates(name):
+                for problem in self._candidate_problems(f"methods.{name}", method, values):
+                    if problem not in known:
+                        known.add(problem)
+                        yield f"methods.{name}.sweep, with {shown(values)}: {problem}"
+
+    def _candidate_problems(self, path: str, method: MethodSpec, values: Values) -> Iterator[str]:
+        try:
+            one = method.chosen(values)
+        except ValueError as error:
+            yield str(error)
+            return
+        if one.sampler.constraint_names() != method.sampler.constraint_names():
+            yield "a sweep cannot change which constraints are imposed"
+        yield from self._method_problems(path, one)
 
     def _dependency_problems(self, path: str, kind: str, depends_on: dict[str, type]) -> Iterator[str]:
         for below, needed in depends_on.items():
@@ -289,6 +267,20 @@ class Study(Spec):
         except CycleError as error:
             cycle = error.args[1]
             yield f"models.{cycle[0]}: {' -> '.join(reversed(cycle))} is circular"
+
+    # What is tuned.
+
+    def candidates(self, method: str) -> list[Values]:
+        """The candidates of a method's sweep; none if it has no sweep."""
+        sweep = self.methods[method].sweep
+        if not sweep or self.tuning is None:
+            return []
+        return candidates(sweep, self.tuning.budget, self.seeds[0])
+
+    def tuning_samples(self) -> SampleCounts:
+        """The number of samples that each candidate draws."""
+        count = self.tuning.samples if self.tuning else None
+        return self.samples.model_copy(update={"count": count or self.samples.count, "parts": 1})
 
     # The models that a model or a constraint refers to.
 

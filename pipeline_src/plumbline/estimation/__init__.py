@@ -20,6 +20,7 @@ from plumbline.estimates import JobEstimate, StudyEstimate, Work, job
 from plumbline.estimation._counts import Count
 from plumbline.estimation._data import FewSamples, MissingDataError, first_samples
 from plumbline.estimation._models import Models
+from plumbline.method import MethodSpec
 from plumbline.plan import Plan
 from plumbline.stages.rehearse import CASES, TRAINED_BYTES
 from plumbline.study import REAL, Study
@@ -32,6 +33,8 @@ COPIES_OF_A_BLOCK = 10
 """The same of a block, where data is written in blocks: they are checked, compressed and read ahead."""
 SAVED_STATES = 4
 """Size of a saved state over that of the weights: weights, their average, and AdamW's two moments."""
+MOST_CANDIDATES = 4
+"""Largest number of candidates of a sweep that are counted, evenly chosen from all of them."""
 PAIR_OPERATIONS = 40
 """Floating-point operations a pair of samples and metric, besides those a coordinate."""
 
@@ -75,6 +78,7 @@ class _Estimation:
         self.data = few.bytes * study.dataset.splits.total
         self.weights: dict[str, float] = {}
         self.rehearsed = 0.0
+        self.longest: dict[str, MethodSpec] = {}
 
     def run(self) -> StudyEstimate:
         """All jobs, in the order of the rules."""
@@ -85,11 +89,13 @@ class _Estimation:
         order = TopologicalSorter({name: study.depends_on(name) for name in study.models})
         for name in order.static_order():
             self.jobs[job("train", name)] = self._try(self._training, name)
+        for name in self.plan.swept():
+            self.jobs[job("tune", name)] = self._try(self._tuning, name)
         judged = [*study.methods, *self.plan.at_checkpoints()]
         for name in judged:
             self.jobs[job("sample", name)] = self._try(self._sampling, name)
         for name in (REAL, *judged):
-            self.jobs[job("evaluate", name)] = self._evaluation()
+            self.jobs[job("evaluate", name)] = self._evaluation(study.samples.cases, len(study.metrics))
         self.jobs["rehearse"] = self._rehearsal()
         self.jobs["compare"] = JobEstimate(memory=self._samples_bytes() * len(judged) + self.data)
         return StudyEstimate(self.jobs)
@@ -127,9 +133,12 @@ class _Estimation:
     def _sampling(self, judged: str) -> JobEstimate:
         method, _ = self.plan.at_step(judged)
         first, last = self.study.samples.bounds(0)
-        count = last - first
+        name, _ = self.plan.at_checkpoints().get(judged, (judged, 0))
+        return self._drawing(self.longest.get(name, method), last - first)
+
+    def _drawing(self, method: MethodSpec, count: int) -> JobEstimate:
         size = min(method.batch, count)
-        one, real = self.models.sampling(judged, size)
+        one, real = self.models.sampling(method, size)
         whole = Count().combined(one, count / size)
         self.rehearsed = max(self.rehearsed, one.peak * min(1.0, CASES / size))
         members = sum(self.weights.get(name, 0.0) for name in method.models())
@@ -142,13 +151,38 @@ class _Estimation:
             note=_real(real),
         )
 
-    def _evaluation(self) -> JobEstimate:
-        """Metrics compare all pairs of samples at most, in all coordinates."""
-        count = self.study.samples.cases
+    def _tuning(self, name: str) -> JobEstimate:
+        """All candidates of a method, each with the metric to choose by; of many, a few are counted."""
+        every = self.study.candidates(name)
+        counted = every[:: -(-len(every) // MOST_CANDIDATES)]
+        method, counts = self.study.methods[name], self.study.tuning_samples()
+        drawn = [self._drawing(method.chosen(values), counts.count) for values in counted]
+        # The choice is not known yet: samples are estimated for the candidate that takes longest.
+        longest = max(range(len(drawn)), key=lambda i: drawn[i].work)
+        self.longest[name] = method.chosen(counted[longest])
+        judged = self._evaluation(counts.cases, 1)
+        work = judged.work.times(len(every))
+        for one in drawn:
+            work = work.plus(one.work.times(len(every) / len(drawn)))
+        return JobEstimate(
+            work=work,
+            memory=max(one.memory for one in drawn) + judged.memory,
+            disk=1e3 * len(every),
+            network_evaluations=max(one.network_evaluations for one in drawn),
+            note=f"counted on {len(drawn)} of {len(every)} candidates" if len(drawn) < len(every) else "",
+        )
+
+    def _evaluation(self, count: int, metrics: int) -> JobEstimate:
+        """Metrics compare all pairs of samples at most, in all coordinates.
+
+        Args:
+            count: number of samples.
+            metrics: number of metrics.
+        """
         coordinates = self.few.samples["state"].isel(sample=0).size
-        pairs = 3.0 * count**2 * len(self.study.metrics)
+        pairs = 3.0 * count**2 * metrics
         work = Work(
-            operations=1000.0 * len(self.study.metrics),
+            operations=1000.0 * metrics,
             flops=2 * pairs * coordinates,
             bytes=8 * PAIR_OPERATIONS * pairs,
         )
@@ -161,7 +195,8 @@ class _Estimation:
     def _rehearsal(self) -> JobEstimate:
         """One step of each model, a short sampling of each method, and every metric on few samples."""
         study = self.study
-        parts = len(study.models) + len(study.methods) * (1 + len(study.metrics)) + len(study.constraints)
+        drawn = len(study.methods) + sum(len(study.candidates(name)) for name in study.methods)
+        parts = len(study.models) + drawn + len(study.methods) * len(study.metrics) + len(study.constraints)
         memory = sum(self.weights.values()) + self.rehearsed + COPIES * min(self.data, TRAINED_BYTES)
         return JobEstimate(Work(operations=1000.0 * parts), memory, disk=1e3)
 

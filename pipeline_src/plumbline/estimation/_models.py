@@ -19,6 +19,7 @@ from plumbline.constraints import Constraint
 from plumbline.estimates import Work
 from plumbline.estimation._counts import Count, Fake, count_real
 from plumbline.estimation._meter import Meter
+from plumbline.method import MethodSpec
 from plumbline.models import ModelSpec, Preparing
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
@@ -26,7 +27,6 @@ from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 from plumbline.samplers._lengths import lengths, with_lengths
 from plumbline.stages.sample import model_of, observation_of
 from plumbline.stages.trained import build_constraints, build_model
-from plumbline.study import MethodSpec
 from plumbline.training import TrainingSpec
 from plumbline.training.feed import InMemory
 from plumbline.training.log import quiet
@@ -153,11 +153,11 @@ class Models:
 
     # Sampling
 
-    def sampling(self, judged: str, count: int) -> tuple[Count, bool]:
+    def sampling(self, method: MethodSpec, count: int) -> tuple[Count, bool]:
         """Counts the drawing of a batch of samples.
 
         Args:
-            judged: the method.
+            method: the method.
             count: the number of samples in the batch.
 
         Returns:
@@ -166,7 +166,6 @@ class Models:
         Raises:
             Exception: the method can draw neither fake nor real samples.
         """
-        method, _ = self.plan.at_step(judged)
         try:
             members = [self._fake_model(name).eval().requires_grad_(False) for name in method.models()]
             known = self.few.isel(sample=np.arange(count) % self.few.sizes["sample"])
@@ -178,7 +177,7 @@ class Models:
 
             found, real = _full_length(method.sampler, drawn), False
         except Exception:
-            logger.debug("%s: real samples", judged, exc_info=True)
+            logger.debug("%s: real samples", method.sampler.kind, exc_info=True)
             reals = [self._real_model(name).eval().requires_grad_(False) for name in method.models()]
 
             def drawn_really(sampler: SamplerSpec) -> Count:

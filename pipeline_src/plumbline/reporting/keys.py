@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -22,6 +23,7 @@ from plumbline.distributions.estimators import EstimatorSpec
 from plumbline.distributions.likelihoods import LikelihoodSpec
 from plumbline.distributions.objectives import ObjectiveSpec
 from plumbline.machine import MachineSpec, ResourcesSpec
+from plumbline.method import MethodSpec, SampleCounts
 from plumbline.metrics import MetricSpec
 from plumbline.models import ModelSpec
 from plumbline.models._label_specs import (
@@ -52,8 +54,9 @@ from plumbline.networks import DecoderSpec, EncoderSpec, GraphNetworkSpec, Netwo
 from plumbline.observations import ObservationSpec
 from plumbline.samplers import SamplerSpec
 from plumbline.spec import Kind, Spec, kinds
-from plumbline.study import Configuration, MethodSpec, SampleCounts, Study
+from plumbline.study import Configuration, Study
 from plumbline.training import TrainingSpec
+from plumbline.tuning import TuningSpec
 
 BEGIN = "<!-- The tables below are made by `make keys`. -->"
 END = "<!-- End of the tables. -->"
@@ -154,6 +157,7 @@ def tables() -> str:
         "`models.<name>.training`": TrainingSpec,
         "`methods.<name>`": MethodSpec,
         "`samples`": SampleCounts,
+        "`tuning`": TuningSpec,
     }
     parts = [_table(title, spec, "##") for title, spec in fixed.items()]
     for room, (base, place) in ROOMS.items():
@@ -243,6 +247,8 @@ def _name(annotation: Any) -> str:
         return f"mapping of names to {_name(get_args(annotation)[1])}"
     if hasattr(annotation, "__origin__"):
         return _name(annotation.__origin__)
+    if annotation is JsonValue:
+        return "any value"
     if annotation is type(None):
         return "null"
     if isinstance(annotation, type) and issubclass(annotation, Spec):

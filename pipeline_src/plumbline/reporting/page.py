@@ -30,6 +30,7 @@ from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
 from plumbline.reporting.summary import StudySummary
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
+from plumbline.reporting.tuned import TunedMethods, tuned_methods
 from plumbline.storage.origins import origin_warnings
 from plumbline.storage.partial import replace_text
 from plumbline.storage.store import load_store
@@ -47,6 +48,7 @@ class Section:
     facts: list[tuple[str, str]]
     metrics: Table
     costs: Table
+    tuned: TunedMethods | None
     warnings: list[str]
     figures: list[Figure]
     config: str
@@ -88,6 +90,7 @@ def section(comparison: xr.Dataset) -> Section:
         facts=facts(study, comparison),
         metrics=table,
         costs=cost_table(comparison),
+        tuned=tuned_methods(comparison),
         warnings=[*origin_warnings(comparison.attrs), *warnings_of(comparison)],
         figures=unique_ids(_figures(study, comparison, table), study.name),
         config=yaml.safe_dump(json.loads(comparison.attrs["study"]), sort_keys=False, allow_unicode=True),

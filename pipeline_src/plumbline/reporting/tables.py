@@ -17,6 +17,7 @@ COST_COLUMNS = {
     "cost_backward_passes": ("backward passes per sample", "1"),
     "cost_projection_solves": ("projection solves per sample", "1"),
     "cost_sampling_seconds_per_sample": ("sampling time per sample", "s"),
+    "cost_effective_fraction": ("effective samples per sample", "1"),
 }
 ABOUT_CONSTRAINT = (
     "distance_",
@@ -242,8 +243,15 @@ def _about_constraint_first(column: Column) -> tuple[int, str]:
 
 
 def cost_table(comparison: xr.Dataset) -> Table:
-    """The table of costs per sample; real data has no cost, shown as a dash."""
-    columns = [Column(name, title, unit, "neither") for name, (title, unit) in COST_COLUMNS.items()]
+    """The table of costs per sample; real data has no cost, shown as a dash.
+
+    The number of effective samples is shown where it is not one for all methods.
+    """
+    columns = [
+        Column(name, title, unit, "neither")
+        for name, (title, unit) in COST_COLUMNS.items()
+        if name != "cost_effective_fraction" or bool((comparison.get(name, xr.DataArray(1.0)) < 1).any())
+    ]
     return _table(comparison, columns)
 
 

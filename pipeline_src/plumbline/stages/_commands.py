@@ -47,6 +47,19 @@ def add_stages(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     train.set_defaults(run=_train)
 
+    tune = _stage(commands, "tune", "choose the values of a method's sweep on the validation split")
+    tune.add_argument("--seed", type=int, required=True, help="first seed of the study")
+    _parts(tune)
+    tune.add_argument("--model", type=Path, nargs="*", default=[], help="folders of the method's models")
+    tune.add_argument(
+        "--measuring-models",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of the constraints' and the metric's models",
+    )
+    tune.set_defaults(run=_tune)
+
     sample = _stage(commands, "sample", "draw one part of a method's samples")
     sample.add_argument("--seed", type=int, required=True, help="seed of the method")
     sample.add_argument("--part", type=int, required=True, help="index of the part, from 0")
@@ -55,6 +68,7 @@ def add_stages(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     sample.add_argument(
         "--constraint-models", type=Path, nargs="*", default=[], help="folders of the constraints' models"
     )
+    sample.add_argument("--tuning", type=Path, nargs="*", default=[], help="record of the method's tuning")
     sample.set_defaults(run=_sample)
 
     evaluate = _stage(commands, "evaluate", "evaluate the samples of one method and seed")
@@ -139,6 +153,19 @@ def _train(options: argparse.Namespace) -> None:
     )
 
 
+def _tune(options: argparse.Namespace) -> None:
+    from plumbline.stages.tune import tune
+
+    tune(
+        options.spec,
+        seed=options.seed,
+        dataset=options.dataset,
+        model=options.model,
+        output=options.output,
+        measuring_models=options.measuring_models,
+    )
+
+
 def _sample(options: argparse.Namespace) -> None:
     from plumbline.stages.sample import sample
     from plumbline.stages.train import forget_trainings
@@ -153,6 +180,7 @@ def _sample(options: argparse.Namespace) -> None:
             model=options.model,
             output=options.output,
             constraint_models=options.constraint_models,
+            tuning=next(iter(options.tuning), None),
         ),
     )
     forget_trainings([*options.model, *options.constraint_models])

@@ -18,6 +18,7 @@ from plumbline.stages.trained import read_card, read_training_log
 from plumbline.storage.origins import as_attribute, origin_of
 from plumbline.storage.store import load_store, open_parts, open_store, provenance, select_split, write_store
 from plumbline.study import REAL, Study
+from plumbline.tuning import read_tuning
 
 EXAMPLES = 6
 """Largest number of samples per method that the report shows."""
@@ -50,6 +51,7 @@ def compare(
 
     Raises:
         CorruptStoreError: an input cannot be read.
+        TuningError: the record of a method's tuning cannot be read.
     """
     started = time.perf_counter()
     study = Study.model_validate_json(spec)
@@ -68,6 +70,7 @@ def compare(
     )
     if checkpoints:
         table = table.merge(_at_checkpoints(plan, checkpoints, models))
+    tunings = {name: json.loads(read_tuning(plan.tuning(name)).model_dump_json()) for name in plan.swept()}
     devices = {name: stores[0].attrs.get("samples_device", "unknown") for name, stores in evaluated.items()}
     own = provenance(spec, started=started)
     made = [*_made(dataset, samples, models, {**metrics, **checkpoints}), ("the comparison", origin_of(own))]
@@ -76,6 +79,7 @@ def compare(
         "study": spec,
         "summary": summary,
         "samples_devices": json.dumps(devices),
+        "tunings": json.dumps(tunings),
         "origins": as_attribute(made),
     }
     write_store(table, output, own)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from plumbline import devices
+from plumbline.method import SampleCounts
 from plumbline.metrics import EvaluationContext, MetricSpec
 from plumbline.metrics._jackknife import replicates
 from plumbline.metrics._splits import with_training_scale
@@ -27,12 +28,18 @@ from plumbline.storage.store import (
     select_split,
     write_store,
 )
-from plumbline.study import SampleCounts
 from plumbline.training.streamed import GB
 
 logger = logging.getLogger("plumbline.evaluate")
 
-COSTS = ("network_evaluations", "backward_passes", "projection_solves", "sampling_seconds_per_sample")
+COSTS = (
+    "network_evaluations",
+    "backward_passes",
+    "projection_solves",
+    "sampling_seconds_per_sample",
+    "effective_fraction",
+)
+"""Attributes of samples, and of their metrics, that say what one of them cost."""
 
 
 def evaluate(
@@ -81,6 +88,8 @@ def evaluate(
     parts.append(replicates(metrics, found, given, data, counts.cases))
     result = xr.merge(parts, combine_attrs="drop_conflicts", compat="equals", join="outer")
     costs = {name: evaluated.attrs[name] for name in COSTS if name in evaluated.attrs}
+    if samples:
+        costs["effective_fraction"] = effective_fraction(evaluated)
     origins = json.dumps([origin_of(open_store(path).attrs) for path in samples])
     result.attrs = {
         **costs,
@@ -88,6 +97,18 @@ def evaluate(
         "samples_device": evaluated.attrs.get("device", "none") if samples else "none",
     }
     write_store(result, output, provenance(spec, devices.name_of(device), started))
+
+
+def effective_fraction(samples: xr.Dataset) -> float:
+    """The number of effective samples over that of the samples.
+
+    Independent samples count fully. Those of a particle sampler, which stores the fraction of different
+    ancestors among the samples of a batch as `distinct_ancestors`, count by it: copies of one ancestor are
+    one sample.
+    """
+    if "distinct_ancestors" not in samples:
+        return 1.0
+    return float(samples["distinct_ancestors"].mean())
 
 
 def load_for_metrics(paths: Sequence[Path], memory: float) -> xr.Dataset:

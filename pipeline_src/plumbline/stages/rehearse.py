@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from plumbline.constraints import Constraint
 from plumbline.datasets import SPLITS, DatasetSpec
+from plumbline.method import MethodSpec
 from plumbline.metrics import EvaluationContext
 from plumbline.models import ModelSpec, Preparing, TakesOverWeights
 from plumbline.models._spaces import batch_of
@@ -45,6 +46,7 @@ from plumbline.stages.trained import (
     in_blocks,
     require_fit,
 )
+from plumbline.stages.tune import FAILURES, column_of
 from plumbline.storage.lock import only_writer
 from plumbline.storage.partial import partial_of
 from plumbline.storage.store import open_parts, replace_durably, select_split
@@ -54,6 +56,7 @@ from plumbline.training.feed import InMemory
 from plumbline.training.log import quiet
 from plumbline.training.loop import train
 from plumbline.training.streamed import GB
+from plumbline.tuning import shown
 
 logger = logging.getLogger("plumbline.rehearse")
 
@@ -163,12 +166,14 @@ class Rehearsal:
         draws = {"real": self.test}
         for name, method in self.study.methods.items():
             if set(method.models()) <= set(self.models) and set(method.sampler.constraint_names()) <= sound:
-                self._try(f"methods.{name}", self._draw, name, draws)
+                self._draws(name, draws)
         for name, metric in self.study.metrics.items():
             if set(metric.depends_on()) <= set(self.models):
                 for drawn in draws.values():
                     if not self._try(f"metrics.{name}", self._evaluate, name, drawn, sound):
                         break
+        if self.plan.swept():
+            self._try("tuning.metric", self._column, draws, sound)
         return self.faults
 
     def _try(self, where: str, what: Callable[..., object], *arguments: object) -> bool:
@@ -272,8 +277,30 @@ class Rehearsal:
             return short.model_copy(update={"accelerator": "cpu", "precision": "32-true", "compile": False})
         return short
 
-    def _draw(self, name: str, draws: dict[str, xr.Dataset]) -> None:
+    def _draws(self, name: str, draws: dict[str, xr.Dataset]) -> None:
+        """Draws by a method, or by each candidate of its sweep; the first draw is kept."""
         method = self.study.methods[name]
+        if not method.sweep:
+            self._try(f"methods.{name}", self._draw, method, name, draws)
+        for values in self.study.candidates(name):
+            where = f"methods.{name}.sweep, with {shown(values)}"
+            self._try(where, self._draw, method.chosen(values), name, draws, FAILURES)
+
+    def _draw(
+        self,
+        method: MethodSpec,
+        name: str,
+        draws: dict[str, xr.Dataset],
+        may_fail: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Draws by a method; numerical errors by which a candidate loses in its tuning are no faults."""
+        try:
+            drawn = self._drawn(method)
+        except may_fail:
+            return
+        draws.setdefault(name, drawn)
+
+    def _drawn(self, method: MethodSpec) -> xr.Dataset:
         members = [self.models[member] for member in method.models()]
         observation = self.study.observation
         task = SamplingTask(batch_of(self.test), self._bound(method.sampler.constraint_names(), self.test))
@@ -290,11 +317,22 @@ class Rehearsal:
             raise ValueError(
                 f"draws samples of shape {tuple(state.shape)}, expected {self.test['state'].shape}"
             )
-        draws[name] = as_dataset(drawn.by_name(), self.test).assign(case=("sample", np.arange(len(state))))
+        return as_dataset(drawn.by_name(), self.test).assign(case=("sample", np.arange(len(state))))
 
-    def _evaluate(self, name: str, drawn: xr.Dataset, sound: set[str]) -> None:
+    def _column(self, draws: dict[str, xr.Dataset], sound: set[str]) -> None:
+        """Checks that the metric to tune by has the column to choose by."""
+        tuning = self.study.tuning
+        drawn = [draws[name] for name in self.plan.swept() if name in draws]
+        if tuning is not None and set(self.study.metrics[tuning.name()].depends_on()) <= set(self.models):
+            for one in [*drawn, draws["real"]]:
+                found = self._evaluate(tuning.name(), one, sound)
+                if found is not None:
+                    column_of(found, tuning)
+                    return
+
+    def _evaluate(self, name: str, drawn: xr.Dataset, sound: set[str]) -> xr.Dataset | None:
         if not np.isfinite(drawn["state"].values).all():
-            return  # an untrained model may draw values that no metric can evaluate
+            return None  # an untrained model may draw values that no metric can evaluate
         metric = self.study.metrics[name]
         measuring = {
             model: self.models[model] for model in self.plan.measuring_models() if model in self.models
@@ -302,7 +340,7 @@ class Rehearsal:
         constraints = self._bound(
             [n for n in sound if set(self.study.constraints[n].depends_on()) <= set(self.models)], drawn
         )
-        metric.evaluate(drawn, self.few, EvaluationContext(constraints, measuring))
+        return metric.evaluate(drawn, self.few, EvaluationContext(constraints, measuring))
 
     def _specs(self, names: Sequence[str]) -> dict[str, Any]:
         return {name: self.study.constraints[name].model_dump(mode="json") for name in names}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from plumbline import devices
 from plumbline.constraints import Constraint
+from plumbline.method import MethodSpec, SampleCounts
 from plumbline.models._spaces import batch_of
 from plumbline.observations import ObservationSpec
 from plumbline.observations._observation import Observation
@@ -29,7 +30,7 @@ from plumbline.spec import of_kind
 from plumbline.stages.trained import build_constraints, example_of, load_model, load_models
 from plumbline.storage.blocks import HELD_BYTES, joined, write_in_blocks
 from plumbline.storage.store import open_parts, provenance, select_split
-from plumbline.study import MethodSpec, SampleCounts
+from plumbline.tuning import read_tuning
 
 logger = logging.getLogger("plumbline.sample")
 
@@ -47,6 +48,7 @@ def sample(
     model: Sequence[Path],
     output: Path,
     constraint_models: Sequence[Path] = (),
+    tuning: Path | None = None,
 ) -> None:
     """Draws one part of the samples of a method.
 
@@ -61,14 +63,18 @@ def sample(
         model: folder of the trained model, or of each member of an ensemble.
         output: the store to write.
         constraint_models: folders of the models that the method's constraints use, in the order of its slice.
+        tuning: the record of the method's tuning, whose choice is drawn with; None without a sweep.
 
     Raises:
         CorruptStoreError: a part or a model cannot be read.
+        TuningError: the record cannot be read.
         DivergedSamplingError: some samples are not finite.
     """
     started = time.perf_counter()
     values = json.loads(spec)
     method = MethodSpec.model_validate(values["method"])
+    chosen = read_tuning(tuning).best.values if tuning else {}
+    method = method.chosen(chosen)
     counts = SampleCounts.model_validate(values["samples"])
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
@@ -89,8 +95,9 @@ def sample(
         torch_seed=seed * 1_000_003 + part,
         device=device,
     )
+    known = {"tuned": json.dumps(chosen)} if tuning else {}
     with_cases = (
-        batch.assign(case=("sample", cases[start : start + method.batch]))
+        batch.assign(case=("sample", cases[start : start + method.batch])).assign_attrs(known)
         for start, batch in zip(range(0, len(cases), method.batch), batches, strict=True)
     )
     write_in_blocks(
