@@ -65,7 +65,7 @@ class Runs:
         """All results with their creation times; a store counts as one."""
         folder = self.workflow.folder / "results"
         found = {}
-        kept = ("*.zarr", "weights.pt", "report.html", "rehearsal.json")
+        kept = ("*.zarr", "weights.pt", "report.html", "rehearsal.json", "tuning/*.json")
         for path in (found for pattern in kept for found in folder.rglob(pattern)):
             made = path / "zarr.json" if path.is_dir() else path
             found[str(path.relative_to(folder))] = made.stat().st_mtime_ns
@@ -105,6 +105,8 @@ def _stage(path: str) -> str:
         return f"train {parts[1].split('-')[0]} {parts[2].removeprefix('seed')}"
     if parts[1] == "comparison.zarr":
         return "compare"
+    if parts[1] == "tuning":
+        return f"tune {Path(path).stem}"
     stage = {"samples": "sample", "metrics": "evaluate"}[parts[1]]
     return f"{stage} {parts[2]} {parts[3].removeprefix('seed').removesuffix('.zarr')}"
 
@@ -271,3 +273,21 @@ def test_a_snakemake_that_was_killed_after_a_rehearsal_plans_everything_else(run
     record.write_bytes(kept)
     assert {"train gaussian 0", "sample projected 0", "evaluate projected 0", "compare", "report"} <= planned
     assert not {"generate", "rehearse"} & planned
+
+
+def test_a_sweep_reruns_its_method_and_a_change_of_it_tunes_again(runs):
+    runs.configure("mini")
+    runs.after(runs.path.read_text())
+    study = current(runs)
+    study["tuning"] = {"metric": "mmd", "budget": 2}
+    study["methods"]["projected"]["sweep"] = {"sampler.base.steps": [2, 3]}
+    expected = {"tune projected", "sample projected 0", "evaluate projected 0", "compare", "report"}
+    assert runs.planned(yaml.safe_dump(study)) == expected
+    assert runs.after(yaml.safe_dump(study)) == expected
+    assert runs.planned(yaml.safe_dump(study)) == set()
+    study["methods"]["projected"]["sweep"] = {"sampler.base.steps": [2, 3, 4]}
+    assert runs.planned(yaml.safe_dump(study)) == expected
+    study = current(runs)
+    study["methods"]["plain"]["sampler"]["steps"] = 4
+    others = {"sample plain 0", "evaluate plain 0", "compare", "report"}
+    assert runs.planned(yaml.safe_dump(study)) == others
