@@ -13,14 +13,16 @@ from azula.denoise import Denoiser, DiracPosterior
 from plumbline.constraints import Bounds, Equations, LinearEquality, Polytope, Sphere
 from plumbline.constraints.linear_equality import LinearEqualitySpec
 from plumbline.datasets import GaussianMixtureSpec, GaussianSpec
+from plumbline.linalg.spectral import SpectralCovariance
 from plumbline.metrics.conditional_gaussian import gaussian_wasserstein
 from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
 from plumbline.models.diffusion.diffusion import EDMScheduleSpec, VPScheduleSpec
 from plumbline.models.fitted.exact_mixture import ExactMixtureSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
-from plumbline.samplers import DrawAndRenoiseSpec, SamplingTask, TwistedSMCSpec, draw
+from plumbline.samplers import Costs, DrawAndRenoiseSpec, SamplingTask, TwistedSMCSpec, draw
 from plumbline.samplers._noise_levels import ratio_at, time_at
+from plumbline.samplers._posterior import ConditionedPosterior
 from plumbline.samplers._twisted_smc import effective_sample_size
 from plumbline.storage.store import select_split
 
@@ -181,3 +183,18 @@ def test_times_of_noise_levels(spec, ratio):
     schedule = spec.build()
     time = torch.tensor(time_at(schedule, ratio), dtype=torch.float64)
     assert float(ratio_at(schedule, time)) == pytest.approx(ratio, rel=1e-9)
+
+
+def test_an_ancestral_step_of_a_gaussian_is_exact_at_any_size():
+    """From u ~ N(0, C + s^2 I), a step with the exact denoiser leads to N(0, C + s'^2 I)."""
+    values = torch.tensor([0.01, 0.5, 4.0], dtype=torch.float64)
+    directions = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
+    covariance = SpectralCovariance(directions, values)
+    posterior = ConditionedPosterior(None, covariance, None, Costs())
+    s, after = torch.tensor(2.0), torch.tensor(0.3)
+    fraction = (after / s).double() ** 2
+    gain = values / (values + s**2)
+    moved = gain + fraction * (1 - gain)
+    step = posterior.ancestral(s, after)
+    torch.testing.assert_close(moved**2 * (values + s**2) + step.values, values + after.double() ** 2)
+    assert step.directions is directions

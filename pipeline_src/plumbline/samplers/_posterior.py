@@ -80,6 +80,22 @@ class ConditionedPosterior:
         self.costs.projection_solves += 1
         return self.conditioner(mean.flatten(1).double(), self.covariance.posterior(alpha, sigma))
 
+    def ancestral(self, ratio: Tensor, next_ratio: Tensor) -> SpectralCovariance:
+        """The covariance of an ancestral step in terms of u = x_t / alpha_t, without the constraint.
+
+        With q = (s' / s)^2, the step u' | u, x is N(x + q (u - x), s'^2 (1 - q) I). If x | u is N(m, V), the
+        covariance of u' | u is s'^2 (1 - q) I + (1 - q)^2 V.
+
+        Args:
+            ratio: the noise-to-signal ratio s before the step.
+            next_ratio: s' after it.
+        """
+        s, after = ratio.double(), next_ratio.double()
+        fraction = (after / s) ** 2
+        return self.covariance.mapped(
+            lambda c: after**2 * (1 - fraction) + (1 - fraction) ** 2 * c * s**2 / (c + s**2)
+        )
+
     def draw(self, mean: Float[Tensor, "B *Z"], alpha: Tensor, sigma: Tensor) -> Float[Tensor, "B *Z"]:
         """A feasible draw for each denoised point: exact for linear equalities, projected for others."""
         alpha, sigma = (value.double().reshape(()) for value in (alpha, sigma))

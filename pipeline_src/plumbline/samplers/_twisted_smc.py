@@ -132,12 +132,13 @@ class TwistedSMC(Sampler):
                 u, here = u[kept], here.rows(kept)
                 weights = torch.where(again[:, None], 0.0, weights)
             fraction = (ratios[i + 1] / ratios[i]) ** 2
-            std = ratios[i + 1] * (1 - fraction).sqrt()
-            noise = torch.randn_like(u)
-            u = here.conditioned + fraction * (u - here.conditioned) + std * noise
+            root = posterior.ancestral(ratios[i], ratios[i + 1]).root()
+            noise = torch.randn_like(u).flatten(1).double()
+            u = here.conditioned + fraction * (u - here.conditioned) + root.matmul(noise).view_as(u).to(u)
             # The two proposals have the same covariance, and their means differ by (1 - q) (D' - D).
-            shift = ((1 - fraction) / std * (here.conditioned - here.mean)).flatten(1).double()
-            gained = -(noise.flatten(1).double() * shift).sum(1) - shift.square().sum(1) / 2 - here.log_twist
+            moved = (1 - fraction) * (here.conditioned - here.mean)
+            shift = root.inverse(moved.flatten(1).double())
+            gained = -(noise * shift).sum(1) - shift.square().sum(1) / 2 - here.log_twist
             here = self._look(u, times[i + 1], posterior, conditions)
             weights = weights + (gained + here.log_twist).view_as(weights)
         least = torch.minimum(least, effective_sample_size(weights))

@@ -1,16 +1,17 @@
 r"""Twisted sequential Monte Carlo: weighted particles follow the constrained distribution.
 
-In terms of u = x_t / alpha_t and the noise-to-signal ratio s, let D(u, s) be the denoiser. A step from s to
-s' without a constraint is ancestral: with q = (s' / s)^2,
+In terms of u = x_t / alpha_t and the noise-to-signal ratio s, let D(u, s) be the denoiser, and N(D, V) the
+Gaussian approximation of x given u (`plumbline.samplers._posterior`). A step from s to s' without a
+constraint is ancestral: with q = (s' / s)^2,
 
-    u' ~ N(D + q (u - D), s'^2 (1 - q) I).
+    u' ~ N(D + q (u - D), K),    K = s'^2 (1 - q) I + (1 - q)^2 V.
 
-At each level, the twist psi_s(u) approximates the probability (density, for equations) of the constraint
-given u: that of N(D, V) as in `plumbline.constraints._conditioner`, together with the mean D' given the
-constraint. Particles are proposed with D' in place of D, and weighted by
+(With the first term alone, as in DDPM, the spread of x given u is neglected, and twice as many steps are
+needed for the same error.) At each level, the twist psi_s(u) approximates the probability (density, for
+equations) of the constraint given u, that of N(D, V) as in `plumbline.constraints._conditioner`; the mean of
+x given u and the constraint is D'. Particles are proposed with D' in place of D, and weighted by
 
-    w' = w  N(u'; D + q (u - D), s'^2 (1 - q)) psi_{s'}(u')
-            / [N(u'; D' + q (u - D'), s'^2 (1 - q)) psi_s(u)],
+    w' = w  N(u'; D + q (u - D), K) psi_{s'}(u') / [N(u'; D' + q (u - D'), K) psi_s(u)],
 
 so that the weighted particles follow p_{s'}(u') psi_{s'}(u') at each level, whatever the error of psi: where
 it is large, weights vary and more particles are needed. A population is resampled (systematically) when its
