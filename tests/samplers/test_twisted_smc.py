@@ -190,7 +190,8 @@ def test_an_ancestral_step_of_a_gaussian_is_exact_at_any_size():
     values = torch.tensor([0.01, 0.5, 4.0], dtype=torch.float64)
     directions = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
     covariance = SpectralCovariance(directions, values)
-    posterior = ConditionedPosterior(None, covariance, None, Costs())
+    total = LinearEquality(torch.ones(1, 3), torch.zeros(1)).conditioner(torch.zeros(3), torch.ones(3))
+    posterior = ConditionedPosterior(total, covariance, torch.clone, Costs())
     s, after = torch.tensor(2.0), torch.tensor(0.3)
     fraction = (after / s).double() ** 2
     gain = values / (values + s**2)
