@@ -55,7 +55,7 @@ def problem(name: str, count: int) -> tuple[Study, xr.Dataset, Constraint, torch
 
 
 def distance(x: np.ndarray, data: xr.Dataset, reference: np.ndarray) -> float:
-    """100 times the squared energy distance of samples and exact draws, in standard deviations of the data."""
+    """100 times the squared energy distance, in standard deviations of the training data."""
     train = select_split(data, "train")["state"].values.astype(np.float64)
     scale = train.std(0) if train.ndim == 2 else np.full(train.shape[1:], train.std())
     drawn, exact = ((values.astype(np.float64) / scale).reshape(len(values), -1) for values in (x, reference))
