@@ -42,7 +42,10 @@ from plumbline.storage.store import select_split
 from plumbline.study import Study, load_study
 
 STUDIES = Path(__file__).parents[2] / "config" / "studies"
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml")) + [
+    "exact_conditionals/bent_mixture",
+    "exact_conditionals/truncated_gaussian",
+]
 # Number of samples of each split that are drawn.
 DRAWN = {"train": 64, "validation": 12, "test": 12}
 # Number of samples in a batch that a model is trained on, and that methods draw for.
