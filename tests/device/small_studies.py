@@ -42,7 +42,8 @@ from plumbline.storage.store import select_split
 from plumbline.study import Study, load_study
 
 STUDIES = Path(__file__).parents[2] / "config" / "studies"
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml")) + [
+NAMES = [
+    *sorted(path.stem for path in STUDIES.glob("*.yaml")),
     "exact_conditionals/bent_mixture",
     "exact_conditionals/truncated_gaussian",
 ]
