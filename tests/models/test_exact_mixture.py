@@ -57,7 +57,7 @@ MIXTURE = {
 
 
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 1.0, 10.0])
-@pytest.mark.parametrize("schedule", ["edm", "vp"])
+@pytest.mark.parametrize("schedule", ["edm", "vp", "rectified"])
 @pytest.mark.parametrize("scaling", ["global", "none"])
 def test_it_is_the_posterior_mean_by_quadrature(ratio, schedule, scaling):
     """E[x | x_t] as a sum over a fine grid of the plane, for 6 states."""
@@ -81,7 +81,7 @@ def test_it_is_the_posterior_mean_by_quadrature(ratio, schedule, scaling):
         np.testing.assert_allclose(mean, weight @ grid / weight.sum(), atol=2e-6)
 
 
-@pytest.mark.parametrize("schedule", ["edm", "vp", "vp_sde"])
+@pytest.mark.parametrize("schedule", ["edm", "vp", "vp_sde", "rectified"])
 def test_one_gaussian_is_the_fitted_one(schedule):
     """With the moments of the training data, both denoisers agree, at every time of every schedule."""
     rng = np.random.default_rng(0)
