@@ -32,7 +32,7 @@ from plumbline.handover import hand_over, handed_over, variable
 from plumbline.plan import CARD, CHECKPOINT, CHECKPOINTS, LOG, WEIGHTS
 from plumbline.plan import COMPARISON, DATASET_PART, METRICS, MODEL_FOLDER, REHEARSAL, REPORT, SAMPLES_PART
 from plumbline.plan import TUNING
-from plumbline.plan import Plan
+from plumbline.plan import plans_of
 from plumbline.study import REAL, StudyError, load_configuration, load_study
 from plumbline.workflow_files import studies_named, study_file
 
@@ -88,10 +88,9 @@ def checked_plans():
             names = studies_named(configuration.studies, OWN_STUDIES)
             studies = [fresh_study(name, configuration.scale) for name in names]
             hand_over(configuration, studies, KNOWN / "studies")
+        return configuration, plans_of(studies, Path(configuration.results))
     except StudyError as error:
         raise WorkflowError(str(error)) from None
-    results = Path(configuration.results)
-    return configuration, {study.name: Plan(study, results) for study in studies}
 
 
 CONFIGURATION, PLANS = checked_plans()

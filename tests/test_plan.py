@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from plumbline import plan as layout
-from plumbline.plan import Plan
-from plumbline.study import REAL, load_study
+from plumbline.plan import Plan, plans_of
+from plumbline.study import REAL, StudyError, load_study
 
 from .test_study import BURGERS, changed, setting
 
@@ -165,6 +165,13 @@ def test_a_key_changes_the_slices_that_hold_it_and_no_other(tmp_path, edit, expe
 
     before, after = slices(planned("burgers")), slices(Plan(changed(tmp_path, apply)))
     assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_two_studies_of_one_name_would_share_a_folder():
+    study = planned("burgers").study
+    assert list(plans_of([study], Path("results"))) == ["burgers"]
+    with pytest.raises(StudyError, match="two studies are called 'burgers'"):
+        plans_of([study, study], Path("results"))
 
 
 def test_slices_are_json():

@@ -332,3 +332,22 @@ def test_a_folder_stands_for_its_studies(tmp_path):
     assert "exact_conditionals/ellipse_mixture" in studies_named(["exact_conditionals"], tmp_path)
     with pytest.raises(StudyError, match="did you mean 'exact_conditionals'"):
         load_study(study_file("exact_conditional", tmp_path), "smoke")
+
+
+def test_a_study_in_a_folder_is_found_by_its_name_alone(tmp_path):
+    """Of the project, then of the library; not if two folders of a project have such a study."""
+    for name in ("mine/a", "mine/b", "yours/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text("")
+    assert study_file("a", tmp_path) == tmp_path / "mine/a.yaml"
+    assert study_file("ellipse_mixture", tmp_path).parent.name == "exact_conditionals"
+    assert study_file("gaussian", tmp_path) == BURGERS.with_name("gaussian.yaml")
+    with pytest.raises(StudyError, match=r"there is no such study.*available: .*'mine', 'mine/a', 'mine/b'"):
+        load_study(study_file("b", tmp_path), "smoke")
+
+
+def test_one_name_is_a_list_of_one():
+    """`snakemake --config studies=exact_conditionals` gives text."""
+    assert load_configuration({"studies": "exact_conditionals"}).studies == ("exact_conditionals",)
+    with pytest.raises(StudyError, match="studies: expected a list, found 3"):
+        load_configuration({"studies": 3})

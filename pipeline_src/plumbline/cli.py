@@ -128,6 +128,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.set_defaults(run=commands.table)
 
+    board = subparsers.add_parser(
+        "leaderboard",
+        help="print methods by problems, from the results of several studies",
+        description="Prints one table per quantity: violation, errors of mean and spread, distance over its "
+        "floor, branches, and cost, with intervals over seeds and ranks where a paired test tells methods "
+        "apart.",
+    )
+    board.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        help="studies' folders of results (default: all below the folder of results)",
+    )
+    board.add_argument(
+        "--format",
+        choices=["markdown", "latex"],
+        default="markdown",
+        help="format of the tables (default: markdown)",
+    )
+    board.add_argument("--output", type=Path, help="CSV file to write: every metric of every method and seed")
+    board.set_defaults(run=commands.leaderboard)
+
     export = subparsers.add_parser(
         "export", help="write a dataset or samples as HDF5, in PDEBench's layout where it applies"
     )

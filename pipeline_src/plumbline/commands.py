@@ -196,6 +196,25 @@ def _comparison(result: Path) -> xr.Dataset:
     return load_store(result if result.suffix == ".zarr" else result / Path(COMPARISON).name)
 
 
+def leaderboard(options: argparse.Namespace) -> None:
+    """Prints methods by problems, and writes all metrics as CSV."""
+    from plumbline.reporting.leaderboard import Problem, leaderboards, tidy_csv
+    from plumbline.reporting.table_formats import FORMATS
+    from plumbline.storage.partial import replace_text
+
+    found = options.results or sorted(Path(_results()).glob(COMPARISON.format(study="*")))
+    if not found:
+        raise FileNotFoundError(
+            f"there is no comparison below {_results()}: run the workflow, or name folders."
+        )
+    problems = [Problem.of(_comparison(result)) for result in found]
+    for board in leaderboards(problems):
+        print(f"## {board.title}\n\n{FORMATS[options.format](board)}\n")
+    if options.output:
+        replace_text(options.output, tidy_csv(problems))
+        logger.info("wrote all metrics to %s.", options.output)
+
+
 def export(options: argparse.Namespace) -> None:
     """Writes stores as HDF5."""
     from plumbline.storage.hdf5 import export_stores

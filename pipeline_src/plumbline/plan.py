@@ -17,7 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from plumbline.method import MethodSpec
 from plumbline.spec import canonical, digest
-from plumbline.study import REAL, Study
+from plumbline.study import REAL, Study, StudyError
 from plumbline.tuning import TuningSpec
 
 DATASET_PART = "data/{dataset}/part-{part}.zarr"
@@ -56,6 +56,22 @@ def once(method: Callable[Concatenate[Plan, P], R]) -> Callable[Concatenate[Plan
         return results[asked]
 
     return kept
+
+
+def plans_of(studies: Iterable[Study], results: Path) -> dict[str, Plan]:
+    """The plans of studies by name.
+
+    Raises:
+        StudyError: two studies have the same name, which is that of their folder of results.
+    """
+    plans: dict[str, Plan] = {}
+    for study in studies:
+        if study.name in plans:
+            raise StudyError(
+                f"two studies are called {study.name!r}: rename the file of one, or run one of them."
+            )
+        plans[study.name] = Plan(study, results)
+    return plans
 
 
 @dataclass(frozen=True)

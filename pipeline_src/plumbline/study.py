@@ -310,9 +310,8 @@ class Configuration(Spec):
     """config/config.yaml: the studies to run, their scale, and the folder of results."""
 
     studies: tuple[str, ...] = Field(min_length=1)
-    """Names of the studies to run: files of the folder `studies` beside the configuration, or of the library.
-    The name of a folder in it stands for all studies there, and `folder/study` for one of them.
-    """
+    """Names of the studies to run, of the folder `studies` beside the configuration or of the library; one
+    name is enough. The name of a folder stands for all studies in it, and `folder/study` for one of them."""
     scale: Scale = "laptop"
     """Scale of every study, which selects the overrides of that name."""
     results: str = "results"
@@ -330,6 +329,11 @@ class Configuration(Spec):
                 f"must not contain braces, which Snakemake reads as wildcards, found {results!r}"
             )
         return results
+
+    @field_validator("studies", mode="before")
+    @classmethod
+    def _one_name(cls, studies: Any) -> Any:
+        return (studies,) if isinstance(studies, str) else studies
 
     @field_validator("studies")
     @classmethod

@@ -90,7 +90,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         folders = (path.parent, library_studies())
         present = sorted(
             {p.stem for folder in folders for p in folder.glob("*.yaml")}
-            | {p.parent.name for folder in folders for p in folder.glob("*/*.yaml")}
+            | {name for folder in folders for p in folder.glob("*/*.yaml") for name in _names(p)}
         )
         raise StudyError(
             f"{path}: there is no such study{did_you_mean(path.stem, present)}; available: {present}."
@@ -112,6 +112,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise StudyError(f"{path}: expected a mapping of keys, found {_what(values)}.")
     return values
+
+
+def _names(path: Path) -> tuple[str, str]:
+    """The name of the folder of a study, and that of the study within it."""
+    return path.parent.name, f"{path.parent.name}/{path.stem}"
 
 
 def _scales(path: Path, values: dict[str, Any]) -> dict[str, dict[str, Any]]:

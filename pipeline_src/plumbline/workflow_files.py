@@ -43,11 +43,18 @@ def library_studies() -> Path:
 def study_file(name: str, folder: Path) -> Path:
     """The path of a study's file: in `folder` if it exists there, otherwise in the library.
 
-    If it exists in neither, the path in `folder` is returned, so that reading it raises the right error.
+    A name without a folder is also that of a study in a folder there, if only one has this name. If it exists
+    in neither, the path in `folder` is returned, so that reading it raises the right error.
     """
     own = folder / f"{name}.yaml"
-    library = library_studies() / f"{name}.yaml"
-    return library if library.is_file() and not own.is_file() else own
+    for place in (folder, library_studies()):
+        if (place / f"{name}.yaml").is_file():
+            return place / f"{name}.yaml"
+    for place in (folder, library_studies()):
+        within = [] if "/" in name else sorted(place.glob(f"*/{name}.yaml"))
+        if len(within) == 1:
+            return within[0]
+    return own
 
 
 def studies_named(names: Iterable[str], folder: Path = OWN_STUDIES) -> list[str]:

@@ -32,6 +32,24 @@ def page(comparison, tmp_path):
     return tmp_path / "report.html"
 
 
+def test_studies_that_share_methods_are_compared(comparison, tmp_path):
+    """A page of one study has no leaderboard."""
+    other = comparison.copy()
+    other.attrs = {
+        name: value.replace('"name":"combustion"', '"name":"other"') if isinstance(value, str) else value
+        for name, value in comparison.attrs.items()
+    }
+    paths = [tmp_path / f"{name}.zarr" for name in ("combustion", "other")]
+    for path, one in zip(paths, (comparison, other), strict=True):
+        write_store(one, path)
+    write_page(paths, tmp_path / "both.html")
+    write_page(paths[:1], tmp_path / "one.html")
+    both, one = ((tmp_path / f"{name}.html").read_text() for name in ("both", "one"))
+    assert '<section id="leaderboard">' in both and 'href="#leaderboard"' in both
+    assert "Distance over floor: learned denoisers" in both
+    assert 'id="leaderboard"' not in one
+
+
 def test_figures_are_well_formed_and_described(comparison):
     shown = section(comparison).figures
     assert {f.name for f in shown} == {

@@ -28,6 +28,7 @@ from plumbline.reporting.figures.predictions import calibration, group_errors, p
 from plumbline.reporting.figures.statistics import marginals, spectra
 from plumbline.reporting.figures.trade_offs import trade_offs
 from plumbline.reporting.figures.training import learning_curves, training_curves, validation_curves
+from plumbline.reporting.leaderboard import Problem, leaderboards, shared_methods
 from plumbline.reporting.summary import StudySummary
 from plumbline.reporting.tables import Table, cost_table, metric_table, warnings_of
 from plumbline.reporting.tuned import TunedMethods, tuned_methods
@@ -57,7 +58,12 @@ class Section:
 
 def write_page(comparisons: Sequence[Path], output: Path) -> None:
     """Writes the report of these comparison stores; the file is replaced atomically."""
-    sections = [section(load_store(path)) for path in comparisons]
+    sections, problems = [], []
+    for path in comparisons:
+        comparison = load_store(path)
+        sections.append(section(comparison))
+        problems.append(Problem.of(comparison))
+    boards = leaderboards(problems) if shared_methods(problems) else []
     environment = Environment(
         loader=PackageLoader("plumbline", "reporting"),
         autoescape=select_autoescape(),
@@ -68,6 +74,7 @@ def write_page(comparisons: Sequence[Path], output: Path) -> None:
     environment.filters["with_code"] = with_code
     page = environment.get_template("page.html").render(
         sections=sections,
+        boards=boards,
         style=(Path(__file__).parent / "page.css").read_text(),
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -208,7 +208,7 @@ def checkpoint_table(comparison: xr.Dataset, names: Sequence[str] | None = None)
     steps = zip(evaluated["method"].values, evaluated["step"].values, strict=True)
     labels = [f"{g}, step {s}" for g, s in steps]
     rows = {
-        label: [_cell(evaluated[c.name].isel(judged=i).values) for c in columns]
+        label: [cell_of(evaluated[c.name].isel(judged=i).values) for c in columns]
         for i, label in enumerate(labels)
     }
     return Table(columns, rows)
@@ -282,8 +282,8 @@ def _column_cells(
     comparison: xr.Dataset, column: Column, methods: list[str]
 ) -> tuple[Column, dict[str, Cell]]:
     """The column with its remark, and the cells of each method with their marks."""
-    table, replicates = _seeds_and_replicates(comparison, column.name, methods)
-    cells = {g: _cell(table[i], replicates[i]) for i, g in enumerate(methods)}
+    table, replicates = seeds_and_replicates(comparison, column.name, methods)
+    cells = {g: cell_of(table[i], replicates[i]) for i, g in enumerate(methods)}
     if column.better == "neither":
         return column, cells
     drawn = [i for i, g in enumerate(methods) if g != REAL]
@@ -308,7 +308,7 @@ def _column_cells(
     return replace(column, remark="not distinguishable"), cells
 
 
-def _seeds_and_replicates(
+def seeds_and_replicates(
     comparison: xr.Dataset, name: str, methods: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values (K, S) of a metric, and its replicates (K, S, G), where G is zero if it has none."""
@@ -336,7 +336,8 @@ def _feasible(comparison: xr.Dataset, name: str, methods: list[str]) -> tuple[np
     return feasible, not real
 
 
-def _cell(values: np.ndarray, replicates: np.ndarray | None = None) -> Cell:
+def cell_of(values: np.ndarray, replicates: np.ndarray | None = None) -> Cell:
+    """The entry of a method, from its values (S,) over seeds and their replicates (S, G)."""
     values = np.asarray(values, dtype=float)
     known = ~np.isnan(values)
     if not known.any():

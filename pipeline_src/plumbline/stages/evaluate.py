@@ -104,11 +104,13 @@ def effective_fraction(samples: xr.Dataset) -> float:
 
     Independent samples count fully. Those of a particle sampler, which stores the fraction of different
     ancestors among the samples of a batch as `distinct_ancestors`, count by it: copies of one ancestor are
-    one sample.
+    one sample. If it stores only the least `effective_sample_size`, as a fraction of the particles, they
+    count by that.
     """
-    if "distinct_ancestors" not in samples:
-        return 1.0
-    return float(samples["distinct_ancestors"].mean())
+    for name in ("distinct_ancestors", "effective_sample_size"):
+        if name in samples:
+            return float(samples[name].mean())
+    return 1.0
 
 
 def load_for_metrics(paths: Sequence[Path], memory: float) -> xr.Dataset:
