@@ -183,7 +183,7 @@ def test_a_protocol_says_what_it_is_and_what_its_members_are(protocol):
 
 def test_a_protocol_that_extends_another_provides_it_too():
     assert is_provided(constraints.ProjectableConstraint, (constraints.MatrixConstraint,))
-    assert not is_provided(constraints.MatrixConstraint, (constraints.ConditionableConstraint,))
+    assert not is_provided(constraints.MatrixConstraint, (constraints.LinearEqualityConstraint,))
     assert not is_provided(Denoising, ("denoiser",)) and listed(("denoiser",)) == "`'denoiser'`"
     assert listed((Denoising, Predictive)) == "`Denoising` and `Predictive`" and listed(()) == "no Protocol"
 

@@ -48,15 +48,6 @@ def test_the_mean_flow_is_kept():
     torch.testing.assert_close(constraint.project(uniform), uniform)
 
 
-def test_conditioning_needs_one_variance():
-    mean = torch.randn(2, 2, 8, 8)
-    torch.testing.assert_close(
-        constraint.condition(mean, torch.full((2, 8, 8), 0.3))[0], constraint.project(mean)
-    )
-    with pytest.raises(ValueError, match="one variance"):
-        constraint.condition(mean, torch.rand(2, 8, 8))
-
-
 def test_backward_differences_count_what_flows_out_of_a_cell():
     """A stream function on the corners has zero outflow by construction, but not with another stencil."""
     torch.manual_seed(0)

@@ -207,20 +207,6 @@ def test_truncated_moments_stay_within_the_bounds(mean, variance, lower, width):
     assert 0 <= spread <= width**2 / 4 * (1 + 1e-9) + 1e-300
 
 
-def test_bounds_condition_coordinate_by_coordinate():
-    bounds = Bounds(lower=0.0, upper=torch.tensor([1.0, math.inf]))
-    mean = torch.tensor([[0.0, -1.0], [2.0, 3.0]], requires_grad=True)
-    found, variance = bounds.condition(mean, torch.tensor([1.0, 0.0]))
-    assert found.dtype == torch.float32
-    assert found[:, 1].tolist() == [0.0, 3.0] and variance[:, 1].tolist() == [0.0, 0.0]
-    assert float(found[0, 0].detach()) == pytest.approx(by_quadrature(0.0, 1.0, 0.0, 1.0)[0], rel=1e-6)
-    (gradient,) = torch.autograd.grad(found.sum(), mean)
-    # The derivative of the mean with respect to the free mean is the ratio of the variances.
-    torch.testing.assert_close(gradient[:, 0], variance[:, 0].detach(), rtol=1e-5, atol=1e-7)
-    with pytest.raises(ValueError, match="variances must be finite and at least zero"):
-        bounds.condition(mean, torch.tensor([-1.0, 1.0]))
-
-
 @pytest.mark.rejects
 @pytest.mark.parametrize(
     ("made", "message"),

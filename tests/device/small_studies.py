@@ -22,14 +22,16 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from plumbline._capabilities import is_provided
 from plumbline.constraints import (
-    ConditionableConstraint,
     Constraint,
+    GaussianConditioning,
     LinearEqualityConstraint,
     ProjectableConstraint,
     ReportingConstraint,
 )
 from plumbline.datasets import DatasetSpec
+from plumbline.linalg.spectral import SpectralCovariance
 from plumbline.metrics import EvaluationContext
 from plumbline.models._spaces import batch_of
 from plumbline.plan import Plan
@@ -229,9 +231,11 @@ class Run:
             if isinstance(bound, ReportingConstraint):
                 report = bound.project_with_report(x)
                 found |= report.details()
-            if isinstance(bound, ConditionableConstraint):
-                variance = torch.full_like(x[0], float(scale) ** 2)
-                found["conditioned"] = bound.condition(x, variance)[0]
+            if is_provided(GaussianConditioning, self.of.study.constraints[name].provides()):
+                zeros = torch.zeros_like(x[0])
+                prior = SpectralCovariance.isotropic(zeros.double().sum() + float(scale) ** 2, zeros.numel())
+                given = bound.conditioner(zeros, zeros + 1)(x.flatten(1).double(), prior)
+                found["conditioned"] = given.mean
             if isinstance(bound, LinearEqualityConstraint):
                 found["completed"] = bound.complete(x)
         return found

@@ -39,9 +39,8 @@ def smallest_number(x: Tensor) -> float:
 class Constraint(ABC):
     """A constraint on samples x of shape (B, ...).
 
-    Most constraints also have `project(x)`, which returns the nearest feasible points, and some have
-    `condition(mean, variance)`, which returns the moments of a Gaussian given the constraint. The Protocols
-    below name these capabilities.
+    Most constraints also have `project(x)`, which returns the nearest feasible points, and many can condition
+    Gaussians (`conditioner`). The Protocols below name these capabilities.
     """
 
     unit: str = "1"
@@ -149,24 +148,6 @@ class ReportingConstraint(ProjectableConstraint, Protocol):
 
 
 @runtime_checkable
-class ConditionableConstraint(ProjectableConstraint, Protocol):
-    """A constraint that a Gaussian can be conditioned on."""
-
-    def condition(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, object]:
-        """The mean (B, ...) of a Gaussian with independent coordinates, given the constraint.
-
-        The second value describes its covariance: variances (B, ...), a `Covariance` of `plumbline.linalg`,
-        or None if the covariance is not computed.
-
-        Args:
-            mean: means of the samples (B, ...), in the data's unit.
-            variance: variances of the coordinates in the squared unit, (...) for all samples or (B, ...) per
-                sample.
-        """
-        ...
-
-
-@runtime_checkable
 class GaussianConditioning(Protocol):
     """A constraint that a Gaussian with any covariance can be conditioned on."""
 
@@ -176,7 +157,7 @@ class GaussianConditioning(Protocol):
 
 
 @runtime_checkable
-class LinearEqualityConstraint(ConditionableConstraint, GaussianConditioning, LinearConstraint, Protocol):
+class LinearEqualityConstraint(ProjectableConstraint, GaussianConditioning, LinearConstraint, Protocol):
     """A linear equality A x = k on the flattened sample."""
 
     @property

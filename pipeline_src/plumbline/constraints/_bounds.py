@@ -1,8 +1,7 @@
 r"""Bounds l <= x <= u on the coordinates of a sample.
 
 The nearest feasible point is min(max(x, l), u) in each coordinate, and the residual is x minus this point.
-The coordinates of N(m, diag(v)) are independent, so conditioning on the bounds truncates each of them
-separately: see `plumbline.distributions.truncated_normal`.
+Gaussians are conditioned on bounds in `plumbline.constraints._conditioner`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from torch import Tensor
 from plumbline.constraints import Constraint, InfeasibleConstraintError
 from plumbline.constraints._conditioner import CoordinateConditioner
 from plumbline.constraints._known import Quantity
-from plumbline.distributions.truncated_normal import truncated_moments
-from plumbline.linalg.checks import require_variances
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,8 +42,6 @@ class Bounds(Constraint):
         >>> x = torch.tensor([[-0.5, 2.0]])
         >>> positive.residual(x), positive.project(x)
         (tensor([[-0.5000,  0.0000]]), tensor([[0., 2.]]))
-        >>> positive.condition(torch.tensor([[0.0]]), torch.tensor([1.0]))[0]
-        tensor([[0.7979]])
     """
 
     convex = True
@@ -95,24 +90,6 @@ class Bounds(Constraint):
         """The nearest point between the bounds."""
         lower, upper = self._bounds(x)
         return torch.minimum(torch.maximum(x.double(), lower), upper).to(x.dtype)
-
-    def condition(
-        self, mean: Float[Tensor, "B *S"], variance: Float[Tensor, "*#V"]
-    ) -> tuple[Float[Tensor, "B *S"], Float[Tensor, "B *S"]]:
-        """Mean and variances of N(mean, diag(variance)) given the bounds.
-
-        Args:
-            mean: means of the samples.
-            variance: variances of the coordinates, for all samples or per sample, at least zero.
-
-        Raises:
-            ValueError: a variance is negative or not finite.
-        """
-        require_variances(variance)
-        spread = variance.double().reshape(-1, *mean.shape[1:]).expand(mean.shape)
-        lower, upper = (bound.expand(mean.shape) for bound in self._bounds(mean))
-        found = truncated_moments(mean.double(), spread, lower, upper)
-        return found[0].to(mean.dtype), found[1].to(mean.dtype)
 
     def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> CoordinateConditioner:
         """Conditions Gaussians on the bounds of the coordinates that have one."""

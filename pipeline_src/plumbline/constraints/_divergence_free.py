@@ -67,24 +67,6 @@ class PeriodicDivergence(Constraint):
         solenoidal = modes - torch.stack([dx.conj() * along, dy.conj() * along], dim=-3)
         return torch.fft.irfft2(solenoidal, s=x.shape[-2:]).to(x.dtype)
 
-    def condition(
-        self, mean: Float[Tensor, "B *F 2 X Y"], variance: Tensor
-    ) -> tuple[Float[Tensor, "B *F 2 X Y"], None]:
-        """The mean of N(mean, variance I) given zero divergence, which is the projection of `mean`.
-
-        The covariance is not computed.
-
-        Raises:
-            ValueError: the variance differs between coordinates, so the Fourier transform does not
-                diagonalise the problem.
-        """
-        if not torch.allclose(variance, variance.flatten()[0], rtol=1e-5):
-            raise ValueError(
-                "conditioning on zero divergence needs one variance for all coordinates: "
-                "set `scaling: global` in the model's `standardisation`."
-            )
-        return self.project(mean), None
-
     def conditioner(
         self, shift: Float[Tensor, "*F 2 X Y"], scale: Float[Tensor, "*F 2 X Y"]
     ) -> LinearConditioner:

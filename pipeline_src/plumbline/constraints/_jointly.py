@@ -41,8 +41,6 @@ from plumbline.linalg.stacked import StackedMap
 if TYPE_CHECKING:
     import xarray as xr
 
-    from plumbline.linalg.conditioning import ConditionedCovariance
-
 # Number of entries of the stacked matrix up to which it is formed.
 LARGEST_MATRIX = 2**22
 # Dykstra's method: change of the increments in a round, relative to the sample, at which it stops, and the
@@ -172,19 +170,6 @@ class Jointly(Constraint):
             f"there is no joint projection of {curved}, which is not convex, and {sets}, which is not a "
             "smooth equation: use constraints that are all convex, or all smooth equations."
         )
-
-    def condition(
-        self, mean: Float[Tensor, "B *S"], variance: Tensor
-    ) -> tuple[Float[Tensor, "B *S"], ConditionedCovariance]:
-        """Mean and covariance of N(mean, diag(variance)) given all parts, which must be linear equalities.
-
-        Raises:
-            TypeError: a part is not a linear equality.
-        """
-        if self._linear is None or self._others:
-            others = ", ".join(type(part).__name__ for part in self._others)
-            raise TypeError(f"conditioning needs linear equalities only, found {others}: project instead.")
-        return self._linear.condition(mean, variance)
 
     def conditioner(self, shift: Float[Tensor, "*S"], scale: Float[Tensor, "*S"]) -> Conditioner:
         """Conditions Gaussians on the equations, then on the inequalities.

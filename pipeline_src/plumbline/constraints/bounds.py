@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from plumbline.constraints import ConditionableConstraint, ConstraintSpec, GaussianConditioning
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,4 +44,4 @@ class BoundsSpec(ConstraintSpec):
         return Bounds(lower, upper, unit=unit_of(example))
 
     def provides(self) -> tuple[type, ...]:
-        return (ConditionableConstraint, GaussianConditioning)
+        return (ProjectableConstraint, GaussianConditioning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from plumbline.constraints import ConditionableConstraint, ConstraintSpec, GaussianConditioning
+from plumbline.constraints import ConstraintSpec, GaussianConditioning, ProjectableConstraint
 from plumbline.coordinates import equal_periods, require_velocities
 
 if TYPE_CHECKING:
@@ -32,4 +32,4 @@ class DivergenceFreeSpec(ConstraintSpec):
         return derivative(length=equal_periods(example, ("x", "y"), asker))
 
     def provides(self) -> tuple[type, ...]:
-        return (ConditionableConstraint, GaussianConditioning)
+        return (ProjectableConstraint, GaussianConditioning)
