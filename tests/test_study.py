@@ -231,7 +231,7 @@ def test_configuration_is_checked():
         ("results", "a{b}", r"results: must not contain braces.*found 'a\{b\}'"),
         ("studies", ["a", "b", "a"], r"studies: names a twice, found \['a', 'b', 'a'\]"),
         ("studies", [], "studies: expected at least 1, found 0"),
-        ("studies", "burgers", "studies: expected a list, found 'burgers'"),
+        ("studies", {"burgers": 1}, "studies: expected a list, found a mapping"),
         ("studies", [["a"]], r"studies\[0\]: expected text, found a list of 1"),
         ("result", "a", r"result: unknown key \(did you mean 'results'\?\)"),
     ],

@@ -31,6 +31,9 @@ class ProbeSpec(DatasetSpec):
     kind: Literal["probe"] = "probe"
     do: str = "tell"
 
+    def sample_bytes(self):
+        return 8
+
     def draw(self, indices, splits):
         import torch
         import xarray as xr

@@ -256,6 +256,7 @@ def test_a_study_trains_no_model_that_another_has_trained(runs):
 @pytest.mark.parametrize("noted_before", [False, True])
 def test_a_snakemake_that_was_killed_after_a_rehearsal_plans_everything_else(runs, noted_before):
     """The rehearsal is whole, but Snakemake has not noted its end, for the first or for a second time."""
+    runs.configure("mini")
     folder = runs.workflow.folder
     (rehearsal,) = (path for path in folder.glob("results/rehearsals/*/rehearsal.json"))
     name = base64.b64encode(str(rehearsal.relative_to(folder)).encode()).decode()

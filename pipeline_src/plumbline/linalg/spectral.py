@@ -199,13 +199,11 @@ class SpectralCovariance:
         return rest * x + (inner * (values - rest)) @ self.directions.mT
 
 
-def covariance_of(
-    blocks: Iterable[Float[Tensor, "N n"]], *, dimension: int, rank: int | None
-) -> SpectralCovariance:
+def covariance_of(blocks: Iterable[Tensor], *, dimension: int, rank: int | None) -> SpectralCovariance:
     """The covariance of samples that arrive in blocks, in double precision and in one pass.
 
     Args:
-        blocks: some of the samples each.
+        blocks: some of the samples (N, n) each; N may differ.
         dimension: n.
         rank: number r of eigenvectors; None for all, which forms an n-by-n matrix.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.linalg.spectral import SpectralCovariance, covariance_of
@@ -32,10 +31,10 @@ class DataCovariance(nn.Module):
             rank = dimension if dimension <= ALL_UP_TO else RANK
         self.dimension, self.rank = dimension, min(rank, dimension)
         self.register_buffer("directions", torch.eye(dimension, self.rank))
-        self.register_buffer("values", torch.ones(self.rank, dtype=torch.float64))
-        self.register_buffer("rest", torch.ones((), dtype=torch.float64))
+        self.register_buffer("values", torch.ones(self.rank))
+        self.register_buffer("rest", torch.ones(()))
 
-    def fit(self, blocks: Iterable[Float[Tensor, "N n"]]) -> None:
+    def fit(self, blocks: Iterable[Tensor]) -> None:
         """Sets the covariance to that of points that arrive in blocks, in one pass."""
         rank = None if self.rank == self.dimension else self.rank
         self.set(covariance_of(blocks, dimension=self.dimension, rank=rank))
@@ -62,5 +61,5 @@ class DataCovariance(nn.Module):
 
     def get(self) -> SpectralCovariance:
         """The covariance, in double precision."""
-        rest = None if self.rank == self.dimension else self.rest
-        return SpectralCovariance(self.directions.double(), self.values, rest)
+        rest = None if self.rank == self.dimension else self.rest.double()
+        return SpectralCovariance(self.directions.double(), self.values.double(), rest)

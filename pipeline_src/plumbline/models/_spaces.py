@@ -62,7 +62,7 @@ class Standardisation(nn.Module):
         """Sets mean and scale to those of the samples; see `fit_blocks`."""
         self.fit_blocks([x])
 
-    def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+    def fit_blocks(self, blocks: Iterable[Tensor]) -> None:
         """Sets mean and scale to those of the samples of all blocks, in one pass.
 
         A constant coordinate is scaled by its absolute value, and one that is zero by the largest scale of
@@ -89,7 +89,7 @@ class Standardisation(nn.Module):
         """The covariance of standardised data, flattened and in double precision; None if there is none."""
         return None if self.data_covariance is None else self.data_covariance.get()
 
-    def fit_covariance(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+    def fit_covariance(self, blocks: Iterable[Tensor]) -> None:
         """Sets the covariance, if there is one, to that of the standardised samples of all blocks."""
         if self.data_covariance is not None:
             self.data_covariance.fit(self.encode(x.double()).flatten(1) for x in blocks)
@@ -332,11 +332,11 @@ class MirrorSpace(nn.Module):
         """Network evaluations of one `decode`."""
         return self.mirror.decoding_evaluations
 
-    def fit_blocks(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+    def fit_blocks(self, blocks: Iterable[Tensor]) -> None:
         """Fits the standardisation to the images of the samples of all blocks."""
         self.standard.fit_blocks(self.image(few) for block in blocks for few in block.split(CHUNK))
 
-    def fit_covariance(self, blocks: Iterable[Float[Tensor, "N *S"]]) -> None:
+    def fit_covariance(self, blocks: Iterable[Tensor]) -> None:
         """Nothing: samplers do not use the covariance of images."""
 
     @torch.no_grad()
