@@ -22,8 +22,8 @@ from plumbline.models.fitted.exact_mixture import ExactMixtureSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import Costs, DrawAndRenoiseSpec, SamplingTask, TwistedSMCSpec, draw
 from plumbline.samplers._noise_levels import ratio_at, time_at
+from plumbline.samplers._population import effective_sample_size
 from plumbline.samplers._posterior import ConditionedPosterior
-from plumbline.samplers._twisted_smc import effective_sample_size
 from plumbline.storage.store import select_split
 
 COUNT = 2000

@@ -112,6 +112,13 @@ class Constraint(ABC):
 
         return SmoothConditioner(residual)
 
+    def differs(self, x: Tensor) -> bool:
+        """Whether targets differ between the samples that it is bound to, by residuals at x (B, ...)."""
+        import torch
+
+        others = torch.arange(len(x), device=x.device).roll(1)
+        return not torch.equal(self.residual(x), self.select(others).residual(x))
+
     def bind_models(self, models: Mapping[str, nn.Module]) -> Constraint:
         """The constraint with the trained models (by name) that it evaluates; itself if it needs none."""
         return self

@@ -37,7 +37,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from plumbline.constraints._linearisation import DenseLinearisation
+from plumbline.constraints._linearisation import DenseLinearisation, log_volume
 from plumbline.constraints._nearest import is_large
 from plumbline.distributions.truncated_gaussian import log_interval_probability, truncated_gaussian
 from plumbline.distributions.truncated_normal import truncated_moments
@@ -143,6 +143,7 @@ class SmoothConditioner:
 
     def __init__(self, residual: Callable[[Tensor], Tensor]) -> None:
         self.residual = residual
+        self._equations: int | None = None
 
     def __call__(self, mean: Float[Tensor, "B n"], covariance: SpectralCovariance) -> Conditioned:
         """The Gaussian given h(x) = 0.
@@ -150,13 +151,7 @@ class SmoothConditioner:
         Raises:
             ValueError: the Jacobian of h is too large to be formed.
         """
-        with torch.no_grad():
-            count = self.residual(mean[:1].expand(len(mean), -1)).shape[1]
-        if is_large(count, mean.shape[1]):
-            raise ValueError(
-                f"a Gaussian is conditioned on equations by their Jacobian, and {count} equations of "
-                f"{mean.shape[1]} coordinates are too many: project instead."
-            )
+        count = self._count(mean)
         linear = DenseLinearisation(self.residual, mean)
         lengths = linear.lengths
         rows = linear.jacobian / lengths[..., None]
@@ -164,14 +159,14 @@ class SmoothConditioner:
         gram = columns @ rows.mT
         expected = linear.residual / lengths
         if rows.shape[1] * rows.shape[2] ** 2 <= MOST_SECOND_DERIVATIVES:
-            second = _second_derivatives(linear) / lengths[..., None, None]
+            second = linear.second_derivatives() / lengths[..., None, None]
             curved = covariance.matmul(second)
             expected = expected + curved.diagonal(dim1=-2, dim2=-1).sum(-1) / 2
             gram = gram + torch.einsum("bipq,bjqp->bij", curved, curved) / 2
         values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
         largest = covariance.values.max() if len(covariance.values) else covariance.rest
         assert largest is not None
-        values = values.clamp(min=LEAST_VARIANCE * float(largest))
+        values = torch.maximum(values, LEAST_VARIANCE * largest)
         along = (vectors.mT @ expected[..., None]).squeeze(-1)
         solved = (vectors @ (along / values)[..., None]).squeeze(-1)
         moved = mean - (solved[:, None] @ columns).squeeze(1)
@@ -179,15 +174,26 @@ class SmoothConditioner:
         log_probability = (
             -((along**2 / values + values.log()).sum(1) + count * math.log(2 * math.pi)) / 2 - log_lengths
         )
-        unit = rows @ rows.mT + 1e-12 * torch.eye(count).to(rows)
-        log_volume = torch.linalg.cholesky_ex(unit).L.diagonal(dim1=1, dim2=2).log().sum(1) + log_lengths
 
         def covariances(others: Tensor) -> Tensor:
             scaled = covariance.matmul(others)
             across = vectors.mT @ (columns @ others.mT)
             return scaled - (across / values[..., None]).mT @ (vectors.mT @ columns)
 
-        return Conditioned(moved, log_probability, covariances, log_volume)
+        return Conditioned(moved, log_probability, covariances, log_volume(linear.jacobian))
+
+    def _count(self, mean: Float[Tensor, "B n"]) -> int:
+        """The number of equations, found out once."""
+        if self._equations is None:
+            with torch.no_grad():
+                count = self.residual(mean).shape[1]
+            if is_large(count, mean.shape[1]):
+                raise ValueError(
+                    f"a Gaussian is conditioned on equations by their Jacobian, and {count} equations of "
+                    f"{mean.shape[1]} coordinates are too many: project instead."
+                )
+            self._equations = count
+        return self._equations
 
 
 class IntervalConditioner:
@@ -308,16 +314,3 @@ def _few(rows: Tensor) -> Tensor:
             "set `covariance: isotropic`, or project."
         )
     return rows
-
-
-def _second_derivatives(linear: DenseLinearisation) -> Float[Tensor, "b m n n"]:
-    """The second derivatives of each residual, by one batched backward pass per residual."""
-    count, (size, n) = linear.residual.shape[1], linear.points.shape
-    identity = torch.eye(n).to(linear.points)
-    found = []
-    for i in range(count):
-        which = torch.zeros(count).to(linear.residual)
-        which[i] = 1.0
-        product = linear.curvature(which.expand(size, count))
-        found.append(torch.stack([product(row.expand(size, n)) for row in identity], dim=1))
-    return torch.stack(found, dim=1)

@@ -141,6 +141,22 @@ class DenseLinearisation(Linearisation):
     def adjoint(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b n"]:
         return (y[:, None] @ self.jacobian).squeeze(1)
 
+    def second_derivatives(self) -> Float[Tensor, "b m n n"]:
+        """The second derivatives of each residual, with a batched backward pass for each residual."""
+        with torch.enable_grad():
+            gradients = [
+                torch.autograd.grad(
+                    self._output[:, j].sum(), self.points, create_graph=True, materialize_grads=True
+                )[0]
+                for j in range(self.residual.shape[1])
+            ]
+        return torch.stack([self._derivatives(gradient) for gradient in gradients], dim=1)
+
+    def _derivatives(self, gradient: Float[Tensor, "b n"]) -> Float[Tensor, "b n n"]:
+        if not gradient.requires_grad:  # the residual is linear
+            return gradient.new_zeros(*gradient.shape, gradient.shape[1])
+        return _rows(gradient, self.points)
+
     def solve(
         self, target: Float[Tensor, "b m"], damping: Float[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b m"]:
@@ -213,6 +229,14 @@ class MatrixFreeLinearisation(Linearisation):
         if damping is None:
             self.deficient = self.deficient | ~solved
         return solution / self.lengths
+
+
+def log_volume(jacobian: Float[Tensor, "b m n"]) -> Float[Tensor, " b"]:
+    """log det(J J^T) / 2 of each sample, with the rows scaled to unit length first; differentiable."""
+    lengths = jacobian.norm(dim=2).clamp(min=torch.finfo(jacobian.dtype).tiny)
+    unit = jacobian / lengths[..., None]
+    gram = unit @ unit.mT + RIDGE * torch.eye(jacobian.shape[1]).to(jacobian)
+    return torch.linalg.slogdet(gram).logabsdet / 2 + lengths.log().sum(1)
 
 
 def _rows(output: Float[Tensor, "b m"], points: Float[Tensor, "b n"]) -> Float[Tensor, "b m n"]:

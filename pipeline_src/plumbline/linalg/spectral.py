@@ -45,6 +45,7 @@ from plumbline.linalg.gram import (
     ScaledGram,
     cholesky,
 )
+from plumbline.linalg.running import RunningProducts
 
 # Number of columns of the test matrix beyond the wanted rank.
 OVERSAMPLING = 16
@@ -247,19 +248,12 @@ def covariance_of(blocks: Iterable[Tensor], *, dimension: int, rank: int | None)
 
 
 def _all_directions(blocks: Iterable[Tensor], dimension: int) -> SpectralCovariance:
-    count, mean = 0, torch.zeros(dimension, dtype=torch.float64)
-    products = torch.zeros(dimension, dimension, dtype=torch.float64)
+    found = RunningProducts()
     for block in blocks:
         for x in block.split(max(1, 2**22 // dimension)):
-            z = x.double()
-            mean, products = mean.to(z), products.to(z)
-            own = z.mean(0)
-            shift, total = own - mean, count + len(z)
-            products = products + (z - own).mT @ (z - own)
-            products = products + torch.outer(shift, shift) * (count * (len(z) / total))
-            mean, count = mean + shift * (len(z) / total), total
-    _require_samples(count)
-    values, directions = torch.linalg.eigh(products / count)
+            found.add(x)
+    _require_samples(found.count)
+    values, directions = torch.linalg.eigh(found.products / found.count)
     return SpectralCovariance(directions, torch.maximum(values, _smallest(values.sum(), dimension)))
 
 

@@ -109,13 +109,13 @@ class ModelConditionalSpec(MetricSpec):
             )
         constraint = by.constraints[self.constraint]
         state = torch.as_tensor(samples["state"].values, dtype=torch.float64, device=by.device)
-        others = torch.arange(len(state), device=state.device).roll(1)
-        if not torch.equal(constraint.residual(state), constraint.select(others).residual(state)):
+        if constraint.differs(state):
             raise ValueError(
                 f"`{self.kind}`: {self.constraint!r} has targets that differ between samples, and one set of "
                 "unconstrained samples can be conditioned on one target only."
             )
-        return lambda count: constraint.select(others.new_zeros(count))
+        first = torch.zeros(1, dtype=torch.long, device=state.device)
+        return lambda count: constraint.select(first.expand(count))
 
     def _free(self, by: EvaluationContext, samples: xr.Dataset) -> Tensor:
         """Unconstrained samples (N, *S), in the data's unit and double precision."""

@@ -10,7 +10,7 @@ from azula.guidance.tds import TDSSampler
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.samplers._population import require_one_condition
+from plumbline.samplers._population import effective_sample_size, require_one_condition
 from plumbline.samplers._task import Costs
 
 OTHERWISE = "use `twisted_smc` with `population: per_sample`"
@@ -101,8 +101,7 @@ class WeighedTDSSampler(TDSSampler):
     def _weighed(self, mean: Float[Tensor, "B *Z"], ratio: Tensor) -> Float[Tensor, " B"]:
         """The twist, with which the weights of a step are known."""
         found = self._log_twist(mean, ratio)
-        weights = torch.softmax(self._log_weights + found.detach(), 0)
-        effective = 1 / (weights.square().sum() * len(weights))
+        effective = effective_sample_size((self._log_weights + found.detach())[None])
         least = self.details["effective_sample_size"]
         self.details["effective_sample_size"] = torch.minimum(least, effective)
         return found

@@ -1,13 +1,19 @@
-"""Checks that the samples of a batch can be particles of one population."""
+"""Populations of particles: whether the samples of a batch can be one, and its effective sample size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from plumbline.samplers._denoising import DenoisingContext
+
+
+def effective_sample_size(log_weights: Float[Tensor, "P K"]) -> Float[Tensor, " P"]:
+    """(sum w)^2 / (K sum w^2) of each population, between 1 / K and one."""
+    return 1 / (log_weights.softmax(1).square().sum(1) * log_weights.shape[1])
 
 
 def require_one_condition(conditions: Mapping[str, object], remedy: str) -> None:
@@ -40,8 +46,7 @@ def require_one_constraint(context: DenoisingContext, name: str, remedy: str) ->
     constraint, state = context.task.constraints[name], context.task.batch["state"]
     count = len(state)
     points = torch.randn(count, *state.shape[1:], dtype=torch.float64, device=state.device)
-    others = torch.arange(count, device=state.device).roll(1)
-    if not torch.equal(constraint.residual(points), constraint.select(others).residual(points)):
+    if constraint.differs(points):
         raise ValueError(
             f"the targets of {name!r} differ between the samples of a batch, which therefore cannot share a "
             f"population: {remedy}."

@@ -12,7 +12,7 @@ from azula.sample import Sampler
 from jaxtyping import Float
 from torch import Tensor
 
-from plumbline.constraints._linearisation import DenseLinearisation
+from plumbline.constraints._linearisation import RIDGE, DenseLinearisation, log_volume
 from plumbline.constraints._metric_projection import project_in_metric
 from plumbline.constraints._nearest import is_large
 from plumbline.samplers._denoising import DenoisingContext
@@ -20,8 +20,6 @@ from plumbline.samplers._noise_levels import time_at
 
 # Newton steps back onto the constraint along the old normals, and the relative residual at which they stop.
 NEWTON_STEPS, SOLVED = 12, 1e-9
-# Term added to the Gram matrices of unit rows, so that dependent rows do not stop a batch.
-RIDGE = 1e-12
 
 
 class TangentLangevin(Sampler):
@@ -160,10 +158,10 @@ class TangentLangevin(Sampler):
             jacobian = _jacobian(self._residual, points)
             if not jacobian.requires_grad:
                 return torch.zeros_like(y[:, 0]), torch.zeros_like(y)
-            volume = -_log_volume(jacobian)
+            volume = -log_volume(jacobian)
             if self.restricted:
                 # J = J_x M^{1/2}, hence J_x = J M^{-1/2}.
-                volume = volume + _log_volume(self.root.inverse(jacobian))
+                volume = volume + log_volume(self.root.inverse(jacobian))
             (slope,) = torch.autograd.grad(volume.sum(), points)
         return volume.detach(), slope
 
@@ -215,11 +213,3 @@ def _jacobian(function: Callable[[Tensor], Tensor], points: Float[Tensor, "B n"]
         for j in range(residual.shape[1])
     ]
     return torch.stack(rows, dim=1)
-
-
-def _log_volume(jacobian: Float[Tensor, "B m n"]) -> Float[Tensor, " B"]:
-    """log det(J J^T) / 2, with the rows scaled to unit length first."""
-    lengths = jacobian.norm(dim=2).clamp(min=torch.finfo(jacobian.dtype).tiny)
-    unit = jacobian / lengths[..., None]
-    gram = unit @ unit.mT + RIDGE * torch.eye(jacobian.shape[1]).to(jacobian)
-    return torch.linalg.slogdet(gram).logabsdet / 2 + lengths.log().sum(1)

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from plumbline.samplers._denoising import DenoisingContext
 from plumbline.samplers._noise_levels import SMALLEST_ALPHA, ratio_at, time_at
-from plumbline.samplers._population import require_one_condition, require_one_constraint
+from plumbline.samplers._population import (
+    effective_sample_size,
+    require_one_condition,
+    require_one_constraint,
+)
 from plumbline.samplers._posterior import ConditionedPosterior
 
 PER_SAMPLE = "set `population: per_sample`"
@@ -62,11 +66,8 @@ class TwistedSMC(Sampler):
     ) -> None:
         super().__init__(steps=steps + final_steps, silent=True)
         self.denoiser, self.context = denoiser, context
-        self.constraint, self.covariance, self.restricted = (
-            constraint,
-            covariance,
-            distribution == "restriction",
-        )
+        self.constraint, self.covariance = constraint, covariance
+        self.restricted = distribution == "restriction"
         self.shared, self.resample_below = population == "shared", resample_below
         count = len(context.task.batch["state"])
         self.particles = count if particles is None else particles
@@ -226,11 +227,6 @@ class Look:
     def rows(self, kept: Int[Tensor, " N"]) -> Look:
         """The same for the particles with these indices."""
         return Look(self.mean[kept], self.conditioned[kept], self.log_twist[kept])
-
-
-def effective_sample_size(log_weights: Float[Tensor, "P K"]) -> Float[Tensor, " P"]:
-    """(sum w)^2 / (K sum w^2) of each population, between 1 / K and one."""
-    return 1 / (log_weights.softmax(1).square().sum(1) * log_weights.shape[1])
 
 
 def _rows(conditions: dict[str, Tensor], cases: Int[Tensor, " N"]) -> dict[str, Tensor]:

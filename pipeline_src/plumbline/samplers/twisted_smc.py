@@ -44,7 +44,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import GaussianConditioning, ProjectableConstraint
-from plumbline.samplers import Costs, DenoisingSpec, EnforcingSpec, Samples, SamplingTask
+from plumbline.samplers import DenoisingSpec, EnforcingSpec, Samples, SamplingTask
 from plumbline.spec import key
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from azula.sample import Sampler
     from torch import Tensor
 
-    from plumbline.samplers import Denoising
+    from plumbline.samplers import Transporting
     from plumbline.samplers._denoising import DenoisingContext
 
 logger = logging.getLogger("plumbline.samplers")
@@ -96,20 +96,16 @@ class TwistedSMCSpec(EnforcingSpec, DenoisingSpec):
     def requires(self) -> tuple[type, ...]:
         return (ProjectableConstraint, GaussianConditioning)
 
-    def draw(self, model: Denoising, task: SamplingTask) -> Samples:
-        from plumbline.samplers._denoising import denoise
-
-        costs = Costs()
-        details: dict[str, Tensor] = {}
-        state = denoise(model, self, task, costs, details)
-        least = float(details["effective_sample_size"].min())
+    def draw(self, model: Transporting, task: SamplingTask) -> Samples:
+        drawn = super().draw(model, task)
+        least = float(drawn.details["effective_sample_size"].min())
         if least < FEW:
             logger.warning(
                 "twisted_smc: the effective sample size of a population fell to %.2g of its particles: use "
                 "more steps or particles, or the other `covariance`.",
                 least,
             )
-        return Samples(state, details, costs)
+        return drawn
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         """Builds the sampler.

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from plumbline.linalg.running import RunningProducts
 from plumbline.models import PosteriorEncoding
 from plumbline.models._labels import Labels
 from plumbline.models._moments import RunningMoments
 from plumbline.models._preparing import PreparedInBlocks, SampleBlock
-from plumbline.models._running_regression import RunningRegression
 from plumbline.models.latent._space import LatentSpace
 
 LEAST_VARIANCE = 1e-6
@@ -66,14 +66,13 @@ class ClassGaussian(PreparedInBlocks, nn.Module):
             ValueError: a class has fewer than two samples.
         """
         self.wanted.fit_blocks(blocks)
-        # A regression on nothing but a constant gives mean and covariance.
-        found = [(RunningRegression(), RunningMoments()) for _ in self.labels]
+        found = [(RunningProducts(), RunningMoments()) for _ in self.labels]
         for block in blocks:
             means, variances = self.space.posterior_moments(block)
             classes = self._class_of(self.wanted.of(block))
             for index, (moments, noise) in enumerate(found):
                 own = classes == index
-                moments.add(means.new_zeros(int(own.sum()), 0), means[own])
+                moments.add(means[own])
                 noise.add(variances[own])
         for index, (y, (moments, noise)) in enumerate(zip(self.labels, found, strict=True)):
             if moments.count < 2:
