@@ -15,6 +15,7 @@ from plumbline.datasets.accretion import AccretionSpec
 from plumbline.datasets.burgers import BurgersSpec
 from plumbline.datasets.combustion import CombustionSpec
 from plumbline.datasets.darcy import DarcySpec
+from plumbline.datasets.darcy_wells import DarcyWellsSpec
 from plumbline.datasets.galaxies import PROPOSALS, GalaxiesSpec
 from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.kolmogorov import KolmogorovSpec
@@ -27,6 +28,7 @@ SMALL = [
     BurgersSpec(points=16, times=4, duration=1.0, splits=SPLITS),
     CombustionSpec(splits=SPLITS),
     DarcySpec(points=9, splits=SPLITS),
+    DarcyWellsSpec(points=8, splits=SPLITS),
     GaussianSpec(splits=SPLITS),
     KolmogorovSpec(points=16, times=2, start=0.1, splits=SPLITS),
     TilingsSpec(tile=8, splits=SPLITS),

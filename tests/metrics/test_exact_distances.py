@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 from scipy.spatial.distance import cdist
 
-from plumbline.metrics import EvaluationContext, _pairs
+from plumbline.metrics import EvaluationContext, _pairs, standardised
 from plumbline.metrics._pairs import Pairs
+from plumbline.metrics._splits import with_training_scale
 from plumbline.metrics.branch_fractions import BranchFractionsSpec
 from plumbline.metrics.c2st import C2STSpec
 from plumbline.metrics.conditional_gaussian import ConditionalGaussianSpec
@@ -157,3 +158,32 @@ def test_datasets_without_what_a_metric_needs_are_refused():
         BranchFractionsSpec().evaluate(samples_of(TEST), dataset(TRAIN, TEST), EvaluationContext())
     with pytest.raises(ValueError, match="has no `conditional_mean`"):
         ConditionalGaussianSpec().evaluate(samples_of(TEST), dataset(TRAIN, TEST), EvaluationContext())
+
+
+def test_fields_of_different_units_count_alike():
+    """Each field has its own scale; with one unit for both, the larger numbers would decide."""
+    large = np.array([1e3, 1e-2])[:, None, None]
+    rng = np.random.default_rng(3)
+    train, test, x = (large * rng.standard_normal((200, 2, 3, 3)) for _ in range(3))
+    split = np.repeat(["train", "test"], 200)
+    dims = ("sample", "field", "x", "y")
+    one_unit = xr.Dataset(
+        {"state": (dims, np.concatenate([train, test]))}, coords={"split": ("sample", split)}
+    )
+    data = one_unit.assign_coords(units=("field", ["m", "K"]))
+    scale = np.broadcast_to(train.std((0, 2, 3))[:, None, None], (2, 3, 3))
+    samples = xr.Dataset({"state": (dims, x)})
+    drawn, reference = standardised(samples, data, "test")
+    np.testing.assert_allclose(drawn, (x / scale).reshape(200, -1), rtol=1e-12)
+    np.testing.assert_allclose(reference, (test / scale).reshape(200, -1), rtol=1e-12)
+    # Known beforehand, as in a job of the workflow.
+    again, _ = standardised(samples, with_training_scale(data), "test")
+    np.testing.assert_array_equal(again, drawn)
+    found = evaluate(MomentErrorsSpec(), samples, data)
+    expected = ((x.mean(0) - test.mean(0)) / scale) ** 2
+    assert found["mean_mse"] == pytest.approx(expected.mean())
+    unit = MomentErrorsSpec().evaluate(samples, data, EvaluationContext())["mean_mse"].attrs["units"]
+    assert unit == "(standard deviations)^2"
+    for same in (one_unit, one_unit.assign_coords(units=("field", ["m", "m"]))):
+        drawn, _ = standardised(samples, same, "test")
+        np.testing.assert_allclose(drawn, x.reshape(200, -1) / train.std(), rtol=1e-12)

@@ -239,6 +239,7 @@ __getattr__ = exports(
             "BurgersDifferences",
         ),
         "_kolmogorov_residual": ("KolmogorovResidual",),
+        "_darcy_residual": ("DarcyResidual",),
         "_divergence_free": (
             "DivergenceFree",
             "BackwardDivergence",
@@ -265,6 +266,7 @@ __getattr__ = exports(
         "bounds": ("BoundsSpec",),
         "burgers_residual": ("BurgersResidualSpec",),
         "conserved": ("ConservedSpec",),
+        "darcy_residual": ("DarcyResidualSpec",),
         "divergence_free": ("DivergenceFreeSpec",),
         "equations": ("EquationsSpec",),
         "fixed": ("FixedSpec",),

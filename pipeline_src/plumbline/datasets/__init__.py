@@ -2,9 +2,10 @@
 
 Every dataset has the variable `state`, whose first dimension is `sample`, and the coordinate `split`. A
 sample of a table has one further dimension. A sample of a field has two or more: the last two are the grid,
-and any before them are channels. The coordinate of a periodic direction has the attribute `period`. If models
-can be conditioned on something, it is the variable `condition`: a vector (sample, component), or a field
-(sample, [channel], *grid) that ends with dimensions of `state`. Classes are whole numbers `label` (sample,).
+and any before them are channels. If their units differ, the coordinate `units` along the channels has them.
+The coordinate of a periodic direction has the attribute `period`. If models can be conditioned on something,
+it is the variable `condition`: a vector (sample, component), or a field (sample, [channel], *grid) that ends
+with dimensions of `state`. Classes are whole numbers `label` (sample,).
 
 Sample i depends on (seed, i) alone, so the data does not depend on the number of parts.
 """
@@ -202,6 +203,7 @@ __getattr__ = exports(
         "cifar10": ("CIFAR10Spec",),
         "combustion": ("CombustionSpec",),
         "darcy": ("DarcySpec",),
+        "darcy_wells": ("DarcyWellsSpec",),
         "digits": ("DigitsSpec",),
         "dirichlet": ("DirichletSpec",),
         "ellipse_mixture": ("EllipseMixtureSpec",),

@@ -182,7 +182,8 @@ AnyMetric = Annotated[MetricSpec, ByKind()]
 def standardised(samples: xr.Dataset, dataset: xr.Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Samples and reference samples, flattened and divided by the standard deviation of the training data.
 
-    Tables are scaled per column. Fields are scaled by one number, since their entries share a unit.
+    Tables are scaled per column. Fields are scaled by one number, since their entries share a unit, unless
+    the coordinate `units` gives the fields of a sample different ones: then each has its own number.
 
     Args:
         samples: N samples.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar
-from plumbline.metrics._splits import training_moments
+from plumbline.metrics._splits import training_std
 from plumbline.spec import key
 from plumbline.storage.store import select_split
 
@@ -60,6 +60,6 @@ class EquivalentNoiseSpec(MetricSpec):
     def _with_noise(self, test: xr.Dataset, dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """The states of the test split, without and with noise."""
         clean = test["state"].values.astype(np.float64)
-        # As in `standardised`: tables are scaled per column, fields by one number.
-        scale, _ = training_moments(dataset, per_column=clean.ndim == 2)
+        scale = training_std(dataset)  # as in `standardised`
+        scale = scale.reshape(clean.shape[1:]) if scale.ndim else scale
         return clean, clean + self.noise * scale * np.random.default_rng(SEED).standard_normal(clean.shape)

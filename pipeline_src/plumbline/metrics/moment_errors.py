@@ -6,8 +6,9 @@ s0_i,
     MMSE = mean over i of (m_i - m0_i)^2,    SMSE = mean over i of (s_i - s0_i)^2
 
 (columns of ECI sampling, https://arxiv.org/abs/2412.01786, and of PCFM, https://arxiv.org/abs/2506.04171).
-Exact are the moments that the dataset stores (`conditional_mean`, `conditional_covariance`), and otherwise
-those of the whole test split.
+If the coordinate `units` gives the fields of a sample different units, values are in standard deviations of
+each field in the training data. Exact are the moments that the dataset stores (`conditional_mean`,
+`conditional_covariance`), and otherwise those of the whole test split.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from plumbline.metrics import EvaluationContext, MetricSpec, scalar, split_values
+from plumbline.metrics._splits import axis_of_units, training_scale
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,6 +35,9 @@ class MomentErrorsSpec(MetricSpec):
         state = samples["state"].values.reshape(samples.sizes["sample"], -1).astype(np.float64)
         mean, std = exact_moments(dataset)
         unit = str(dataset["state"].attrs.get("units", "1"))
+        if axis_of_units(dataset) is not None:
+            scale, unit = training_scale(dataset), "standard deviations"
+            state, mean, std = state / scale, mean / scale, std / scale
         squared = unit if unit == "1" else f"({unit})^2"
         errors = {
             "mean_mse": (((state.mean(0) - mean) ** 2).mean(), "MMSE, mean square error of the mean"),
