@@ -228,7 +228,7 @@ def test_configuration_is_checked():
     ("key", "value", "words"),
     [
         ("results", " ", "results: must name a folder, found nothing"),
-        ("results", "a{b}", r"results: must not contain braces.*found 'a\{b\}'"),
+        ("results", "a{b}", r"results: must not have braces.*found 'a\{b\}'"),
         ("studies", ["a", "b", "a"], r"studies: names a twice, found \['a', 'b', 'a'\]"),
         ("studies", [], "studies: expected at least 1, found 0"),
         ("studies", {"burgers": 1}, "studies: expected a list, found a mapping"),

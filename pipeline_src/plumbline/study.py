@@ -112,11 +112,12 @@ class Study(Spec):
                     f"raise it, or name a model to start from as `initialise`"
                 )
             yield from self._dependency_problems(f"models.{name}", model.kind, model.depends_on())
+            path = f"models.{name}.{model.constraint_key}"
             for wanted in model.constraint_names():
                 if wanted not in self.constraints:
-                    yield f"models.{name}.constraint: {_undefined(wanted, self.constraints, 'constraint')}"
+                    yield f"{path}: {_undefined(wanted, self.constraints, 'constraint')}"
                 else:
-                    yield from self._constraint_problems(f"models.{name}.constraint", model, wanted)
+                    yield from self._constraint_problems(path, model, wanted)
             splits = (model.dataset or self.dataset).splits
             if (model.training.samples or 0) > splits.train:
                 yield (
@@ -325,9 +326,7 @@ class Configuration(Spec):
         if not results.strip():
             raise ValueError("must name a folder, found nothing")
         if set(results) & set("{}"):
-            raise ValueError(
-                f"must not contain braces, which Snakemake reads as wildcards, found {results!r}"
-            )
+            raise ValueError(f"must not have braces, which Snakemake reads as wildcards, found {results!r}")
         return results
 
     @field_validator("studies", mode="before")

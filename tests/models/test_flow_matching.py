@@ -94,7 +94,9 @@ def test_losses_weigh_the_error_of_the_estimate():
     ):
         error = denoiser(alpha * z + sigma * noise, t).mean - z
         expected = (weight * error.square()).mean()
-        torch.testing.assert_close(denoiser.loss_of(z, noise, t), expected, rtol=1e-3, atol=0)
+        loss, mean = denoiser.loss_and_mean(z, noise, t)
+        torch.testing.assert_close(loss, expected, rtol=1e-3, atol=0)
+        torch.testing.assert_close(mean, error + z)
 
 
 def test_the_preconditioned_loss_is_that_of_azula():
@@ -103,7 +105,7 @@ def test_the_preconditioned_loss_is_that_of_azula():
     torch.manual_seed(1)
     theirs = KarrasDenoiser(Flat(), schedule).loss(z, t)
     torch.manual_seed(1)
-    ours = PreconditionedDenoiser(Flat(), schedule).loss_of(z, torch.randn_like(z), t)
+    ours = PreconditionedDenoiser(Flat(), schedule).loss_and_mean(z, torch.randn_like(z), t)[0]
     assert torch.equal(theirs, ours)
 
 

@@ -27,7 +27,7 @@ from plumbline.samplers import Costs, SamplerSpec, Samples, SamplingTask
 from plumbline.samplers._lengths import lengths, with_lengths
 from plumbline.stages.sample import model_of, observation_of
 from plumbline.stages.trained import build_constraints, build_model
-from plumbline.training import TrainingSpec
+from plumbline.training import Lengthening, TrainingSpec
 from plumbline.training.feed import InMemory
 from plumbline.training.log import quiet
 from plumbline.training.loop import train
@@ -252,7 +252,9 @@ def _one_step(trained: Callable[[int], Count]) -> Count:
 def _short_training(
     model: nn.Module, data: dict[str, Tensor], training: TrainingSpec, steps: int, batch: int | None = None
 ) -> None:
-    """Trains a model for a few steps with the real loop."""
+    """Trains a model for a few steps with the real loop: the last ones, if steps become more costly."""
+    if isinstance(model, Lengthening):
+        model.go_to(training.steps)
     short = training.shortened(steps=steps, batch=batch or training.batch).model_copy(
         update={
             "save_every": 10**9,

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, overload
 
 from pydantic import model_validator
 
@@ -128,6 +128,8 @@ class BuildContext:
 class ModelSpec(Kind):
     """Base of the model kinds."""
 
+    constraint_key: ClassVar[str] = "constraint"
+    """Path of the key that names the constraint that the model is built with, for messages."""
     training: TrainingSpec = TrainingSpec()
     """How the model is trained."""
     initialise: str | None = None

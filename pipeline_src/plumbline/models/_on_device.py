@@ -48,5 +48,10 @@ class Counter:
         self._note(buffer, count)
         return count
 
+    def set(self, buffer: Tensor, count: int) -> None:
+        """Sets the buffer to a count."""
+        buffer.fill_(count)
+        self._note(buffer, count)
+
     def _note(self, buffer: Tensor, count: int) -> None:
         self._buffer, self._version, self._count = weakref.ref(buffer), buffer._version, count

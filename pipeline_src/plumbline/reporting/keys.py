@@ -33,6 +33,7 @@ from plumbline.models._label_specs import (
     LevelsSpec,
     ListedLabelsSpec,
 )
+from plumbline.models.diffusion._residual_specs import ConflictFreeSpec, VirtualObservationsSpec
 from plumbline.models.diffusion.diffusion import (
     EDMScheduleSpec,
     GaussianFieldSpec,
@@ -90,6 +91,10 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         RectifiedScheduleSpec,
     ),
     "`models.<name>.noise` of diffusion models: kinds of noise": (GaussianFieldSpec,),
+    "`models.<name>.residual` of diffusion models: training with a residual": (
+        VirtualObservationsSpec,
+        ConflictFreeSpec,
+    ),
     "`models.<name>.set` of analytic mirror maps: kinds of sets": (
         SimplexSpec,
         BallSpec,

@@ -34,6 +34,15 @@ class UpdatesAfterStep(Protocol):
         ...
 
 
+@runtime_checkable
+class Lengthening(Protocol):
+    """A model whose loss may cost more the later the step of the training is."""
+
+    def go_to(self, step: int) -> None:
+        """Moves to a step of the training, whose cost is that of the loss from then on."""
+        ...
+
+
 class TrainingSpec(Spec):
     """How a model is trained."""
 

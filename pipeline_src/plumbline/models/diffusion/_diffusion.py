@@ -7,8 +7,9 @@ loss is
 
 (azula's `KarrasDenoiser`; Karras et al. 2022, table 1 with unit data, https://arxiv.org/abs/2206.00364); for
 the velocity see `_parametrisations`. The times of a batch are stratified: one from each of B equally likely
-intervals, which reduces the variance of the gradient. Noise with a covariance is the subject of `_noise`, and
-noise that is paired with samples that of `_couplings`.
+intervals, which reduces the variance of the gradient. Noise with a covariance is the subject of `_noise`,
+noise that is paired with samples that of `_couplings`, and losses with the residual of a constraint those of
+`_virtual_observations` and `_conflict_free`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import torch
 from azula.denoise import Denoiser
 from torch import Tensor, nn
 
+from plumbline.constraints import Constraint
+from plumbline.models._on_device import WithConstraints
 from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import MirrorSpace, Standardisation, StandardisedCondition
 from plumbline.models.diffusion._couplings import Coupling, paired_by_transport
+from plumbline.models.diffusion._estimates import NoisyBatch, ResidualLoss, residual_in
 from plumbline.models.diffusion._noise import GaussianField, WhitenedDenoiser, WhitenedSpace
 from plumbline.models.diffusion._parametrisations import (
     PARAMETRISATIONS,
@@ -33,7 +37,7 @@ from plumbline.models.diffusion._schedules import TrainedSchedule, stratified_ti
 from plumbline.samplers._models import Space
 
 
-class Diffusion(PreparedInBlocks, nn.Module):
+class Diffusion(PreparedInBlocks, WithConstraints):
     """A denoiser of standardised samples (B, ...).
 
     With a `condition_dropout`, it also learns the denoiser without its condition (Ho and Salimans 2022,
@@ -48,6 +52,8 @@ class Diffusion(PreparedInBlocks, nn.Module):
         parametrisation: what the network predicts.
         coupling: how samples and noise are paired in training.
         noise: the noise, in the space; None for white noise.
+        constraint: the constraint whose residual the model is trained with; None for none.
+        residual_loss: the loss with this residual, if there is a constraint.
 
     Raises:
         ValueError: noise is paired with samples of a conditioned model. It would then depend on the condition
@@ -65,6 +71,8 @@ class Diffusion(PreparedInBlocks, nn.Module):
         parametrisation: Parametrisation = "karras",
         coupling: Coupling = "independent",
         noise: GaussianField | None = None,
+        constraint: Constraint | None = None,
+        residual_loss: ResidualLoss | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -72,6 +80,7 @@ class Diffusion(PreparedInBlocks, nn.Module):
         self.condition_dropout = condition_dropout
         self.schedule = schedule
         self.coupling = coupling
+        self.constraint, self.residual_loss = constraint, residual_loss
         if coupling != "independent" and (self.condition.dim or self.condition.field):
             raise ValueError(
                 f"`coupling: {coupling}` pairs noise with samples whatever their condition, and this model "
@@ -116,5 +125,19 @@ class Diffusion(PreparedInBlocks, nn.Module):
             noise, learned = learned.field.coloured(noise), learned.denoiser
         if self.coupling == "optimal_transport":
             noise = paired_by_transport(z, noise)
-        loss = cast("TrainableDenoiser", learned).loss_of(z, noise, times, **conditions)
-        return loss, {"denoising": loss.detach()}
+        trainable = cast("TrainableDenoiser", learned)
+        if self.constraint is None or self.residual_loss is None:
+            loss, _ = trainable.loss_and_mean(z, noise, times, **conditions)
+            return loss, {"denoising": loss.detach()}
+        residual = residual_in(self.space, self.constraint.bind(batch))
+        return self.residual_loss.loss(NoisyBatch(trainable, z, noise, times, conditions, residual))
+
+    def after_step(self, terms: dict[str, Tensor]) -> None:
+        """Tells a loss with a residual that the optimiser has taken a step."""
+        if self.residual_loss is not None:
+            self.residual_loss.after_step()
+
+    def go_to(self, step: int) -> None:
+        """Moves a loss with a residual to a step of the training."""
+        if self.residual_loss is not None:
+            self.residual_loss.go_to(step)

@@ -16,7 +16,8 @@ Both losses weigh the squared error of m, Karras' by (alpha^2 + sigma^2) / sigma
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterator
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from azula.denoise import Denoiser, DiracPosterior, KarrasDenoiser
@@ -28,19 +29,30 @@ from torch import Tensor, nn
 Parametrisation = Literal["karras", "velocity"]
 
 
+@runtime_checkable
 class TrainableDenoiser(Protocol):
     """A denoiser with its loss for given noise."""
 
     schedule: Schedule
 
-    def loss_of(
+    def __call__(
+        self, x_t: Float[Tensor, "B *S"], t: Float[Tensor, "*B"], **conditions: Tensor
+    ) -> DiracPosterior:
+        """The posterior, whose mean is the clean estimate."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights."""
+        ...
+
+    def loss_and_mean(
         self,
         z: Float[Tensor, "B *S"],
         noise: Float[Tensor, "B *S"],
         t: Float[Tensor, " B"],
         **conditions: Tensor,
-    ) -> Tensor:
-        """The mean loss of samples z with this noise at times t."""
+    ) -> tuple[Tensor, Float[Tensor, "B *S"]]:
+        """The mean loss () of samples z with this noise at times t, and the clean estimates."""
         ...
 
 
@@ -61,18 +73,18 @@ def velocity_of(
 class PreconditionedDenoiser(KarrasDenoiser):
     """azula's denoiser with the preconditioning of Karras et al. (2022, https://arxiv.org/abs/2206.00364)."""
 
-    def loss_of(
+    def loss_and_mean(
         self,
         z: Float[Tensor, "B *S"],
         noise: Float[Tensor, "B *S"],
         t: Float[Tensor, " B"],
         **conditions: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Float[Tensor, "B *S"]]:
         """azula's loss, for given noise: the squared error times (alpha^2 + sigma^2) / sigma^2."""
         alpha, sigma = like(z, *self.schedule(t))
         mean = self(alpha * z + sigma * noise, t, **conditions).mean
         weight = (alpha / sigma) ** 2 + 1
-        return (weight * (mean - z).square()).mean()
+        return (weight * (mean - z).square()).mean(), mean
 
 
 class VelocityDenoiser(Denoiser):
@@ -104,17 +116,19 @@ class VelocityDenoiser(Denoiser):
         velocity = self.velocity(x_t, t, **conditions)
         return DiracPosterior(denoised(x_t, velocity, *like(x_t, *self.schedule(t))))
 
-    def loss_of(
+    def loss_and_mean(
         self,
         z: Float[Tensor, "B *S"],
         noise: Float[Tensor, "B *S"],
         t: Float[Tensor, " B"],
         **conditions: Tensor,
-    ) -> Tensor:
-        """The mean squared error of the velocity."""
+    ) -> tuple[Tensor, Float[Tensor, "B *S"]]:
+        """The mean squared error of the velocity, and the clean estimates."""
         alpha, sigma = like(z, *self.schedule(t))
-        velocity = self.velocity(alpha * z + sigma * noise, t, **conditions)
-        return (velocity - (noise - z)).square().mean()
+        x_t = alpha * z + sigma * noise
+        velocity = self.velocity(x_t, t, **conditions)
+        loss = (velocity - (noise - z)).square().mean()
+        return loss, denoised(x_t, velocity, alpha, sigma)
 
 
 def like(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ A flow-matching model is a diffusion model with the schedule `rectified` and the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from plumbline.models import (
     ModelSpec,
     Transporting,
 )
+from plumbline.models.diffusion._residual_specs import AnyResidual, ConflictFreeSpec
 from plumbline.networks import AnyNetwork
 from plumbline.spec import Spec, key
 
@@ -224,6 +225,7 @@ class DiffusionSpec(DenoiserSpec):
     With `schedule: {kind: rectified}` and `parametrisation: velocity`, it is a flow-matching model.
     """
 
+    constraint_key: ClassVar[str] = "residual.constraint"
     kind: Literal["diffusion"] = "diffusion"
     parametrisation: Literal["karras", "velocity"] = "karras"
     """What the network predicts: Karras' combination of sample and noise, or the velocity e - x of the
@@ -234,6 +236,8 @@ class DiffusionSpec(DenoiserSpec):
     `flow`, and a model without a condition."""
     noise: GaussianFieldSpec | None = None
     """Noise with a covariance; null for white noise."""
+    residual: AnyResidual | None = None
+    """Training with the residual of a constraint, as PIDM and PBFM do; null for none."""
     condition_on: tuple[Literal["condition", "label"], ...] | None = None
     """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label`
     (a class), both, or none; null for `condition` where the dataset has one."""
@@ -254,6 +258,18 @@ class DiffusionSpec(DenoiserSpec):
         if self.condition_on == () and self.condition_dropout:
             raise ValueError("`condition_dropout` needs a condition, and `condition_on` is empty")
         return self
+
+    @model_validator(mode="after")
+    def _gradients_in_single_precision(self) -> DiffusionSpec:
+        if isinstance(self.residual, ConflictFreeSpec) and self.training.precision == "16-mixed":
+            raise ValueError(
+                "`residual` of the kind `conflict_free` takes gradients within the loss, where they are not "
+                "scaled against underflow in float16: set `training.precision` to `bf16-mixed` or `32-true`"
+            )
+        return self
+
+    def constraint_names(self) -> list[str]:
+        return [] if self.residual is None else [self.residual.constraint]
 
     def provides(self) -> tuple[type, ...]:
         if self.coupling != "independent":
@@ -279,4 +295,6 @@ class DiffusionSpec(DenoiserSpec):
             parametrisation=self.parametrisation,
             coupling=self.coupling,
             noise=None if self.noise is None else self.noise.build(sample_shape(on.example).shape),
+            constraint=None if self.residual is None else on.constraints[self.residual.constraint],
+            residual_loss=None if self.residual is None else self.residual.build(self.training.steps),
         )
