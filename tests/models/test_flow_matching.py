@@ -21,6 +21,7 @@ from plumbline.models.diffusion._parametrisations import (
     velocity_of,
 )
 from plumbline.models.diffusion.diffusion import (
+    CosineScheduleSpec,
     DiffusionSpec,
     EDMScheduleSpec,
     RectifiedScheduleSpec,
@@ -31,7 +32,11 @@ from plumbline.samplers import DDPMSpec, FlowSpec, SamplingTask
 from plumbline.study import Study
 
 SCHEDULES = [spec.build() for spec in (EDMScheduleSpec(), VPScheduleSpec(), VPSDEScheduleSpec())]
-SCHEDULES += [RectifiedScheduleSpec().build(), RectifiedScheduleSpec(times="logit_normal").build()]
+SCHEDULES += [
+    CosineScheduleSpec().build(),
+    RectifiedScheduleSpec().build(),
+    RectifiedScheduleSpec(times="logit_normal").build(),
+]
 TIMES = torch.tensor([0.0, 1e-4, 0.2, 0.5, 0.9, 1.0], dtype=torch.float64)
 
 

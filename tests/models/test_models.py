@@ -10,6 +10,7 @@ from plumbline.constraints._linear_equality import LinearEquality
 from plumbline.models import BuildContext
 from plumbline.models._spaces import Standardisation
 from plumbline.models.diffusion.diffusion import (
+    CosineScheduleSpec,
     DiffusionSpec,
     EDMScheduleSpec,
     VPScheduleSpec,
@@ -104,7 +105,9 @@ def test_the_published_schedule():
     assert float(alpha[-1]) == pytest.approx(np.exp(-0.5 * (0.1 + 19.9 / 2)), rel=1e-9)
 
 
-@pytest.mark.parametrize("spec", [EDMScheduleSpec(), VPScheduleSpec(), VPSDEScheduleSpec()])
+@pytest.mark.parametrize(
+    "spec", [EDMScheduleSpec(), VPScheduleSpec(), VPSDEScheduleSpec(), CosineScheduleSpec()]
+)
 def test_each_ratio_of_noise_to_signal_has_its_time(spec):
     schedule, times = spec.build(), torch.linspace(0, 1, 101, dtype=torch.float64)
     alpha, sigma = schedule(times)
@@ -116,7 +119,9 @@ def test_rates_that_do_not_rise_are_refused():
         VPSDEScheduleSpec(beta_min=3.0, beta_max=2.0)
 
 
-@pytest.mark.parametrize("schedule", [{"kind": "edm"}, {"kind": "vp"}, {"kind": "vp_sde"}])
+@pytest.mark.parametrize(
+    "schedule", [{"kind": "edm"}, {"kind": "vp"}, {"kind": "vp_sde"}, {"kind": "cosine"}]
+)
 def test_gaussian_denoiser_is_the_posterior_mean(schedule):
     """Agrees with S (alpha^2 S + sigma^2 I)^-1 alpha (x_t - alpha m) + m on dense matrices."""
     torch.manual_seed(1)

@@ -35,6 +35,7 @@ from plumbline.models._label_specs import (
 )
 from plumbline.models.diffusion._residual_specs import ConflictFreeSpec, VirtualObservationsSpec
 from plumbline.models.diffusion.diffusion import (
+    CosineScheduleSpec,
     EDMScheduleSpec,
     GaussianFieldSpec,
     RectifiedScheduleSpec,
@@ -88,6 +89,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
         EDMScheduleSpec,
         VPScheduleSpec,
         VPSDEScheduleSpec,
+        CosineScheduleSpec,
         RectifiedScheduleSpec,
     ),
     "`models.<name>.noise` of diffusion models: kinds of noise": (GaussianFieldSpec,),

@@ -10,7 +10,7 @@ import math
 from typing import Protocol, runtime_checkable
 
 import torch
-from azula.noise import RectifiedSchedule, Schedule, VPSchedule
+from azula.noise import CosineSchedule, RectifiedSchedule, Schedule, VPSchedule
 from jaxtyping import Float
 from torch import Tensor
 
@@ -87,6 +87,22 @@ class UniformVPSchedule(VPSchedule):
         """From alpha_t^2 = (1 + sigma_min^2) / (1 + rho^2)."""
         log_alpha = 0.5 * (math.log1p(self.sigma_min**2) - torch.log1p(ratio**2))
         return (log_alpha / math.log(self.alpha_min)).sqrt()
+
+
+class UniformCosineSchedule(CosineSchedule):
+    """azula's cosine schedule, alpha_t = cos(t arccos alpha_min), of Nichol and Dhariwal (2021).
+
+    Source: https://arxiv.org/abs/2102.09672, without their small offset. Training times are uniform.
+    """
+
+    def training_times(self, uniform: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """The uniform numbers themselves."""
+        return uniform
+
+    def time_of(self, ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """From alpha_t^2 = (1 + sigma_min^2) / (1 + rho^2)."""
+        square = (1 + self.sigma_min**2) / (1 + ratio**2)
+        return square.sqrt().clamp(max=1).acos() / math.acos(self.alpha_min)
 
 
 class VPSDESchedule(Schedule):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from plumbline.models.diffusion._schedules import (
         EDMSchedule,
         FlowSchedule,
+        UniformCosineSchedule,
         UniformVPSchedule,
         VPSDESchedule,
     )
@@ -121,6 +122,25 @@ class VPSDEScheduleSpec(Spec):
         return VPSDESchedule(beta_min=self.beta_min, beta_max=self.beta_max, first_time=self.first_time)
 
 
+class CosineScheduleSpec(Spec):
+    """alpha(t) = cos(t arccos(alpha_min)), variance preserving; training times are uniform.
+
+    Source: Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, without their small offset.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    alpha_min: float = key(gt=0, lt=1, default=1e-3)
+    """Signal level alpha at the start of sampling."""
+    sigma_min: float = key("standard deviations of the data", gt=0, lt=1, default=1e-3)
+    """Noise level at the end of sampling."""
+
+    def build(self) -> UniformCosineSchedule:
+        """Builds the schedule."""
+        from plumbline.models.diffusion._schedules import UniformCosineSchedule
+
+        return UniformCosineSchedule(alpha_min=self.alpha_min, sigma_min=self.sigma_min)
+
+
 class RectifiedScheduleSpec(Spec):
     """alpha(t) = 1 - t (1 - alpha_min), sigma(t) = sigma_min + t (1 - sigma_min): that of flow matching.
 
@@ -154,7 +174,7 @@ class RectifiedScheduleSpec(Spec):
 
 
 AnySchedule = Annotated[
-    EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec | RectifiedScheduleSpec,
+    EDMScheduleSpec | VPScheduleSpec | VPSDEScheduleSpec | CosineScheduleSpec | RectifiedScheduleSpec,
     Field(discriminator="kind"),
 ]
 
