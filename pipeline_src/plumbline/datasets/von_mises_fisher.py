@@ -28,7 +28,7 @@ class VonMisesFisherSpec(SphereMixtureSpec):
     The samples of all splits lie on the sphere. A component at the centre gives uniform points.
     """
 
-    kind: Literal["von_mises_fisher"] = "von_mises_fisher"
+    kind: Literal["von_mises_fisher"] = "von_mises_fisher"  # type: ignore[assignment]
     radius: float = key(gt=0, default=1.0)
     """r, the norm of the samples."""
     means: tuple[tuple[float, ...], ...] = Field(default=((0.0, 0.0),), min_length=1)
