@@ -302,6 +302,7 @@ __getattr__ = exports(
         "projected": ("ProjectedSpec",),
         "reconstruction": ("ReconstructionSpec",),
         "repaint": ("RePaintSpec",),
+        "residual_correction": ("ResidualCorrectionSpec",),
         "tangent_langevin": ("TangentLangevinSpec",),
         "tds": ("TDSSpec",),
         "tilted": ("TiltedSpec",),

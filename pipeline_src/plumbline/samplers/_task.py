@@ -26,7 +26,7 @@ class Costs:
     Attributes:
         network_evaluations: number of forward passes of the network.
         backward_passes: number of backward passes through the network.
-        projection_solves: number of projections, or of solves with the constraint.
+        projection_solves: number of projections, or of solves or corrections with the constraint.
     """
 
     network_evaluations: float = 0
