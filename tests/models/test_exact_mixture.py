@@ -9,6 +9,7 @@ from plumbline.datasets.gaussian import GaussianSpec
 from plumbline.datasets.mixture import MixtureSpec
 from plumbline.models import BuildContext
 from plumbline.models._spaces import batch_of
+from plumbline.models.fitted._exact_mixture import Mixture, covariance_of_mixture
 from plumbline.models.fitted.exact_mixture import ExactMixtureSpec
 from plumbline.models.fitted.fitted_gaussian import FittedGaussianSpec
 from plumbline.samplers import HeunSpec, SamplingTask
@@ -149,6 +150,46 @@ def test_its_score_is_the_gradient_of_the_log_density():
         parts.append(normal.log_prob(x) + np.log(w))
     (score,) = torch.autograd.grad(torch.stack(parts).logsumexp(0).sum(), x)
     torch.testing.assert_close((at_ratio(model, x, 0.7) - x) / 0.7**2, score, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", ["full", "factors", "isotropic"])
+def test_its_covariance_is_that_of_the_mixture(form):
+    """Whatever the training samples are, in the space of the model."""
+    rng = np.random.default_rng(0)
+    means, weights = rng.standard_normal((3, 5)), np.array([1.0, 2.0, 3.0])
+    factors, variances = rng.standard_normal((3, 2, 5)), np.array([0.1, 0.5, 0.02])
+    eye = variances[:, None, None] * np.eye(5)
+    variables, own = {
+        "full": ({"component_covariances": eye + 1.0}, eye + 1.0),
+        "factors": (
+            {"component_factors": factors, "component_variances": variances},
+            np.einsum("kri,krj->kij", factors, factors) + eye,
+        ),
+        "isotropic": ({"component_variances": variances}, eye),
+    }[form]
+    model = built(dataset(rng.standard_normal((6, 5)) + 3.0, weights, means, **variables))
+    share = weights / weights.sum()
+    between = means - share @ means
+    expected = np.einsum("k,kij->ij", share, own + between[:, :, None] * between[:, None, :])
+    found = model.space.covariance.matmul(torch.eye(5, dtype=torch.float64)).numpy()
+    scale = float(model.space.scale.double())
+    np.testing.assert_allclose(found * scale**2, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_few_eigenvectors_hold_the_covariance_of_few_factors():
+    """Rank 3 + 2 - 1, with an isotropic rest, in 60 coordinates."""
+    rng = np.random.default_rng(0)
+    as_tensor = lambda *shape: torch.as_tensor(rng.standard_normal(shape))  # noqa: E731
+    mixture = Mixture(
+        weights=torch.tensor([1.0, 3.0]).double(),
+        means=as_tensor(2, 60),
+        factors=torch.cat([as_tensor(1, 3, 60)] * 2),
+        variances=torch.tensor([0.2, 0.6]).double(),
+    )
+    found = covariance_of_mixture(mixture, rank=4)
+    assert found.values.shape == (4,) and float(found.rest) == pytest.approx(0.5, abs=1e-4)
+    whole = covariance_of_mixture(mixture, rank=60).matmul(torch.eye(60).double())
+    torch.testing.assert_close(found.matmul(torch.eye(60).double()), whole, rtol=0, atol=1e-3)
 
 
 def test_chunks_and_times_of_their_own_change_nothing(monkeypatch):

@@ -29,6 +29,7 @@ from azula.noise import Schedule
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from plumbline.linalg.spectral import SpectralCovariance, covariance_of
 from plumbline.models._data_covariance import DataCovariance
 from plumbline.models._preparing import PreparedInBlocks, SampleBlock
 from plumbline.models._spaces import Scaling, Standardisation
@@ -173,6 +174,29 @@ def responsibilities(x: Float[Tensor, "B n"], mixture: Mixture) -> Float[Tensor,
     return denoiser.probabilities(x, one, zero)
 
 
+def covariance_of_mixture(mixture: Mixture, rank: int) -> SpectralCovariance:
+    """The covariance of a mixture, sum_k w_k (C_k + (m_k - m) (m_k - m)^T) with its mean m.
+
+    Args:
+        mixture: the mixture.
+        rank: number of eigenvectors; all of them if it is the number of coordinates.
+    """
+    weights = (mixture["weights"] / mixture["weights"].sum()).double()
+    means = mixture["means"].double()
+    factors = mixture["factors"]
+    parts = [(means - weights @ means)[:, None]]
+    if factors is not None:
+        parts.append(factors.double())
+    count = sum(part.shape[0] * part.shape[1] for part in parts)
+    # Points with the mean zero, each with its opposite, whose covariance is that of the mixture but for v_k.
+    rows = [(part * (count * weights).sqrt()[:, None, None]).flatten(0, 1) for part in parts]
+    dim = means.shape[1]
+    blocks = (sign * row for row in rows for sign in (1, -1))
+    found = covariance_of(blocks, dimension=dim, rank=None if rank == dim else rank)
+    variance = (weights * mixture["variances"]).sum()
+    return found.mapped(lambda value: value + variance)
+
+
 class ExactMixture(PreparedInBlocks, nn.Module):
     """The mixture of Gaussians that the data is drawn from, in standardised space.
 
@@ -205,21 +229,22 @@ class ExactMixture(PreparedInBlocks, nn.Module):
         self.denoiser = MixtureDenoiser(len(weights), n, rank, schedule)
 
     def prepare_in_blocks(self, blocks: Iterable[SampleBlock]) -> None:
-        """Fits the standardisation, and sets the mixture of the standardised samples."""
+        """Fits the standardisation, and sets the mixture of the standardised samples and its covariance."""
         self.space.fit_blocks(block["state"] for block in blocks)
-        self.space.fit_covariance(block["state"] for block in blocks)
         scale = self.space.scale.double().reshape(()).cpu()
         shift = self.space.mean.double().reshape(()).cpu()
         given = self.mixture
         factors = given["factors"]
-        self.denoiser.set(
-            Mixture(
-                weights=given["weights"],
-                means=(given["means"] - shift) / scale,
-                factors=None if factors is None else factors / scale,
-                variances=given["variances"] / scale**2,
-            )
+        standardised = Mixture(
+            weights=given["weights"],
+            means=(given["means"] - shift) / scale,
+            factors=None if factors is None else factors / scale,
+            variances=given["variances"] / scale**2,
         )
+        self.denoiser.set(standardised)
+        covariance = self.space.data_covariance
+        assert covariance is not None
+        covariance.set(covariance_of_mixture(standardised, rank=covariance.rank))
 
     def space_of(self, batch: dict[str, Tensor]) -> Standardisation:
         """The space that the denoiser works in."""

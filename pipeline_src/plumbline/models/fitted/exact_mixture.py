@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class ExactMixtureSpec(FittedModelSpec):
     """The unconstrained distribution of a dataset that stores it as a mixture of Gaussians.
 
-    All error of its samples is that of the sampler. Beside a learned denoiser, it separates the two.
+    All error of its samples is that of the sampler. Beside a learned denoiser, it separates the two. The
+    covariance that samplers use is that of the mixture, too, and is not estimated.
     """
 
     kind: Literal["exact_mixture"] = "exact_mixture"
