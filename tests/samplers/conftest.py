@@ -52,7 +52,7 @@ def law_of(spec, model, constraint, monkeypatch):
         sampler = spec.build(CountingDenoiser(model.denoiser, costs, lambda _: None), context)
         with monkeypatch.context() as patched:
             patched.setattr(torch, "randn_like", tape)
-            z = sampler(sampler.init((count, *model.space.shape)))
+            z = sampler(spec.first(sampler, sampler.init((count, *model.space.shape)), {}))
             x = context.decode(spec.last(sampler, z, {}))
         return spec.finish(Samples(x, {}, costs), task), tape.draws
 

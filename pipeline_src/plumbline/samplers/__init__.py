@@ -145,6 +145,10 @@ class DenoisingSpec(SamplerSpec):
         details: dict[str, Tensor] = {}
         return Samples(denoise(model, self, task, costs, details), details, costs)
 
+    def first(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
+        """The first point (B, ...) of the sampler, for the noise z (B, ...) of its first time."""
+        return z
+
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         """Denoises the last point z (B, ...) of the sampler once more, at the sampler's last time."""
         import torch
@@ -195,6 +199,9 @@ class DenoisingWrapperSpec(WrappingSpec, DenoisingSpec):
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
         return self.denoising_base().build(denoiser, context)
+
+    def first(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
+        return self.denoising_base().first(sampler, z, conditions)
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         return self.denoising_base().last(sampler, z, conditions)

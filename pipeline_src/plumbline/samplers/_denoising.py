@@ -149,7 +149,9 @@ def denoise(
     shape = tuple(context.space.encode(batch["state"]).shape)
     denoiser = CountingDenoiser(model.denoiser, costs, task.progress)
     sampler = spec.build(denoiser, context)
-    z = sampler(sampler.init(shape, device=task.device), **conditions)
+    with torch.no_grad():
+        start = spec.first(sampler, sampler.init(shape, device=task.device), conditions)
+    z = sampler(start, **conditions)
     with torch.no_grad():
         return context.decode(spec.last(sampler, z, conditions).double())
 

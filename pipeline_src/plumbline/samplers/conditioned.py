@@ -29,6 +29,11 @@ valid covariance for any derivative: along the rows of A, variances are at least
 the isotropic variance and at most the total variance n of standardised data, and no covariance exceeds the
 square root of the product of the two variances.
 
+At the first time of a schedule such as EDM's, the state alpha x + sigma e is not noise alone, and its mean
+given the constraint is alpha mu, with the mean mu of x. A sampler that started at the noise z would therefore
+miss mu by about mu (c / (c + sigma^2 / alpha^2))^{1/2} along a direction in which x has the variance c given
+the constraint. It starts at z + alpha m'(z) instead, which takes one more evaluation.
+
 Finally the samples are projected in double precision, which removes rounding errors of single precision.
 
 Sources: moment matching posterior sampling, Rozet et al. (NeurIPS 2024), https://arxiv.org/abs/2405.13712;
@@ -39,7 +44,7 @@ noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -95,9 +100,22 @@ class ConditionedSpec(EnforcingSpec, DenoisingWrapperSpec):
             correction = ConditionedPosterior.of(self.constraint, context, self.covariance).mean
         return self.denoising_base().build(CorrectedDenoiser(denoiser, correction), context)
 
+    def first(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
+        """Adds the mean of the signal given the constraint to the noise, where it is not negligible."""
+        import torch
+
+        z = super().first(sampler, z, conditions)
+        start = torch.full((), sampler.start, device=z.device)
+        alpha, sigma = sampler.denoiser.schedule(start)
+        if bool(sigma >= NEGLIGIBLE_SIGNAL * alpha):
+            return z
+        return z + alpha * sampler.denoiser(z, start, **conditions).mean
+
 
 # The Tweedie covariance of a learned denoiser is used only below this noise-to-signal ratio.
 LARGEST_RATIO = 1.0
+# Noise-to-signal ratio from which on the first point of a sampler is taken for noise alone.
+NEGLIGIBLE_SIGNAL = 500.0
 # Bound on derivatives, so that their squares are finite.
 LARGEST = 1e100
 # Smallest variance as a fraction of the isotropic one; below it, rounding errors dominate.

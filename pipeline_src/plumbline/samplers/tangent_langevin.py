@@ -3,23 +3,24 @@ r"""Tangent Langevin dynamics: samples move along the feasible set h(x) = 0, at 
 Samples of another sampler are projected onto the constraint, and then moved by Langevin steps that stay on
 it. In terms of u = x_t / alpha_t at the noise-to-signal ratio s, the score of the noised data is
 (D(u, s) - u) / s^2. Steps are preconditioned by M = C + s^2 I, with the covariance C of the training data.
-With u = M^{1/2} y, the rows J of the derivative of h in y and the score g in y,
+With u = M^{1/2} y and the rows J of the derivative of h in y,
 
-    v = P (eta g + (2 eta)^{1/2} e),    P = I - J^T (J J^T)^{-1} J,    y' = y + v - J^T lambda,    h(y') = 0,
+    v = P (eta f + (2 eta)^{1/2} e),    P = I - J^T (J J^T)^{-1} J,    y' = y + v - J^T lambda,    h(y') = 0,
 
 where lambda moves the point back onto the constraint along the normals at y (Zappa, Holmes-Cerfon, Goodman
-2018). A step is accepted with the Metropolis-Hastings probability for the density on the feasible set; the
-difference of log-densities is the trapezoid rule on the score, since a denoiser gives no density:
+2018). The drift f = g + grad w has the score g in y and the logarithm w of a weight on the feasible set. For
+the two distributions of `twisted_smc`, it is
 
-    log p(y') - log p(y) = (g(y) + g(y')) . (y' - y) / 2.
+    conditioning:  w = -log det(J J^T) / 2,
+    restriction:   w = -log det(J J^T) / 2 + log det(J_x J_x^T) / 2,
 
-For the two distributions of `twisted_smc`, log p has the further term
+with the derivatives J_x of h in the model's coordinates. Both are constant for linear h. A step is accepted
+with the Metropolis-Hastings probability for the density p e^w on the feasible set; the difference of its
+logarithms has the trapezoid rule on the score, since a denoiser gives no density:
 
-    conditioning:  -log det(J J^T) / 2,
-    restriction:   -log det(J J^T) / 2 + log det(J_x J_x^T) / 2,
+    (g(y) + g(y')) . (y' - y) / 2 + w(y') - w(y).
 
-with the derivatives J_x of h in the model's coordinates. Both are constant for linear h. Finally the samples
-are denoised from s to zero, and projected in the metric of C.
+Finally the samples are denoised from s to zero, and projected in the metric of C.
 
 The samples follow the noised distribution at s, so that s should be small; but the error of a learned score
 grows as s decreases, and steps get smaller. Useful values of `noise` are about .1 to .2. The dynamics is
@@ -85,6 +86,9 @@ class TangentLangevinSpec(EnforcingSpec, DenoisingWrapperSpec):
             step_size=self.step_size,
             restricted=self.distribution == "restriction",
         )
+
+    def first(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
+        return self.denoising_base().first(sampler.base, z, conditions)
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
         return z
