@@ -48,7 +48,8 @@ def test_mmps_draws_the_exact_law(gaussian_problem, exact_law, solver):
 
 
 def test_mmps_is_conditioning_with_the_tweedie_covariance(gaussian_problem, exact_law):
-    model = gaussian_problem.model()
+    """On a schedule whose first state is noise alone, where `conditioned` starts as others do."""
+    model = gaussian_problem.model(EDMScheduleSpec(sigma_max=600.0).build())
     mmps = exact_law(MMPSSpec(**ON, base=BASE, noise=1e-4), model, gaussian_problem.equality)
     own = ConditionedSpec(**ON, base=BASE, covariance="tweedie", shrinkage=0.0)
     same_law(mmps, exact_law(own, model, gaussian_problem.equality), 1e-3)
@@ -65,8 +66,8 @@ def test_tmpd_is_mmps_for_one_equality(gaussian_problem, exact_law):
 
 
 def test_diffpir_projects_estimates(gaussian_problem, exact_law):
-    """With little noise, it is conditioning with the isotropic covariance."""
-    model = gaussian_problem.model()
+    """With little noise, it is conditioning with the isotropic covariance, from noise alone."""
+    model = gaussian_problem.model(EDMScheduleSpec(sigma_max=600.0).build())
     diffpir = exact_law(DiffPIRSpec(**ON, base=BASE, noise=1e-5), model, gaussian_problem.equality)
     own = ConditionedSpec(**ON, base=BASE, covariance="isotropic")
     same_law(diffpir, exact_law(own, model, gaussian_problem.equality), 1e-3)

@@ -42,7 +42,7 @@ from plumbline.constraints._nearest import is_large
 from plumbline.distributions.truncated_gaussian import log_interval_probability, truncated_gaussian
 from plumbline.distributions.truncated_normal import truncated_moments
 from plumbline.linalg.checks import require
-from plumbline.linalg.gram import DegenerateGaussianError, FactoredRows
+from plumbline.linalg.gram import DegenerateGaussianError, FactoredRows, Gram
 from plumbline.linalg.spectral import SpectralCovariance, SpectralImage
 
 # Number of second derivatives of the residual of a sample, m n^2, up to which they are computed.
@@ -114,7 +114,7 @@ class LinearConditioner:
         """
         rows = self.equality.independent.to(mean)
         residual = self.equality.independent_residual(mean)
-        gram = self._image(covariance).gram(covariance.values, covariance.rest)
+        gram = self.gram(covariance)
         solved = gram.solve(residual)
         moved = mean - covariance.matmul(rows.adjoint(solved))
         count = residual.shape[1]
@@ -125,6 +125,14 @@ class LinearConditioner:
             return scaled - covariance.matmul(rows.adjoint(gram.solve(rows.apply(scaled))))
 
         return Conditioned(moved, log_probability, covariances, torch.zeros_like(log_probability))
+
+    def gram(self, covariance: SpectralCovariance) -> Gram:
+        """The factored A V A^T for the independent rows of A.
+
+        Raises:
+            DegenerateGaussianError: a row of A has too little variance.
+        """
+        return self._image(covariance).gram(covariance.values, covariance.rest)
 
     def _image(self, covariance: SpectralCovariance) -> SpectralImage:
         """W = A Q, which all noise levels share."""

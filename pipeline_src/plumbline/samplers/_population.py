@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -10,10 +11,31 @@ from torch import Tensor
 
 from plumbline.samplers._denoising import DenoisingContext
 
+logger = logging.getLogger("plumbline.samplers")
+
+# Effective sample size, as a fraction of the particles, below which a warning is logged: standard errors of
+# means are then more than 4.5 = .05^(-1/2) times those of as many independent samples.
+FEW = 0.05
+
 
 def effective_sample_size(log_weights: Float[Tensor, "P K"]) -> Float[Tensor, " P"]:
     """(sum w)^2 / (K sum w^2) of each population, between 1 / K and one."""
     return 1 / (log_weights.softmax(1).square().sum(1) * log_weights.shape[1])
+
+
+def warn_if_few(kind: str, sizes: Float[Tensor, " P"], remedy: str) -> None:
+    """Logs a warning if an effective sample size is below `FEW`.
+
+    Args:
+        kind: the kind of the sampler.
+        sizes: the effective sample sizes, as fractions of the particles.
+        remedy: what to do then.
+    """
+    least = float(sizes.min())
+    if least < FEW:
+        logger.warning(
+            "%s: the effective sample size fell to %.2g of the particles: %s.", kind, least, remedy
+        )
 
 
 def require_one_condition(conditions: Mapping[str, object], remedy: str) -> None:

@@ -11,6 +11,7 @@ from azula.sample import Sampler
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from plumbline.samplers._ancestral import ancestral_step
 from plumbline.samplers._denoising import DenoisingContext
 from plumbline.samplers._noise_levels import SMALLEST_ALPHA, ratio_at, time_at
 from plumbline.samplers._population import (
@@ -133,13 +134,11 @@ class TwistedSMC(Sampler):
                 u, here = u[kept], here.rows(kept)
                 weights = torch.where(again[:, None], 0.0, weights)
             fraction = (ratios[i + 1] / ratios[i]) ** 2
-            root = posterior.ancestral(ratios[i], ratios[i + 1]).root()
-            noise = torch.randn_like(u).flatten(1).double()
-            u = here.conditioned + fraction * (u - here.conditioned) + root.matmul(noise).view_as(u).to(u)
-            # The two proposals have the same covariance, and their means differ by (1 - q) (D' - D).
+            step = ancestral_step(posterior, ratios[i], ratios[i + 1])
+            deviation = step.draw(u.flatten(1))
+            u = here.conditioned + fraction * (u - here.conditioned) + deviation.view_as(u).to(u)
             moved = (1 - fraction) * (here.conditioned - here.mean)
-            shift = root.inverse(moved.flatten(1).double())
-            gained = -(noise * shift).sum(1) - shift.square().sum(1) / 2 - here.log_twist
+            gained = step.log_ratio(deviation, moved.flatten(1).double()) - here.log_twist
             here = self._look(u, times[i + 1], posterior, conditions)
             weights = weights + (gained + here.log_twist).view_as(weights)
         least = torch.minimum(least, effective_sample_size(weights))

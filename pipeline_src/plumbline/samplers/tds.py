@@ -21,7 +21,6 @@ Source: Wu et al. (NeurIPS 2023), https://arxiv.org/abs/2306.17775.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import ProjectableConstraint
@@ -36,11 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plumbline.samplers._denoising import DenoisingContext
-
-logger = logging.getLogger("plumbline.samplers")
-
-# Effective sample size, as a fraction of the particles, below which a warning is given.
-SMALL = 0.05
 
 
 class TDSSpec(ImposingSpec, DenoisingSpec):
@@ -78,11 +72,8 @@ class TDSSpec(ImposingSpec, DenoisingSpec):
         )
 
     def last(self, sampler: Sampler, z: Tensor, conditions: Mapping[str, object]) -> Tensor:
-        least = float(sampler.details["effective_sample_size"].min())
-        if least < SMALL:
-            logger.warning(
-                "tds: the effective sample size fell to %.2g of the particles: take more steps, more samples "
-                "per batch, or `twisted_smc`.",
-                least,
-            )
+        from plumbline.samplers._population import warn_if_few
+
+        remedy = "take more steps, more samples per batch, or `twisted_smc`"
+        warn_if_few(self.kind, sampler.details["effective_sample_size"], remedy)
         return super().last(sampler, z, conditions)

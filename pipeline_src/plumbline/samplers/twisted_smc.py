@@ -11,9 +11,12 @@ needed for the same error.) At each level, the twist psi_s(u) approximates the p
 equations) of the constraint given u, that of N(D, V) as in `plumbline.constraints._conditioner`; the mean of
 x given u and the constraint is D'. Particles are proposed with D' in place of D, and weighted by
 
-    w' = w  N(u'; D + q (u - D), K) psi_{s'}(u') / [N(u'; D' + q (u - D'), K) psi_s(u)],
+    w' = w  N(u'; D + q (u - D), K) psi_{s'}(u') / [N(u'; D' + q (u - D'), K') psi_s(u)],
 
-so that the weighted particles follow p_{s'}(u') psi_{s'}(u') at each level, whatever the error of psi: where
+where K' = K, except for linear equalities: there K' has the covariance of x given u and the equality in place
+of V (`plumbline.samplers._ancestral`), and for a Gaussian all weights are equal.
+
+The weighted particles follow p_{s'}(u') psi_{s'}(u') at each level, whatever the error of psi: where
 it is large, weights vary and more particles are needed. A population is resampled (systematically) when its
 effective sample size, (sum w)^2 / sum w^2, falls below a fraction of its number of particles. Below
 `last_noise`, where psi hardly changes, steps are taken with D' and without weights. Finally the particles are
@@ -40,7 +43,6 @@ to sequential Monte Carlo, https://doi.org/10.1007/978-3-030-47845-2.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 from plumbline.constraints import GaussianConditioning, ProjectableConstraint
@@ -56,11 +58,6 @@ if TYPE_CHECKING:
 
     from plumbline.samplers import Transporting
     from plumbline.samplers._denoising import DenoisingContext
-
-logger = logging.getLogger("plumbline.samplers")
-
-# Effective sample size, as a fraction of the particles, below which a warning is logged.
-FEW = 0.02
 
 
 class TwistedSMCSpec(EnforcingSpec, DenoisingSpec):
@@ -97,14 +94,11 @@ class TwistedSMCSpec(EnforcingSpec, DenoisingSpec):
         return (ProjectableConstraint, GaussianConditioning)
 
     def draw(self, model: Transporting, task: SamplingTask) -> Samples:
+        from plumbline.samplers._population import warn_if_few
+
         drawn = super().draw(model, task)
-        least = float(drawn.details["effective_sample_size"].min())
-        if least < FEW:
-            logger.warning(
-                "twisted_smc: the effective sample size of a population fell to %.2g of its particles: use "
-                "more steps or particles, or the other `covariance`.",
-                least,
-            )
+        remedy = "use more steps or particles, or the other `covariance`"
+        warn_if_few(self.kind, drawn.details["effective_sample_size"], remedy)
         return drawn
 
     def build(self, denoiser: Denoiser, context: DenoisingContext) -> Sampler:
