@@ -65,6 +65,19 @@ def test_a_step_is_heuns_and_the_gradients(problem, spec, t):
     assert context.costs.backward_passes == 2
 
 
+def test_an_equation_alone_guides_in_the_last_part(problem):
+    constraints, x_t = problem
+    schedule = EDMScheduleSpec().build()
+    context = DenoisingContext(SamplingTask({}, constraints), DataSpace(), Costs())
+    sampler = DiffusionPDESpec(equation="total", equation_weight=0.7).build(Standard(schedule), context)
+    plain = HeunSampler(Standard(schedule), silent=True)
+    for t, guided in ((0.6, False), (0.1, True)):
+        t, s = torch.tensor(t, dtype=torch.float64), torch.tensor(t - 0.05, dtype=torch.float64)
+        apart = (sampler.step(x_t, t, s) - plain.step(x_t, t, s)).abs().max()
+        assert (apart > 1e-3) == guided and (apart < 1e-12) != guided
+        assert context.costs.backward_passes == 2 * guided
+
+
 def test_a_larger_weight_comes_nearer(exact_gaussian):
     """The same noise with 50 times the weight leaves less than a third of the residual."""
     total = LinearEquality(torch.ones(1, 2), torch.tensor([2.0]))
