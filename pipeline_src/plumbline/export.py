@@ -58,9 +58,14 @@ def export_denoiser(model: nn.Module, folder: Path) -> None:
 
     Raises:
         ExportError: the model is of another family, works in the space of a mirror map or with coloured
-            noise; or the folder is not empty.
+            noise, or evaluates a residual; or the folder is not empty.
     """
     space = model.space_of({}) if isinstance(model, Diffusion) else None
+    if isinstance(model, Diffusion) and model.condition.gradient:
+        raise ExportError(
+            "a model with `residual_gradient` evaluates a constraint, which is not exported: export a model "
+            "without it"
+        )
     if not isinstance(model, Diffusion) or not isinstance(space, Standardisation):
         raise ExportError(
             f"a {type(model).__name__} is not a diffusion model in standardised data, with white noise; only "

@@ -112,8 +112,8 @@ class Study(Spec):
                     f"raise it, or name a model to start from as `initialise`"
                 )
             yield from self._dependency_problems(f"models.{name}", model.kind, model.depends_on())
-            path = f"models.{name}.{model.constraint_key}"
             for wanted in model.constraint_names():
+                path = f"models.{name}.{model.constraint_key(wanted)}"
                 if wanted not in self.constraints:
                     yield f"{path}: {_undefined(wanted, self.constraints, 'constraint')}"
                 else:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, TypeVar, overload
 
 from pydantic import model_validator
 
@@ -128,8 +128,6 @@ class BuildContext:
 class ModelSpec(Kind):
     """Base of the model kinds."""
 
-    constraint_key: ClassVar[str] = "constraint"
-    """Path of the key that names the constraint that the model is built with, for messages."""
     training: TrainingSpec = TrainingSpec()
     """How the model is trained."""
     initialise: str | None = None
@@ -144,6 +142,10 @@ class ModelSpec(Kind):
     def constraint_names(self) -> list[str]:
         """Names of the study's constraints that the model is built with."""
         return []
+
+    def constraint_key(self, name: str) -> str:
+        """Path of the key that names this constraint, for messages."""
+        return "constraint"
 
     def requires(self) -> tuple[type, ...]:
         """The Protocols that these constraints must satisfy, beyond residual and distance."""

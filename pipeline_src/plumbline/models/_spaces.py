@@ -129,6 +129,8 @@ class StandardisedCondition(nn.Module):
         shared: number of the last dimensions of the field that are those of a sample.
         classes: number of classes, if the class of a sample is a condition.
         droppable: whether the condition can be dropped.
+        gradient: whether the network also sees the gradient of a residual, which is dropped with the
+            condition; the argument `gradient` (B,) is one for samples whose gradient it sees.
     """
 
     def __init__(
@@ -139,12 +141,13 @@ class StandardisedCondition(nn.Module):
         shared: int = 0,
         classes: int = 0,
         droppable: bool = False,
+        gradient: bool = False,
     ) -> None:
         super().__init__()
         self.space = Standardisation((dim,), "per_feature") if dim else None
         self.field_space = Standardisation(field[:-shared], "per_feature") if field else None
         self.field, self.shared, self.classes, self.droppable = field, shared, classes, droppable
-        self.dim = dim + classes + droppable
+        self.dim, self.gradient = dim + classes + droppable, gradient
 
     @classmethod
     def of_vector(cls, sample: SampleShape) -> StandardisedCondition:
@@ -181,7 +184,7 @@ class StandardisedCondition(nn.Module):
                 self._labels(block)
 
     def arguments(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`condition` (B, dim) and `field` (B, *F) where they exist, in the default precision."""
+        """`condition` (B, dim), `field` (B, *F) and `gradient` (B,), if any, in the default precision."""
         dtype = torch.get_default_dtype()
         vector = []
         if self.space is not None:
@@ -195,6 +198,8 @@ class StandardisedCondition(nn.Module):
             encoded = self.field_space.encode(self._channels_last(batch["condition"]))
             grid = tuple(range(1, 1 + self.shared))
             arguments["field"] = encoded.movedim(grid, tuple(range(-self.shared, 0))).to(dtype)
+        if self.gradient:
+            arguments["gradient"] = torch.ones_like(batch["state"].flatten(1)[:, 0], dtype=dtype)
         return arguments
 
     def null(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -271,6 +276,7 @@ def chosen_condition(
     condition_on: tuple[str, ...] | None = None,
     classes: int | None = None,
     droppable: bool = False,
+    gradient: bool = False,
 ) -> StandardisedCondition:
     """The condition that a model takes of a dataset.
 
@@ -280,6 +286,7 @@ def chosen_condition(
             has one.
         classes: number of classes, for `label`.
         droppable: whether the condition can be dropped.
+        gradient: whether the network also sees the gradient of a residual, dropped with the condition.
 
     Raises:
         ValueError: the dataset lacks one of the variables, or there is no condition to be dropped.
@@ -289,7 +296,7 @@ def chosen_condition(
     for name in chosen:
         if name not in example:
             raise ValueError(f"`condition_on`: the dataset has no variable `{name}`.")
-    if droppable and not chosen:
+    if droppable and not (chosen or gradient):
         raise ValueError("`condition_dropout`: the model has no condition that could be dropped.")
     own = "condition" in chosen
     return StandardisedCondition(
@@ -298,6 +305,7 @@ def chosen_condition(
         shared=sample.shared if own else 0,
         classes=(classes or 0) if "label" in chosen else 0,
         droppable=droppable,
+        gradient=gradient,
     )
 
 

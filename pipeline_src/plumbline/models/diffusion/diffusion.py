@@ -6,7 +6,7 @@ A flow-matching model is a diffusion model with the schedule `rectified` and the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,7 @@ from plumbline.models import (
     Transporting,
 )
 from plumbline.models.diffusion._residual_specs import AnyResidual, ConflictFreeSpec
-from plumbline.networks import AnyNetwork
+from plumbline.networks import AnyNetwork, GridNetworkSpec
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -245,7 +245,6 @@ class DiffusionSpec(DenoiserSpec):
     With `schedule: {kind: rectified}` and `parametrisation: velocity`, it is a flow-matching model.
     """
 
-    constraint_key: ClassVar[str] = "residual.constraint"
     kind: Literal["diffusion"] = "diffusion"
     parametrisation: Literal["karras", "velocity"] = "karras"
     """What the network predicts: Karras' combination of sample and noise, or the velocity e - x of the
@@ -258,13 +257,18 @@ class DiffusionSpec(DenoiserSpec):
     """Noise with a covariance; null for white noise."""
     residual: AnyResidual | None = None
     """Training with the residual of a constraint, as PIDM and PBFM do; null for none."""
+    residual_gradient: str | None = None
+    """Name of a constraint: a network over a grid is conditioned on the gradient of its residual at the noisy
+    sample (https://arxiv.org/abs/2211.14680); null for none. `classifier_free` strengthens it (published: by
+    the scale 3)."""
     condition_on: tuple[Literal["condition", "label"], ...] | None = None
     """Variables of the dataset that the model is conditioned on: `condition` (a vector or a field), `label`
     (a class), both, or none; null for `condition` where the dataset has one."""
     classes: int | None = key(ge=1, default=None)
     """Number of classes, if `condition_on` has `label`: the labels are 0, 1, ..., classes - 1."""
     condition_dropout: float = key(ge=0, lt=1, default=0.0)
-    """Probability that the condition of a sample is dropped in training, as `classifier_free` requires."""
+    """Probability that the condition of a sample is dropped in training, as `classifier_free` requires
+    (published for `residual_gradient`: 0.1)."""
 
     @model_validator(mode="after")
     def _classes_for_labels(self) -> DiffusionSpec:
@@ -275,8 +279,17 @@ class DiffusionSpec(DenoiserSpec):
             raise ValueError(
                 "`classes` is the number of classes where `condition_on` has `label`: give both or none"
             )
-        if self.condition_on == () and self.condition_dropout:
+        if self.condition_on == () and self.condition_dropout and self.residual_gradient is None:
             raise ValueError("`condition_dropout` needs a condition, and `condition_on` is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_is_a_field(self) -> DiffusionSpec:
+        if self.residual_gradient is not None and not isinstance(self.network, GridNetworkSpec):
+            raise ValueError(
+                f"`residual_gradient` is a field on the grid, which `{self.network.kind}` does not take: use "
+                "`unet`, `dit` or `fno`, or set it to null"
+            )
         return self
 
     @model_validator(mode="after")
@@ -289,7 +302,11 @@ class DiffusionSpec(DenoiserSpec):
         return self
 
     def constraint_names(self) -> list[str]:
-        return [] if self.residual is None else [self.residual.constraint]
+        trained = None if self.residual is None else self.residual.constraint
+        return list(dict.fromkeys(name for name in (trained, self.residual_gradient) if name is not None))
+
+    def constraint_key(self, name: str) -> str:
+        return "residual_gradient" if name == self.residual_gradient else "residual.constraint"
 
     def provides(self) -> tuple[type, ...]:
         if self.coupling != "independent":
@@ -299,17 +316,27 @@ class DiffusionSpec(DenoiserSpec):
     def build(self, on: BuildContext) -> Diffusion:
         from plumbline.models._spaces import chosen_condition, sample_shape
         from plumbline.models.diffusion._diffusion import Diffusion
+        from plumbline.models.diffusion._residual_gradient import GradientBackbone, shown_gradient
 
         condition = chosen_condition(
             on.example,
             condition_on=self.condition_on,
             classes=self.classes,
             droppable=self.condition_dropout > 0,
+            gradient=self.residual_gradient is not None,
         )
+        sample, space = condition.conditioned(sample_shape(on.example)), self.build_space(on)
+        if self.residual_gradient is None:
+            backbone = self.network.build(sample)
+        else:
+            sample = shown_gradient(sample)
+            backbone = GradientBackbone(
+                self.network.build(sample), space, on.constraints[self.residual_gradient], sample.shared
+            )
         return Diffusion(
-            backbone=self.network.build(condition.conditioned(sample_shape(on.example))),
+            backbone=backbone,
             schedule=self.schedule.build(),
-            space=self.build_space(on),
+            space=space,
             condition=condition,
             condition_dropout=self.condition_dropout,
             parametrisation=self.parametrisation,
