@@ -24,7 +24,7 @@ TRAINING = {
     "checkpoints": 2,
 }  # fmt: skip
 WAITING = '''
-"""A diffusion model whose training waits after 30 steps as long as a file `hold` exists."""
+"""A diffusion model whose training waits in its step 30 as long as a file `hold` exists."""
 import time
 from pathlib import Path
 from typing import Literal
@@ -44,6 +44,8 @@ class WaitingSpec(DiffusionSpec):
 
         def after_step(terms):
             steps.append(1)
+            if len(steps) == 30 and Path("hold").exists():
+                Path("waiting").touch()
             while len(steps) == 30 and Path("hold").exists():
                 if any(one.requested for one in interruption._deferring):
                     break
@@ -140,10 +142,8 @@ class Job:
         return {job: node for job, node, folder in rows if Path(folder) == self.folder}
 
     def held(self) -> str:
-        """Waits until the training has saved a state and waits. Returns its SLURM job."""
-        self.wait(
-            lambda: bool(list(self.folder.glob("results/models/alone-*/seed0/state.pt"))), "a saved state"
-        )
+        """Waits until the training has saved a state and waits in its step 30. Returns its SLURM job."""
+        self.wait((self.folder / "waiting").exists, "the waiting of the training")
         (job,) = self.running()
         return job
 

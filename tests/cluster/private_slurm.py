@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,23 +58,28 @@ class PrivateSlurm:
 
     def __init__(self, folder: Path, cpus: int = 4) -> None:
         self.folder = folder.resolve()
+        # The path of a Unix socket has at most 108 characters, and test folders have long names.
+        self.sockets = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.cpus = cpus
         self.port = _free_ports(2 + len(NODES))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> PrivateSlurm:
-        for name in ("state", "spool", "log", "run", "bin"):
+        for name in ("state", "log", "bin"):
             (self.folder / name).mkdir(parents=True)
+        for name in ("spool", "run"):
+            (self.sockets / name).mkdir()
         self.folder.chmod(0o755)
         try:
             self._start()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     @property
     def path(self) -> str:
@@ -81,15 +87,15 @@ class PrivateSlurm:
         return str(self.folder / "bin")
 
     def _start(self) -> None:
-        secret = self.folder / "run" / "munge.key"
+        secret = self.sockets / "run" / "munge.key"
         secret.write_bytes(secrets.token_bytes(1024))
         secret.chmod(0o400)
         self._daemon(
             "munged", "munged", "--foreground", "--force", f"--key-file={secret}",
-            f"--socket={self.folder}/run/munge.socket", f"--pid-file={self.folder}/run/munged.pid",
-            f"--seed-file={self.folder}/run/munge.seed",
+            f"--socket={self.sockets}/run/munge.socket", f"--pid-file={self.sockets}/run/munged.pid",
+            f"--seed-file={self.sockets}/run/munge.seed",
         )  # fmt: skip
-        _wait(lambda: (self.folder / "run" / "munge.socket").exists(), 20, "munged did not start")
+        _wait(lambda: (self.sockets / "run" / "munge.socket").exists(), 20, "munged did not start")
         (self.folder / "slurm.conf").write_text(self._configuration())
         (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
         names = " ".join(NODES)
@@ -119,12 +125,12 @@ class PrivateSlurm:
             "SlurmUser=root",
             "SlurmdUser=root",
             "AuthType=auth/munge",
-            f"AuthInfo=socket={folder}/run/munge.socket",
+            f"AuthInfo=socket={self.sockets}/run/munge.socket",
             "CredType=cred/munge",
             f"StateSaveLocation={folder}/state",
-            f"SlurmdSpoolDir={folder}/spool/%n",
-            f"SlurmctldPidFile={folder}/run/slurmctld.pid",
-            f"SlurmdPidFile={folder}/run/slurmd-%n.pid",
+            f"SlurmdSpoolDir={self.sockets}/spool/%n",
+            f"SlurmctldPidFile={self.sockets}/run/slurmctld.pid",
+            f"SlurmdPidFile={self.sockets}/run/slurmd-%n.pid",
             f"SlurmctldLogFile={folder}/log/slurmctld.log",
             f"SlurmdLogFile={folder}/log/slurmd-%n.log",
             "ProctrackType=proctrack/linuxproc",
@@ -140,7 +146,7 @@ class PrivateSlurm:
             "PreemptType=preempt/partition_prio",
             "PreemptMode=REQUEUE",
             "JobRequeue=1",
-            "KillWait=3",
+            "KillWait=30",
             "OverTimeLimit=0",
             "SlurmdTimeout=10",
             "InactiveLimit=0",
