@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 from plumbline.samplers import AnySampler
 from plumbline.samplers.from_file import FromFileSpec
 from plumbline.spec import Spec, key
-from plumbline.tuning import require_keys, with_values
+from plumbline.tuning import MODEL, require_keys, with_values
 
 
 class MethodSpec(Spec):
@@ -27,8 +27,10 @@ class MethodSpec(Spec):
     sampler: AnySampler
     """The sampler."""
     sweep: dict[str, Annotated[tuple[JsonValue, ...], Field(min_length=1)]] = Field(default={})
-    """Values to try, by the path of a key of the sampler, such as `{sampler.base.steps: [32, 64]}`. The
-    study's `tuning` chooses the best combination on the validation split; samples are drawn with it."""
+    """Values to try, by the path of a key of the sampler, such as `{sampler.base.steps: [32, 64]}`; by
+    `sampler`, keys that are changed together, such as `{sampler: [{steps: 128, mixing: 1}, {steps: 64,
+    mixing: 2}]}`; by `model`, names of models, all of which are trained. The study's `tuning` chooses the
+    best combination on the validation split; samples are drawn with it."""
     batch: int = key("samples", ge=1, default=256)
     """Number of samples drawn together."""
     at_checkpoints: bool = False
@@ -57,11 +59,22 @@ class MethodSpec(Spec):
             require_keys(self.sampler, self.sweep)
         except ValueError as error:
             raise ValueError(f"sweep.{error}") from None
+        if MODEL in self.sweep and self.model not in map(_names, self.sweep[MODEL]):
+            raise ValueError(
+                f"sweep.model: expected names of models, of which one is the method's `model`, "
+                f"{json.dumps(self.model)}; found {json.dumps(list(self.sweep[MODEL]))}"
+            )
         return self
 
     def models(self) -> tuple[str, ...]:
-        """The names of the models."""
-        return (self.model,) if isinstance(self.model, str) else self.model
+        """The names of the models; with a sweep over models, those of all candidates, its own first."""
+        tried = (self.model, *map(_names, self.sweep.get(MODEL, ())))
+        names = [name for one in tried for name in ((one,) if isinstance(one, str) else one)]
+        return tuple(dict.fromkeys(names)) if MODEL in self.sweep else tuple(names)
+
+    def alone(self) -> MethodSpec:
+        """The method as it is written, without the sweep."""
+        return self.model_copy(update={"sweep": {}})
 
     def chosen(self, values: Mapping[str, JsonValue]) -> MethodSpec:
         """The method with one value for each key of its sweep, and without the sweep.
@@ -69,7 +82,23 @@ class MethodSpec(Spec):
         Raises:
             ValueError: the values are not allowed together.
         """
-        return self.model_copy(update={"sampler": with_values(self.sampler, values), "sweep": {}})
+        model = _names(values[MODEL]) if MODEL in values else self.model
+        return self.model_copy(
+            update={"model": model, "sampler": with_values(self.sampler, values), "sweep": {}}
+        )
+
+
+def _names(value: JsonValue) -> str | tuple[str, ...]:
+    """The value of a sweep over models: a name, or the names of an ensemble.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    names = value if isinstance(value, list) else [value]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"sweep.model: expected names of models, found {json.dumps(value)}")
+    found = tuple(str(name) for name in names)
+    return found if isinstance(value, list) else found[0]
 
 
 class SampleCounts(Spec):

@@ -206,13 +206,15 @@ class Plan:
     def sample_slice(self, judged: str) -> str:
         """The method, its models without training settings, its constraints, and the number of samples.
 
-        The choice from a sweep is an input of the job.
+        The choice from a sweep is an input of the job, as are the models of all candidates, which
+        `drawn_from` names.
         """
         study, (method, _) = self.study, self.at_step(judged)
         constraints = method.sampler.constraint_names()
         return canonical(
             {
                 "method": self._method(method),
+                "drawn_from": method.models(),
                 "models": self._drawn_from(method),
                 "constraints": self._constraints(constraints),
                 "constraint_models": self._constraint_models(constraints),

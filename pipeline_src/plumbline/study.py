@@ -135,7 +135,7 @@ class Study(Spec):
             path = f"methods.{name}"
             if name == REAL:
                 yield f"{path}: the name {REAL!r} is reserved for held-out real data; choose another"
-            yield from self._method_problems(path, method)
+            yield from self._method_problems(path, method.alone())
             if method.at_checkpoints and not self.checkpoint_steps(name):
                 yield f"{path}.at_checkpoints: requires one model with `training.checkpoints` above 0"
         yield from self._tuning_problems()
@@ -186,7 +186,7 @@ class Study(Spec):
                 f"validation split, found {counts.count}"
             )
         for name, method in swept.items():
-            known = set(self._method_problems(f"methods.{name}", method))
+            known = set(self._method_problems(f"methods.{name}", method.alone()))
             for values in self.candidates(name):
                 for problem in self._candidate_problems(f"methods.{name}", method, values):
                     if problem not in known:

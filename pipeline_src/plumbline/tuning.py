@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -21,12 +21,15 @@ from plumbline.spec import Spec, did_you_mean, key, of_kind
 from plumbline.study_file import described
 
 Sweep = Mapping[str, tuple[JsonValue, ...]]
-"""The values to try, by the path of a key, such as `sampler.base.steps`."""
+"""The values to try, by the path of a key, such as `sampler.base.steps`; by `sampler`, mappings of several
+keys that are changed together, such as `{steps: 64, mixing: 2}`; by `model`, names of models."""
 Values = dict[str, JsonValue]
 """One value for each key of a sweep."""
 
-OF_SAMPLER = "sampler."
-"""The start of the paths of a sweep."""
+SAMPLER = "sampler"
+"""The first name of the paths to the keys of a sampler."""
+MODEL = "model"
+"""The path by which a sweep tries several models."""
 
 
 class TuningSpec(Spec):
@@ -177,15 +180,17 @@ def with_values(sampler: SamplerSpec, values: Mapping[str, JsonValue]) -> Sample
     Args:
         sampler: the sampler.
         values: the values by path, such as `sampler.base.steps`. A whole sampler may be a value, and keys of
-            it may follow.
+            it may follow. The value of `sampler` is a mapping of such paths without their first name. That of
+            `model` is not the sampler's.
 
     Raises:
         ValueError: a path names no key of the sampler, or a value is not allowed.
     """
     whole = json.loads(sampler.canonical())
-    for path, value in values.items():
-        holder, name = _place(whole, path)
-        holder[name] = value
+    for path, value in single(values).items():
+        if path != MODEL:
+            holder, name = _place(whole, path)
+            holder[name] = value
     try:
         return of_kind(SamplerSpec, whole)
     except ValidationError as error:
@@ -194,22 +199,43 @@ def with_values(sampler: SamplerSpec, values: Mapping[str, JsonValue]) -> Sample
         raise ValueError(error.message()) from None
 
 
-def require_keys(sampler: SamplerSpec, paths: Iterable[str]) -> None:
-    """Checks that each path names a key of the sampler.
+def single(values: Mapping[str, JsonValue]) -> Values:
+    """The values by the paths of single keys: those that `sampler` changes together are listed one by one.
+
+    Raises:
+        ValueError: the value of `sampler` is no mapping, or a key has two values.
+    """
+    together = values.get(SAMPLER, {})
+    if not isinstance(together, dict):
+        raise ValueError(
+            f"{SAMPLER}: expected mappings of keys that are changed together, such as "
+            f"`{{steps: 64, mixing: 2}}`, found {_plain(together)}"
+        )
+    listed = {f"{SAMPLER}.{path}": value for path, value in together.items()}
+    others = {path: value for path, value in values.items() if path != SAMPLER}
+    if twice := sorted(listed.keys() & others.keys()):
+        raise ValueError(f"{twice[0]}: has a value of its own and another in `{SAMPLER}`")
+    return listed | others
+
+
+def require_keys(sampler: SamplerSpec, sweep: Sweep) -> None:
+    """Checks that each path of a sweep is `model`, or names a key of the sampler.
 
     Raises:
         ValueError: a path names none; the message begins with the path.
     """
     whole = json.loads(sampler.canonical())
-    for path in paths:
-        _place(whole, path)
+    others = [path for path in sweep if path not in (SAMPLER, MODEL)]
+    for together in sweep.get(SAMPLER, ({},)):
+        for path in single({SAMPLER: together} | dict.fromkeys(others)):
+            _place(whole, path)
 
 
 def _place(whole: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
     """The mapping within a sampler's values that contains the key of a path, and the name of the key."""
-    if not path.startswith(OF_SAMPLER):
+    if not path.startswith(f"{SAMPLER}."):
         raise ValueError(_no_key_of_sampler(path))
-    *above, last = path.removeprefix(OF_SAMPLER).split(".")
+    *above, last = path.removeprefix(f"{SAMPLER}.").split(".")
     inner: Any = whole
     for name in [*above, last]:
         known = sorted(inner) if isinstance(inner, dict) else []
@@ -226,14 +252,15 @@ def _no_key_of_sampler(path: str) -> str:
     if path.partition(".")[0] in ("model", "models"):
         return (
             f"{path}: a sweep cannot change keys of a model, since each of its values would be a model to "
-            "train: write one model and one method for each value"
+            "train: write a model for each value, and name them in the sweep, such as `model: [small, large]`"
         )
-    return f"{path}: expected the path of a key of the sampler, such as `sampler.steps`"
+    return f"{path}: expected the path of a key of the sampler, such as `sampler.steps`, or `model`"
 
 
 def shown(values: Mapping[str, JsonValue]) -> str:
     """Values as text, such as `base.steps = 32, mixing = 5`."""
-    parts = [f"{path.removeprefix(OF_SAMPLER)} = {_plain(value)}" for path, value in values.items()]
+    keys = single(values).items()
+    parts = [f"{path.removeprefix(f'{SAMPLER}.')} = {_plain(value)}" for path, value in keys]
     return ", ".join(parts)
 
 

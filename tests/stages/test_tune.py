@@ -14,6 +14,7 @@ from plumbline.estimates import StudyEstimate
 from plumbline.estimation import estimate_study
 from plumbline.in_process import run
 from plumbline.machine import ResourcesSpec
+from plumbline.method import MethodSpec
 from plumbline.plan import Plan
 from plumbline.reporting.page import section
 from plumbline.reporting.tuned import tuned_as_markdown, tuned_methods
@@ -23,7 +24,7 @@ from plumbline.stages.rehearse import Rehearsal
 from plumbline.stages.tune import column_of, on_validation, tune
 from plumbline.storage.store import load_parts, load_store, provenance, write_store
 from plumbline.study import StudyError, load_study
-from plumbline.tuning import TuningError, TuningSpec, best_of, candidates, read_tuning, with_values
+from plumbline.tuning import TuningError, TuningSpec, best_of, candidates, read_tuning, shown, with_values
 
 STUDY = {
     "title": "Tuned",
@@ -124,6 +125,28 @@ def test_values_are_set_within_wrapped_samplers():
         with_values(sampler, {"sampler.strength": 100})
 
 
+def test_keys_can_be_changed_together():
+    sampler = GuidedSpec(constraint="c", strength=0.5, base={"kind": "heun", "steps": 8})
+    sweep = {"sampler": ({"strength": 1.0, "base.steps": 4}, {"strength": 0.25, "base.steps": 16})}
+    found = [with_values(sampler, one) for one in candidates(sweep, 9, seed=0)]
+    assert [(one.strength, one.base.steps) for one in found] == [(1.0, 4), (0.25, 16)]
+    assert shown({"sampler": {"strength": 1.0, "base.steps": 4}}) == "strength = 1.0, base.steps = 4"
+
+
+def test_models_can_be_tried():
+    """All candidates are trained, and the chosen one is drawn from."""
+    sampler = {"kind": "heun", "steps": 4}
+    swept = MethodSpec(model="a", sampler=sampler, sweep={"model": ["b", "a"], "sampler.steps": [2, 3]})
+    assert swept.models() == ("a", "b") and swept.alone().models() == ("a",)
+    found = [swept.chosen(values) for values in candidates(swept.sweep, 9, seed=0)]
+    assert [(one.models(), one.sampler.steps) for one in found] == [
+        (("b",), 2), (("b",), 3), (("a",), 2), (("a",), 3)
+    ]  # fmt: skip
+    ensembles = MethodSpec(model=("a", "b"), sampler=sampler, sweep={"model": [["a", "b"], ["c", "a"]]})
+    assert ensembles.models() == ("a", "b", "c")
+    assert ensembles.chosen({"model": ["c", "a"]}).models() == ("c", "a")
+
+
 # The study's check
 
 
@@ -132,12 +155,24 @@ def test_values_are_set_within_wrapped_samplers():
     [
         (setting("methods/conditioned/sweep", {"sampler.base.step": [1]}),
          r"methods.conditioned: sweep.sampler.base.step: there is no key 'step' \(did you mean 'steps'\?\)"),
+        (setting("methods/conditioned/sweep", {"sampler": [{"base.steps": 2}, {"base.step": 1}]}),
+         r"sweep.sampler.base.step: there is no key 'step' \(did you mean 'steps'\?\)"),
+        (setting("methods/conditioned/sweep", {"sampler": [8]}),
+         "sweep.sampler: expected mappings of keys that are changed together, .* found 8"),
+        (setting("methods/conditioned/sweep", {"sampler": [{"base.steps": 2}], "sampler.base.steps": [4]}),
+         "sweep.sampler.base.steps: has a value of its own and another in `sampler`"),
         (setting("methods/conditioned/sweep", {"sampler.base.steps": []}), "expected at least 1, found 0"),
         (setting("methods/conditioned/sweep", {"sampler.base.steps": [2, 2]}), "names a value twice"),
         (setting("methods/conditioned/sweep", {"sampler.base.steps": [8, -1]}),
          "methods.conditioned.sweep, with base.steps = -1: base.steps: must be at least 1, found -1"),
         (setting("methods/conditioned/sweep", {"model.scaling": ["global"]}),
-         "a sweep cannot change keys of a model, since each of its values would be a model to train"),
+         "a sweep cannot change keys of a model, since each of its values would be a model to train: write"),
+        (setting("methods/conditioned/sweep", {"model": ["gaussian", "other"]}),
+         r"sweep, with model = other: methods.conditioned.model: there is no model 'other'"),
+        (setting("methods/conditioned/sweep", {"model": ["other"]}),
+         'sweep.model: expected names of models, of which one is the method\'s `model`, "gaussian"; found'),
+        (setting("methods/conditioned/sweep", {"model": ["gaussian", 3]}),
+         "sweep.model: expected names of models, found 3"),
         (setting("methods/conditioned/sweep", {"batch": [1]}), "expected the path of a key of the sampler"),
         (setting("methods/conditioned/sweep", {"sampler.constraint": ["equalities", "other"]}),
          "with constraint = other: a sweep cannot change which constraints are imposed"),
@@ -219,6 +254,27 @@ def test_more_steps_are_chosen_where_they_are_nearer_to_the_exact_distribution(p
     assert record.best.values == {"sampler.base.steps": 24}
     assert [one.network_evaluations for one in record.candidates] == [5, 49]
     assert (record.split, record.samples, record.seed, record.grid) == ("validation", 32, 0, 2)
+
+
+def test_the_better_model_is_drawn_from(tmp_path):
+    """A Gaussian that is fitted to a dozen samples is further from the exact distribution than the other."""
+
+    def either(values):
+        other = STUDY["dataset"] | {"splits": {"train": 12, "validation": 64, "test": 64}}
+        values["models"]["other"] = {"kind": "fitted_gaussian", "dataset": other}
+        sampler = values["methods"]["conditioned"]["sampler"]
+        values["methods"] = {
+            "either": {"model": "other", "sampler": sampler, "sweep": {"model": ["other", "gaussian"]}},
+            "right": {"model": "gaussian", "sampler": sampler},
+        }
+
+    study = studied(tmp_path, either)
+    run(study, results=tmp_path / "results", progress=False)
+    plan = Plan(study, tmp_path / "results")
+    assert read_tuning(plan.tuning("either")).best.values == {"model": "gaussian"}
+    for seed in study.seeds:
+        drawn = [load_parts(plan.samples(name, seed))["state"].values for name in ("either", "right")]
+        np.testing.assert_array_equal(*drawn)
 
 
 def test_samples_are_those_of_the_chosen_values(plan, tmp_path):

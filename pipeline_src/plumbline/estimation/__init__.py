@@ -131,7 +131,7 @@ class _Estimation:
         )
 
     def _sampling(self, judged: str) -> JobEstimate:
-        method, _ = self.plan.at_step(judged)
+        method = self.plan.at_step(judged)[0].alone()
         first, last = self.study.samples.bounds(0)
         name, _ = self.plan.at_checkpoints().get(judged, (judged, 0))
         return self._drawing(self.longest.get(name, method), last - first)

@@ -60,7 +60,8 @@ def sample(
         seed: seed of the method. Seed and part together determine the random numbers.
         part: index of the part.
         dataset: the parts of the dataset.
-        model: folder of the trained model, or of each member of an ensemble.
+        model: folders of the trained models that the slice names: one, the members of an ensemble, or those
+            of all candidates of a sweep.
         output: the store to write.
         constraint_models: folders of the models that the method's constraints use, in the order of its slice.
         tuning: the record of the method's tuning, whose choice is drawn with; None without a sweep.
@@ -75,6 +76,7 @@ def sample(
     method = MethodSpec.model_validate(values["method"])
     chosen = read_tuning(tuning).best.values if tuning else {}
     method = method.chosen(chosen)
+    folders = dict(zip(values["drawn_from"], model, strict=True))
     counts = SampleCounts.model_validate(values["samples"])
     first, last = counts.bounds(part)
     opened = open_parts(dataset)
@@ -85,7 +87,7 @@ def sample(
     observation = values["observation"]
     batches = draw_in_batches(
         method,
-        [load_model(folder, example) for folder in model],
+        [load_model(folders[name], example) for name in method.models()],
         known_batches(opened, cases, method.batch),
         len(cases),
         constraints=build_constraints(values["constraints"], example, measuring),

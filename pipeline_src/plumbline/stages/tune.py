@@ -70,7 +70,7 @@ def tune(
         spec: the slice of the method's tuning as JSON.
         seed: the first seed of the study, which the models were trained with.
         dataset: the parts of the dataset.
-        model: folder of the trained model, or of each member of an ensemble.
+        model: folders of the trained models: one, the members of an ensemble, or those of all candidates.
         output: the record to write.
         measuring_models: folders of the models that the constraints and the metric use, in the order of the
             slice.
@@ -89,7 +89,7 @@ def tune(
     observation = values["observation"]
     trial = Trial(
         data,
-        [load_model(folder, example) for folder in model],
+        {name: load_model(folder, example) for name, folder in zip(method.models(), model, strict=True)},
         measuring,
         build_constraints(values["constraints"], example, measuring),
         None if observation is None else of_kind(ObservationSpec, observation),
@@ -136,7 +136,7 @@ class Trial:
 
     Attributes:
         data: the dataset, with the validation split in place of the test split.
-        members: the method's trained model, or the members of its ensemble.
+        members: the trained models of all candidates, by name.
         measuring: the models that constraints and metric use, by name.
         constraints: the study's constraints, not yet bound to samples.
         observation: the study's observation; None if it has none.
@@ -148,7 +148,7 @@ class Trial:
     """
 
     data: xr.Dataset
-    members: Sequence[nn.Module]
+    members: Mapping[str, nn.Module]
     measuring: Mapping[str, nn.Module]
     constraints: Mapping[str, Constraint]
     observation: ObservationSpec | None
@@ -196,7 +196,7 @@ class Trial:
         names = method.sampler.constraint_names()
         batches = draw_in_batches(
             method,
-            self.members,
+            [self.members[name] for name in method.models()],
             known_batches(self.data, cases, method.batch),
             len(cases),
             constraints={name: self.constraints[name] for name in names},
