@@ -97,3 +97,35 @@ def test_a_pair_agrees_with_the_bivariate_distribution():
         torch.zeros(1, 2), tensor(covariance), tensor([-INF, -INF]), tensor([-0.5, -0.2])
     )
     assert float(found.log_probability.exp()) == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize("far", [10.0**power for power in range(1, 13)])
+@pytest.mark.parametrize("correlation", [0.0, 0.9, -0.9])
+def test_digits_are_kept_however_far_the_bounds_are(far, correlation):
+    """One active bound: y_1 is a tail of its own, and y_2, far within its bound, follows by regression.
+
+    The probability is that of the tail alone: log Phi(-z) = -z^2 / 2 - log(z sqrt(2 pi)) to O(1 / z^2).
+    """
+    covariance = tensor([[1.0, correlation], [correlation, 1.0]])
+    mean = tensor([[-far, 20 * far]])
+    found = truncated_gaussian(mean, covariance, torch.zeros(2), torch.full((2,), INF))
+    tail = truncated_moments(mean[:, 0], torch.ones(1), torch.zeros(1), torch.full((1,), INF))[0]
+    torch.testing.assert_close(found.mean[:, 0], tail, rtol=1e-8, atol=0.0)
+    torch.testing.assert_close(found.mean[:, 1], mean[:, 1] + correlation * (tail + far))
+    tail_probability = float(torch.special.log_ndtr(tensor([-far])))
+    assert float(found.log_probability) == pytest.approx(tail_probability, rel=1e-6)
+    least = torch.linalg.eigvalsh(found.covariance).min()
+    assert float(least) > 0
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e8])
+def test_two_far_bounds_have_the_mean_of_the_nearest_corner(far):
+    """The mean lies at the corner (0, 0) to O(1 / far), and the probability is that of the corner's density."""
+    covariance = tensor([[1.0, 0.9], [0.9, 1.0]])
+    mean = tensor([[-far, -far]])
+    found = truncated_gaussian(mean, covariance, torch.zeros(2), torch.full((2,), INF))
+    # Near the corner, the density is exponential with these rates.
+    rates = torch.linalg.solve(covariance, -mean[0])
+    torch.testing.assert_close(found.mean[0], 1 / rates, rtol=1e-3, atol=0.0)
+    exponent = -float(mean[0] @ torch.linalg.solve(covariance, mean[0])) / 2
+    assert float(found.log_probability) == pytest.approx(exponent, rel=2e-3)

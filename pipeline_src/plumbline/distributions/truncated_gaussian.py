@@ -38,6 +38,9 @@ from plumbline.distributions.truncated_normal import truncated_moments
 # Largest number of sweeps over the factors, and the change of the means at which they stop, in standard
 # deviations.
 SWEEPS, SETTLED = 30, 1e-8
+# Least variance of a truncated cavity, of that of the cavity: in a tail of more than 10^4 standard deviations,
+# and between bounds that are equal. The precisions of narrower ones would be lost in rounding.
+NARROWEST = 1e-8
 
 
 @dataclass(frozen=True)
@@ -84,28 +87,31 @@ def truncated_gaussian(
     lower, upper = (bound.double().expand(m.shape) for bound in (lower, upper))
     mu, sigma = m.clone(), start.clone()
     tau, nu = torch.zeros_like(m), torch.zeros_like(m)
-    scale = start.diagonal(dim1=1, dim2=2).sqrt()
+    own_variance = start.diagonal(dim1=1, dim2=2)
     rows = m.shape[1]
     for _ in range(SWEEPS if rows > 1 else 1):
         before = mu
         for j in range(rows):
             variance = sigma[:, j, j]
-            cavity_variance = 1 / (1 / variance - tau[:, j])
+            cavity_variance = _without(tau[:, j], variance, own_variance[:, j])
             cavity_mean = cavity_variance * (mu[:, j] / variance - nu[:, j])
             wanted, spread = truncated_moments(cavity_mean, cavity_variance, lower[:, j], upper[:, j])
             # Between bounds that are equal, the spread is zero and the precision is limited by rounding.
-            spread = torch.maximum(spread, 1e-12 * cavity_variance)
+            spread = torch.maximum(spread, NARROWEST * cavity_variance)
             new_tau = (1 / spread - 1 / cavity_variance).clamp(min=0)
             new_nu = wanted * new_tau + (wanted - cavity_mean) / cavity_variance
             change, shift = new_tau - tau[:, j], new_nu - nu[:, j]
             column, size = sigma[:, :, j], 1 + change * variance
             mu = mu + column * ((shift - change * mu[:, j]) / size)[:, None]
+            mu[:, j] = wanted
             sigma = sigma - (change / size)[:, None, None] * column[:, :, None] * column[:, None, :]
+            # The same without the difference of nearly equal numbers.
+            sigma[:, j, :] = sigma[:, :, j] = column / size[:, None]
             tau[:, j], nu[:, j] = new_tau, new_nu
-        if bool(((mu - before).abs() <= SETTLED * scale).all()):
+        if bool(((mu - before).abs() <= SETTLED * own_variance.sqrt()).all()):
             break
     variance = sigma.diagonal(dim1=1, dim2=2)
-    cavity_variance = 1 / (1 / variance - tau)
+    cavity_variance = _without(tau, variance, own_variance)
     cavity_mean = cavity_variance * (mu / variance - nu)
     own = log_interval_probability(cavity_mean, cavity_variance, lower, upper)
     a, c, v = nu - tau * m, cavity_mean - m, cavity_variance
@@ -121,6 +127,13 @@ def truncated_gaussian(
         - factor.diagonal(dim1=1, dim2=2).log().sum(1)
     )
     return TruncatedGaussian(mu, sigma, a - tau * (mu - m), whitened.mT @ whitened, log_probability)
+
+
+def _without(
+    tau: Float[Tensor, "*B"], variance: Float[Tensor, "*B"], own: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B"]:
+    """The variance v_j without the factor j, which is at most that of the Gaussian, whatever the rounding."""
+    return 1 / torch.maximum(1 / variance - tau, 1 / own)
 
 
 def log_interval_probability(

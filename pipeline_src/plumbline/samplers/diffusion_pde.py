@@ -40,8 +40,8 @@ LAST_PART, LAST_FACTOR = 0.2, 0.1
 class DiffusionPDESpec(DenoisingSpec):
     """DiffusionPDE: guidance by observations, and by an equation in the last fifth of the steps.
 
-    Source: Huang et al. (2024), https://arxiv.org/abs/2406.17763. It takes two network evaluations per step,
-    and two backward passes per guided step.
+    Source: Huang et al. (2024), https://arxiv.org/abs/2406.17763. It takes two network evaluations and two
+    backward passes per step.
     """
 
     kind: Literal["diffusion_pde"] = "diffusion_pde"
@@ -68,20 +68,25 @@ class DiffusionPDESpec(DenoisingSpec):
         step = partial(diffusion_pde_step, loss=partial(self._loss, context), context=context)
         return SteppedSampler(denoiser, step, steps=self.steps)
 
-    def _loss(self, context: DenoisingContext, mean: Tensor, t: Tensor) -> Tensor:
-        """The weighted loss (B,) of estimates (B, ...) of the model's space, in a step from time t."""
+    def _loss(self, context: DenoisingContext, mean: Tensor, t: Tensor) -> Tensor | None:
+        """The weighted loss (B,) of estimates (B, ...) of the model's space, in a step from time t.
+
+        None if nothing guides the step.
+        """
+        import torch
+
         last = bool(t < LAST_PART)
         factor = LAST_FACTOR if last else 1.0
         weights = {self.observations: factor * self.observation_weight}
         if last:
             weights[self.equation] = weights.get(self.equation, 0.0) + self.equation_weight
+        guiding = {name: weight for name, weight in weights.items() if name is not None and weight}
+        if not guiding:
+            return None
         x = context.decode(mean)
-        loss = x.new_zeros(len(x))
-        for name, weight in weights.items():
-            if name is not None:
-                residual = context.task.constraints[name].residual(x).flatten(1)
-                loss = loss + weight * residual.norm(dim=1) / residual.shape[1]
-        return loss
+        residuals = {name: context.task.constraints[name].residual(x).flatten(1) for name in guiding}
+        losses = [weight * residuals[n].norm(dim=1) / residuals[n].shape[1] for n, weight in guiding.items()]
+        return torch.stack(losses).sum(0)
 
     def differentiates(self) -> bool:
         return True
@@ -99,7 +104,7 @@ def diffusion_pde_step(
     t: Tensor,
     s: Tensor,
     *,
-    loss: partial[Tensor],
+    loss: partial[Tensor | None],
     context: DenoisingContext,
     **conditions: object,
 ) -> Tensor:
@@ -110,7 +115,7 @@ def diffusion_pde_step(
         x_t: points (B, ...) at time t.
         t: the time before the step.
         s: the time after the step.
-        loss: the loss (B,) of estimates (B, ...), given the time before the step.
+        loss: the loss (B,) of estimates (B, ...), given the time before the step; None for no descent.
         context: the costs.
         conditions: keyword arguments of the denoiser.
 
@@ -127,10 +132,9 @@ def diffusion_pde_step(
         mean = denoiser(alpha_s * (u + (after - before) * noise), s, **conditions).mean
         there = (u + (after - before) * noise - mean) / after
         moved = u + (after - before) * (noise + there) / 2
-        guiding = loss(mean, t).sum()
-        # Before the last part, an equation alone does not guide.
-        if not guiding.requires_grad:
+        guiding = loss(mean, t)
+        if guiding is None:
             return alpha_s * moved.detach()
-        (descent,) = torch.autograd.grad(guiding, u)
+        (descent,) = torch.autograd.grad(guiding.sum(), u)
     context.costs.backward_passes += 2
     return alpha_s * (moved.detach() - descent)
