@@ -120,7 +120,7 @@ def test_digits_are_kept_however_far_the_bounds_are(far, correlation):
 
 @pytest.mark.parametrize("far", [1e3, 1e5, 1e8])
 def test_two_far_bounds_have_the_mean_of_the_nearest_corner(far):
-    """The mean lies at the corner (0, 0) to O(1 / far), and the probability is that of the corner's density."""
+    """The mean lies at the corner (0, 0) to O(1 / far), and the probability is that of its density."""
     covariance = tensor([[1.0, 0.9], [0.9, 1.0]])
     mean = tensor([[-far, -far]])
     found = truncated_gaussian(mean, covariance, torch.zeros(2), torch.full((2,), INF))
