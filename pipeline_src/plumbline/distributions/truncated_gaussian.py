@@ -38,8 +38,8 @@ from plumbline.distributions.truncated_normal import truncated_moments
 # Largest number of sweeps over the factors, and the change of the means at which they stop, in standard
 # deviations.
 SWEEPS, SETTLED = 30, 1e-8
-# Least variance of a truncated cavity, as a fraction of that of the cavity. It is reached in a tail of more than
-# 10^4 standard deviations and between equal bounds; the precisions of narrower ones would be lost in rounding.
+# Least variance of a truncated cavity, as a fraction of that of the cavity. It is reached in a tail of more
+# than 10^4 standard deviations and between equal bounds. Larger precisions would be lost in rounding.
 NARROWEST = 1e-8
 
 
