@@ -200,6 +200,7 @@ __getattr__ = exports(
         "bent_mixture": ("BentMixtureSpec",),
         "budget_shares": ("BudgetSharesSpec",),
         "burgers": ("BurgersSpec",),
+        "category_counts": ("CategoryCountsSpec",),
         "cifar10": ("CIFAR10Spec",),
         "combustion": ("CombustionSpec",),
         "darcy": ("DarcySpec",),

@@ -100,6 +100,7 @@ __getattr__ = exports(
         "constrained_poisson": ("ConstrainedPoisson",),
         "corrected_gaussian": ("CorrectedGaussian",),
         "independent_gaussian": ("IndependentGaussian",),
+        "independent_poisson": ("IndependentPoisson",),
     },
 )
 """Public classes of the room's modules, imported when first used."""

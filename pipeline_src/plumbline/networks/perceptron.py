@@ -19,8 +19,8 @@ class PerceptronSpec(RegressorSpec):
     """Features of each layer."""
     layers: int = key(ge=1, default=2)
     """Number of layers."""
-    activation: Literal["relu", "silu"] = "silu"
-    """Activation function after each layer."""
+    activation: Literal["relu", "silu", "none"] = "silu"
+    """Activation function after each layer; with `none`, the features are linear in the inputs."""
 
     def build(self, inputs: int) -> Perceptron:
         from plumbline.networks._perceptron import Perceptron
