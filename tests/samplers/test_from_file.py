@@ -129,6 +129,7 @@ def test_they_are_drawn_and_evaluated_with_the_costs_of_the_file(tmp_path):
     values = {
         "method": method,
         "constraints": {},
+        "drawn_from": [],
         "constraint_models": {},
         "observation": None,
         "samples": counts,

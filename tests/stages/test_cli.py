@@ -55,6 +55,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
     sample = json.dumps(
         {
             "method": {"model": "m", "sampler": {"kind": "ddpm"}},
+            "drawn_from": ["m"],
             "constraints": {},
             "models": {},
             "constraint_models": {},

@@ -37,6 +37,7 @@ def data(tmp_path):
 def values(sampler, model=None, batch=7):
     method = {"sampler": sampler, "batch": batch} | ({} if model is None else {"model": model})
     of_method = {"method": method, "constraints": CONSTRAINTS, "constraint_models": {}, "observation": None}
+    of_method["drawn_from"] = [] if model is None else [model]
     return json.dumps(of_method | {"samples": {"count": 40, "samples_per_case": 2, "parts": 2}})
 
 

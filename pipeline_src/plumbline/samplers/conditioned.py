@@ -107,9 +107,9 @@ class ConditionedSpec(EnforcingSpec, DenoisingWrapperSpec):
         z = super().first(sampler, z, conditions)
         start = torch.full((), sampler.start, device=z.device)
         alpha, sigma = sampler.denoiser.schedule(start)
-        if bool(sigma >= NEGLIGIBLE_SIGNAL * alpha):
-            return z
-        return z + alpha * sampler.denoiser(z, start, **conditions).mean
+        if bool(sigma < NEGLIGIBLE_SIGNAL * alpha):
+            return z + alpha * sampler.denoiser(z, start, **conditions).mean
+        return z
 
 
 # The Tweedie covariance of a learned denoiser is used only below this noise-to-signal ratio.
