@@ -24,7 +24,8 @@ merged, and the scalar is
 
 with the gradients g_p and all but s' held constant: its value is L + L_r, and its gradient is g. The loop's
 clipping, moving averages and mixed precision therefore act on g. In a training on several devices the two
-gradients are averaged over the processes before they are merged, so that g is that of the whole batch.
+gradients are averaged over the processes before they are merged, so that g is that of the whole batch. A loop
+that adds the gradients of several batches before a step would add merged ones.
 
 Sources: Baldan et al. (2025), https://arxiv.org/abs/2506.08604, whose published code merges per process;
 ConFIG: Liu, Chu, Thuerey (2024), https://arxiv.org/abs/2408.11104. Published are flow matching and n = 4.
