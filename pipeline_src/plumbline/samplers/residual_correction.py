@@ -180,10 +180,10 @@ def corrected_step(
         Points at time s, with the shape of `x_t`.
     """
     x_s: Tensor = base.step(x_t, t, s, **conditions)
-    if bool(t > first.to(t)):
-        return x_s
-    alpha, _ = denoiser.schedule(s)
-    return alpha * correct(x_s / alpha)
+    if bool(t <= first.to(t)):
+        alpha, _ = denoiser.schedule(s)
+        return alpha * correct(x_s / alpha)
+    return x_s
 
 
 def corrected_mean(
@@ -197,7 +197,7 @@ def corrected_mean(
 ) -> Tensor:
     """The denoised estimates of states x_t (B, ...), corrected from the time `first` on."""
     mean: Tensor = denoiser(x_t, t, **conditions).mean
-    return mean if bool((t > first.to(t)).all()) else correct(mean)
+    return correct(mean) if bool((t <= first.to(t)).any()) else mean
 
 
 def corrected(
