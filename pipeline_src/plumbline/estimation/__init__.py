@@ -10,6 +10,7 @@ Newton steps of a projection, is counted on two and on four real samples and ext
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ COPIES_OF_A_BLOCK = 10
 SAVED_STATES = 4
 """Size of a saved state over that of the weights: weights, their average, and AdamW's two moments."""
 MOST_CANDIDATES = 4
-"""Largest number of candidates of a sweep that are counted, evenly chosen from all of them."""
+"""Largest number of kinds of candidates of a sweep that are counted, evenly chosen from all of them."""
 PAIR_OPERATIONS = 40
 """Floating-point operations a pair of samples and metric, besides those a coordinate."""
 
@@ -152,24 +153,32 @@ class _Estimation:
         )
 
     def _tuning(self, name: str) -> JobEstimate:
-        """All candidates of a method, each with the metric to choose by; of many, a few are counted."""
-        every = self.study.candidates(name)
-        counted = every[:: -(-len(every) // MOST_CANDIDATES)]
+        """All candidates of a method, each with the metric to choose by.
+
+        Candidates that differ in real numbers cost the same and are counted once; of many others, a few are
+        counted.
+        """
         method, counts = self.study.methods[name], self.study.tuning_samples()
-        drawn = [self._drawing(method.chosen(values), counts.count) for values in counted]
+        every = [method.chosen(values) for values in self.study.candidates(name)]
+        alike: dict[str, list[MethodSpec]] = {}
+        for one in every:
+            alike.setdefault(_without_sizes(one), []).append(one)
+        counted = list(alike.values())[:: -(-len(alike) // MOST_CANDIDATES)]
+        drawn = [self._drawing(group[0], counts.count) for group in counted]
+        sizes = [len(group) for group in counted]
         # The choice is not known yet: samples are estimated for the candidate that takes longest.
         longest = max(range(len(drawn)), key=lambda i: drawn[i].work)
-        self.longest[name] = method.chosen(counted[longest])
+        self.longest[name] = counted[longest][0]
         judged = self._evaluation(counts.cases, 1)
         work = judged.work.times(len(every))
-        for one in drawn:
-            work = work.plus(one.work.times(len(every) / len(drawn)))
+        for one, size in zip(drawn, sizes, strict=True):
+            work = work.plus(one.work.times(len(every) * size / sum(sizes)))
         return JobEstimate(
             work=work,
             memory=max(one.memory for one in drawn) + judged.memory,
             disk=1e3 * len(every),
             network_evaluations=max(one.network_evaluations for one in drawn),
-            note=f"counted on {len(drawn)} of {len(every)} candidates" if len(drawn) < len(every) else "",
+            note=f"counted on {sum(sizes)} of {len(every)} candidates" if sum(sizes) < len(every) else "",
         )
 
     def _evaluation(self, count: int, metrics: int) -> JobEstimate:
@@ -206,6 +215,19 @@ class _Estimation:
 
     def _samples_bytes(self) -> float:
         return self.study.samples.count * self.few.bytes
+
+
+def _without_sizes(method: MethodSpec) -> str:
+    """The method as text, without the sizes of its real numbers; zero may mean that something is left out."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: plain(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [plain(one) for one in value]
+        return bool(value) if isinstance(value, float) else value
+
+    return json.dumps(plain(method.model_dump(mode="json")), sort_keys=True)
 
 
 def _real(real: bool) -> str:

@@ -12,7 +12,10 @@ from annotated_types import Ge
 
 from plumbline.samplers import SamplerSpec
 
-LENGTHS = ("steps", "levels", "proposals", "draws")
+LENGTHS = (
+    "steps", "levels", "proposals", "draws", "iterations", "trials", "repeats", "mixing", "final_steps",
+    "relaxation_steps", "rejuvenation",
+)  # fmt: skip
 """Keys that say how long a sampler runs."""
 
 KeyPath = tuple[str, ...]
