@@ -27,8 +27,9 @@ STUDIES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in
 ALIKE = [
     name
     for name in STUDIES
-    if name.startswith("exact_conditionals/")
-    and Path(name).name not in ("ellipse_mixture", "truncated_gaussian", "dirichlet", "heat_field_2d")
+    if name.startswith(("exact_conditionals/", "kernel_graphs_ahead/"))
+    and Path(name).name
+    not in ("ellipse_mixture", "truncated_gaussian", "dirichlet", "heat_field_2d", "sparse_3")
 ]
 # Prefixes of the methods that are feasible by construction, by their distribution or sampler.
 FEASIBLE = (
