@@ -110,6 +110,21 @@ def test_the_generator_starts_without_an_output_and_with_features_of_order_one()
     assert 0.3 < float(features.std()) < 3
 
 
+def test_the_published_generator_has_affine_norms_and_small_normal_weights():
+    """Standard deviations of 4,608 weights or more and of 208 scales, within five standard errors."""
+    torch.manual_seed(0)
+    spec = ResNetSpec(channels=16, blocks=2, embedding=0, norm="affine_instance", initialisation="normal")
+    network = spec.build(PERIODIC)
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.InstanceNorm2d)]
+    for weight in (m.weight for m in convolutions if m.weight.numel() > 4000):
+        assert abs(float(weight.std()) / 0.02 - 1) < 5 / (2 * weight.numel()) ** 0.5
+    scales = torch.cat([m.weight for m in norms]).detach()
+    assert abs(float(scales.mean()) - 1) < 5 * 0.02 / len(scales) ** 0.5
+    assert 0.01 < float(scales.std()) < 0.03
+    assert not any(bool(m.bias.any()) for m in [*convolutions, *norms])
+
+
 def test_a_grid_that_cannot_be_halved_is_named():
     with pytest.raises(ValueError, match=r"divisible by 4, found \(6, 8\)"):
         ResNetSpec().build(SampleShape((1, 6, 8), (False, False)))

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from plumbline.networks import SampleShape
+from plumbline.networks._attention import SelfAttention
 from plumbline.networks._blocks import AxisPadding, ChannelNorm
 from plumbline.networks.mlp import MLPSpec
 from plumbline.networks.unet import UNetSpec
@@ -69,3 +71,47 @@ def test_mlp_uses_level_and_condition():
 def test_unfit_samples_are_refused(sample, words):
     with pytest.raises(ValueError, match=words):
         SMALL.build(sample)
+
+
+def test_attention_is_its_formula():
+    """Against the sums written out, for random weights of both layers."""
+    torch.manual_seed(0)
+    layer = SelfAttention(6).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    points = x.flatten(2).mT
+    h = (points - points.mean(-1, keepdim=True)) / (points.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+    q, k, v = (h @ layer.inputs.weight.T + layer.inputs.bias).chunk(3, dim=-1)
+    weights = torch.softmax(q @ k.mT / 6**0.5, dim=-1)
+    expected = points + (weights @ v) @ layer.outputs.weight.T + layer.outputs.bias
+    torch.testing.assert_close(layer(x), expected.mT.view_as(x))
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_attention_connects_all_points_and_starts_without_effect(depth):
+    """Convolutions alone connect points that are less than 24 apart."""
+    sample = SampleShape((1, 32, 32), (False, False))
+    spec = UNetSpec(channels=(8, 8), blocks=(1, 1), embedding=8)
+    torch.manual_seed(0)
+    attending = spec.model_copy(update={"attention": (depth,)}).build(sample).double()
+    layers = [m for m in attending.modules() if isinstance(m, SelfAttention)]
+    assert len(layers) == 2
+    x = torch.randn(1, 1, 32, 32, dtype=torch.float64)
+    moved = x.clone()
+    moved[..., 31, 31] += 1.0
+    level = torch.zeros(1, dtype=torch.float64)
+
+    def reach():
+        with torch.no_grad():
+            return float((attending(moved, level) - attending(x, level))[..., 0, 0].abs().max())
+
+    assert reach() == 0.0
+    for layer in layers:
+        torch.nn.init.normal_(layer.outputs.weight)
+    assert reach() > 0
+
+
+def test_an_attention_beyond_the_last_depth_is_refused():
+    with pytest.raises(ValidationError, match="`attention` counts depths from zero and there are 2"):
+        UNetSpec(channels=(8, 8), blocks=(1, 1), attention=(2,))

@@ -50,11 +50,16 @@ class KolmogorovSpec(DatasetSpec):
     """Largest initial speed."""
     max_step: float = key("time", gt=0, default=0.01)
     """Longest time step of the solver."""
+    derivative: Literal["spectral", "backward"] = "spectral"
+    """Discrete derivative by which the velocities are free of divergence: that of the solver, in Fourier
+    space, or backward differences as on a staggered grid (published), by projection. Give the constraint
+    `divergence_free` the same."""
 
     def draw(self, indices: np.ndarray, splits: np.ndarray) -> xr.Dataset:
         import torch
         import xarray as xr
 
+        from plumbline.constraints import BackwardDivergence
         from plumbline.solvers import kolmogorov
 
         times = self.start + self.spacing * np.arange(self.times)
@@ -70,7 +75,10 @@ class KolmogorovSpec(DatasetSpec):
                 forcing_wavenumber=self.forcing_wavenumber,
                 max_step=self.max_step,
             )
-            velocities.append(kolmogorov.velocity(vorticity, length=SIDE).numpy().astype(np.float32))
+            velocity = kolmogorov.velocity(vorticity, length=SIDE)
+            if self.derivative == "backward":
+                velocity = BackwardDivergence(length=SIDE).project(velocity)
+            velocities.append(velocity.numpy().astype(np.float32))
         grid = SIDE / self.points * np.arange(self.points)
         axis = {"units": "length", "period": SIDE}
         return xr.Dataset(

@@ -161,8 +161,8 @@ class _Estimation:
         method, counts = self.study.methods[name], self.study.tuning_samples()
         every = [method.chosen(values) for values in self.study.candidates(name)]
         alike: dict[str, list[MethodSpec]] = {}
-        for one in every:
-            alike.setdefault(_without_sizes(one), []).append(one)
+        for candidate in every:
+            alike.setdefault(_without_sizes(candidate), []).append(candidate)
         counted = list(alike.values())[:: -(-len(alike) // MOST_CANDIDATES)]
         drawn = [self._drawing(group[0], counts.count) for group in counted]
         sizes = [len(group) for group in counted]

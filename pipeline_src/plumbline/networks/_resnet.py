@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from plumbline.networks import SampleShape
 from plumbline.networks._blocks import AxisPadding, LevelEmbedding, grid_of, refuse_field
 
-Norm = Literal["none", "instance"]
+Norm = Literal["none", "instance", "affine_instance"]
+Initialisation = Literal["residual", "normal"]
 
 
 class ResNetGenerator(nn.Module):
@@ -23,7 +24,7 @@ class ResNetGenerator(nn.Module):
         sample: the shape of samples.
         channels: channels at full resolution; each of two halvings doubles them.
         blocks: number of residual blocks.
-        norm: instance normalisation, or none.
+        norm: instance normalisation, with or without a learned scale and shift of each channel, or none.
         padding: `by_axis` pads circularly along the periodic axes of the samples and with zeros along the
             others; `zeros` pads with zeros along all axes.
         doubling: doubles the resolution by repetition and a convolution (`repeated`), or by a transposed
@@ -31,6 +32,8 @@ class ResNetGenerator(nn.Module):
         dropout: fraction of features dropped in training.
         embedding: dimension of the embedding of noise level and condition; zero for a network that depends on
             neither.
+        initialisation: `residual` keeps the variance of features and starts with an output of zero; `normal`
+            has weights of N(0, .02^2) and scales of N(1, .02^2), as CycleGAN.
 
     Raises:
         ValueError: the grid cannot be halved twice, or the condition is a field.
@@ -47,6 +50,7 @@ class ResNetGenerator(nn.Module):
         doubling: Literal["repeated", "transposed"] = "repeated",
         dropout: float = 0.0,
         embedding: int = 64,
+        initialisation: Initialisation = "residual",
     ) -> None:
         super().__init__()
         refuse_field(sample, "resnet")
@@ -70,7 +74,10 @@ class ResNetGenerator(nn.Module):
             AxisPadding((3, 3), periodic),
         )
         self.last = nn.Conv2d(c, inputs * sample.outputs, 7)
-        _initialise(self)
+        if initialisation == "normal":
+            _initialise_normally(self)
+        else:
+            _initialise(self)
 
     def forward(
         self, x: Float[Tensor, "B *S"], level: Tensor | None = None, condition: Tensor | None = None
@@ -133,7 +140,9 @@ def _doubling(
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
-    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()
+    if norm == "none":
+        return nn.Identity()
+    return nn.InstanceNorm2d(channels, affine=norm == "affine_instance")
 
 
 def _initialise(network: ResNetGenerator) -> None:
@@ -150,3 +159,14 @@ def _initialise(network: ResNetGenerator) -> None:
     for block in network.blocks:
         nn.init.zeros_(cast(ResidualBlock, block).last.weight)
     nn.init.zeros_(network.last.weight)
+
+
+def _initialise_normally(network: ResNetGenerator) -> None:
+    """Initialises weights with N(0, .02^2), scales of norms with N(1, .02^2), and biases with zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(cast(Tensor, module.bias))
+        elif isinstance(module, nn.InstanceNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

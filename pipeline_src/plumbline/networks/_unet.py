@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.networks import SampleShape
+from plumbline.networks._attention import attend_at
 from plumbline.networks._blocks import AxisPadding, ChannelNorm, GridBackbone
 
 LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
@@ -33,6 +34,7 @@ class UNetBackbone(GridBackbone):
         blocks: residual blocks at each depth, for the encoder and the decoder each.
         embedding: dimension of the embedding of noise level and condition.
         dropout: fraction of features dropped in training.
+        attention: depths, from zero, whose blocks are followed by self-attention.
 
     Raises:
         ValueError: the grid cannot be halved once per depth after the first, or a sample has fewer dimensions
@@ -48,6 +50,7 @@ class UNetBackbone(GridBackbone):
         blocks: tuple[int, ...] = (2, 2, 2),
         embedding: int = 64,
         dropout: float = 0.0,
+        attention: tuple[int, ...] = (),
     ) -> None:
         super().__init__(sample, grid_dimensions=grid_dimensions, embedding=embedding)
         halvings = 2 ** (len(channels) - 1)
@@ -66,6 +69,7 @@ class UNetBackbone(GridBackbone):
             mod_features=embedding,
             dropout=dropout or None,
         )
+        attend_at(self.unet, attention, channels)
         normalise_channels(self.unet)
         periodic = sample.periodic_axes(grid_dimensions)
         if any(periodic):

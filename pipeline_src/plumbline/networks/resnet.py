@@ -25,8 +25,9 @@ class ResNetSpec(NetworkSpec):
     """Channels at full resolution; each of two halvings doubles them."""
     blocks: int = key(ge=1, default=6)
     """Number of residual blocks."""
-    norm: Literal["none", "instance"] = "none"
-    """Normalisation; `instance` (published) makes the output independent of the input's amplitude."""
+    norm: Literal["none", "instance", "affine_instance"] = "none"
+    """Normalisation; `instance` makes the output independent of the input's amplitude, and `affine_instance`
+    (published) has a learned scale and shift of each channel besides."""
     padding: Literal["by_axis", "zeros"] = "by_axis"
     """Padding: circular along periodic axes and zeros along others, or zeros along all axes (published)."""
     doubling: Literal["repeated", "transposed"] = "repeated"
@@ -35,6 +36,9 @@ class ResNetSpec(NetworkSpec):
     """Fraction of features dropped in training (published: 0.5)."""
     embedding: int = key(ge=0, default=64)
     """Dimension of the embedding of noise level and condition, input to all blocks; 0 (published): none."""
+    initialisation: Literal["residual", "normal"] = "residual"
+    """Initial weights: an output of zero, so that an inverse map starts as the identity, or weights of
+    N(0, .02^2) (published)."""
 
     def build(self, sample: SampleShape) -> ResNetGenerator:
         from plumbline.networks._resnet import ResNetGenerator
@@ -48,4 +52,5 @@ class ResNetSpec(NetworkSpec):
             doubling=self.doubling,
             dropout=self.dropout,
             embedding=self.embedding,
+            initialisation=self.initialisation,
         )

@@ -25,6 +25,9 @@ class UNetSpec(GridNetworkSpec):
     """Dimension of the embedding of noise level and condition."""
     dropout: float = key(ge=0, lt=1, default=0.0)
     """Fraction of features dropped in training."""
+    attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Depths, counted from zero, whose residual blocks are followed by self-attention between all points of
+    the grid; its cost grows with the square of their number."""
 
     @model_validator(mode="after")
     def _one_block_count_a_depth(self) -> UNetSpec:
@@ -32,6 +35,11 @@ class UNetSpec(GridNetworkSpec):
             raise ValueError(
                 "`channels` and `blocks` must have the same length, "
                 f"found {len(self.channels)} and {len(self.blocks)}"
+            )
+        if self.attention and max(self.attention) >= len(self.channels):
+            raise ValueError(
+                f"`attention` counts depths from zero and there are {len(self.channels)}, found "
+                f"{list(self.attention)}"
             )
         return self
 
@@ -45,4 +53,5 @@ class UNetSpec(GridNetworkSpec):
             blocks=self.blocks,
             embedding=self.embedding,
             dropout=self.dropout,
+            attention=self.attention,
         )
