@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from plumbline.models.distributional._divergences import disjoint_multipliers
-from plumbline.models.distributional._multiplier_specs import DualAscentSpec, FixedMultipliersSpec
+from plumbline.models.distributional._multiplier_specs import (
+    DualAscentSpec,
+    FixedMultipliersSpec,
+    ProportionalIntegralSpec,
+)
 from plumbline.models.distributional._multipliers import InfeasibleConstraintsError
 
 # min |x - c|^2 / 2 subject to x <= 0 in each coordinate: the multipliers are [c]_+.
@@ -54,6 +58,44 @@ def test_resilience_relaxes_by_the_multiplier_over_its_cost(alpha):
     z = np.linspace(0, 0.7, 100_001)
     cost = (0.7 - z) ** 2 / 2 + alpha * z**2 / 2
     assert float(found[0]) / alpha == pytest.approx(z[cost.argmin()], abs=1e-3)
+
+
+def test_a_controller_is_its_sum():
+    """Without projection, lambda = lambda_0 + eta sum e + kappa (xi - xi_0)."""
+    spec = ProportionalIntegralSpec(learning_rate=0.03, proportional=0.2, smoothing=0.7, initial=5.0, every=1)
+    violations = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    multipliers = spec.build(3).double()
+    for violation in violations:
+        multipliers.update(violation)
+    average = violations[0]
+    for violation in violations:
+        average = 0.7 * average + 0.3 * violation
+    expected = 5.0 + 0.03 * violations.sum(0) + 0.2 * (average - violations[0])
+    torch.testing.assert_close(multipliers.values, expected)
+
+
+def test_a_controller_without_a_proportional_term_is_dual_ascent():
+    options = {"learning_rate": 0.02, "initial": 0.5, "resilience": 2.0}
+    found = ascended(ProportionalIntegralSpec(proportional=0.0, smoothing=0.5, **options), steps=50)
+    torch.testing.assert_close(found, ascended(DualAscentSpec(**options), steps=50), rtol=0, atol=0)
+
+
+def test_a_controller_damps_oscillations():
+    """The model follows the multiplier slowly, so that dual ascent overshoots; both end at the same value."""
+
+    def course(spec):
+        multipliers, x = spec.build(1), torch.zeros(1)
+        values = []
+        for _ in range(4000):
+            x = x + 0.02 * (0.7 - multipliers.values - x)
+            multipliers.update(x)
+            values.append(float(multipliers.values))
+        return torch.tensor(values)
+
+    ascent = course(DualAscentSpec(learning_rate=0.02, every=1))
+    damped = course(ProportionalIntegralSpec(learning_rate=0.02, proportional=1.0, every=1))
+    assert float(ascent.max()) > 0.7 * 1.1 > 0.7 * 1.01 > float(damped.max())
+    assert ascent[-1] == pytest.approx(0.7, abs=1e-3) and damped[-1] == pytest.approx(0.7, abs=1e-3)
 
 
 def test_what_cannot_hold_ends_in_a_named_error_and_with_resilience_in_a_bound():

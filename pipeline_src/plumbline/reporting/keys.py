@@ -46,6 +46,7 @@ from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
     EqualMultipliersSpec,
     FixedMultipliersSpec,
+    ProportionalIntegralSpec,
     SimplexAscentSpec,
 )
 from plumbline.models.distributional._set_specs import ConstraintSetSpec, DrawnSetSpec
@@ -105,6 +106,7 @@ WITHIN_MODELS: dict[str, tuple[type[Spec], ...]] = {
     ),
     "`models.<name>.multipliers`, and `weights` of products: kinds of multipliers": (
         DualAscentSpec,
+        ProportionalIntegralSpec,
         FixedMultipliersSpec,
         DisjointMultipliersSpec,
         SimplexAscentSpec,

@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
-    from plumbline.models.distributional._multipliers import DualAscent, Multipliers, SimplexAscent
+    from plumbline.models.distributional._multipliers import (
+        AscentOptions,
+        DualAscent,
+        Multipliers,
+        ProportionalIntegral,
+        SimplexAscent,
+    )
 
 
 class AscentSpec(Spec):
@@ -48,14 +54,37 @@ class DualAscentSpec(AscentSpec):
         """Builds the multipliers of a number of constraints."""
         from plumbline.models.distributional._multipliers import DualAscent
 
-        return DualAscent(
-            constraints,
-            initial=self.initial,
-            resilience=self.resilience,
-            largest=self.largest,
-            learning_rate=self.learning_rate,
-            every=self.every,
-            start=self.start,
+        return DualAscent(constraints, **self.options())
+
+    def options(self) -> AscentOptions:
+        """The keyword arguments of the ascent."""
+        return {
+            "initial": self.initial,
+            "resilience": self.resilience,
+            "largest": self.largest,
+            "learning_rate": self.learning_rate,
+            "every": self.every,
+            "start": self.start,
+        }
+
+
+class ProportionalIntegralSpec(DualAscentSpec):
+    """Dual ascent with a term that follows changes of the violation, which damps oscillations (nu-PI).
+
+    Source: Sohrabi et al. (ICML 2024), https://arxiv.org/abs/2406.04558.
+    """
+
+    kind: Literal["proportional_integral"] = "proportional_integral"  # type: ignore[assignment]
+    proportional: float = key("multiplier per unit of violation", ge=0, default=0.01)
+    """kappa: weight of changes of the averaged violation; zero is dual ascent."""
+    smoothing: float = key(ge=0, lt=1, default=0.0)
+    """nu: of the moving average of violations over dual steps; zero for none."""
+
+    def build(self, constraints: int) -> ProportionalIntegral:
+        from plumbline.models.distributional._multipliers import ProportionalIntegral
+
+        return ProportionalIntegral(
+            constraints, proportional=self.proportional, smoothing=self.smoothing, **self.options()
         )
 
 
@@ -103,4 +132,6 @@ class FixedMultipliersSpec(Spec):
 
 
 AnyWeights = Annotated[SimplexAscentSpec | EqualMultipliersSpec, Field(discriminator="kind")]
-AnyMultipliers = Annotated[DualAscentSpec | FixedMultipliersSpec, Field(discriminator="kind")]
+AnyMultipliers = Annotated[
+    DualAscentSpec | ProportionalIntegralSpec | FixedMultipliersSpec, Field(discriminator="kind")
+]

@@ -11,17 +11,29 @@ The multiplier of a slack constraint falls to zero, and that of an infeasible on
 the optimal relaxation is z_i = lambda_i / alpha, and the gradient becomes c_i - lambda_i / alpha, so that
 multipliers stay bounded.
 
+Dual ascent integrates the violations, so that multipliers overshoot and oscillate where the model follows
+them slowly. A **proportional-integral controller** adds a term that follows the violations themselves: with
+the violation e at a dual step, and its moving average xi <- nu xi + (1 - nu) e,
+
+    lambda_i <- [ lambda_i + eta e_i + kappa (xi_i - xi_i') ]_+,
+
+where xi' is the average before the step. A violation that falls lowers the multiplier before the constraint
+holds. With kappa = 0 this is dual ascent. xi starts at the first violation, whose step is one of dual ascent.
+
 Sources: Khalafi, Ding, Ribeiro (NeurIPS 2024), section 3, https://arxiv.org/abs/2408.15094; Hounie, Ribeiro,
-Chamon, "Resilient constrained learning" (NeurIPS 2023), eq. 8, https://arxiv.org/abs/2306.02426.
+Chamon, "Resilient constrained learning" (NeurIPS 2023), eq. 8, https://arxiv.org/abs/2306.02426; Sohrabi et
+al., "On PI controllers for updating Lagrange multipliers" (ICML 2024), https://arxiv.org/abs/2406.04558.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from plumbline.models._on_device import Counter
 
@@ -103,6 +115,17 @@ class Ascent(Multipliers):
         raise NotImplementedError
 
 
+class AscentOptions(TypedDict, total=False):
+    """The keyword arguments of `DualAscent`."""
+
+    initial: float
+    resilience: float | None
+    largest: float
+    learning_rate: float
+    every: int
+    start: int
+
+
 class DualAscent(Ascent):
     """Nonnegative multipliers of inequality constraints, by dual ascent.
 
@@ -138,7 +161,7 @@ class DualAscent(Ascent):
         Raises:
             InfeasibleConstraintsError: a multiplier without resilience reached `largest`.
         """
-        moved = (self.values + self.learning_rate * self.gradient(violations)).clamp(min=0)
+        moved = (self.values + self.step(violations)).clamp(min=0)
         if self.resilience is None and self._is_time_to_look() and float(moved.max()) >= self.largest:
             raise InfeasibleConstraintsError(
                 f"multiplier {int(moved.argmax()) + 1} of {len(moved)} reached {self.largest} at step "
@@ -153,11 +176,51 @@ class DualAscent(Ascent):
         dual_step = (self.counter.read(self.steps) - self.start) // self.every
         return self.values.device.type == "cpu" or dual_step % DUAL_STEPS_BETWEEN_LOOKS == 0
 
+    def step(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """The change of the multipliers at these violations, before they are made nonnegative."""
+        return self.learning_rate * self.gradient(violations)
+
     def gradient(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The gradient of the dual function at these violations."""
         if self.resilience is None:
             return violations
         return violations - self.values / self.resilience
+
+
+class ProportionalIntegral(DualAscent):
+    """Nonnegative multipliers of inequality constraints by a proportional-integral controller (nu-PI).
+
+    Source: Sohrabi et al. (ICML 2024), https://arxiv.org/abs/2406.04558.
+
+    Args:
+        constraints: m.
+        proportional: kappa, the weight of changes of the averaged violation.
+        smoothing: nu, of the moving average of violations; zero for none.
+        options: those of `DualAscent`; its `learning_rate` is the weight of the integral.
+
+    Attributes:
+        averages: the averaged violations (m,); NaN before the first dual step.
+    """
+
+    averages: Tensor
+
+    def __init__(
+        self,
+        constraints: int,
+        *,
+        proportional: float,
+        smoothing: float = 0.0,
+        **options: Unpack[AscentOptions],
+    ) -> None:
+        super().__init__(constraints, **options)
+        self.proportional, self.smoothing = proportional, smoothing
+        self.register_buffer("averages", torch.full((constraints,), torch.nan))
+
+    def step(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        error = self.gradient(violations)
+        before = torch.where(self.averages.isnan(), error, self.averages)
+        self.averages.copy_(self.smoothing * before + (1 - self.smoothing) * error)
+        return self.learning_rate * error + self.proportional * (self.averages - before)
 
 
 class SimplexAscent(Ascent):

@@ -12,6 +12,7 @@ from plumbline.models.distributional._multiplier_specs import (
     DualAscentSpec,
     EqualMultipliersSpec,
     FixedMultipliersSpec,
+    ProportionalIntegralSpec,
     SimplexAscentSpec,
 )
 from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
@@ -53,6 +54,7 @@ class DualDiffusionSpec(DenoiserSpec):
     """Samples of each set per step, drawn with replacement, in addition to the batch of the data."""
     multipliers: Annotated[
         DualAscentSpec
+        | ProportionalIntegralSpec
         | FixedMultipliersSpec
         | DisjointMultipliersSpec
         | SimplexAscentSpec
@@ -76,7 +78,11 @@ class DualDiffusionSpec(DenoiserSpec):
             if self.objective == "largest_cross_entropy" and entry.oracle is not None:
                 raise ValueError(f"`sets.{name}.oracle` has no meaning for the objective `{self.objective}`")
         if bounded == isinstance(self.multipliers, SimplexAscentSpec | EqualMultipliersSpec):
-            fit = "`ascent`, `fixed` or `disjoint`" if bounded else "`simplex_ascent` or `equal`"
+            fit = (
+                "`ascent`, `proportional_integral`, `fixed` or `disjoint`"
+                if bounded
+                else "`simplex_ascent` or `equal`"
+            )
             raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
         return self
 
