@@ -444,7 +444,7 @@ def test_a_network_finds_the_mixture_of_the_largest_entropy(tmp_path):
         ({"threshold": None}, r"`sets\.rare\.threshold` is required where the objective is `data`"),
         (
             {"multipliers": {"kind": "equal"}},
-            r"the objective `data` goes with `ascent`, `fixed` or `disjoint`",
+            r"the objective `data` goes with `ascent`, `proportional_integral`, `fixed` or `disjoint`",
         ),
         ({"objective": "largest_divergence"}, r"`sets\.rare\.threshold` has no meaning"),
         (
