@@ -451,11 +451,40 @@ def test_a_network_finds_the_mixture_of_the_largest_entropy(tmp_path):
             {"objective": "largest_divergence", "threshold": None},
             r"`largest_divergence` goes with `simplex_ascent` or `equal`",
         ),
+        (
+            {"unit": "loss", "objective": "largest_divergence", "threshold": None,
+             "multipliers": {"kind": "equal"}},
+            "`unit: loss` goes with the objective `data`",
+        ),
+        ({"unit": "loss", "multipliers": {"kind": "disjoint"}}, "`disjoint` requires thresholds in nats"),
     ],
-)
+)  # fmt: skip
 def test_multipliers_that_do_not_go_with_the_objective_are_refused(keys, message):
     with pytest.raises(ValidationError, match=message):
         spec(**keys)
+
+
+def test_thresholds_of_the_loss_move_the_multiplier_by_the_loss():
+    """The constrained quantity is the mean denoising loss of the set, without an oracle."""
+    torch.manual_seed(0)
+    ascent = {"kind": "ascent", "learning_rate": 0.5, "every": 1}
+    model = spec(0.2, unit="loss", multipliers=ascent).build(BuildContext(example()))
+    model.prepare(ring())
+    assert model.learned == [] and len(model.oracles) == 0
+    _, terms = model.loss(ring(128))
+    model.after_step(terms)
+    assert set(terms) == {"denoising", "set_loss_rare", "multiplier_rare"}
+    expected = 0.5 * (float(terms["set_loss_rare"]) - 0.2)
+    assert expected > 0 and float(model.multipliers.values) == pytest.approx(expected)
+    # The mean loss of the set, by many noise levels and the same denoiser.
+    rare = ring()
+    rare = {name: value[rare["label"] == 4] for name, value in rare.items()}
+    with torch.no_grad():
+        z = model.space.encode(rare["state"]).repeat(40, 1)
+        (whole,) = model._denoising_losses([({"state": z}, None)])
+        drawn = torch.stack([model.loss(ring(32))[1]["set_loss_rare"] for _ in range(400)])
+    # The mean of 400 batches lies within five of its standard errors.
+    assert abs(float(drawn.mean() - whole)) < 5 * float(drawn.std()) / 20
 
 
 def test_a_cross_entropy_needs_no_oracle():

@@ -32,6 +32,7 @@ FURTHER_COLUMNS = (
     "multiplier_",
     "divergence_",
     "cross_entropy_",
+    "set_loss_",
     "reward_",
 )
 

@@ -55,7 +55,12 @@ from plumbline.models.distributional._divergences import (
     noisy_samples,
 )
 from plumbline.models.distributional._multipliers import Multipliers
-from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
+from plumbline.models.distributional._set_specs import (
+    ConstraintSetSpec,
+    Objective,
+    ThresholdUnit,
+    constrained_columns,
+)
 from plumbline.models.distributional._sets import Samples, drawn_set, fraction_of, read_set
 from plumbline.networks import SampleShape
 
@@ -78,9 +83,11 @@ class DualDiffusion(PreparedInBlocks, nn.Module):
         multipliers: one multiplier per set.
         set_batch: samples of each set in a step.
         smoothing: standard deviation of the noise on both distributions of a divergence.
+        unit: the unit of thresholds; with `loss`, the denoising loss of each set is bounded in place of its
+            divergence.
 
     Attributes:
-        thresholds: the thresholds of the divergences (m,).
+        thresholds: the thresholds (m,).
     """
 
     thresholds: Tensor
@@ -98,23 +105,26 @@ class DualDiffusion(PreparedInBlocks, nn.Module):
         objective: Objective = "data",
         set_batch: int = 32,
         smoothing: float = 0.3,
+        unit: ThresholdUnit = "nats",
     ) -> None:
         super().__init__()
         self.described, self.objective, self.set_batch, self.smoothing = sets, objective, set_batch, smoothing
-        self.columns = constrained_columns(sets, objective)
+        self.columns, self.unit = constrained_columns(sets, objective, unit), unit
         self.space = space
         self.condition = StandardisedCondition.of_vector(sample)
         self.schedule = schedule
         known = {name: model for name, entry in sets.items() if (model := entry.known_by())}
-        # Sets without a trained model are learned along with the model; cross-entropies do not need that.
-        self.learned = [name for name in sets if name not in known and objective != "largest_cross_entropy"]
+        # Sets without a trained model are learned along with the model; cross-entropies and losses do not
+        # need that.
+        alone = objective == "largest_cross_entropy" or unit == "loss"
+        self.learned = [name for name in sets if name not in known and not alone]
         shape = replace(sample, condition=sample.condition + len(self.learned))
         self.denoiser = KarrasDenoiser(network(shape), schedule)
         self.multipliers = multipliers
         self.oracles = nn.ModuleDict(
             {name: SharedSpace(models[model], model) for name, model in known.items()}
-            if objective != "largest_cross_entropy"
-            else {name: StandardGaussian() for name in sets}
+            if not alone
+            else {name: StandardGaussian() for name in sets if unit == "nats"}
         )
         # These models draw sets before the training, and are not needed afterwards.
         self.drawn_from = {
@@ -174,7 +184,7 @@ class DualDiffusion(PreparedInBlocks, nn.Module):
         data_weight = 1.0 if self.objective == "data" else 0.0
         lagrangian = data_weight * objective.squeeze(0) + weights @ constraints
         lagrangian = lagrangian / (data_weight + weights.sum())
-        found = self.constrained(sets)
+        found = constraints.detach() if self.unit == "loss" else self.constrained(sets)
         terms = {"denoising": objective.squeeze(0).detach()}
         terms |= dict(zip(self.columns.values(), found, strict=True))
         terms |= self.multipliers.terms(sets)

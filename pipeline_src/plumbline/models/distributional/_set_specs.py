@@ -15,9 +15,17 @@ Objective = Literal["data", "largest_divergence", "largest_cross_entropy"]
 """What is minimised: the divergence from the data, or the largest divergence or cross-entropy of the sets."""
 
 
-def constrained_columns(sets: Iterable[str], objective: Objective) -> dict[str, str]:
+ThresholdUnit = Literal["nats", "loss"]
+"""The unit of thresholds: nats of a divergence, or that of a denoising loss."""
+
+
+def constrained_columns(
+    sets: Iterable[str], objective: Objective, unit: ThresholdUnit = "nats"
+) -> dict[str, str]:
     """The columns of the training log that are constrained, by the names of the sets."""
     quantity = "cross_entropy" if objective == "largest_cross_entropy" else "divergence"
+    if unit == "loss":
+        quantity = "set_loss"
     return {name: f"{quantity}_{name}" for name in sets}
 
 
@@ -45,7 +53,8 @@ class ConstraintSetSpec(Spec):
     drawn: DrawnSetSpec | None = None
     """Model that the set is drawn from, in place of `where`."""
     threshold: float | None = key("nats", ge=0, default=None)
-    """b in KL(q_i || p) <= b; for disjoint sets, b = -log w requires a fraction w of generated samples."""
+    """b in KL(q_i || p) <= b; for disjoint sets, b = -log w requires a fraction w of generated samples. With
+    `unit: loss`, the largest mean denoising loss of the set."""
     oracle: str | None = None
     """Name of a diffusion model of the set; null for the one that it is drawn from, or to learn one by
     conditioning the model's network on the set. Cross-entropies need none."""

@@ -15,7 +15,12 @@ from plumbline.models.distributional._multiplier_specs import (
     ProportionalIntegralSpec,
     SimplexAscentSpec,
 )
-from plumbline.models.distributional._set_specs import ConstraintSetSpec, Objective, constrained_columns
+from plumbline.models.distributional._set_specs import (
+    ConstraintSetSpec,
+    Objective,
+    ThresholdUnit,
+    constrained_columns,
+)
 from plumbline.spec import Spec, key
 
 if TYPE_CHECKING:
@@ -62,6 +67,9 @@ class DualDiffusionSpec(DenoiserSpec):
         Field(discriminator="kind"),
     ] = DualAscentSpec()
     """Multipliers of the constraints; those of the largest divergence or cross-entropy sum to one."""
+    unit: ThresholdUnit = "nats"
+    """Unit of the thresholds: nats, of divergences, or that of the denoising loss of a set, as published. A
+    loss needs no oracle, but contains the unknown entropy of the set: see `docs/dual_training.md`."""
     smoothing: float = key("standard deviations of the data", gt=0, default=0.3)
     """Noise on both distributions of a divergence; hides details where networks err more than sets differ."""
 
@@ -84,6 +92,19 @@ class DualDiffusionSpec(DenoiserSpec):
                 else "`simplex_ascent` or `equal`"
             )
             raise ValueError(f"`multipliers`: the objective `{self.objective}` goes with {fit}")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_of_the_data(self) -> DualDiffusionSpec:
+        if self.unit == "nats":
+            return self
+        if self.objective != "data":
+            raise ValueError(f"`unit: loss` goes with the objective `data`, found `{self.objective}`")
+        if isinstance(self.multipliers, DisjointMultipliersSpec):
+            raise ValueError("`multipliers`: `disjoint` requires thresholds in nats, found `unit: loss`")
+        for name, entry in self.sets.items():
+            if entry.oracle is not None:
+                raise ValueError(f"`sets.{name}.oracle` has no meaning with `unit: loss`")
         return self
 
     @model_validator(mode="after")
@@ -119,6 +140,7 @@ class DualDiffusionSpec(DenoiserSpec):
             multipliers=self.multipliers.build(len(self.sets)),
             set_batch=self.set_batch,
             smoothing=self.smoothing,
+            unit=self.unit,
         )
 
     def depends_on(self) -> dict[str, type]:
@@ -132,5 +154,5 @@ class DualDiffusionSpec(DenoiserSpec):
     def bounds(self) -> dict[str, tuple[str, float | None]]:
         return {
             name: (column, self.sets[name].threshold)
-            for name, column in constrained_columns(self.sets, self.objective).items()
+            for name, column in constrained_columns(self.sets, self.objective, self.unit).items()
         }
