@@ -22,6 +22,7 @@ ON_FAKE_DEVICE, ON_GPU = 1e-4, 1e-3
 ROUNDING = 0.01
 # Where a training step waits for the device: the file, and why it cannot do without.
 WAITS_OF_TRAINING = {
+    "distributions/_count_errors.py": "the distribution functions of counts are SciPy's, on the CPU",
     "models/predictive/_node_regression.py": "the number of atoms and bonds of a batch depends on its values",
     "samplers/_denoising.py": "a training that draws samples copies the times of their steps, once a draw",
     "samplers/_stepped.py": "the same: the times of the steps of a draw, once a draw",

@@ -83,6 +83,8 @@ class Run:
             [sys.executable, "-IS", str(client), "stage", "generate", *arguments],
             cwd=self.folder, env=self.environment | variables, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # A shell that runs the tests in the background ignores this signal for all of its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def finish(self, spec: dict, output: str = "part.zarr", **variables: str) -> str:

@@ -13,18 +13,16 @@ probabilities f (Proposition 7.1),
 
 from __future__ import annotations
 
-from typing import cast
-
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import special
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
 from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
+from plumbline.distributions._count_errors import BinomialAbsoluteError
 from plumbline.linalg.gram import common_batch
+
+NO_TOTAL = "totals must be finite whole numbers, at least zero: counts have no other sum."
 
 
 class ConstrainedPoisson(Distribution):
@@ -112,7 +110,7 @@ class ConstrainedPoisson(Distribution):
 
     def expected_l1(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
         """E|z_i - b_i| of each count, in closed form (Proposition 7.1); differentiable once."""
-        return _ExpectedAbsolute.apply(self.probabilities, self.total[..., None], target)
+        return BinomialAbsoluteError.apply(self.probabilities, self.total[..., None], target)
 
     def expected_l2(self, target: Float[Tensor, "*T n"]) -> Float[Tensor, "*B n"]:
         """E(z_i - b_i)^2 of each count, in closed form (Proposition 7.1)."""
@@ -126,46 +124,15 @@ def _checked_total(total: Tensor, dtype: torch.dtype) -> Tensor:
         ValueError: a total is not a non-negative integer that the dtype represents exactly.
     """
     most = round(1 / torch.finfo(dtype).eps) * 2
+    if total.is_complex():
+        raise ValueError(NO_TOTAL)
     exact = total.double()
-    if total.is_complex() or not bool(
-        (torch.isfinite(exact) & (exact >= 0) & (exact == exact.round())).all()
-    ):
-        raise ValueError("totals must be finite whole numbers, at least zero: counts have no other sum.")
+    whole = torch.isfinite(exact) & (exact >= 0) & (exact == exact.round())
+    if total.device.type != "cpu":  # a check of the values would wait for the device
+        torch._assert_async((whole & (exact <= most)).all(), NO_TOTAL)
+        return total.to(dtype)
+    if not bool(whole.all()):
+        raise ValueError(NO_TOTAL)
     if total.numel() and float(exact.max()) > most:
         raise ValueError(f"totals must be at most {most:,} in {dtype}, found {float(exact.max()):,.0f}.")
     return total.to(dtype)
-
-
-class _ExpectedAbsolute(torch.autograd.Function):
-    """E|z - b| for z ~ Binomial(k, p), with SciPy's distribution function, since torch has none."""
-
-    @staticmethod
-    def forward(ctx: BackwardCFunction, p: Tensor, k: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(p, k, b)
-        p64, k64, b64, m = _as_arrays(p, k, b)
-        value = k64 * p64 - b64 + 2 * (b64 * _cdf(m, k64, p64) - k64 * p64 * _cdf(m - 1, k64 - 1, p64))
-        return torch.as_tensor(value).to(p)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[override]
-        # torch's type stub declares a single tensor.
-        p, k, b = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
-        p64, k64, b64, m = _as_arrays(p, k, b)
-        at = _cdf(m, k64 - 1, p64) - _cdf(m - 1, k64 - 1, p64)
-        by_p = k64 * (1 - 2 * _cdf(m - 1, k64 - 1, p64) - 2 * (b64 - m) * at)
-        by_b = 2 * _cdf(m, k64, p64) - 1
-        return gradient * torch.as_tensor(by_p).to(p), None, gradient * torch.as_tensor(by_b).to(p)
-
-
-def _as_arrays(p: Tensor, k: Tensor, b: Tensor) -> list[np.ndarray]:
-    """p, k, b and floor(b), broadcast to one shape, in double precision."""
-    arrays = np.broadcast_arrays(*(t.detach().cpu().double().numpy() for t in (p, k, b)))
-    return [*arrays, np.floor(arrays[-1])]
-
-
-def _cdf(m: np.ndarray, k: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The distribution function F(m; k, p): one for m >= k, zero for m < 0."""
-    trials = np.maximum(k, 0)
-    inside = special.bdtr(np.clip(m, 0, trials), trials.astype(np.int64), p)
-    return np.where(m < 0, 0.0, np.where(m >= trials, 1.0, inside))
