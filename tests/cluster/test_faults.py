@@ -36,7 +36,9 @@ def cancelled(job: Job) -> None:
     job.finish(process)
     # SIGTERM reached the training, which saves its state after the current step.
     attempts = job.folder.glob(".snakemake/slurm_logs/rule_train/alone-*/*.log")
-    assert any("stops after step 30, whose state is saved" in path.read_text() for path in attempts)
+    assert any(
+        re.search(r"stops after step \d+, whose state is saved", path.read_text()) for path in attempts
+    )
 
 
 def lost_node(job: Job) -> None:
@@ -125,4 +127,6 @@ def test_a_fault_changes_no_number(outcomes: dict[str, Future[Job]], whole, faul
     for results in ("models", "held/samples"):
         assert differences(whole / "results" / results, job.folder / "results" / results) == []
     if not fault.startswith("killed_snakemake"):  # whose job goes on to the end
-        assert re.search(r"resuming at step (20|30)", job.training_log())
+        # From the state saved at step 20, or the one that SIGTERM made it save.
+        resumed = re.search(r"resuming at step (\d+)", job.training_log())
+        assert resumed and int(resumed[1]) >= 20
