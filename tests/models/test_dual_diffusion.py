@@ -464,6 +464,17 @@ def test_multipliers_that_do_not_go_with_the_objective_are_refused(keys, message
         spec(**keys)
 
 
+def test_a_controller_can_be_averaged_saved_and_resumed(tmp_path):
+    """Moving averages and saved states contain its buffers, all of which are finite from the start."""
+    multipliers = {"kind": "proportional_integral", "learning_rate": 0.01, "start": 5}
+    model = spec(multipliers=multipliers).build(BuildContext(example()))
+    assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
+    found = trained(model, tmp_path, steps=20)
+    assert all(bool(torch.isfinite(value).all()) for value in found.state_dict().values())
+    again = trained(spec(multipliers=multipliers).build(BuildContext(example())), tmp_path, steps=20)
+    torch.testing.assert_close(again.multipliers.averages, found.multipliers.averages, rtol=0, atol=0)
+
+
 def test_thresholds_of_the_loss_move_the_multiplier_by_the_loss():
     """The constrained quantity is the mean denoising loss of the set, without an oracle."""
     torch.manual_seed(0)

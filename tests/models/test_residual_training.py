@@ -587,7 +587,7 @@ import os, sys
 from pathlib import Path
 import torch
 from torch import nn
-from plumbline.models.diffusion._conflict_free import conflict_free, gradient, mean_over_processes
+from plumbline.models.diffusion._conflict_free import conflict_free, gradient, of_all_processes
 from plumbline.training import TrainingSpec
 from plumbline.training.feed import InMemory
 from plumbline.training.loop import train
@@ -604,7 +604,7 @@ class Two(nn.Module):
         rank = torch.distributed.get_rank()
         first = (self.x * torch.tensor([1.0, 4.0 * rank, 0.0])).sum()
         second = (self.x * torch.tensor([-2.0 * (1 - rank), 0.0, 1.0])).sum()
-        merged, = conflict_free(*(mean_over_processes(gradient(one, [self.x])) for one in (first, second)))
+        merged, = conflict_free(*(of_all_processes(gradient(one, [self.x])) for one in (first, second)))
         surrogate = (self.x * merged).sum()
         return surrogate, {"kept": merged.norm()}
 

@@ -40,6 +40,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plumbline.models._on_device import Counter
+from plumbline.models._processes import mean_over_processes
 from plumbline.models.diffusion._estimates import NoisyBatch
 
 
@@ -73,7 +74,7 @@ class ConflictFree(nn.Module):
         if not (torch.is_grad_enabled() and parameters):
             return denoising + weighted, terms
         gradients = (gradient(denoising, parameters), gradient(weighted, parameters))
-        merged = conflict_free(*map(mean_over_processes, gradients))
+        merged = conflict_free(*map(of_all_processes, gradients))
         surrogate = sum((p * g).sum() for p, g in zip(parameters, merged, strict=True))
         return (denoising + weighted - surrogate).detach() + surrogate, terms
 
@@ -122,12 +123,10 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm([t.double() for t in tensors])).norm()
 
 
-def mean_over_processes(gradient: list[Tensor]) -> list[Tensor]:
-    """The mean of a gradient over the processes of a training, each of which has a part of the batch."""
+def of_all_processes(gradient: list[Tensor]) -> list[Tensor]:
+    """The gradient of the whole batch: the mean over the processes of a training."""
     if not torch.distributed.is_initialized():
         return gradient
-    flat = torch.cat([part.flatten() for part in gradient])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
+    flat = mean_over_processes(torch.cat([part.flatten() for part in gradient]))
     parts = flat.split([part.numel() for part in gradient])
     return [part.view_as(like) for part, like in zip(parts, gradient, strict=True)]

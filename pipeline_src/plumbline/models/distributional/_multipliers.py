@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from plumbline.models._on_device import Counter
+from plumbline.models._processes import mean_over_processes
 
 # On a GPU, the number of dual steps after which the multipliers are looked at.
 DUAL_STEPS_BETWEEN_LOOKS = 50
@@ -105,10 +106,14 @@ class Ascent(Multipliers):
         done = self.counter.increment(self.steps)
         if done <= self.start:
             return
-        self.violations += _mean_over_processes(violations) / self.every
+        self.violations += mean_over_processes(violations) / self.every
         if (done - self.start) % self.every == 0:
             self.values.copy_(self.moved(self.violations))
             self.violations.zero_()
+
+    def dual_steps(self) -> int:
+        """The number of dual steps, with the one that is being taken."""
+        return (self.counter.read(self.steps) - self.start) // self.every
 
     def moved(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The multipliers after a dual step."""
@@ -173,8 +178,7 @@ class DualAscent(Ascent):
 
     def _is_time_to_look(self) -> bool:
         """Whether the multipliers are compared with `largest`: on a GPU, which must be waited for, seldom."""
-        dual_step = (self.counter.read(self.steps) - self.start) // self.every
-        return self.values.device.type == "cpu" or dual_step % DUAL_STEPS_BETWEEN_LOOKS == 0
+        return self.values.device.type == "cpu" or self.dual_steps() % DUAL_STEPS_BETWEEN_LOOKS == 0
 
     def step(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The change of the multipliers at these violations, before they are made nonnegative."""
@@ -199,7 +203,7 @@ class ProportionalIntegral(DualAscent):
         options: those of `DualAscent`; its `learning_rate` is the weight of the integral.
 
     Attributes:
-        averages: the averaged violations (m,); NaN before the first dual step.
+        averages: the averaged violations (m,).
     """
 
     averages: Tensor
@@ -214,11 +218,11 @@ class ProportionalIntegral(DualAscent):
     ) -> None:
         super().__init__(constraints, **options)
         self.proportional, self.smoothing = proportional, smoothing
-        self.register_buffer("averages", torch.full((constraints,), torch.nan))
+        self.register_buffer("averages", torch.zeros(constraints))
 
     def step(self, violations: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         error = self.gradient(violations)
-        before = torch.where(self.averages.isnan(), error, self.averages)
+        before = error if self.dual_steps() == 1 else self.averages.clone()
         self.averages.copy_(self.smoothing * before + (1 - self.smoothing) * error)
         return self.learning_rate * error + self.proportional * (self.averages - before)
 
@@ -255,12 +259,3 @@ def onto_simplex(x: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
     descending, count = x.sort(descending=True).values, torch.arange(1, len(x) + 1, device=x.device)
     levels = (descending.cumsum(0) - 1) / count
     return (x - levels.take((descending > levels).sum() - 1)).clamp(min=0)
-
-
-def _mean_over_processes(values: Tensor) -> Tensor:
-    """The mean over processes: each trains on its own part of a batch, and all share the multipliers."""
-    if not torch.distributed.is_initialized():
-        return values
-    total = values.clone()
-    torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()
