@@ -3,12 +3,11 @@ r"""Independent Poisson counts given their sum.
 For z_i ~ Poisson(lambda_i) given sum_i z_i = k, the vector z is Multinomial(k, p) with
 p_i = lambda_i / sum_j lambda_j, and each z_i is Binomial(k, p_i) (Li, Sahu, Van den Broeck, Zeng 2025,
 https://arxiv.org/abs/2502.05416, Propositions 7.2 and 7.3). The distribution depends on the rates through p
-only, so the total rate is not identified. With m = floor(b) and the binomial distribution function F and
-probabilities f (Proposition 7.1),
+only, so the total rate is not identified. The expected squared error of a count is (Proposition 7.1)
 
-    E(z - b)^2 = (k p - b)^2 + k p (1 - p)
-    E|z - b|   = k p - b + 2 [b F(m; k, p) - k p F(m - 1; k - 1, p)]
-    d/dp E|z - b| = k [1 - 2 F(m - 1; k - 1, p) - 2 (b - m) f(m; k - 1, p)].
+    E(z - b)^2 = (k p - b)^2 + k p (1 - p),
+
+and `_count_errors` has the expected absolute error.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from torch.distributions import Distribution
 from torch.distributions import constraints as supports
 
 from plumbline.distributions._count_errors import BinomialAbsoluteError
+from plumbline.linalg.checks import require
 from plumbline.linalg.gram import common_batch
 
 NO_TOTAL = "totals must be finite whole numbers, at least zero: counts have no other sum."
@@ -128,11 +128,7 @@ def _checked_total(total: Tensor, dtype: torch.dtype) -> Tensor:
         raise ValueError(NO_TOTAL)
     exact = total.double()
     whole = torch.isfinite(exact) & (exact >= 0) & (exact == exact.round())
-    if total.device.type != "cpu":  # a check of the values would wait for the device
-        torch._assert_async((whole & (exact <= most)).all(), NO_TOTAL)
-        return total.to(dtype)
-    if not bool(whole.all()):
-        raise ValueError(NO_TOTAL)
-    if total.numel() and float(exact.max()) > most:
-        raise ValueError(f"totals must be at most {most:,} in {dtype}, found {float(exact.max()):,.0f}.")
+    require(whole.all(), lambda: ValueError(NO_TOTAL), NO_TOTAL)
+    limit = f"totals must be at most {most:,} in {dtype}"
+    require((exact <= most).all(), lambda: ValueError(f"{limit}, found {float(exact.max()):,.0f}."), limit)
     return total.to(dtype)

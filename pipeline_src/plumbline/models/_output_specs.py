@@ -34,7 +34,23 @@ class Supervision:
         return self.objective.fits_variance() and not self.likelihood.mean_uses_variance()
 
 
-class ConstrainedOutputSpec(ModelSpec):
+class EqualityModelSpec(ModelSpec):
+    """Base of the models that predict the state, perhaps under a linear equality."""
+
+    constraint: str | None = None
+    """Name of the equality, one of the study's `constraints`."""
+
+    def constraint_names(self) -> list[str]:
+        return [self.constraint] if self.constraint else []
+
+    def requires(self) -> tuple[type, ...]:
+        return (LinearEqualityConstraint,)
+
+    def provides(self) -> tuple[type, ...]:
+        return (Predictive,)
+
+
+class ConstrainedOutputSpec(EqualityModelSpec):
     """Base of the models whose output is a Gaussian that a likelihood may restrict to the feasible set."""
 
     likelihood: AnyLikelihood
@@ -54,15 +70,6 @@ class ConstrainedOutputSpec(ModelSpec):
                 "the study"
             )
         return self
-
-    def constraint_names(self) -> list[str]:
-        return [self.constraint] if self.constraint else []
-
-    def requires(self) -> tuple[type, ...]:
-        return (LinearEqualityConstraint,)
-
-    def provides(self) -> tuple[type, ...]:
-        return (Predictive,)
 
 
 class SupervisedOutputSpec(ConstrainedOutputSpec):

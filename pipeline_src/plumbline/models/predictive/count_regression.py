@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from plumbline.constraints import LinearEqualityConstraint
 from plumbline.distributions.objectives import AnyObjective
-from plumbline.models import BuildContext, ModelSpec, Predictive
+from plumbline.models import BuildContext
+from plumbline.models._output_specs import EqualityModelSpec
 from plumbline.networks import AnyRegressor
 
 if TYPE_CHECKING:
     from plumbline.models.predictive._count_regression import CountRegression
 
 
-class CountRegressionSpec(ModelSpec):
+class CountRegressionSpec(EqualityModelSpec):
     """A network gives the rates of Poisson counts, which may be given their total (Li et al. 2025).
 
     Source: https://arxiv.org/abs/2502.05416, section 7. With `likelihood: conditioned`, the objective
@@ -45,15 +45,6 @@ class CountRegressionSpec(ModelSpec):
                 "study's constraints"
             )
         return self
-
-    def constraint_names(self) -> list[str]:
-        return [self.constraint] if self.constraint else []
-
-    def requires(self) -> tuple[type, ...]:
-        return (LinearEqualityConstraint,)
-
-    def provides(self) -> tuple[type, ...]:
-        return (Predictive,)
 
     def build(self, on: BuildContext) -> CountRegression:
         from plumbline.models._spaces import sample_shape
